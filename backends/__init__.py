@@ -1,0 +1,1 @@
+"""Inference engines, one folder each: a desk half (convert) and a device half (run)."""

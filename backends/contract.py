@@ -1,0 +1,193 @@
+"""What a backend is: the words that the desk, the device and every backend share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
+
+
+class DeployError(Exception):
+    """The root of every error that a user can cause: what, expected, got, and what to do."""
+
+    def __init__(self, what: str, *, expected: str = "", got: str = "", do: str = "") -> None:
+        facts = ", ".join(
+            f"{word} {text}" for word, text in (("expected", expected), ("got", got)) if text
+        )
+        sentence = f"{what}: {facts}" if facts else what
+        super().__init__(f"{sentence}. {do}" if do else sentence)
+
+
+class OptionError(DeployError):
+    """An option that the backend does not have, or a value that it does not take."""
+
+
+class ConversionError(DeployError):
+    """A segment that a converter could not turn into an artifact that agrees with it."""
+
+
+class EngineError(DeployError):
+    """An artifact that does not load, or fails while it runs."""
+
+
+class MissingLibraryError(DeployError):
+    """A library that this step needs is not installed here."""
+
+
+class TensorError(DeployError):
+    """A tensor of the wrong name, dtype or shape."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """A dimension that may vary between calls, with the sizes to expect."""
+
+    name: str
+    min: int
+    opt: int
+    max: int
+
+
+Dim = int | Dynamic
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's name, NumPy dtype name (such as ``float32``) and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+    @property
+    def typical(self) -> tuple[int, ...]:
+        """The shape with every dynamic dimension at its ``opt`` size."""
+        return tuple(d.opt if isinstance(d, Dynamic) else d for d in self.shape)
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape fits."""
+        return len(shape) == len(self.shape) and all(
+            want.min <= got <= want.max if isinstance(want, Dynamic) else want == got
+            for want, got in zip(self.shape, shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        """Such as ``float32[1..16, 3, 320, 320]``."""
+        dims = (f"{d.min}..{d.max}" if isinstance(d, Dynamic) else str(d) for d in self.shape)
+        return f"{self.dtype}[{', '.join(dims)}]"
+
+
+Specs = tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of the model between two borders, as an ONNX file of its own."""
+
+    name: str
+    onnx: Path
+    inputs: Specs
+    outputs: Specs
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A segment as a backend runs it: files relative to a root folder, and how to load them."""
+
+    name: str
+    backend: str
+    files: tuple[str, ...]
+    inputs: Specs
+    outputs: Specs
+    precision: str = "fp32"
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a backend is for and which distributions its halves need."""
+
+    summary: str
+    extra: str
+    convert: tuple[str, ...]
+    run: tuple[str, ...]
+
+
+class Runner(Protocol):
+    """A loaded artifact; holds its engine from enter to exit."""
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """Run once.
+
+        Raises:
+            TensorError: an input is missing, or of another dtype or shape than its spec.
+            EngineError: the engine failed; the runner stays usable.
+        """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Convert(Protocol):
+    """``convert`` of ``backends/<b>/convert.py``."""
+
+    def __call__(self, segment: Segment, options: Any, out: Path) -> Artifact:
+        """Write the artifact's files into the existing folder ``out``.
+
+        Raises:
+            ConversionError: the converter failed, or left nothing usable.
+        """
+        ...
+
+
+class Load(Protocol):
+    """``load`` of ``backends/<b>/run.py``."""
+
+    def __call__(self, artifact: Artifact, root: Path) -> Runner:
+        """Load the artifact whose files lie under ``root``.
+
+        Raises:
+            EngineError: the files do not load.
+        """
+        ...
+
+
+def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
+    """The arrays in the order of their specs, C-contiguous.
+
+    Raises:
+        TensorError: an input is missing, unknown, or of another dtype or shape than its spec.
+    """
+    if inputs.keys() != {spec.name for spec in specs}:
+        raise TensorError(
+            "inputs",
+            expected=", ".join(spec.name for spec in specs),
+            got=", ".join(inputs) or "none",
+        )
+    return [_checked(spec, inputs[spec.name]) for spec in specs]
+
+
+def _checked(spec: TensorSpec, array: Array) -> Array:
+    if array.dtype != spec.dtype or not spec.accepts(array.shape):
+        raise TensorError(
+            f"input '{spec.name}'",
+            expected=str(spec),
+            got=f"{array.dtype}{list(array.shape)}",
+        )
+    return np.ascontiguousarray(array)

@@ -1,0 +1,77 @@
+"""How far an engine's tensor is from the reference's, and how far it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from backends.contract import Array, Tensors
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The distance between a tensor and its reference.
+
+    Attributes:
+        tensor: the tensor's name.
+        max_abs: largest absolute difference.
+        max_rel: ``max_abs`` over the largest magnitude in the reference.
+        cosine: cosine of the angle between both, 1.0 for equal tensors.
+    """
+
+    tensor: str
+    max_abs: float
+    max_rel: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest gap that still counts as agreement."""
+
+    max_rel: float
+    cosine: float
+
+    def admits(self, gap: Gap) -> bool:
+        """Whether the gap is within bounds; a NaN never is."""
+        return gap.max_rel <= self.max_rel and gap.cosine >= self.cosine
+
+    def __str__(self) -> str:
+        """The two bounds in words."""
+        return f"max_rel <= {self.max_rel:g} and cosine >= {self.cosine:g}"
+
+
+TOLERANCES: Mapping[str, Tolerance] = {
+    "fp32": Tolerance(max_rel=1e-3, cosine=0.9999),
+    "fp16": Tolerance(max_rel=5e-2, cosine=0.999),
+}
+
+
+def measure(tensor: str, expected: Array, actual: Array) -> Gap:
+    """The gap of ``actual`` from ``expected``; another shape, NaN or Inf is an infinite gap."""
+    if expected.shape != actual.shape or not np.isfinite(actual).all():
+        return Gap(tensor, float("inf"), float("inf"), -1.0)
+    want, got = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
+    if want.size == 0:
+        return Gap(tensor, 0.0, 0.0, 1.0)
+    max_abs = float(np.abs(want - got).max())
+    scale = float(np.abs(want).max())
+    return Gap(tensor, max_abs, max_abs / scale if scale else max_abs, _cosine(want, got))
+
+
+def measure_all(expected: Tensors, actual: Tensors) -> list[Gap]:
+    """The gap of every expected tensor; a missing one is infinitely far."""
+    missing = np.full(0, np.nan)
+    return [measure(name, want, actual.get(name, missing)) for name, want in expected.items()]
+
+
+def worst(gaps: Iterable[Gap]) -> Gap:
+    """The gap with the largest relative distance, of at least one."""
+    return max(gaps, key=lambda gap: gap.max_rel)
+
+
+def _cosine(want: Array, got: Array) -> float:
+    norms = float(np.linalg.norm(want) * np.linalg.norm(got))
+    return float(want @ got) / norms if norms else float(np.array_equal(want, got))

@@ -1,0 +1,32 @@
+"""ncnn, for phones and boards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.contract import About
+
+ABOUT = About(
+    summary="ncnn: CPUs of phones and boards",
+    extra="ncnn",
+    convert=("ncnn", "pnnx"),
+    run=("ncnn",),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of ncnn.
+
+    Attributes:
+        threads: of a call; 0 leaves it to the engine.
+        fp16: half precision in the file and at run time. Without it both are fp32: the engine's
+            own half-precision shortcuts, which are on by default, are off.
+    """
+
+    threads: int = 0
+    fp16: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ValueError(f"threads: expected 0 or more, got {self.threads}")

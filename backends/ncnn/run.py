@@ -1,0 +1,109 @@
+"""ncnn's device half."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ncnn
+
+from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
+from backends.ncnn import Options
+from backends.options import parse_options
+
+PARAM_MAGIC = "7767517"
+
+
+def load(artifact: Artifact, root: Path) -> NcnnRunner:
+    """Load a ``.param``, its ``.bin`` and the axes of its blobs.
+
+    Raises:
+        EngineError: a file is missing, damaged, or holds layers that this ncnn does not have.
+    """
+    param, weights, axes = (root / name for name in artifact.files)
+    _check_param(param)
+    options = parse_options(Options, artifact.options, artifact.backend)
+    net = ncnn.Net()
+    _configure(net.opt, options)
+    if net.load_param(str(param)) != 0:
+        raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
+    if net.load_model(str(weights)) != 0:
+        raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
+    return NcnnRunner(net, artifact.inputs, artifact.outputs, json.loads(axes.read_text()))
+
+
+class NcnnRunner:
+    """A loaded net; each call has an extractor of its own."""
+
+    def __init__(
+        self, net: Any, inputs: Specs, outputs: Specs, batch_axes: Mapping[str, int]
+    ) -> None:
+        self._net: Any = net
+        self._inputs = inputs
+        self._outputs = outputs
+        self._axes = batch_axes
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """Run once; see ``Runner``."""
+        if self._net is None:
+            raise EngineError("the ncnn runner is closed")
+        arrays = check_inputs(self._inputs, inputs)
+        # a Mat borrows its array's memory: both must outlive the last extract
+        mats = [
+            ncnn.Mat(array, batch_index=self._axes[f"in{index}"])
+            for index, array in enumerate(arrays)
+        ]
+        extractor = self._net.create_extractor()
+        for index, mat in enumerate(mats):
+            if extractor.input(f"in{index}", mat) != 0:
+                raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
+        return {spec.name: self._extract(extractor, i) for i, spec in enumerate(self._outputs)}
+
+    def _extract(self, extractor: Any, index: int) -> Array:
+        name = self._outputs[index].name
+        code, mat = extractor.extract(f"out{index}")
+        if code != 0:
+            raise EngineError(f"ncnn cannot compute '{name}' (code {code})")
+        array: Array = mat.numpy(batch_index=self._axes[f"out{index}"])
+        shape = self._outputs[index].typical
+        if array.size != prod(shape):
+            raise EngineError(f"'{name}'", expected=f"shape {list(shape)}", got=str(array.shape))
+        return array.reshape(shape)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._net is not None:
+            self._net.clear()
+        self._net = None
+
+
+def _configure(opt: Any, options: Options) -> None:
+    if options.threads:
+        opt.num_threads = options.threads
+    opt.use_vulkan_compute = False
+    # fp32 in the file alone is not fp32: ncnn turns these on by default
+    opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
+    opt.use_bf16_packed = opt.use_bf16_storage = False
+    opt.use_int8_packed = opt.use_int8_storage = opt.use_int8_arithmetic = False
+    opt.use_int8_inference = False
+
+
+def _check_param(param: Path) -> None:
+    try:
+        with param.open() as file:
+            magic = file.readline().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"'{param.name}' cannot be read: {error}") from error
+    if magic != PARAM_MAGIC:
+        raise EngineError(f"'{param.name}'", expected=f"ncnn's magic {PARAM_MAGIC}", got=magic[:20])

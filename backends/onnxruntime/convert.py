@@ -1,0 +1,81 @@
+"""Segment -> a checked and optimised ONNX file."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from onnx.checker import ValidationError
+
+from backends.contract import Artifact, ConversionError, Segment
+from backends.onnxruntime import Options
+from backends.onnxruntime.run import FAILURES
+from backends.options import options_json
+
+_MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"
+_INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
+_LEVELS = {
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+}
+
+
+def convert(segment: Segment, options: Options, out: Path) -> Artifact:
+    """Check the segment, optimise it offline, and write it into ``out``.
+
+    Raises:
+        ConversionError: the file is not valid ONNX, or holds what ONNX Runtime does not know.
+    """
+    _check(segment)
+    target = out / _MODEL
+    if options.optimize == "off":
+        _copy(segment.onnx, target)
+    else:
+        _optimise(segment, _LEVELS[options.optimize], target)
+    files = [name for name in (_MODEL, _WEIGHTS) if (out / name).is_file()]
+    return Artifact(
+        name=segment.name,
+        backend="onnxruntime",
+        files=tuple(files),
+        inputs=segment.inputs,
+        outputs=segment.outputs,
+        options=options_json(options),
+        tools={"onnxruntime": ort.__version__, "onnx": onnx.__version__},
+    )
+
+
+def _check(segment: Segment) -> None:
+    try:
+        onnx.checker.check_model(str(segment.onnx))
+    except ValidationError as error:
+        raise ConversionError(f"segment '{segment.name}' is not valid ONNX: {error}") from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    """The file as it is; weights beside it come along under the artifact's own name."""
+    model = onnx.load(source)
+    if model.ByteSize() < _INLINE_BYTES:
+        onnx.save(model, target)
+    else:
+        onnx.save(model, target, save_as_external_data=True, location=_WEIGHTS)
+
+
+def _optimise(segment: Segment, level: ort.GraphOptimizationLevel, target: Path) -> None:
+    asked = ort.SessionOptions()
+    asked.graph_optimization_level = level
+    asked.optimized_model_filepath = str(target)
+    asked.log_severity_level = 3
+    if _bytes_of(segment.onnx) > _INLINE_BYTES:
+        asked.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", _WEIGHTS
+        )
+    try:
+        ort.InferenceSession(segment.onnx, asked, providers=["CPUExecutionProvider"])
+    except FAILURES as error:
+        raise ConversionError(f"segment '{segment.name}': {error}") from error
+
+
+def _bytes_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))

@@ -1,0 +1,90 @@
+"""A backend's options: from a recipe, a command line or a manifest into its frozen dataclass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from backends.contract import OptionError
+
+T = TypeVar("T")
+Value = bool | int | float | str
+
+_BOOLEANS = {"true": True, "false": False}
+
+
+def parse_options(kind: type[T], given: Mapping[str, object], backend: str) -> T:
+    """The options of a backend, from typed values or their texts (``fp16=false``).
+
+    Args:
+        kind: the backend's frozen dataclass with bool, int, float, str or Literal fields.
+        given: option to value; the others keep their defaults.
+        backend: named in errors.
+
+    Raises:
+        OptionError: an unknown option, or a value that it does not take.
+    """
+    hints = get_type_hints(kind)
+    for name in given:
+        if name not in hints:
+            raise OptionError(
+                f"option '{name}' of {backend}", expected=f"one of {describe(kind)}", got=name
+            )
+    values = {name: _value(hints[name], value, name, backend) for name, value in given.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise OptionError(f"options of {backend}: {error}") from error
+
+
+def options_json(options: Any) -> dict[str, Value]:
+    """The options as plain values."""
+    return asdict(options)
+
+
+def describe(kind: type[Any]) -> str:
+    """Such as ``threads: int = 0, fp16: bool = False``."""
+    hints = get_type_hints(kind)
+    return ", ".join(
+        f"{field.name}: {_name(hints[field.name])}"
+        + ("" if field.default is MISSING else f" = {field.default}")
+        for field in fields(kind)
+    )
+
+
+def _value(kind: Any, value: object, name: str, backend: str) -> Value:
+    parsed = _parsed(kind, value)
+    if parsed is None:
+        raise OptionError(
+            f"option '{name}' of {backend}", expected=_name(kind), got=repr(value)
+        )
+    return parsed
+
+
+def _parsed(kind: Any, value: object) -> Value | None:
+    if get_origin(kind) is Literal:
+        return value if value in get_args(kind) else None  # type: ignore[return-value]
+    if kind is bool:
+        value = _BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return None
+    if kind is str:
+        return value if isinstance(value, str) else None
+    return _number(kind, value)
+
+
+def _number(kind: type[int] | type[float], value: object) -> Value | None:
+    if isinstance(value, float) and kind is int:
+        return None
+    try:
+        return kind(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+
+
+def _name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return "|".join(map(str, get_args(kind)))
+    return str(kind.__name__)

@@ -1,0 +1,78 @@
+"""The folder name is the registry; other packages join through the group ``deploy.backends``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any, cast
+
+import backends
+from backends.contract import About, Convert, DeployError, Load, MissingLibraryError
+
+
+class UnknownBackendError(DeployError):
+    """A name that no backend has."""
+
+
+def names() -> list[str]:
+    """The names of all backends, installed engines or not."""
+    return sorted(_packages())
+
+
+def package(name: str) -> str:
+    """The import path of a backend's package.
+
+    Raises:
+        UnknownBackendError: there is none of this name.
+    """
+    known = _packages()
+    if name not in known:
+        raise UnknownBackendError("backend", expected=" or ".join(sorted(known)), got=repr(name))
+    return known[name]
+
+
+def about(name: str) -> About:
+    """What the backend is for and what it needs."""
+    return cast(About, importlib.import_module(package(name)).ABOUT)
+
+
+def options_type(name: str) -> type[Any]:
+    """The frozen dataclass of the backend's options."""
+    return cast("type[Any]", importlib.import_module(package(name)).Options)
+
+
+def converter(name: str) -> Convert:
+    """The backend's desk half.
+
+    Raises:
+        UnknownBackendError: there is none of this name.
+        MissingLibraryError: a library that it needs is not installed.
+    """
+    extras = f"desk,{about(name).extra}"
+    return cast(Convert, _half(name, "convert", extras).convert)
+
+
+def loader(name: str) -> Load:
+    """The backend's device half; errors as for ``converter``."""
+    return cast(Load, _half(name, "run", about(name).extra).load)
+
+
+def _packages() -> dict[str, str]:
+    folders = {
+        module.name: f"{backends.__name__}.{module.name}"
+        for module in pkgutil.iter_modules(backends.__path__)
+        if module.ispkg
+    }
+    return folders | {entry.name: entry.value for entry in entry_points(group="deploy.backends")}
+
+
+def _half(name: str, half: str, extras: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"{package(name)}.{half}")
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"backend '{name}' cannot be used here: {error}",
+            do=f"Run: pip install 'backend-chain[{extras}]'",
+        ) from error

@@ -1,0 +1,1 @@
+"""Backend-chaining deployment of PyTorch models: export, cut, convert, chain, verify."""

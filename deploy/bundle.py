@@ -1,0 +1,143 @@
+"""Artifacts -> a bundle: a folder with manifest.json, the files it lists, and a sample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from PIL import Image
+
+from backends.contract import Artifact, Specs
+from deploy.convert import Converted
+from deploy.recipe import ModelRecipe, RecipeError
+from deploy.runtime.detections import Detections
+from deploy.runtime.draw import draw
+from deploy.runtime.image import load_image
+from deploy.runtime.manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    Verification,
+    write_manifest,
+)
+from deploy.runtime.sample import DETECTIONS, IMAGE, TENSORS
+from deploy.samples import preprocessing
+
+PICTURE = "detections.png"
+_DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
+
+
+def check_target(bundle: Path) -> None:
+    """Refuse a place where the bundle could not be put, before any work is done.
+
+    Raises:
+        RecipeError: the folder is something else's, or cannot be written.
+    """
+    if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
+        raise RecipeError(
+            f"bundle={bundle}", expected="a new folder, or an earlier bundle to replace",
+            got="something else", do="Pass another bundle=FOLDER.",
+        )
+    parent = next(folder for folder in bundle.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise RecipeError(
+            f"bundle={bundle}", expected="a folder that can be written", got=f"{parent}",
+            do="Pass another bundle=FOLDER.",
+        )
+
+
+def assemble(
+    model: ModelRecipe, converted: Sequence[Converted], out: Path
+) -> Manifest:
+    """Copy the artifacts' files into the new folder ``out`` and describe them.
+
+    Returns:
+        The manifest, not yet written: no host step, no sample, no verification.
+    """
+    steps = tuple(_copied(item, out) for item in converted)
+    inputs, outputs = chain_specs(steps)
+    pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
+    return Manifest(
+        model=model.name,
+        classes=tuple(model.classes),
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps,
+        pre=preprocessing(model, model.pre) if model.pre and pictured else None,
+        post=None,
+        sample=None,
+        files={},
+        tools=tool_versions(),
+        verification=Verification(status="not run", gaps=(), notes={}),
+    )
+
+
+def chain_specs(steps: Sequence[Artifact]) -> tuple[Specs, Specs]:
+    """What the steps need that none of them makes, and what they make that none of them needs."""
+    made = {spec.name: spec for step in steps for spec in step.outputs}
+    needed = {spec.name: spec for step in steps for spec in step.inputs}
+    inputs = tuple(spec for name, spec in needed.items() if name not in made)
+    return inputs, tuple(spec for name, spec in made.items() if name not in needed)
+
+
+def write_picture(
+    out: Path, picture: Path, expected: Detections, found: Detections, classes: Sequence[str]
+) -> None:
+    """Write the sample picture, what PyTorch finds in it, and a drawing of what the chain finds."""
+    pixels = load_image(picture)
+    Image.fromarray(pixels).save(out / IMAGE)
+    (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
+    draw(pixels, found, classes).save(out / PICTURE)
+
+
+def seal(out: Path, manifest: Manifest) -> Manifest:
+    """List every file with its hash and write the manifest."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = {path.relative_to(out).as_posix(): _entry(path) for path in paths}
+    sealed = replace(manifest, files=files, sample=TENSORS if TENSORS in files else None)
+    write_manifest(out, sealed)
+    return sealed
+
+
+def publish(staging: Path, bundle: Path) -> None:
+    """Give the finished bundle its name; an earlier one is replaced as a whole."""
+    old = staging.with_name(f"{staging.name}.old")
+    if bundle.exists():
+        bundle.rename(old)
+    staging.rename(bundle)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def tool_versions() -> Mapping[str, str]:
+    """The versions of what made the bundle, as far as it is installed."""
+    found: dict[str, str] = {}
+    for name in _DESK_TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _copied(item: Converted, out: Path) -> Artifact:
+    artifact = item.artifact
+    files = tuple(f"{artifact.name}/{file}" for file in artifact.files)
+    for source, target in zip(artifact.files, files, strict=True):
+        (out / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.root / source, out / target)
+    return replace(artifact, files=files)
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,0 +1,120 @@
+"""The only place with Hydra: configuration -> a typed recipe -> the pipeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from backends.contract import DeployError
+from deploy.catalog import choices, conf_folder, usage
+from deploy.pipeline import Outcome, Places, deploy
+from deploy.progress import Progress
+from deploy.report import show_outcome
+from deploy.recipe import Recipe, RecipeError
+from deploy.sweep import Row, write_row
+
+_MODELS = Path(__file__).resolve().parent / "models"
+
+
+def main() -> None:
+    """``python -m deploy``."""
+    OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+    _job()
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="deploy")
+def _job(config: DictConfig) -> None:
+    if "model" not in config:
+        print(usage())
+        sys.exit(2)
+    row = _run(config)
+    if _is_sweep():
+        write_row(Path(HydraConfig.get().runtime.output_dir), row)
+    elif row.status != "passed":
+        sys.exit(1)
+
+
+def _run(config: DictConfig) -> Row:
+    """One job: its row says what came of it, also where that is an error."""
+    job = " ".join(HydraConfig.get().overrides.task)
+    progress = Progress(Console())
+    try:
+        recipe = to_recipe(config)
+        outcome = deploy(recipe, _places(recipe), progress)
+    except DeployError as error:
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return Row(job, error=str(error))
+    show_outcome(progress.console, progress.stages, outcome)
+    return _row(job, recipe, outcome)
+
+
+def to_recipe(config: DictConfig) -> Recipe:
+    """The configuration as a typed recipe.
+
+    Raises:
+        RecipeError: a key that does not exist, or a value of the wrong type, by name.
+    """
+    if "backend" not in config:
+        raise RecipeError(
+            "no backend is chosen", do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}."
+        )
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe), config)
+        return cast(Recipe, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        what = str(error).splitlines()[0]
+        raise RecipeError(f"{error.full_key or 'recipe'}: {what}", do=_keys(error)) from error
+
+
+def _keys(error: OmegaConfBaseException) -> str:
+    kind = error.object_type
+    if not (isinstance(kind, type) and is_dataclass(kind)):
+        return ""
+    return f"Its keys are {', '.join(field.name for field in fields(kind))}."
+
+
+def _places(recipe: Recipe) -> Places:
+    runtime = HydraConfig.get().runtime
+    if recipe.bundle is not None:
+        bundle = Path(runtime.cwd) / Path(recipe.bundle).expanduser()
+    elif _is_sweep():
+        bundle = Path(runtime.output_dir) / "bundle"
+    else:
+        bundle = Path(runtime.cwd) / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
+    return Places(bundle, bundle.with_name(f"{bundle.name}.work"))
+
+
+def _is_sweep() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:
+    latency, chain, torch = outcome.latency, outcome.verdict.chain_map, outcome.verdict.torch_map
+    problem = outcome.verdict.problem
+    return Row(
+        job=job,
+        model=recipe.model.name,
+        backend=outcome.backends,
+        status=outcome.verdict.verification.status,
+        p50_ms=latency.p50 if latency else None,
+        p90_ms=latency.p90 if latency else None,
+        size=outcome.size,
+        gap=outcome.gap,
+        map_50=chain.at_50 if chain else None,
+        map_50_95=chain.at_50_95 if chain else None,
+        torch_map_50_95=torch.at_50_95 if torch else None,
+        bundle=str(outcome.bundle),
+        error=str(problem) if problem else "",
+    )

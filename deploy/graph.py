@@ -1,0 +1,127 @@
+"""What is to know of an ONNX graph: specs, values that bodies capture, names for people."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping
+
+import onnx_ir as ir
+
+from backends.contract import DeployError, Dim, Dynamic, TensorSpec
+
+MARK_DOMAIN, MARK_OP = "deploy", "Mark"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_LARGEST = 2**31 - 1
+
+
+def spec_of(
+    value: ir.Value,
+    ranges: Mapping[str, Dynamic],
+    name: str,
+    error: Callable[..., DeployError] = DeployError,
+) -> TensorSpec:
+    """The spec of a value under another name.
+
+    A dimension that depends on the data, and on none of ``ranges``, may have any size.
+
+    Raises:
+        DeployError: the value is no tensor, or its dtype or rank is not known; as ``error``.
+    """
+    if not isinstance(value.type, ir.TensorType) or value.shape is None:
+        raise error(
+            f"value '{name}'",
+            expected="a tensor of known dtype and rank",
+            got=f"{value.type or 'unknown dtype'} of {value.shape or 'unknown shape'}",
+        )
+    dims = tuple(_dim(dim, ranges) for dim in value.shape)
+    return TensorSpec(name, value.type.dtype.numpy().name, dims)
+
+
+def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic]) -> Dim:
+    if isinstance(dim, int):
+        return dim
+    name = dim.value or "unknown"
+    if name in ranges:
+        return ranges[name]
+    sizes = [
+        dim.evaluate({span.name: span.min for span in ranges.values()}),
+        dim.evaluate({span.name: span.opt for span in ranges.values()}),
+        dim.evaluate({span.name: span.max for span in ranges.values()}),
+    ]
+    known = [size for size in sizes if isinstance(size, int)]
+    return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, _LARGEST)
+
+
+def is_mark(node: ir.Node) -> bool:
+    """Whether the node stands for a mark."""
+    return (node.domain, node.op_type) == (MARK_DOMAIN, MARK_OP)
+
+
+def mark_function(opset: int) -> ir.Function:
+    """``Mark(x) = Identity(x)``, so that any runtime can run the marked model."""
+    node = ir.node("Identity", [ir.Value(name="x")])
+    node.outputs[0].name = "y"
+    names = ("mark", "call", "side", "path", "id")
+    return ir.Function(
+        MARK_DOMAIN,
+        MARK_OP,
+        graph=ir.Graph(
+            list(node.inputs),  # type: ignore[arg-type]
+            node.outputs,
+            nodes=[node],
+            opset_imports={"": opset},
+        ),
+        attributes=[ir.Attr(name, ir.AttributeType.UNDEFINED, None) for name in names],
+    )
+
+
+def reads(node: ir.Node) -> list[ir.Value]:
+    """Every value that the node needs, with those that its If, Loop or Scan bodies capture."""
+    own = [value for value in node.inputs if value is not None]
+    bodies = list(_bodies(node))
+    return [*own, *(_captured(bodies) if bodies else ())]
+
+
+def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            yield from attribute.as_graphs()
+
+
+def _captured(bodies: list[ir.Graph]) -> list[ir.Value]:
+    inside: set[ir.Value] = set()
+    used: dict[ir.Value, None] = {}
+    pending = list(bodies)
+    while pending:
+        body = pending.pop()
+        inside.update(body.inputs, body.initializers.values())
+        used.update(dict.fromkeys(body.outputs))
+        for node in body:
+            inside.update(node.outputs)
+            used.update(dict.fromkeys(value for value in node.inputs if value is not None))
+            pending.extend(_bodies(node))
+    return [value for value in used if value not in inside]
+
+
+def nodes_within(nodes: list[ir.Node]) -> Iterator[ir.Node]:
+    """The nodes and all those inside their bodies."""
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        yield node
+        for body in _bodies(node):
+            pending.extend(body)
+
+
+def describe(node: ir.Node) -> str:
+    """Such as ``Conv 'node_Conv_21' in module backbone.layer1``."""
+    module = _module(node)
+    return f"{node.op_type} '{node.name}'" + (f" in module {module}" if module else "")
+
+
+def _module(node: ir.Node) -> str:
+    """The dotted path of the innermost module; scopes end with the operation's own name."""
+    scopes = node.metadata_props.get(_SCOPES)
+    return str(ast.literal_eval(scopes)[-2]) if scopes and scopes.count(",") else ""

@@ -1,0 +1,1 @@
+"""Models, one folder each: a desk half (build) and a device half (post)."""

@@ -1,0 +1,1 @@
+"""YOLOv3, as MMDetection defines it."""

@@ -1,0 +1,61 @@
+"""What a run closes with: the table of its stages, the verdict, and where the bundle is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.bundle import PICTURE
+from deploy.pipeline import Outcome
+from deploy.progress import Stage, stage_table
+
+
+def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) -> None:
+    """Print the closing table, what was measured, the bundle's path and the next command."""
+    bundle = _shown(outcome.bundle)
+    lines = [_agreement(outcome), _precision(outcome), _latency(outcome)]
+    console.print("", stage_table(stages), "", sep="\n")
+    for line in filter(None, lines):
+        console.print(line, highlight=False)
+    console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
+    if PICTURE in outcome.manifest.files:
+        console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
+    console.print(
+        f"next        python -m deploy.runtime check {bundle}", highlight=False, soft_wrap=True
+    )
+    if outcome.verdict.problem is not None:
+        print(f"error: {outcome.verdict.problem}", file=sys.stderr)
+
+
+def _agreement(outcome: Outcome) -> str:
+    notes = outcome.manifest.verification.notes
+    text = f"agreement   max_rel {outcome.gap:.1e} from PyTorch"
+    if "detections" in notes:
+        matched, total = notes["detections_matched"], notes["detections"]
+        text += f", {matched:.0f} of {total:.0f} confident detections matched (from both sides)"
+    return text
+
+
+def _precision(outcome: Outcome) -> str:
+    chain, torch = outcome.verdict.chain_map, outcome.verdict.torch_map
+    if chain is None or torch is None:
+        return ""
+    return (
+        f"mAP@0.5     chain {chain.at_50:.4f}, PyTorch {torch.at_50:.4f}\n"
+        f"mAP@.5:.95  chain {chain.at_50_95:.4f}, PyTorch {torch.at_50_95:.4f}"
+    )
+
+
+def _latency(outcome: Outcome) -> str:
+    latency = outcome.latency
+    return f"latency     p50 {latency.p50:.1f} ms, p90 {latency.p90:.1f} ms" if latency else ""
+
+
+def _shown(path: Path) -> Path:
+    """Relative to the current folder where it lies in there, else as it is."""
+    here = Path(os.getcwd())
+    return path.relative_to(here) if path.is_relative_to(here) else path

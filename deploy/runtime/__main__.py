@@ -1,0 +1,68 @@
+"""``python -m deploy.runtime``: run, check and bench a bundle on the device."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from backends.contract import DeployError
+from deploy.runtime.bench import bench
+from deploy.runtime.check import check
+from deploy.runtime.run import run
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line; exit code 1 where something is wrong, 2 for wrong usage."""
+    asked = _parser().parse_args(arguments)
+    commands: dict[str, Callable[[argparse.Namespace], bool]] = {
+        "run": lambda args: run(args.bundle, args.images, args.json, args.out, args.threads),
+        "check": lambda args: check(args.bundle, args.threads),
+        "bench": lambda args: bench(
+            args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
+        ),
+    }
+    warnings.showwarning = _show_warning
+    try:
+        good = commands[asked.command](asked)
+    except DeployError as error:
+        if "DEPLOY_TRACEBACK" in os.environ:
+            raise
+        sys.exit(f"error: {error}")
+    sys.exit(0 if good else 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.runtime", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="find what is in pictures")
+    check_parser = commands.add_parser("check", help="replay the bundle's own sample and compare")
+    bench_parser = commands.add_parser("bench", help="measure the latency of every part")
+    for each in (run_parser, check_parser, bench_parser):
+        each.add_argument("bundle", type=Path, metavar="BUNDLE")
+        each.add_argument("--threads", type=_count, help="of the engines")
+    run_parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    run_parser.add_argument("--out", type=Path, metavar="DIR", help="draw the detections there")
+    for each in (run_parser, bench_parser):
+        each.add_argument("--json", metavar="FILE", help="write the result; - is standard output")
+    bench_parser.add_argument("--runs", type=_count, default=100)
+    bench_parser.add_argument("--warmup", type=_count, default=10)
+    bench_parser.add_argument("--image", type=Path, help="in the place of the bundle's sample")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text}")
+    return int(text)
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""``bench``: where does the time go?"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from deploy.runtime.image import load_image
+from deploy.runtime.output import write_text
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.sample import read_sample, sample_picture
+
+Seconds = Mapping[str, float]
+Figures = dict[str, float]
+
+
+def bench(
+    bundle: Path, runs: int, warmup: int, image: Path | None, report: str | None, threads: int | None
+) -> bool:
+    """Measure and print p50, p90, p99 and mean of every part, in milliseconds.
+
+    A bundle that takes pictures is measured from the picture file to the detections; any other
+    from sample tensors to tensors.
+    """
+    with Pipeline.open(bundle, threads) as pipeline:
+        once = _call(bundle, pipeline, image)
+        for _ in range(warmup):
+            once()
+        rows = [once() for _ in range(runs)]
+    figures = summary(rows)
+    if report != "-":
+        _print(figures, runs)
+    if report is not None:
+        write_text(report, json.dumps(figures, indent=2))
+    return True
+
+
+def summary(rows: Sequence[Seconds]) -> dict[str, Figures]:
+    """Milliseconds of each part over all rows: p50, p90, p99 and mean."""
+    return {part: _figures([row[part] * 1e3 for row in rows]) for part in rows[0]}
+
+
+def _figures(values: Sequence[float]) -> Figures:
+    p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
+    return {"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(values))}
+
+
+def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
+    picture = image or sample_picture(bundle, pipeline.manifest)
+    if pipeline.post is not None and picture is not None:
+        return lambda: _picture_to_detections(pipeline, picture)
+    inputs = read_sample(bundle, pipeline.manifest).inputs
+
+    def tensors_to_tensors() -> Seconds:
+        steps: dict[str, float] = {}
+        start = time.perf_counter()
+        pipeline.chain.timed(inputs, steps)
+        total = time.perf_counter() - start
+        return {**steps, "chain": total - sum(steps.values()), "total": total}
+
+    return tensors_to_tensors
+
+
+def _picture_to_detections(pipeline: Pipeline, path: Path) -> Seconds:
+    start = time.perf_counter()
+    picture = load_image(path)
+    decode = time.perf_counter() - start
+    parts: dict[str, float] = {}
+    pipeline.timed(picture, parts)
+    return {"decode": decode, **parts, "total": decode + parts["total"]}
+
+
+def _print(figures: Mapping[str, Figures], runs: int) -> None:
+    print(f"{'ms':<16}" + "".join(f"{name:>9}" for name in ("p50", "p90", "p99", "mean")))
+    for part, values in figures.items():
+        print(f"{part:<16}" + "".join(f"{value:9.3f}" for value in values.values()))
+    print(f"{1e3 / figures['total']['mean']:.1f} per second over {runs} runs")

@@ -1,0 +1,52 @@
+"""``check``: does this bundle, on this device, still do what PyTorch did on the desk?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backends.gap import TOLERANCES, Tolerance, measure_all
+from deploy.runtime.manifest import Manifest
+from deploy.runtime.matching import match
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.sample import expected_detections, read_sample, sample_picture
+
+_SCORE = 0.3  # detections below it come and go with the last bit
+
+
+def check(bundle: Path, threads: int | None) -> bool:
+    """Replay the sample and print how far it is from PyTorch; true where it agrees."""
+    with Pipeline.open(bundle, threads) as pipeline:
+        return _check_tensors(bundle, pipeline) & _check_detections(bundle, pipeline)
+
+
+def chain_tolerance(manifest: Manifest) -> Tolerance:
+    """What the chain may differ by: the bound of its loosest step."""
+    bounds = [TOLERANCES[step.precision] for step in manifest.steps]
+    return max(bounds, key=lambda bound: bound.max_rel)
+
+
+def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
+    sample = read_sample(bundle, pipeline.manifest)
+    gaps = measure_all(sample.outputs, pipeline.chain(sample.inputs))
+    bound = chain_tolerance(pipeline.manifest)
+    for gap in gaps:
+        print(
+            f"{'ok' if bound.admits(gap) else 'BAD':<4}{gap.tensor:<16}max_abs {gap.max_abs:.2e}  "
+            f"max_rel {gap.max_rel:.2e}  cosine {gap.cosine:.6f}"
+        )
+    print(f"    tolerance: {bound}")
+    return all(bound.admits(gap) for gap in gaps)
+
+
+def _check_detections(bundle: Path, pipeline: Pipeline) -> bool:
+    picture = sample_picture(bundle, pipeline.manifest)
+    if picture is None or pipeline.post is None:
+        return True
+    expected = expected_detections(bundle, pipeline.manifest).above(_SCORE)
+    result = match(expected, pipeline(picture))
+    good = result.missing == 0
+    print(
+        f"{'ok' if good else 'BAD':<4}{result.matched} of {len(expected)} detections matched, "
+        f"boxes within {result.box:.3f} px, scores within {result.score:.4f}"
+    )
+    return good

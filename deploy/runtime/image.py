@@ -1,0 +1,168 @@
+"""Pictures into tensors, and boxes back into the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from backends.contract import Array, DeployError
+
+Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+
+_MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
+
+
+class ImageError(DeployError):
+    """What is not a picture, or cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Pre:
+    """How a picture becomes the input tensor: letterboxed, then ``(pixel - mean) / std``.
+
+    Attributes:
+        input: the tensor's name.
+        height: of the tensor, in pixels.
+        width: of the tensor, in pixels.
+        mean: per channel, in the tensor's order.
+        std: per channel, in the tensor's order.
+        order: of the channels.
+        pad: the value of the tensor beside the picture.
+    """
+
+    input: str
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    order: Literal["rgb", "bgr"] = "rgb"
+    pad: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in the tensor: at the top left, scaled by x and y."""
+
+    scale_x: float
+    scale_y: float
+
+    def boxes_back(self, boxes: Array) -> Array:
+        """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
+        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
+        return (boxes / scale).astype(np.float32)
+
+
+def load_image(source: Picture) -> Array:
+    """A picture as (H, W, 3) uint8, RGB.
+
+    Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is laid over
+    white, and the camera's orientation is applied.
+
+    Args:
+        source: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
+
+    Raises:
+        ImageError: no such file, not a picture, truncated, or too large.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source)
+    path = Path(source)
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "nothing"
+        raise ImageError(f"picture '{path}'", expected="a file", got=got)
+    try:
+        with Image.open(path) as image:
+            _check_size(path, image)
+            return _to_rgb(image)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"'{path}' is not a picture that Pillow knows") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"picture '{path}' cannot be decoded: {error}") from error
+
+
+class Letterbox:
+    """Keep-ratio resize into the top-left corner, padding right and below, normalisation."""
+
+    def __init__(self, pre: Pre) -> None:
+        self._pre = pre
+        gain = 1 / np.array(pre.std, np.float32)
+        self._gain = gain
+        self._offset = -np.array(pre.mean, np.float32) * gain
+
+    def __call__(self, picture: Array) -> tuple[Array, Placement]:
+        """A picture (H, W, 3) uint8 RGB to a tensor (1, 3, height, width) float32."""
+        height, width = self._fitted(picture)
+        tensor = self._blank(height, width)
+        planes = _planes(picture, height, width)
+        order = (0, 1, 2) if self._pre.order == "rgb" else (2, 1, 0)
+        for channel, source in enumerate(order):
+            inside = tensor[0, channel, :height, :width]
+            np.multiply(planes[source], self._gain[channel], out=inside)
+            if self._offset[channel]:
+                inside += self._offset[channel]
+        return tensor, Placement(width / picture.shape[1], height / picture.shape[0])
+
+    def _fitted(self, picture: Array) -> tuple[int, int]:
+        scale = min(self._pre.height / picture.shape[0], self._pre.width / picture.shape[1])
+        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+        return min(height, self._pre.height), min(width, self._pre.width)
+
+    def _blank(self, height: int, width: int) -> Array:
+        shape = (1, 3, self._pre.height, self._pre.width)
+        if (height, width) == shape[2:]:
+            return np.empty(shape, np.float32)
+        return np.full(shape, self._pre.pad, np.float32)
+
+
+def _planes(picture: Array, height: int, width: int) -> list[Array]:
+    """The three planes (height, width) uint8 of a picture, bilinear where the size differs."""
+    if picture.shape[:2] == (height, width):
+        return [picture[:, :, channel] for channel in range(3)]
+    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+    return [np.asarray(plane) for plane in resized.split()]
+
+
+def _from_array(array: npt.NDArray[np.uint8]) -> Array:
+    plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or 0 in array.shape:
+        raise ImageError(
+            "picture array", expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
+            got=f"{array.dtype}{list(array.shape)}",
+        )
+    if plane.ndim == 3 and plane.shape[2] == 3:
+        return np.ascontiguousarray(plane)
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(plane)))
+
+
+def _to_rgb(image: Image.Image) -> Array:
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
+        image = _to_eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits per pixel to 8; Pillow's own conversion would clip instead of scale."""
+    values = np.asarray(image).astype(np.float64)
+    scale = 1 if image.mode == "F" and values.max(initial=0) <= 255 else 257
+    return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
+
+
+def _check_size(path: Path, image: Image.Image) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        raise ImageError(
+            f"picture '{path}'", expected=f"at most {_MOST_PIXELS:,} pixels",
+            got=f"{image.width} x {image.height}",
+        )

@@ -1,0 +1,64 @@
+"""Which detections of two runs are the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deploy.runtime.detections import Detections
+from deploy.runtime.nms import iou_of
+
+
+@dataclass(frozen=True)
+class Match:
+    """Pairs of equal label that overlap enough.
+
+    Attributes:
+        matched: how many pairs there are.
+        missing: expected detections without a partner.
+        extra: actual detections without a partner.
+        box: the largest difference of a coordinate within a pair, in pixels.
+        score: the largest difference of the scores within a pair.
+    """
+
+    matched: int
+    missing: int
+    extra: int
+    box: float
+    score: float
+
+
+def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
+    """Pair each expected detection with the best actual one that is still free.
+
+    Args:
+        expected: best first.
+        actual: best first.
+        iou: the least overlap of a pair; labels must be equal.
+    """
+    free = np.ones(len(actual), dtype=bool)
+    pairs: list[tuple[int, int]] = []
+    for index in range(len(expected)):
+        same = free & (actual.labels == expected.labels[index])
+        overlaps = np.where(same, iou_of(expected.boxes[index], actual.boxes), -1.0)
+        if len(overlaps) and overlaps.max() >= iou:
+            best = int(overlaps.argmax())
+            free[best] = False
+            pairs.append((index, best))
+    return _summary(expected, actual, pairs)
+
+
+def _summary(expected: Detections, actual: Detections, pairs: list[tuple[int, int]]) -> Match:
+    ours, theirs = (np.array(side, dtype=int) for side in zip(*pairs, strict=True)) if pairs else (
+        np.empty(0, int), np.empty(0, int)
+    )
+    boxes = np.abs(expected.boxes[ours] - actual.boxes[theirs])
+    scores = np.abs(expected.scores[ours] - actual.scores[theirs])
+    return Match(
+        matched=len(pairs),
+        missing=len(expected) - len(pairs),
+        extra=len(actual) - len(pairs),
+        box=float(boxes.max(initial=0.0)),
+        score=float(scores.max(initial=0.0)),
+    )

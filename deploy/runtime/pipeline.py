@@ -1,0 +1,138 @@
+"""A bundle, opened: picture -> pre -> chain -> post -> detections."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from backends.contract import Array, Artifact, DeployError, Specs, Tensors
+from backends.registry import loader
+from deploy.runtime.chain import Chain, in_order
+from deploy.runtime.detections import Detections
+from deploy.runtime.image import Letterbox, Picture, Placement, load_image
+from deploy.runtime.manifest import Manifest, read_manifest, verify_files
+from deploy.runtime.post import Post
+from deploy.runtime.posts import make_post
+
+
+class Pipeline:
+    """A bundle's chain with what surrounds it; open it in a ``with`` statement.
+
+    Attributes:
+        manifest: the bundle's description.
+        chain: tensors by name to tensors by name.
+        post: the host step after the chain, or nothing.
+    """
+
+    def __init__(self, manifest: Manifest, chain: Chain, post: Post | None) -> None:
+        self.manifest = manifest
+        self.chain = chain
+        self.post = post
+        self._letterbox = Letterbox(manifest.pre) if manifest.pre else None
+
+    @classmethod
+    def open(cls, bundle: str | Path, threads: int | None = None) -> Pipeline:
+        """Check a bundle and prepare its engines.
+
+        Args:
+            bundle: the folder.
+            threads: for every engine that has this option, in the place of what was recorded.
+
+        Raises:
+            BundleError: not a bundle, damaged, or of a newer format.
+            MissingLibraryError: an engine is not installed here.
+            EngineError: an engine does not load its files.
+        """
+        root = Path(bundle)
+        manifest = read_manifest(root)
+        steps = in_order(manifest.steps, manifest.inputs, manifest.outputs)
+        verify_files(root, manifest, [name for step in steps for name in step.files])
+        if manifest.verification.status == "failed":
+            warnings.warn(
+                f"bundle '{bundle}' did not agree with PyTorch when it was made", stacklevel=2
+            )
+        post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
+        runners = [(step, _load(step, root, threads)) for step in steps]
+        return cls(manifest, Chain(runners, manifest.inputs, manifest.outputs), post)
+
+    def __call__(self, picture: Picture) -> Detections:
+        """What is in a picture, in its own pixels; boxes are not clipped to it.
+
+        Raises:
+            ImageError: not a picture.
+            EngineError: a step failed; the pipeline stays usable.
+            DeployError: this bundle takes tensors, not pictures.
+        """
+        inputs, placement = self.prepare(picture)
+        return self.finish(self.chain(inputs), placement)
+
+    def timed(self, picture: Array, seconds: dict[str, float]) -> Detections:
+        """As a call on a decoded picture, and the seconds of pre, each step, chain and post."""
+        start = time.perf_counter()
+        inputs, placement = self.prepare(picture)
+        prepared = time.perf_counter()
+        steps: dict[str, float] = {}
+        outputs = self.chain.timed(inputs, steps)
+        ran = time.perf_counter()
+        found = self.finish(outputs, placement)
+        end = time.perf_counter()
+        seconds |= {"pre": prepared - start, **steps}
+        seconds["chain"] = ran - prepared - sum(steps.values())  # what is around the engines
+        seconds |= {"post": end - ran, "total": end - start}
+        return found
+
+    def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
+        """The chain's inputs for a picture, and where it lies in them."""
+        if self._letterbox is None or self.manifest.pre is None:
+            raise DeployError(
+                f"bundle of '{self.manifest.model}' takes tensors, not pictures",
+                do="Use pipeline.chain({...}).",
+            )
+        tensor, placement = self._letterbox(load_image(picture))
+        batch = self.manifest.inputs[0].typical[0] if _fixed(self.manifest.inputs) else 1
+        if batch > 1:
+            tensor = np.repeat(tensor, batch, axis=0)
+        return {self.manifest.pre.input: tensor}, placement
+
+    def finish(self, outputs: Tensors, placement: Placement) -> Detections:
+        """The first picture's detections, from the chain's outputs."""
+        if self.post is None or self.manifest.post is None:
+            raise DeployError(
+                f"bundle of '{self.manifest.model}' has no host step for its outputs",
+                do="Use pipeline.chain({...}).",
+            )
+        found = self.post.batch([outputs[name] for name in self.manifest.post.inputs])[0]
+        return replace(found, boxes=placement.boxes_back(found.boxes))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels."""
+        return self.manifest.classes
+
+    def __enter__(self) -> Self:
+        self.chain.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.chain.__exit__(kind, error, trace)
+
+
+def _load(step: Artifact, root: Path, threads: int | None) -> Any:
+    if threads is not None and "threads" in step.options:
+        step = replace(step, options={**step.options, "threads": threads})
+    return loader(step.backend)(step, root)
+
+
+def _fixed(inputs: Specs) -> bool:
+    return isinstance(inputs[0].shape[0], int)

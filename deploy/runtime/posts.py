@@ -1,0 +1,45 @@
+"""Host steps after the chain, found by a short registered id."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from backends.contract import DeployError
+from deploy import models
+from deploy.runtime.post import Post, PostFactory
+
+
+class PostError(DeployError):
+    """A host step that does not exist, or not with these parameters."""
+
+
+def make_post(name: str, params: Mapping[str, Any]) -> Post:
+    """The host step registered as ``name``.
+
+    Raises:
+        PostError: nothing is registered under this name, or it does not take these parameters.
+    """
+    known = registered()
+    if name not in known:
+        raise PostError(f"host step '{name}'", expected=f"one of {', '.join(sorted(known))}", got=name)
+    try:
+        return known[name](**params)
+    except (TypeError, ValueError) as error:
+        raise PostError(f"host step '{name}' does not take its parameters: {error}") from error
+
+
+def registered() -> dict[str, PostFactory]:
+    """Every host step of the models in this package, and of installed entry points."""
+    posts: dict[str, PostFactory] = {}
+    for model in pkgutil.iter_modules(models.__path__):
+        package = f"{models.__name__}.{model.name}"
+        folder = importlib.import_module(package)
+        if any(module.name == "post" for module in pkgutil.iter_modules(folder.__path__)):
+            posts.update(importlib.import_module(f"{package}.post").POSTS)
+    for entry in entry_points(group="deploy.posts"):
+        posts[entry.name] = entry.load()
+    return posts

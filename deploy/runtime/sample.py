@@ -1,0 +1,60 @@
+"""A bundle's own sample."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backends.contract import Array
+from deploy.runtime.detections import Detections
+from deploy.runtime.manifest import BundleError, Manifest, verify_files
+
+IMAGE = "sample/image.png"
+DETECTIONS = "sample/detections.json"
+TENSORS = "sample/tensors.npz"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of the chain and PyTorch's outputs for them, by tensor name."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+def read_sample(bundle: Path, manifest: Manifest) -> Sample:
+    """The bundle's tensors, after comparing their hash.
+
+    Raises:
+        BundleError: there is no sample, or it was changed.
+    """
+    if manifest.sample is None:
+        raise BundleError(f"bundle '{bundle}' has no sample")
+    verify_files(bundle, manifest, [manifest.sample])
+    with np.load(bundle / manifest.sample, allow_pickle=False) as stored:
+        sides = {
+            side: {
+                name.removeprefix(side): stored[name]
+                for name in stored.files
+                if name.startswith(side)
+            }
+            for side in ("input/", "output/")
+        }
+    return Sample(sides["input/"], sides["output/"])
+
+
+def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:
+    """The bundle's picture, after comparing its hash; none where the model takes no picture."""
+    if IMAGE not in manifest.files:
+        return None
+    verify_files(bundle, manifest, [IMAGE])
+    return bundle / IMAGE
+
+
+def expected_detections(bundle: Path, manifest: Manifest) -> Detections:
+    """What PyTorch finds in the sample picture."""
+    verify_files(bundle, manifest, [DETECTIONS])
+    return Detections.from_json(json.loads((bundle / DETECTIONS).read_text()))
