@@ -53,7 +53,9 @@ def _read(kind: Any, data: Json, where: str) -> Any:
     if origin is tuple:
         return _read_tuple(arguments, data, where)
     if origin is Literal:
-        return data if data in arguments else _refuse(where, " or ".join(map(repr, arguments)), data)
+        return (
+            data if data in arguments else _refuse(where, " or ".join(map(repr, arguments)), data)
+        )
     if origin is not None and issubclass(origin, Mapping):
         _check(dict, data, where)
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
@@ -115,4 +117,4 @@ def _refuse(where: str, expected: str, data: Json) -> Any:
 
 def _name(kind: Any) -> str:
     names = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
-    return names.get(kind) or getattr(kind, "__name__", str(kind))
+    return names.get(kind) or (kind.__name__ if isinstance(kind, type) else str(kind))

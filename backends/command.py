@@ -36,7 +36,8 @@ def main(backend: str, arguments: Sequence[str] | None = None) -> None:
             raise
         sys.exit(f"error: {error}")
     size = sum((asked.out / name).stat().st_size for name in artifact.files)
-    print(f"{asked.out}: {artifact.precision}, {size:,} bytes, max_rel {gap.max_rel:.1e} at '{gap.tensor}'")
+    agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'"
+    print(f"{asked.out}: {artifact.precision}, {size:,} bytes, {agrees}")
 
 
 def read_artifact(folder: Path) -> Artifact:
@@ -54,7 +55,9 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     parser.add_argument("--name", help="the segment's name; by default the file's")
     parser.add_argument(
-        "--sample", type=Path, metavar="FILE.npz",
+        "--sample",
+        type=Path,
+        metavar="FILE.npz",
         help="arrays input/<name> and output/<name>; by default noise, and what ONNX's own "
         "reference implementation makes of it, which is slow for a large model",
     )
@@ -93,7 +96,8 @@ def _agreement(artifact: Artifact, folder: Path, sample: Tensors) -> Gap:
     if not bound.admits(gap):
         raise ConversionError(
             f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
-            expected=str(bound), got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
+            expected=str(bound),
+            got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
         )
     return gap
 
@@ -133,7 +137,8 @@ def _check_target(out: Path) -> None:
     ours = (out / ARTIFACT).is_file()
     if out.exists() and not ours and not (out.is_dir() and not any(out.iterdir())):
         raise ConversionError(
-            f"'{out}'", expected="a new folder, or an earlier artifact to replace",
+            f"'{out}'",
+            expected="a new folder, or an earlier artifact to replace",
             got="something else",
         )
 

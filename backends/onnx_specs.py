@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from backends.contract import ConversionError, Dim, Dynamic, Segment, TensorSpec
@@ -27,7 +28,7 @@ def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segmen
         raise ConversionError(f"model '{path}'", expected="an ONNX file", got="nothing")
     try:
         graph = onnx.load(path, load_external_data=False).graph
-    except (onnx.onnx_cpp2py_export.checker.ValidationError, ValueError, _decode_error()) as error:
+    except (DecodeError, ValueError) as error:
         raise ConversionError(f"model '{path}' is not an ONNX file: {error}") from error
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
@@ -41,23 +42,19 @@ def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segmen
     )
 
 
-def _decode_error() -> type[Exception]:
-    from google.protobuf.message import DecodeError
-
-    return DecodeError
-
-
 def _spec(value: onnx.ValueInfoProto, ranges: Mapping[str, Dynamic]) -> TensorSpec:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise ConversionError(f"'{value.name}'", expected="a tensor of known rank", got="another type")
+        raise ConversionError(
+            f"'{value.name}'", expected="a tensor of known rank", got="another type"
+        )
     dtype = tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return TensorSpec(value.name, dtype, tuple(_dim(dim, value.name, ranges) for dim in tensor.shape.dim))
+    return TensorSpec(
+        value.name, dtype, tuple(_dim(dim, value.name, ranges) for dim in tensor.shape.dim)
+    )
 
 
-def _dim(
-    dim: onnx.TensorShapeProto.Dimension, tensor: str, ranges: Mapping[str, Dynamic]
-) -> Dim:
+def _dim(dim: onnx.TensorShapeProto.Dimension, tensor: str, ranges: Mapping[str, Dynamic]) -> Dim:
     if dim.HasField("dim_value"):
         return int(dim.dim_value)
     if dim.dim_param not in ranges:

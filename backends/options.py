@@ -56,9 +56,7 @@ def describe(kind: type[Any]) -> str:
 def _value(kind: Any, value: object, name: str, backend: str) -> Value:
     parsed = _parsed(kind, value)
     if parsed is None:
-        raise OptionError(
-            f"option '{name}' of {backend}", expected=_name(kind), got=repr(value)
-        )
+        raise OptionError(f"option '{name}' of {backend}", expected=_name(kind), got=repr(value))
     return parsed
 
 

@@ -13,7 +13,7 @@ from backends.contract import EngineError
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one call of the whole pipeline, or of the chain where there is no picture."""
+    """Milliseconds from a picture to detections, or of the chain where there is no picture."""
 
     p50: float
     p90: float

@@ -41,20 +41,22 @@ def check_target(bundle: Path) -> None:
     """
     if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
         raise RecipeError(
-            f"bundle={bundle}", expected="a new folder, or an earlier bundle to replace",
-            got="something else", do="Pass another bundle=FOLDER.",
+            f"bundle={bundle}",
+            expected="a new folder, or an earlier bundle to replace",
+            got="something else",
+            do="Pass another bundle=FOLDER.",
         )
     parent = next(folder for folder in bundle.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise RecipeError(
-            f"bundle={bundle}", expected="a folder that can be written", got=f"{parent}",
+            f"bundle={bundle}",
+            expected="a folder that can be written",
+            got=f"{parent}",
             do="Pass another bundle=FOLDER.",
         )
 
 
-def assemble(
-    model: ModelRecipe, converted: Sequence[Converted], out: Path
-) -> Manifest:
+def assemble(model: ModelRecipe, converted: Sequence[Converted], out: Path) -> Manifest:
     """Copy the artifacts' files into the new folder ``out`` and describe them.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What there is to choose from: the YAML files of each group, with the command on their first line."""
+"""What there is to choose from: the YAML files of each group, with their first comment."""
 
 from __future__ import annotations
 

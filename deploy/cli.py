@@ -19,8 +19,8 @@ from backends.contract import DeployError
 from deploy.catalog import choices, conf_folder, usage
 from deploy.pipeline import Outcome, Places, deploy
 from deploy.progress import Progress
-from deploy.report import show_outcome
 from deploy.recipe import Recipe, RecipeError
+from deploy.report import show_outcome
 from deploy.sweep import Row, write_row
 
 _MODELS = Path(__file__).resolve().parent / "models"
@@ -68,7 +68,8 @@ def to_recipe(config: DictConfig) -> Recipe:
     """
     if "backend" not in config:
         raise RecipeError(
-            "no backend is chosen", do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}."
+            "no backend is chosen",
+            do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}.",
         )
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), config)

@@ -1,4 +1,4 @@
-"""``python -m deploy.doctor``: what is installed, what can convert and run here, what to install."""
+"""``python -m deploy.doctor``: what is installed, what works here, what to install."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from backends.registry import about, names, package
 
-_DESK = ("torch", "onnx", "onnx-ir", "onnxscript", "hydra-core", "rich", "safetensors", "pycocotools")
+_DESK = (
+    "torch",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "hydra-core",
+    "rich",
+    "safetensors",
+    "pycocotools",
+)
 _DEVICE = ("numpy", "pillow")
 
 
@@ -67,7 +76,9 @@ def _print_backend(name: str) -> bool:
     convert = ability(name, "convert", facts.convert)
     run = ability(name, "run", facts.run)
     versions = ", ".join(f"{need} {installed(need) or 'missing'}" for need in facts.run)
-    print(f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}")
+    print(
+        f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}"
+    )
     if not run.works:
         print(f"    to run: pip install 'backend-chain[{facts.extra}]'")
     if not convert.works:

@@ -64,7 +64,9 @@ def _checked(path: Path, sha256: str) -> Path:
         got = hashlib.file_digest(file, "sha256").hexdigest()
     if not got.startswith(sha256.lower()):
         raise WeightsError(
-            f"weights '{path}'", expected=f"SHA-256 {sha256}", got=got,
+            f"weights '{path}'",
+            expected=f"SHA-256 {sha256}",
+            got=got,
             do="Delete the file to download it again.",
         )
     return path

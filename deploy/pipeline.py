@@ -15,7 +15,7 @@ from deploy.convert import Converted, checked_options, convert
 from deploy.export import export
 from deploy.model import build_model
 from deploy.partition import Cut, Cutting, partition
-from deploy.progress import Progress, Stage
+from deploy.progress import Progress
 from deploy.recipe import ModelRecipe, Recipe, RecipeError, check, ranges
 from deploy.reference import Reference, as_torch
 from deploy.runtime.manifest import Manifest, PostStep
@@ -112,7 +112,9 @@ def _check(recipe: Recipe, places: Places) -> None:
     check_target(places.bundle)
     if recipe.verify.eval and recipe.model.eval is None:
         raise RecipeError(
-            "verify.eval=true", expected="a model with an evaluation set", got="none",
+            "verify.eval=true",
+            expected="a model with an evaluation set",
+            got="none",
             do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
         )
 

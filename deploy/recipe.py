@@ -8,7 +8,6 @@ from typing import Any
 
 from backends.contract import DeployError, Dynamic
 
-
 _RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
 
 
@@ -165,7 +164,8 @@ def ranges(dynamic: Mapping[str, list[int]]) -> dict[str, Dynamic]:
 def _range(name: str, sizes: list[int]) -> Dynamic:
     if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
         raise RecipeError(
-            f"model.dynamic.{name}", expected="[min, opt, max] with 1 <= min <= opt <= max",
+            f"model.dynamic.{name}",
+            expected="[min, opt, max] with 1 <= min <= opt <= max",
             got=str(sizes),
         )
     return Dynamic(name, *sizes)
@@ -174,7 +174,9 @@ def _range(name: str, sizes: list[int]) -> Dynamic:
 def _check_inputs(model: ModelRecipe) -> None:
     if not model.inputs:
         raise RecipeError(
-            "model.inputs", expected="at least one input", got="none",
+            "model.inputs",
+            expected="at least one input",
+            got="none",
             do="Pass model.inputs='{image: {shape: [1, 3, 224, 224], dtype: float32}}'.",
         )
     for name, spec in model.inputs.items():
@@ -202,7 +204,8 @@ def _check_pre(model: ModelRecipe) -> None:
     if len(shape) != 4 or shape[1] != 3:
         raise RecipeError(
             f"model.pre.input '{model.pre.input}'",
-            expected="an input of shape [batch, 3, height, width]", got=str(shape or "no input"),
+            expected="an input of shape [batch, 3, height, width]",
+            got=str(shape or "no input"),
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,5 +56,5 @@ def _latency(outcome: Outcome) -> str:
 
 def _shown(path: Path) -> Path:
     """Relative to the current folder where it lies in there, else as it is."""
-    here = Path(os.getcwd())
+    here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

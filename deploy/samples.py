@@ -8,8 +8,7 @@ import numpy as np
 
 from backends.contract import Array, Specs, Tensors
 from deploy.recipe import ModelRecipe, PreRecipe, RecipeError
-from deploy.runtime.image import Letterbox, load_image
-from deploy.runtime.manifest import Pre
+from deploy.runtime.image import Letterbox, Pre, load_image
 
 _SEED = 0
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -58,8 +57,13 @@ def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:
     """The manifest's pre-processing, its size taken from the input's shape."""
     height, width = model.inputs[pre.input].shape[2:]
     return Pre(
-        input=pre.input, height=height, width=width, mean=_rgb(pre.mean), std=_rgb(pre.std),
-        order="bgr" if pre.order == "bgr" else "rgb", pad=pre.pad,
+        input=pre.input,
+        height=height,
+        width=width,
+        mean=_rgb(pre.mean),
+        std=_rgb(pre.std),
+        order="bgr" if pre.order == "bgr" else "rgb",
+        pad=pre.pad,
     )
 
 
@@ -68,7 +72,9 @@ def _rgb(values: list[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _noise(noise: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+def _noise(
+    noise: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+) -> Array:
     if dtype.kind == "f":
         return noise.standard_normal(shape).astype(dtype)
     high = 2 if dtype.kind == "b" else 100

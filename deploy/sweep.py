@@ -73,8 +73,14 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         scores = [_decimals(row.map_50_95, 3), _decimals(row.torch_map_50_95, 3)]
         table.add_row(
-            row.job, row.backend, row.status, _decimals(row.p50_ms, 2), _decimals(row.p90_ms, 2),
-            in_bytes(row.size), as_gap(row.gap), *(scores if evaluated else []),
+            row.job,
+            row.backend,
+            row.status,
+            _decimals(row.p50_ms, 2),
+            _decimals(row.p90_ms, 2),
+            in_bytes(row.size),
+            as_gap(row.gap),
+            *(scores if evaluated else []),
             row.error.splitlines()[0] if row.error else "",
         )
     return table

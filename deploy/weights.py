@@ -56,7 +56,8 @@ def _read(model: nn.Module, path: Path, readers: Mapping[str, Reader]) -> State:
         )
     if path.suffix not in known:
         raise WeightsError(
-            f"weights '{path}'", expected=f"a file ending in {', '.join(sorted(known))}",
+            f"weights '{path}'",
+            expected=f"a file ending in {', '.join(sorted(known))}",
             got=path.suffix or "no ending",
         )
     return known[path.suffix](path, model)
@@ -66,7 +67,9 @@ def _read_safetensors(path: Path, _: nn.Module) -> State:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"weights '{path}' is not a readable safetensors file: {error}") from error
+        raise WeightsError(
+            f"weights '{path}' is not a readable safetensors file: {error}"
+        ) from error
 
 
 def _read_checkpoint(path: Path, _: nn.Module) -> State:
@@ -85,13 +88,12 @@ def _unwrapped(path: Path, loaded: object) -> State:
     while isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
-        raise WeightsError(
-            f"weights '{path}'", expected="a state dict", got=type(loaded).__name__
-        )
+        raise WeightsError(f"weights '{path}'", expected="a state dict", got=type(loaded).__name__)
     strangers = [str(key) for key, value in loaded.items() if not isinstance(value, Tensor)]
     if strangers:
         raise WeightsError(
-            f"weights '{path}'", expected="a state dict of tensors",
+            f"weights '{path}'",
+            expected="a state dict of tensors",
             got=f"other values at {', '.join(strangers[:_SHOWN])}",
         )
     return cast(State, loaded)
@@ -120,7 +122,9 @@ def _check_keys(path: Path, state: State, wanted: Mapping[str, Tensor]) -> None:
     found = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
     if found:
         raise WeightsError(
-            f"weights '{path}'", expected=f"the model's {len(wanted)} keys", got="; ".join(found),
+            f"weights '{path}'",
+            expected=f"the model's {len(wanted)} keys",
+            got="; ".join(found),
             do="Check model.params (classes, width, backbone) against the file.",
         )
 

@@ -30,7 +30,7 @@ def test_a_cached_file_of_the_right_hash_is_used(cached):
 
 def test_a_cached_file_of_another_hash_is_refused(cached):
     cached.write_bytes(b"other")
-    with pytest.raises(WeightsError, match="expected SHA-256 a2c3acb8, got .* Delete the file"):
+    with pytest.raises(WeightsError, match=r"expected SHA-256 a2c3acb8, got .* Delete the file"):
         local_file(URL, "a2c3acb8")
 
 
@@ -41,5 +41,5 @@ def test_without_a_network_the_way_out_is_one_line(cached):
 
 
 def test_an_address_without_a_hash_is_refused():
-    with pytest.raises(WeightsError, match="have no model.sha256 to check them against"):
+    with pytest.raises(WeightsError, match="to check them against"):
         local_file(URL, None)

@@ -39,9 +39,15 @@ def test_a_segment_may_have_its_own_backend():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__foo": 1}, r"model\.foo: Key 'foo' not in 'ModelRecipe'\. Its keys are name, target"),
+        (
+            {"model__foo": 1},
+            r"model\.foo: Key 'foo' not in 'ModelRecipe'\. Its keys are name, target",
+        ),
         ({"foo": 1}, r"foo: Key 'foo' not in 'Recipe'"),
-        ({"verify__images": "x"}, r"verify\.images: Value 'x' of type 'str' could not be converted"),
+        (
+            {"verify__images": "x"},
+            r"verify\.images: Value 'x' of type 'str' could not be converted",
+        ),
         ({"model__target": "???"}, r"model\.target: .* missing mandatory value: target"),
     ],
 )
@@ -60,7 +66,10 @@ def test_a_missing_backend_lists_the_backends():
     [
         ({"model__inputs": {}}, "model.inputs: expected at least one input"),
         ({"model__inputs__x__shape": [1, 0]}, r"model\.inputs\.x\.shape: expected sizes from 1 up"),
-        ({"chain": {"neck": {"name": "b"}}}, "chain.neck: expected one of the segments model, got neck"),
+        (
+            {"chain": {"neck": {"name": "b"}}},
+            "chain.neck: expected one of the segments model, got neck",
+        ),
         ({"model__pre": {"input": "y"}}, "model.pre.input 'y': expected an input of shape"),
         ({"convert__timeout": 0}, "convert.timeout: expected a number in its range, got 0"),
         ({"verify__images": 0}, "verify.images"),

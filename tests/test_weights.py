@@ -19,8 +19,11 @@ def net() -> nn.Module:
 
 @pytest.fixture
 def state(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {key: torch.full_like(value, 0.5) for key, value in net.state_dict().items()
-            if not key.endswith("num_batches_tracked")}
+    return {
+        key: torch.full_like(value, 0.5)
+        for key, value in net.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
 
 
 def loads(net: nn.Module, path: Path) -> None:

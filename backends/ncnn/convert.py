@@ -82,7 +82,9 @@ def _check_spec(segment: str, spec: TensorSpec) -> None:
         )
     if spec.dtype != "float32":
         raise ConversionError(
-            f"segment '{segment}': tensor '{spec.name}'", expected="float32 for ncnn", got=spec.dtype,
+            f"segment '{segment}': tensor '{spec.name}'",
+            expected="float32 for ncnn",
+            got=spec.dtype,
             do="Cut so that it stays outside, or choose another backend for this segment.",
         )
 
@@ -146,7 +148,8 @@ def _check_blobs(segment: Segment, axes: Mapping[str, int], param: Path) -> None
     if axes.keys() != expected or not expected <= blobs:
         raise ConversionError(
             f"segment '{segment.name}': pnnx changed the inputs or outputs",
-            expected=", ".join(sorted(expected)), got=", ".join(sorted(axes)),
+            expected=", ".join(sorted(expected)),
+            got=", ".join(sorted(axes)),
         )
     kinds = {layer[0] for layer in layers}
     if foreign := sorted(kind for kind in kinds if ncnn.layer_to_index(kind) < 0):

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
         ),
     }
-    warnings.showwarning = _show_warning
+    warnings.formatwarning = _one_line
     try:
         good = commands[asked.command](asked)
     except DeployError as error:
@@ -60,8 +60,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    return f"warning: {message}\n"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,12 @@ Figures = dict[str, float]
 
 
 def bench(
-    bundle: Path, runs: int, warmup: int, image: Path | None, report: str | None, threads: int | None
+    bundle: Path,
+    runs: int,
+    warmup: int,
+    image: Path | None,
+    report: str | None,
+    threads: int | None,
 ) -> bool:
     """Measure and print p50, p90, p99 and mean of every part, in milliseconds.
 

@@ -87,7 +87,9 @@ def in_order(steps: Sequence[Artifact], inputs: Specs, outputs: Specs) -> list[A
     while pending:
         step = next((one for one in pending if _names(one.inputs) <= ready), None)
         if step is None:
-            raise BundleError(f"steps wait for each other: {', '.join(one.name for one in pending)}")
+            raise BundleError(
+                f"steps wait for each other: {', '.join(one.name for one in pending)}"
+            )
         pending.remove(step)
         ordered.append(step)
         ready |= _names(step.outputs)

@@ -28,7 +28,9 @@ def draw(picture: Array, found: Detections, classes: Sequence[str]) -> Image.Ima
         label = int(found.labels[index])
         name = classes[label] if label < len(classes) else str(label)
         box = tuple(float(edge) for edge in found.boxes[index])
-        _draw_one(pen, box, f"{name} {found.scores[index]:.2f}", _colour(label), font, round(2 * scale))
+        _draw_one(
+            pen, box, f"{name} {found.scores[index]:.2f}", _colour(label), font, round(2 * scale)
+        )
     return canvas
 
 

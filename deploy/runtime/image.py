@@ -54,7 +54,8 @@ class Placement:
     def boxes_back(self, boxes: Array) -> Array:
         """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        return (boxes / scale).astype(np.float32)
+        back: Array = (boxes / scale).astype(np.float32)
+        return back
 
 
 def load_image(source: Picture) -> Array:
@@ -134,7 +135,8 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Array:
     shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not shaped or 0 in array.shape:
         raise ImageError(
-            "picture array", expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
+            "picture array",
+            expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
             got=f"{array.dtype}{list(array.shape)}",
         )
     if plane.ndim == 3 and plane.shape[2] == 3:
@@ -163,6 +165,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 def _check_size(path: Path, image: Image.Image) -> None:
     if image.width * image.height > _MOST_PIXELS:
         raise ImageError(
-            f"picture '{path}'", expected=f"at most {_MOST_PIXELS:,} pixels",
+            f"picture '{path}'",
+            expected=f"at most {_MOST_PIXELS:,} pixels",
             got=f"{image.width} x {image.height}",
         )

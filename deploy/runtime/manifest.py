@@ -129,7 +129,9 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
         size = path.stat().st_size
         if size != entry.size:
             raise BundleError(
-                f"bundle '{bundle}': file '{name}'", expected=f"{entry.size} bytes", got=str(size),
+                f"bundle '{bundle}': file '{name}'",
+                expected=f"{entry.size} bytes",
+                got=str(size),
                 do="Copy the bundle again.",
             )
         with path.open("rb") as file:
@@ -137,7 +139,9 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
         if digest != entry.sha256:
             raise BundleError(
                 f"bundle '{bundle}': file '{name}' was changed",
-                expected=f"SHA-256 {entry.sha256}", got=digest, do="Copy the bundle again.",
+                expected=f"SHA-256 {entry.sha256}",
+                got=digest,
+                do="Copy the bundle again.",
             )
 
 
@@ -145,8 +149,13 @@ def _load(bundle: Path) -> Mapping[str, Any]:
     path = bundle / MANIFEST
     if not path.is_file():
         raise BundleError(
-            f"'{bundle}' is not a bundle", expected=f"a folder with {MANIFEST}",
-            got="a folder without" if bundle.is_dir() else "a file" if bundle.exists() else "nothing",
+            f"'{bundle}' is not a bundle",
+            expected=f"a folder with {MANIFEST}",
+            got="a folder without"
+            if bundle.is_dir()
+            else "a file"
+            if bundle.exists()
+            else "nothing",
         )
     try:
         data = json.loads(path.read_text())
@@ -161,7 +170,9 @@ def _check_format(bundle: Path, data: Mapping[str, Any]) -> None:
         raise BundleError(f"bundle '{bundle}': {MANIFEST} has no format number")
     if found != FORMAT:
         raise BundleError(
-            f"bundle '{bundle}'", expected=f"format {FORMAT}", got=f"format {found}",
+            f"bundle '{bundle}'",
+            expected=f"format {FORMAT}",
+            got=f"format {found}",
             do="Update this runtime." if found > FORMAT else "Make the bundle again.",
         )
 

@@ -50,8 +50,10 @@ def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
 
 
 def _summary(expected: Detections, actual: Detections, pairs: list[tuple[int, int]]) -> Match:
-    ours, theirs = (np.array(side, dtype=int) for side in zip(*pairs, strict=True)) if pairs else (
-        np.empty(0, int), np.empty(0, int)
+    ours, theirs = (
+        (np.array(side, dtype=int) for side in zip(*pairs, strict=True))
+        if pairs
+        else (np.empty(0, int), np.empty(0, int))
     )
     boxes = np.abs(expected.boxes[ours] - actual.boxes[theirs])
     scores = np.abs(expected.scores[ours] - actual.scores[theirs])

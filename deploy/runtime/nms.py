@@ -13,7 +13,8 @@ def iou_of(box: Array, boxes: Array) -> Array:
     high = np.minimum(box[2:], boxes[:, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=1)
     union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -> Array:

@@ -25,7 +25,9 @@ def make_post(name: str, params: Mapping[str, Any]) -> Post:
     """
     known = registered()
     if name not in known:
-        raise PostError(f"host step '{name}'", expected=f"one of {', '.join(sorted(known))}", got=name)
+        raise PostError(
+            f"host step '{name}'", expected=f"one of {', '.join(sorted(known))}", got=name
+        )
     try:
         return known[name](**params)
     except (TypeError, ValueError) as error:

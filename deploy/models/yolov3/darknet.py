@@ -36,14 +36,18 @@ def read_darknet(path: Path, model: nn.Module) -> State:
     keys = list(_keys(len([key for key in shapes if key.startswith("bbox_head.convs_pred")]) // 2))
     if absent := [key for key in keys if key not in shapes]:
         raise WeightsError(
-            f"weights '{path}'", expected="a model with the darknet53 backbone",
-            got=f"one without {absent[0]}", do="Pass model.params.backbone=darknet53.",
+            f"weights '{path}'",
+            expected="a model with the darknet53 backbone",
+            got=f"one without {absent[0]}",
+            do="Pass model.params.backbone=darknet53.",
         )
     sizes = [shapes[key].numel() for key in keys]
     if values.size != sum(sizes):
         raise WeightsError(
-            f"weights '{path}'", expected=f"{sum(sizes):,} values for this model",
-            got=f"{values.size:,}", do="Check model.params (classes, width) against the file.",
+            f"weights '{path}'",
+            expected=f"{sum(sizes):,} values for this model",
+            got=f"{values.size:,}",
+            do="Check model.params (classes, width) against the file.",
         )
     parts = np.split(values, np.cumsum(sizes)[:-1])
     return {key: _tensor(part, shapes[key]) for key, part in zip(keys, parts, strict=True)}
@@ -52,7 +56,9 @@ def read_darknet(path: Path, model: nn.Module) -> State:
 def _values(path: Path) -> Array:
     header = np.fromfile(path, dtype="<i4", count=3)
     if header.size < 3:
-        raise WeightsError(f"weights '{path}'", expected="a Darknet weights file", got="a short file")
+        raise WeightsError(
+            f"weights '{path}'", expected="a Darknet weights file", got="a short file"
+        )
     major, minor, _ = (int(number) for number in header)
     counter = 8 if major * 10 + minor >= 2 else 4  # bytes; 64 bits wide since version 0.2
     return np.fromfile(path, dtype="<f4", offset=12 + counter)

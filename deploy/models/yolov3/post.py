@@ -77,7 +77,9 @@ class YoloPost:
         """
         found = self.batch(maps)
         if len(found) != 1:
-            raise TensorError("maps", expected="one picture", got=str(len(found)), do="Use .batch().")
+            raise TensorError(
+                "maps", expected="one picture", got=str(len(found)), do="Use .batch()."
+            )
         return found[0]
 
     def batch(self, maps: Sequence[Array]) -> list[Detections]:
@@ -97,7 +99,8 @@ class YoloPost:
         good = all(len(shape) == 4 and shape[1] == channels for shape in shapes)
         if len(maps) != levels or not good or not same_batch:
             raise TensorError(
-                "maps", expected=f"{levels} of shape [batch, {channels}, height, width]",
+                "maps",
+                expected=f"{levels} of shape [batch, {channels}, height, width]",
                 got=", ".join(str(list(shape)) for shape in shapes),
             )
 
@@ -117,7 +120,7 @@ class YoloPost:
         width = raw.shape[2]
         rows = raw.reshape(len(half), self._attributes, -1)
         # cells first: the order of anchors is row, column, anchor
-        cell, anchor = np.nonzero(rows[:, 4].T >= _logit(self._limits.conf_thr) - _SLACK)
+        cell, anchor = np.nonzero(_logit(self._limits.conf_thr) - _SLACK <= rows[:, 4].T)
         found = rows[anchor, :, cell]
         grid = np.stack((cell % width, cell // width), axis=1).astype(np.float32)
         centre = (grid + 0.5) * stride + (_sigmoid(found[:, 0:2]) - 0.5) * stride
@@ -191,7 +194,8 @@ def select(
     final = scores[best] * objectness[best]
     kept = nms(boxes[best], final, labels[best], limits.iou_thr, limits.max_per_img)
     return Detections(
-        boxes[best][kept].astype(np.float32), final[kept].astype(np.float32),
+        boxes[best][kept].astype(np.float32),
+        final[kept].astype(np.float32),
         labels[best][kept].astype(np.int64),
     )
 

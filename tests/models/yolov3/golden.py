@@ -56,7 +56,9 @@ def _values(key: str, shape: tuple[int, ...], rs: np.random.RandomState, variant
     return 0.1 * rs.standard_normal(shape)
 
 
-def _prediction(key: str, leaf: str, shape: tuple[int, ...], rs: np.random.RandomState, variant: dict):
+def _prediction(
+    key: str, leaf: str, shape: tuple[int, ...], rs: np.random.RandomState, variant: dict
+):
     if leaf == "bias":
         values = 0.1 * rs.standard_normal(shape)
         rows = values.reshape(3, 85)

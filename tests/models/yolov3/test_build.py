@@ -42,7 +42,8 @@ def test_the_raw_maps_are_mmdetections(run):
 def test_the_decoded_predictions_are_mmdetections(run):
     backbone, _, decoded = run
     wanted = np.load(golden.DATA / "build.npz")
-    for name, got, atol in zip(("boxes", "cls_scores", "objectness"), decoded, (0.05, 1e-4, 1e-4)):
+    parts = (("boxes", 0.05), ("cls_scores", 1e-4), ("objectness", 1e-4))
+    for (name, atol), got in zip(parts, decoded, strict=True):
         rows = got[0].numpy()[::25]
         np.testing.assert_allclose(rows, wanted[f"{backbone}/{name}"], rtol=1e-4, atol=atol)
 

@@ -37,7 +37,13 @@ def darknet_bytes(model: YOLOv3) -> bytes:
             tensors = (layer.bias, layer.weight)
         else:
             norm = layer.bn
-            tensors = (norm.bias, norm.weight, norm.running_mean, norm.running_var, layer.conv.weight)
+            tensors = (
+                norm.bias,
+                norm.weight,
+                norm.running_mean,
+                norm.running_var,
+                layer.conv.weight,
+            )
         parts += [tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors]
     return b"".join(parts)
 
@@ -46,7 +52,7 @@ def darknet_bytes(model: YOLOv3) -> bytes:
 def source() -> YOLOv3:
     torch.manual_seed(0)
     model = YOLOv3("darknet53", num_classes=4, width=0.1).eval()
-    for name, value in model.named_buffers():
+    for value in model.buffers():
         if value.is_floating_point():
             value.uniform_(0.5, 1.5)
     return model
@@ -65,7 +71,9 @@ def test_every_value_lands_where_darknet_put_it(source, tmp_path: Path):
 def test_a_file_of_another_model_names_both_sizes(source, tmp_path: Path):
     path = tmp_path / "yolov3.weights"
     path.write_bytes(darknet_bytes(source)[:-4])
-    with pytest.raises(WeightsError, match=r"expected [\d,]+ values for this model, got [\d,]+\. Check"):
+    with pytest.raises(
+        WeightsError, match=r"expected [\d,]+ values for this model, got [\d,]+\. Check"
+    ):
         read_darknet(path, source)
 
 
