@@ -52,7 +52,7 @@ TOLERANCES: Mapping[str, Tolerance] = {
 def measure(tensor: str, expected: Array, actual: Array) -> Gap:
     """The gap of ``actual`` from ``expected``; another shape, NaN or Inf is an infinite gap."""
     if expected.shape != actual.shape or not np.isfinite(actual).all():
-        return Gap(tensor, float("inf"), float("inf"), -1.0)
+        return _infinite(tensor)
     want, got = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
     if want.size == 0:
         return Gap(tensor, 0.0, 0.0, 1.0)
@@ -63,13 +63,19 @@ def measure(tensor: str, expected: Array, actual: Array) -> Gap:
 
 def measure_all(expected: Tensors, actual: Tensors) -> list[Gap]:
     """The gap of every expected tensor; a missing one is infinitely far."""
-    missing = np.full(0, np.nan)
-    return [measure(name, want, actual.get(name, missing)) for name, want in expected.items()]
+    return [
+        measure(name, want, actual[name]) if name in actual else _infinite(name)
+        for name, want in expected.items()
+    ]
 
 
 def worst(gaps: Iterable[Gap]) -> Gap:
     """The gap with the largest relative distance, of at least one."""
     return max(gaps, key=lambda gap: gap.max_rel)
+
+
+def _infinite(tensor: str) -> Gap:
+    return Gap(tensor, float("inf"), float("inf"), -1.0)
 
 
 def _cosine(want: Array, got: Array) -> float:

@@ -2,7 +2,7 @@
 """Train the demo: a small YOLOv3 that finds handwritten digits. Seeded and resumable.
 
 What reproduces the shipped files, from the repository's root after scripts/setup (the first takes
-1.5 hours on 2 CPU cores; interrupted, it goes on from its checkpoint):
+70 minutes on 2 CPU cores; interrupted, it goes on from its checkpoint):
 
     .venv/bin/python scripts/train_demo.py train --run runs/digits
     .venv/bin/python scripts/train_demo.py ship --run runs/digits   # weights.safetensors

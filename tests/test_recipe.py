@@ -15,7 +15,7 @@ GOOD = {
 def recipe(**changes):
     config = OmegaConf.create(GOOD)
     for key, value in changes.items():
-        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
+        OmegaConf.update(config, key.replace("__", "."), value, merge=False, force_add=True)
     return to_recipe(config)
 
 

@@ -14,6 +14,7 @@ from deploy.runtime.detections import Detections
 from deploy.runtime.nms import nms
 from deploy.runtime.post import PostFactory
 
+_LARGEST = 20.0  # exp of it is far beyond any picture, and areas stay within float32
 _SLACK = 1e-3  # logits this far below a threshold are still computed exactly
 
 
@@ -124,7 +125,7 @@ class YoloPost:
         found = rows[anchor, :, cell]
         grid = np.stack((cell % width, cell // width), axis=1).astype(np.float32)
         centre = (grid + 0.5) * stride + (_sigmoid(found[:, 0:2]) - 0.5) * stride
-        size = np.exp(np.minimum(found[:, 2:4], 80)) * half[anchor]
+        size = np.exp(np.minimum(found[:, 2:4], _LARGEST)) * half[anchor]
         boxes = np.concatenate((centre - size, centre + size), axis=1)
         return boxes, found[:, 5:], _sigmoid(found[:, 4])
 

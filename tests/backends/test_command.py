@@ -1,0 +1,104 @@
+"""The standalone converters: one ONNX file in, a checked artifact out, or nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from backends import registry
+from backends.command import main, read_artifact
+from tests.graphs import conv, save
+
+BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    return request.param
+
+
+def refused(backend: str, capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as exit:
+        main(backend, [str(argument) for argument in arguments])
+    assert exit.value.code not in (0, None)
+    return str(exit.value.code) + capsys.readouterr().err
+
+
+def test_a_file_is_converted_without_a_sample(backend, tmp_path):
+    segment = conv(tmp_path / "conv.onnx")
+    module = [sys.executable, "-m", registry.package(backend)]
+    command = [*module, str(segment.onnx), str(tmp_path / "out"), "threads=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "fp32" in done.stdout and "max_rel" in done.stdout
+    artifact = read_artifact(tmp_path / "out")
+    assert (artifact.name, artifact.options["threads"]) == ("conv", 1)
+
+
+def test_the_console_command_is_installed(backend):
+    script = Path(sys.executable).with_name(f"onnx2{backend}")
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
+    assert "option=value" in done.stdout and "threads: int = 0" in done.stdout
+
+
+def test_an_earlier_artifact_is_replaced(backend, tmp_path):
+    segment = conv(tmp_path / "conv.onnx")
+    for threads in (1, 2):
+        main(backend, [str(segment.onnx), str(tmp_path / "out"), f"threads={threads}"])
+    assert read_artifact(tmp_path / "out").options["threads"] == 2
+
+
+def test_a_result_that_disagrees_with_the_sample_is_not_kept(backend, tmp_path, capsys):
+    segment = conv(tmp_path / "conv.onnx")
+    sample = tmp_path / "sample.npz"
+    image = np.ones((1, 3, 8, 12), "f4")
+    np.savez(sample, **{"input/net.image": image, "output/net.out.0": np.ones((1, 5, 8, 12), "f4")})
+    error = refused(backend, capsys, segment.onnx, tmp_path / "out", "--sample", sample)
+    assert f"segment 'conv': {backend} does not agree at 'net.out.0'" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["conv.onnx", "sample.npz"]
+
+
+def test_a_sample_of_other_tensors_is_refused(backend, tmp_path, capsys):
+    segment = conv(tmp_path / "conv.onnx")
+    np.savez(tmp_path / "sample.npz", a=np.ones(1))
+    error = refused(
+        backend, capsys, segment.onnx, tmp_path / "out", "--sample", tmp_path / "sample.npz"
+    )
+    assert "expected input/net.image, output/net.out.0, got a" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.onnx", "out"], "model 'none.onnx': expected an ONNX file, got nothing"),
+        (["garbage.onnx", "out"], "model 'garbage.onnx' is not an ONNX file"),
+        (["conv.onnx", "taken"], "'taken': expected a new folder, or an earlier artifact"),
+        (["conv.onnx", "out", "colour=red"], "option 'colour'"),
+        (["conv.onnx", "out", "red"], "option: expected option=value, got red"),
+        (["conv.onnx", "out", "--sample", "garbage.onnx"], "is not an npz file"),
+        (["dynamic.onnx", "out"], "dimension 'batch' of 'a' has no sizes. Pass --range batch=MIN"),
+        (["conv.onnx", "out", "--range", "batch=1"], "--range: expected DIM=MIN,OPT,MAX"),
+        (["conv.onnx"], "the following arguments are required: OUT"),
+    ],
+)
+def test_bad_input_is_one_error_and_leaves_nothing(
+    backend, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    conv(Path("conv.onnx"))
+    save(
+        Path("dynamic.onnx"),
+        [helper.make_node("Relu", ["a"], ["b"])],
+        {"a": ["batch", 3]},
+        {"b": ["batch", 3]},
+        {},
+    )
+    Path("garbage.onnx").write_bytes(b"\xff garbage")
+    Path("taken").mkdir()
+    Path("taken", "mine.txt").touch()
+    before = sorted(Path().rglob("*"))
+    assert message in refused(backend, capsys, *arguments)
+    assert sorted(Path().rglob("*")) == before

@@ -1,0 +1,78 @@
+"""ncnn's own traps."""
+
+import os
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from backends.contract import ConversionError
+from backends.ncnn import Options
+from tests.graphs import conv, kernel, save
+
+if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
+    pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
+
+from backends.ncnn.convert import batch_axes, convert
+from backends.ncnn.run import load
+
+
+def test_without_fp16_neither_the_file_nor_the_engine_is_half(tmp_path):
+    segment = conv(tmp_path / "conv.onnx")
+    sizes = {}
+    for fp16 in (False, True):
+        out = tmp_path / str(fp16)
+        out.mkdir()
+        artifact = convert(segment, Options(fp16=fp16), out)
+        sizes[fp16] = (out / artifact.files[1]).stat().st_size
+        with load(artifact, out) as runner:
+            opt = runner._net.opt
+            flags = (opt.use_fp16_packed, opt.use_fp16_storage, opt.use_fp16_arithmetic)
+            assert flags == (fp16,) * 3
+            assert not opt.use_bf16_storage and not opt.use_int8_inference
+        assert artifact.precision == ("fp16" if fp16 else "fp32")
+    assert sizes[True] < 0.6 * sizes[False]
+
+
+def test_reductions_over_computed_axes_are_refused_by_name(tmp_path):
+    nodes = [
+        helper.make_node("Cast", ["axes"], ["computed"], to=7),
+        helper.make_node("ReduceMean", ["image", "computed"], ["out"], name="mean", keepdims=0),
+    ]
+    weights = {"axes": np.array([2, 3], np.int32)}
+    segment = save(tmp_path / "m.onnx", nodes, {"image": [1, 3, 4, 6]}, {"out": [1, 3]}, weights)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConversionError, match="ReduceMean 'mean' computes its axes"):
+        convert(segment, Options(), tmp_path / "out")
+
+
+def test_an_operator_that_ncnn_lacks_is_named(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["y"], kernel_shape=[1, 1]),
+        helper.make_node("ReduceMax", ["y", "axes"], ["out"], keepdims=0),
+    ]
+    weights = {"w": kernel(2, 3, 1, 1), "axes": np.array([2, 3])}
+    segment = save(tmp_path / "m.onnx", nodes, {"image": [1, 3, 4, 6]}, {"out": [1, 2]}, weights)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConversionError, match="ncnn has no ReduceMax"):
+        convert(segment, Options(), tmp_path / "out")
+
+
+def test_tensors_that_are_not_float32_are_refused(tmp_path):
+    from dataclasses import replace
+
+    segment = conv(tmp_path / "conv.onnx")
+    ids = replace(segment.inputs[0], dtype="int64")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(
+        ConversionError, match=r"'net\.image': expected float32 for ncnn, got int64"
+    ):
+        convert(replace(segment, inputs=(ids,)), Options(), tmp_path / "out")
+
+
+def test_the_batch_axes_are_read_from_the_generated_script():
+    script = (
+        'ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=233).clone())\n'
+        "out.append(torch.from_numpy(out0.numpy(batch_index=0)))\n"
+    )
+    assert batch_axes(script) == {"in0": 233, "out0": 0}

@@ -1,0 +1,49 @@
+"""Backends are found by the names of their folders, and what is missing is said."""
+
+import subprocess
+import sys
+
+import pytest
+
+from backends import registry
+from backends.contract import MissingLibraryError
+from backends.registry import UnknownBackendError
+
+
+def test_every_folder_is_a_backend_with_its_yaml():
+    from deploy.catalog import choices
+
+    assert registry.names()
+    assert set(registry.names()) == set(choices("backend"))
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_backend_describes_itself(name):
+    about = registry.about(name)
+    assert about.summary and about.extra and about.convert and about.run
+
+
+def test_an_unknown_name_lists_the_known_ones_before_anything_is_imported():
+    known = " or ".join(registry.names())
+    for find in (registry.converter, registry.loader, registry.about, registry.options_type):
+        with pytest.raises(UnknownBackendError, match=f"expected {known}, got 'os.path'"):
+            find("os.path")
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_missing_engine_names_the_extra_to_install(name, monkeypatch):
+    for library in registry.about(name).run:
+        monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.delitem(sys.modules, f"{registry.package(name)}.run", raising=False)
+    with pytest.raises(MissingLibraryError, match=rf"pip install 'backend-chain\[{name}\]'"):
+        registry.loader(name)
+
+
+def test_describing_a_backend_imports_no_engine():
+    code = (
+        "import sys; from backends import registry as r;"
+        "[(r.about(n), r.options_type(n)) for n in r.names()];"
+        "print(*(lib for n in r.names() for lib in r.about(n).run if lib in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

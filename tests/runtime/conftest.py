@@ -1,0 +1,67 @@
+"""Bundles of a test backend that multiplies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import registry
+from backends.contract import Artifact, TensorSpec
+from deploy.runtime.manifest import FileEntry, Manifest, Verification, write_manifest
+
+MakeBundle = Callable[..., Path]
+
+
+def spec(name: str) -> TensorSpec:
+    return TensorSpec(name, "float32", (1, 2))
+
+
+def step(name: str, source: str, target: str) -> Artifact:
+    """A step that multiplies ``source`` by the number in its file."""
+    return Artifact(name, "scaler", (f"{name}/factor.txt",), (spec(source),), (spec(target),))
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
+    """Write a bundle of steps with their factors; further fields go into its manifest."""
+    packages = registry._packages()
+    monkeypatch.setattr(registry, "_packages", lambda: {**packages, "scaler": "tests.scaler"})
+
+    def make(steps: list[tuple[Artifact, float]] | None = None, **fields: object) -> Path:
+        bundle = tmp_path / "bundle"
+        chosen = steps or [(step("one", "x", "y"), 2.0)]
+        for artifact, factor in chosen:
+            path = bundle / artifact.files[0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(factor))
+        (bundle / "sample").mkdir()
+        image = np.ones((1, 2), np.float32)
+        tensors = {"input/x": image, "output/y": image * 2}
+        np.savez(bundle / "sample" / "tensors.npz", **tensors)
+        names = [path for path in bundle.rglob("*") if path.is_file()]
+        manifest = Manifest(
+            model="m",
+            classes=(),
+            inputs=(spec("x"),),
+            outputs=(spec("y"),),
+            steps=tuple(artifact for artifact, _ in chosen),
+            pre=None,
+            post=None,
+            sample="sample/tensors.npz",
+            files={str(path.relative_to(bundle)): entry(path) for path in names},
+            tools={},
+            verification=Verification("passed"),
+        )
+        write_manifest(bundle, replace(manifest, **fields))
+        return bundle
+
+    return make
+
+
+def entry(path: Path) -> FileEntry:
+    return FileEntry(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
