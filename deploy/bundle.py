@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from PIL import Image
 from backends.contract import Artifact, Specs
 from deploy.convert import Converted
 from deploy.recipe import ModelRecipe, RecipeError
-from deploy.runtime.detections import Detections
+from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.draw import draw
 from deploy.runtime.image import load_image
 from deploy.runtime.manifest import (
@@ -47,13 +47,16 @@ def check_target(bundle: Path) -> None:
             do="Pass another bundle=FOLDER.",
         )
     parent = next(folder for folder in bundle.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass  # the surest way to know; permission bits mislead for root and on some mounts
+    except OSError as error:
         raise RecipeError(
             f"bundle={bundle}",
             expected="a folder that can be written",
-            got=f"{parent}",
+            got=f"{parent} ({error.strerror})",
             do="Pass another bundle=FOLDER.",
-        )
+        ) from error
 
 
 def assemble(model: ModelRecipe, converted: Sequence[Converted], out: Path) -> Manifest:
@@ -95,7 +98,7 @@ def write_picture(
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
     (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
-    draw(pixels, found, classes).save(out / PICTURE)
+    draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:

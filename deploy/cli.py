@@ -47,11 +47,11 @@ def _job(config: DictConfig) -> None:
 def _run(config: DictConfig) -> Row:
     """One job: its row says what came of it, also where that is an error."""
     job = " ".join(HydraConfig.get().overrides.task)
-    progress = Progress(Console())
+    progress = Progress(Console(soft_wrap=True))
     try:
         recipe = to_recipe(config)
         outcome = deploy(recipe, _places(recipe), progress)
-    except DeployError as error:
+    except (DeployError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         print(f"error: {error}", file=sys.stderr)

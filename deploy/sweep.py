@@ -18,6 +18,7 @@ from rich.table import Table
 from deploy.progress import as_gap, in_bytes
 
 _ROW = "result.json"
+_PLAIN_WIDTH = 140  # of a table in a file or a log
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,12 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     evaluated = any(row.map_50_95 is not None for row in rows)
     numbers = ["p50 ms", "p90 ms", "size", "gap", *(["mAP", "PyTorch"] if evaluated else [])]
     for name in numbers:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
-    for row in rows:
+    for row, job in zip(rows, _differences(rows), strict=True):
         scores = [_decimals(row.map_50_95, 3), _decimals(row.torch_map_50_95, 3)]
         table.add_row(
-            row.job,
+            job,
             row.backend,
             row.status,
             _decimals(row.p50_ms, 2),
@@ -86,6 +87,13 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     return table
 
 
+def _differences(rows: Sequence[Row]) -> list[str]:
+    """Of each job's overrides those that not all jobs have."""
+    overrides = [row.job.split() for row in rows]
+    shared = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
+    return [" ".join(one for one in job if one not in shared) for job in overrides]
+
+
 class SweepTable(Callback):
     """Hydra's end of a sweep: print and write the table, and fail when a job did."""
 
@@ -94,7 +102,7 @@ class SweepTable(Callback):
         sweep = Path(config.hydra.sweep.dir)
         rows = read_rows(sweep)
         write_rows(sweep, rows)
-        console = Console()
+        console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
         console.print("", sweep_table(rows), "", sep="\n")
         console.print(f"table: {sweep / 'results.json'} and results.csv", highlight=False)
         if any(row.status != "passed" for row in rows):

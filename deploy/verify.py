@@ -12,14 +12,13 @@ from backends.registry import loader
 from deploy.evaluate import MeanPrecision, mean_precision
 from deploy.recipe import VerifyRecipe
 from deploy.runtime.check import chain_tolerance
-from deploy.runtime.detections import Detections
+from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.image import Picture
 from deploy.runtime.manifest import Manifest, StepGap, Verification
 from deploy.runtime.matching import match
 from deploy.runtime.pipeline import Pipeline
 
 CHAIN = "chain"
-_SCORE = 0.3  # detections below it come and go with the last bit and are not counted
 _IOU = 0.9
 
 Reference = Callable[[Tensors], dict[str, Array]]
@@ -193,5 +192,5 @@ def _pick(specs: Specs, values: Tensors) -> dict[str, Array]:
 
 def _shared(one: Detections, other: Detections) -> tuple[int, int]:
     """How many confident detections of ``one`` are in ``other`` too, and how many there are."""
-    sure = one.above(_SCORE)
+    sure = one.above(CONFIDENT)
     return match(sure, other, _IOU).matched, len(sure)

@@ -12,6 +12,7 @@ from pathlib import Path
 from backends.contract import DeployError
 from deploy.runtime.bench import bench
 from deploy.runtime.check import check
+from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.run import run
 
 
@@ -19,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; exit code 1 where something is wrong, 2 for wrong usage."""
     asked = _parser().parse_args(arguments)
     commands: dict[str, Callable[[argparse.Namespace], bool]] = {
-        "run": lambda args: run(args.bundle, args.images, args.json, args.out, args.threads),
+        "run": lambda args: run(
+            args.bundle, args.images, args.json, args.out, args.score, args.threads
+        ),
         "check": lambda args: check(args.bundle, args.threads),
         "bench": lambda args: bench(
             args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
@@ -45,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("bundle", type=Path, metavar="BUNDLE")
         each.add_argument("--threads", type=_count, help="of the engines")
     run_parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    run_parser.add_argument(
+        "--score",
+        type=float,
+        default=CONFIDENT,
+        help="print and draw from this score on (default 0.3)",
+    )
     run_parser.add_argument("--out", type=Path, metavar="DIR", help="draw the detections there")
     for each in (run_parser, bench_parser):
         each.add_argument("--json", metavar="FILE", help="write the result; - is standard output")

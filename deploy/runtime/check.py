@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.gap import TOLERANCES, Tolerance, measure_all
+from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.matching import match
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import expected_detections, read_sample, sample_picture
-
-_SCORE = 0.3  # detections below it come and go with the last bit
 
 
 def check(bundle: Path, threads: int | None) -> bool:
@@ -42,7 +41,7 @@ def _check_detections(bundle: Path, pipeline: Pipeline) -> bool:
     picture = sample_picture(bundle, pipeline.manifest)
     if picture is None or pipeline.post is None:
         return True
-    expected = expected_detections(bundle, pipeline.manifest).above(_SCORE)
+    expected = expected_detections(bundle, pipeline.manifest).above(CONFIDENT)
     result = match(expected, pipeline(picture))
     good = result.missing == 0
     print(

@@ -11,6 +11,9 @@ import numpy.typing as npt
 
 from backends.contract import Array
 
+CONFIDENT = 0.3
+"""Detections below this score come and go with the last bit; they are not shown or compared."""
+
 
 @dataclass(frozen=True)
 class Detections:

@@ -17,33 +17,43 @@ from deploy.runtime.pipeline import Pipeline
 
 
 def run(
-    bundle: Path, images: Sequence[Path], report: str | None, out: Path | None, threads: int | None
+    bundle: Path,
+    images: Sequence[Path],
+    report: str | None,
+    out: Path | None,
+    score: float,
+    threads: int | None,
 ) -> bool:
-    """Print, write and draw the detections of each picture; false where one could not be read."""
+    """Find what is in each picture; false where one could not be read.
+
+    Args:
+        bundle: the bundle.
+        images: the pictures.
+        report: a file for all detections as JSON, or ``-`` for standard output.
+        out: a folder for drawings.
+        score: what is printed and drawn has at least this score.
+        threads: of the engines.
+    """
     results: list[dict[str, Any]] = []
     with Pipeline.open(bundle, threads) as pipeline:
         _make_folder(out)
         for path in images:
             try:
-                found = _one(pipeline, path, out, quiet=report == "-")
+                picture = load_image(path)
             except ImageError as error:
                 print(f"error: {error}", file=sys.stderr)
                 results.append({"image": str(path), "error": str(error)})
                 continue
+            found = pipeline(picture)
             results.append({"image": str(path), "detections": found.to_json(pipeline.classes)})
+            shown = found.above(score)
+            if report != "-":
+                _print(path, shown, pipeline.classes)
+            if out is not None:
+                draw(picture, shown, pipeline.classes).save(out / f"{path.stem}.png")
     if report is not None:
         write_text(report, json.dumps(results, indent=2))
     return all("error" not in result for result in results)
-
-
-def _one(pipeline: Pipeline, path: Path, out: Path | None, *, quiet: bool) -> Detections:
-    picture = load_image(path)
-    found = pipeline(picture)
-    if not quiet:
-        _print(path, found, pipeline.classes)
-    if out is not None:
-        draw(picture, found, pipeline.classes).save(out / f"{path.stem}.png")
-    return found
 
 
 def _print(path: Path, found: Detections, classes: Sequence[str]) -> None:
