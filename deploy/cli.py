@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -72,11 +72,19 @@ def to_recipe(config: DictConfig) -> Recipe:
             do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}.",
         )
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Recipe), config)
+        given = _without_nulls(OmegaConf.to_container(config, resolve=True))
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe), given)
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         what = str(error).splitlines()[0]
         raise RecipeError(f"{error.full_key or 'recipe'}: {what}", do=_keys(error)) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """Null in YAML asks for the default; Hydra lets any mapping be put in its place."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return value
 
 
 def _keys(error: OmegaConfBaseException) -> str:

@@ -182,7 +182,7 @@ MODEL, BACKEND = "+model=yolov3", f"+backend={BACKENDS[0]}"
         ([MODEL, BACKEND, "model.params.backbone=vgg"], "expected darknet53 or mobilenetv2"),
         ([MODEL, BACKEND, "bundle=/proc/none/b"], "expected a folder that can be written"),
         ([MODEL, BACKEND, "bundle=taken"], "expected a new folder, or an earlier bundle"),
-        ([MODEL, BACKEND, "model.eval=null", "verify.eval=true"], "expected a model with an evaluation"),
+        ([MODEL, BACKEND, "model.eval=null", "verify.eval=true"], "expected a model with an eval"),
         (["+model=yolov3_coco", BACKEND], "Pass model.weights=FILE."),
         (["+model=module", BACKEND], "model.target: "),
     ],
@@ -211,7 +211,7 @@ def test_own_code_is_deployed_by_its_name(tmp_path):
         "    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, 2, 1))\n"
     )
     done = python(
-        "deploy", "+model=module", "model.target=nets:net", "+model.params.width=4",
+        "deploy", "+model=module", "model.target=nets:net", "model.params={width: 4}",
         "model.inputs={x: {shape: [1, 3, 16, 16]}}", BACKEND, QUICK, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -225,8 +225,8 @@ def test_a_dynamic_batch_reaches_the_bundle(tmp_path):
     if "onnxruntime" not in BACKENDS:
         pytest.skip("needs a backend with dynamic shapes")
     done = python(
-        "deploy", MODEL, "+backend=onnxruntime", "+model.dynamic.batch=[1, 2, 4]", "bundle=b", QUICK,
-        cwd=tmp_path,
+        "deploy", MODEL, "+backend=onnxruntime", "model.dynamic={batch: [1, 2, 4]}", "bundle=b",
+        QUICK, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (step,) = read_manifest(tmp_path / "b").steps

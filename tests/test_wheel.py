@@ -1,0 +1,115 @@
+"""A wheel of the repository works from any folder: the desk in one venv, the device in another.
+
+The venvs see the packages of this environment through a path file, all but this project, so that
+nothing is downloaded; the device's is given those of its engine alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+from backends import registry
+
+ROOT = Path(__file__).parent.parent
+BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+
+
+def run(*command: object, cwd: Path) -> str:
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT, cwd=out)
+    return next(out.glob("*.whl"))
+
+
+def installed(folder: Path, wheel: Path, packages: Path) -> Path:
+    """A venv with the wheel, and ``packages`` on its path; returns its python."""
+    venv.create(folder, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "packages.pth").write_text(f"{packages}\n")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return folder / "bin" / "python"
+
+
+def linked(folder: Path, names: list[str]) -> Path:
+    """A folder with links to the top-level files of these distributions and nothing else."""
+    folder.mkdir()
+    for name in names:
+        found = distribution(name)
+        tops = {Path(str(file)).parts[0] for file in found.files or () if ".." not in str(file)}
+        for top in tops:
+            link = folder / top
+            if not link.exists():
+                link.symlink_to(Path(str(found.locate_file(top))))
+    return folder
+
+
+def desk_packages(folder: Path) -> Path:
+    """Everything that is installed here but this project."""
+    folder.mkdir()
+    site = Path(str(distribution("numpy").locate_file("")))
+    for path in site.iterdir():
+        if not path.name.startswith(("backend_chain", "_backend_chain", "__editable__")):
+            (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "conf/deploy.yaml",
+        "conf/model/yolov3.yaml",
+        "models/yolov3/demo/weights.safetensors",
+    ):
+        assert f"deploy/{name}" in names
+    assert not [name for name in names if name.startswith(("tests", "scripts", "conf"))]
+
+
+def test_a_desk_makes_a_bundle_and_devices_run_it(wheel, tmp_path):
+    desk = installed(tmp_path / "desk", wheel, desk_packages(tmp_path / "packages"))
+    where = "import deploy; print(deploy.__file__)"
+    assert str(tmp_path) in run(desk, "-c", where, cwd=tmp_path)
+    for backend in BACKENDS:
+        bundle = tmp_path / f"{backend}.bundle"
+        run(
+            desk, "-m", "deploy", "+model=yolov3", f"+backend={backend}", f"bundle={bundle}",
+            "bench.runs=1", cwd=tmp_path,
+        )  # fmt: skip
+        needs = [*registry.about(backend).run, "numpy", "pillow"]
+        packages = linked(tmp_path / f"{backend}.packages", needs)
+        device = installed(tmp_path / f"{backend}.device", wheel, packages)
+        assert "BAD" not in run(device, "-m", "deploy.runtime", "check", bundle, cwd=tmp_path)
+        missing = [sys.executable, "-c", "import torch"]
+        assert subprocess.run([device, *missing[1:]], capture_output=True, check=False).returncode
+
+
+def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
+    device = installed(
+        tmp_path / "device", wheel, linked(tmp_path / "packages", ["numpy", "pillow"])
+    )
+    done = subprocess.run([device, "-m", "deploy"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "error: this is the desk, and it lacks hydra, torch, onnx_ir" in done.stderr
+    report = subprocess.run(
+        [device, "-m", "deploy.doctor"], capture_output=True, text=True, check=False
+    )
+    assert report.returncode == 1, "nothing can run there"
+    for backend in registry.names():
+        assert f"pip install 'backend-chain[{backend}]'" in report.stdout
