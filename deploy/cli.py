@@ -25,10 +25,12 @@ from deploy.sweep import Row, write_row
 
 _MODELS = Path(__file__).resolve().parent / "models"
 
+# at import, since a sweep's jobs may start in processes that never see main()
+OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+
 
 def main() -> None:
     """``python -m deploy``."""
-    OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
     _job()
 
 

@@ -104,7 +104,9 @@ class SweepTable(Callback):
         write_rows(sweep, rows)
         console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
         console.print("", sweep_table(rows), "", sep="\n")
-        console.print(f"table: {sweep / 'results.json'} and results.csv", highlight=False)
+        console.print(
+            f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True
+        )
         if any(row.status != "passed" for row in rows):
             sys.exit(1)
 

@@ -18,7 +18,7 @@ def test_a_sweep_on_a_ray_that_runs_already_ends_with_the_table(tmp_path: Path):
     try:
         done = python(
             "deploy", "-m", "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
-            "hydra.launcher.ray.init.object_store_memory=null", "+model=yolov3",
+            "+hydra.launcher.ray.init.object_store_memory=null", "+model=yolov3",
             f"+backend={','.join(BACKENDS)}", QUICK, cwd=tmp_path,
         )  # fmt: skip
     finally:

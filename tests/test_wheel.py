@@ -24,9 +24,8 @@ BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).sp
 
 def run(*command: object, cwd: Path) -> str:
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )  # fmt: skip
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
