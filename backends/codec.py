@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from backends.contract import DeployError
@@ -79,8 +80,13 @@ def _read_object(kind: type[Any], data: Json, where: str) -> Any:
         raise FormatError(f"{where}: unknown field '{unknown[0]}'", expected=", ".join(known))
     if missing := sorted(required - data.keys()):
         raise FormatError(f"{where}: field '{missing[0]}' is missing")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     return kind(**{key: _read(hints[key], item, f"{where}.{key}") for key, item in data.items()})
+
+
+@cache
+def _hints(kind: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(kind)
 
 
 def _read_union(kinds: Sequence[Any], data: Json, where: str) -> Any:

@@ -27,7 +27,9 @@ def package(name: str) -> str:
     Raises:
         UnknownBackendError: there is none of this name.
     """
-    known = _packages()
+    known = _folders()
+    if name not in known:  # only then, since asking for entry points reads every distribution
+        known = _packages()
     if name not in known:
         raise UnknownBackendError("backend", expected=" or ".join(sorted(known)), got=repr(name))
     return known[name]
@@ -60,12 +62,15 @@ def loader(name: str) -> Load:
 
 
 def _packages() -> dict[str, str]:
-    folders = {
+    return _folders() | {entry.name: entry.value for entry in entry_points(group="deploy.backends")}
+
+
+def _folders() -> dict[str, str]:
+    return {
         module.name: f"{backends.__name__}.{module.name}"
         for module in pkgutil.iter_modules(backends.__path__)
         if module.ispkg
     }
-    return folders | {entry.name: entry.value for entry in entry_points(group="deploy.backends")}
 
 
 def _half(name: str, half: str, extras: str) -> ModuleType:

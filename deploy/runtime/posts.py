@@ -23,7 +23,9 @@ def make_post(name: str, params: Mapping[str, Any]) -> Post:
     Raises:
         PostError: nothing is registered under this name, or it does not take these parameters.
     """
-    known = registered()
+    known = _shipped()
+    if name not in known:  # only then, since asking for entry points reads every distribution
+        known = registered()
     if name not in known:
         raise PostError(
             f"host step '{name}'", expected=f"one of {', '.join(sorted(known))}", got=name
@@ -36,12 +38,15 @@ def make_post(name: str, params: Mapping[str, Any]) -> Post:
 
 def registered() -> dict[str, PostFactory]:
     """Every host step of the models in this package, and of installed entry points."""
+    others = {entry.name: entry.load() for entry in entry_points(group="deploy.posts")}
+    return _shipped() | others
+
+
+def _shipped() -> dict[str, PostFactory]:
     posts: dict[str, PostFactory] = {}
     for model in pkgutil.iter_modules(models.__path__):
         package = f"{models.__name__}.{model.name}"
         folder = importlib.import_module(package)
         if any(module.name == "post" for module in pkgutil.iter_modules(folder.__path__)):
             posts.update(importlib.import_module(f"{package}.post").POSTS)
-    for entry in entry_points(group="deploy.posts"):
-        posts[entry.name] = entry.load()
     return posts
