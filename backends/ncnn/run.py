@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import ncnn
@@ -77,12 +76,7 @@ class NcnnRunner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._net is not None:
             self._net.clear()
         self._net = None

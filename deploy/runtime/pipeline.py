@@ -6,7 +6,6 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -119,13 +118,8 @@ class Pipeline:
         self.chain.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.chain.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self.chain.__exit__()
 
 
 def _load(step: Artifact, root: Path, threads: int | None) -> Any:
