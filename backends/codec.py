@@ -48,7 +48,7 @@ def _plain(value: Any) -> Json:
 def _read(kind: Any, data: Json, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        return _read_object(cast("type[Any]", kind), data, where)
+        return _read_object(kind, data, where)
     if origin in (Union, types.UnionType):
         return _read_union(arguments, data, where)
     if origin is tuple:
@@ -68,7 +68,7 @@ def _read(kind: Any, data: Json, where: str) -> Any:
     return data
 
 
-def _read_object(kind: type[Any], data: Json, where: str) -> Any:
+def _read_object(kind: Any, data: Json, where: str) -> Any:
     _check(dict, data, where)
     known = {field.name: field for field in fields(kind)}
     required = {
@@ -85,7 +85,7 @@ def _read_object(kind: type[Any], data: Json, where: str) -> Any:
 
 
 @cache
-def _hints(kind: type[Any]) -> Mapping[str, Any]:
+def _hints(kind: Any) -> Mapping[str, Any]:
     return get_type_hints(kind)
 
 
