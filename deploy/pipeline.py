@@ -23,6 +23,8 @@ from deploy.runtime.sample import TENSORS
 from deploy.samples import sample_inputs, sample_pictures, write_sample
 from deploy.verify import CHAIN, Evidence, Verdict, verify
 
+_STAGES = {"export", "segments", "artifacts", "bundle"}  # what a run writes beside its bundle
+
 
 @dataclass(frozen=True)
 class Places:
@@ -110,12 +112,25 @@ def _check(recipe: Recipe, places: Places) -> None:
     for backend in (recipe.backend, *recipe.chain.values()):
         checked_options(backend)
     check_target(places.bundle)
+    _check_work(places.work)
     if recipe.verify.eval and recipe.model.eval is None:
         raise RecipeError(
             "verify.eval=true",
             expected="a model with an evaluation set",
             got="none",
             do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
+        )
+
+
+def _check_work(work: Path) -> None:
+    """The folder of the stages' files is emptied at the start, so it must be one of ours."""
+    strangers = {path.name for path in work.glob("*")} - _STAGES
+    if strangers or (work.exists() and not work.is_dir()):
+        raise RecipeError(
+            f"'{work}' is needed for the files of the stages",
+            expected="a new folder, or an earlier one",
+            got=", ".join(sorted(strangers)) or "a file",
+            do="Pass another bundle=FOLDER.",
         )
 
 

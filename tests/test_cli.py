@@ -182,6 +182,7 @@ MODEL, BACKEND = "+model=yolov3", f"+backend={BACKENDS[0]}"
         ([MODEL, BACKEND, "model.params.backbone=vgg"], "expected darknet53 or mobilenetv2"),
         ([MODEL, BACKEND, "bundle=/proc/none/b"], "expected a folder that can be written"),
         ([MODEL, BACKEND, "bundle=taken"], "expected a new folder, or an earlier bundle"),
+        ([MODEL, BACKEND, "bundle=own"], "own.work' is needed for the files of the stages"),
         ([MODEL, BACKEND, "model.eval=null", "verify.eval=true"], "expected a model with an eval"),
         (["+model=yolov3_coco", BACKEND], "Pass model.weights=FILE."),
         (["+model=module", BACKEND], "model.target: "),
@@ -190,6 +191,8 @@ MODEL, BACKEND = "+model=yolov3", f"+backend={BACKENDS[0]}"
 def test_bad_input_is_one_error_and_leaves_nothing(tmp_path, arguments, message):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").touch()
+    (tmp_path / "own.work").mkdir()
+    (tmp_path / "own.work" / "mine.txt").touch()
     os.environ.setdefault("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
     assert message in refused("deploy", *arguments, cwd=tmp_path)
 

@@ -16,7 +16,7 @@ from deploy.runtime import BundleError, Pipeline
 from deploy.runtime.image import Pre
 from deploy.runtime.manifest import MANIFEST, PostStep, Verification, read_manifest
 from deploy.runtime.posts import PostError
-from tests.runtime.conftest import spec, step
+from tests.conftest import spec, step
 
 X = {"x": np.array([[1, 2]], np.float32)}
 

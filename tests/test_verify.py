@@ -1,0 +1,77 @@
+"""A bundle that does not do what PyTorch does is named, segment by segment, and marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploy.pipeline import chosen_post
+from deploy.recipe import ModelRecipe, PostRecipe, VerifyRecipe
+from deploy.runtime.detections import Detections
+from deploy.runtime.manifest import read_manifest
+from deploy.verify import Evidence, VerificationError, agreement, verify
+from tests.conftest import step
+
+X = np.array([[1, 2]], np.float32)
+
+
+def verdict_of(bundle, values, **precision):
+    manifest = read_manifest(bundle)
+    steps = tuple(replace(one, **precision) for one in manifest.steps)
+    evidence = Evidence(lambda inputs: values, values, (), None)
+    return verify(bundle, replace(manifest, steps=steps), evidence, VerifyRecipe())
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    return make_bundle([(step("body", "x", "a"), 2.0), (step("head", "a", "y"), 3.0)])
+
+
+def test_a_faithful_bundle_passes_with_the_gap_of_every_step(bundle):
+    verdict = verdict_of(bundle, {"x": X, "a": X * 2, "y": X * 6})
+    assert verdict.problem is None
+    assert verdict.verification.status == "passed"
+    assert [gap.step for gap in verdict.verification.gaps] == ["body", "head", "chain"]
+
+
+def test_the_segment_that_is_wrong_is_named_and_not_the_one_that_inherits_it(bundle):
+    verdict = verdict_of(bundle, {"x": X, "a": X * 2, "y": X * 7})
+    assert verdict.verification.status == "failed"
+    assert isinstance(verdict.problem, VerificationError)
+    message = str(verdict.problem)
+    assert "segment 'head' does not agree with PyTorch at 'y'" in message
+    assert "expected max_rel <= 0.001" in message and "marked unverified" in message
+
+
+def test_half_precision_has_its_own_tolerance(bundle):
+    values = {"x": X, "a": X * 2, "y": X * 6.1}
+    assert verdict_of(bundle, values).verification.status == "failed"
+    assert verdict_of(bundle, values, precision="fp16").verification.status == "passed"
+
+
+def found(*scores: float, x: float = 0.0) -> Detections:
+    boxes = [[x + 20 * i, 0, x + 20 * i + 10, 10] for i in range(len(scores))]
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.zeros(len(scores), np.int64),
+    )
+
+
+def test_agreement_counts_confident_detections_from_both_sides():
+    shared = agreement([found(0.9, 0.8, 0.1)], [found(0.9)])
+    assert (shared.matched, shared.total) == (2, 3)
+    assert agreement([found()], [found(0.2)]).share == 1.0
+    assert agreement([found(0.9)], [found(0.9, x=5)]).share == 0.0
+
+
+def test_the_host_step_is_chosen_by_where_the_chain_ends():
+    posts = [PostRecipe(["head:input"], "raw"), PostRecipe(["head:output"], "decoded")]
+    model = ModelRecipe("m", "a:b", {}, post=posts)
+    points = {"maps": "head:input.maps.0", "boxes": "head:output.boxes", "other": "neck:output.x"}
+    chosen = {name: chosen_post(model, [name], points) for name in points}
+    assert chosen["maps"] is not None and chosen["maps"].id == "raw"
+    assert chosen["boxes"] is not None and chosen["boxes"].id == "decoded"
+    assert chosen["other"] is None
