@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.command import read_artifact
+from backends.command import ARTIFACT, read_artifact
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, Specs, Tensors
 from backends.options import options_json, parse_options
 from backends.registry import options_type, package
@@ -59,7 +59,13 @@ def convert(
     samples = out.with_name(f"{out.name}.sample.npz")
     write_sample(samples, segment.inputs, segment.outputs, sample)
     command = _command(segment, backend, samples, out)
-    _run(command, f"segment '{segment.name}' to {backend.name}", out.with_suffix(".log"), timeout)
+    what = f"segment '{segment.name}' to {backend.name}"
+    _run(command, what, out.with_suffix(".log"), timeout)
+    if not (out / ARTIFACT).is_file():
+        raise ConversionError(
+            f"cannot convert {what}: exit code 0, but no artifact",
+            do=f"\n  To repeat it: {shlex.join(command)}",
+        )
     return Converted(read_artifact(out), out)
 
 

@@ -105,16 +105,6 @@ def _captured(bodies: list[ir.Graph]) -> list[ir.Value]:
     return [value for value in used if value not in inside]
 
 
-def nodes_within(nodes: list[ir.Node]) -> Iterator[ir.Node]:
-    """The nodes and all those inside their bodies."""
-    pending = list(nodes)
-    while pending:
-        node = pending.pop()
-        yield node
-        for body in _bodies(node):
-            pending.extend(body)
-
-
 def describe(node: ir.Node) -> str:
     """Such as ``Conv 'node_Conv_21' in module backbone.layer1``."""
     module = _module(node)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.contract import Array, Artifact, DeployError, Specs, Tensors
+from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
 from backends.gap import TOLERANCES, Tolerance, measure_all, worst
-from backends.registry import loader
 from deploy.evaluate import MeanPrecision, mean_precision
 from deploy.recipe import VerifyRecipe
 from deploy.runtime.check import chain_tolerance
@@ -89,8 +88,9 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
         evidence: what it is held against.
         asked: the recipe's bounds.
     """
-    gaps = [gap for step in manifest.steps for gap in _step_gaps(bundle, step, evidence.values)]
     with Pipeline.open(bundle) as pipeline:
+        steps = pipeline.chain.steps
+        gaps = [gap for step in steps for gap in _step_gaps(*step, evidence.values)]
         gaps += _chain_gaps(pipeline, evidence.values)
         problem = tensor_problem(manifest, gaps)
         if pipeline.post is None:
@@ -155,9 +155,8 @@ def _detection_problem(found: Agreement, least: float) -> VerificationError | No
     )
 
 
-def _step_gaps(bundle: Path, step: Artifact, values: Tensors) -> list[StepGap]:
-    with loader(step.backend)(step, bundle) as runner:
-        outputs = runner(_pick(step.inputs, values))
+def _step_gaps(step: Artifact, runner: Runner, values: Tensors) -> list[StepGap]:
+    outputs = runner(_pick(step.inputs, values))
     return [StepGap(step.name, gap) for gap in measure_all(_pick(step.outputs, values), outputs)]
 
 

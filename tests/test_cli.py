@@ -24,9 +24,9 @@ def python(*arguments: object, cwd: Path, **environment: str) -> subprocess.Comp
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
-def refused(*arguments: object, cwd: Path) -> str:
+def refused(*arguments: object, cwd: Path, **environment: str) -> str:
     before = sorted(cwd.rglob("*"))
-    done = python(*arguments, cwd=cwd)
+    done = python(*arguments, cwd=cwd, **environment)
     assert done.returncode not in (0, None), done.stdout
     assert "Traceback" not in done.stderr, done.stderr
     assert sorted(cwd.rglob("*")) == before, "something half-written was left"
@@ -193,8 +193,8 @@ def test_bad_input_is_one_error_and_leaves_nothing(tmp_path, arguments, message)
     (tmp_path / "taken" / "mine.txt").touch()
     (tmp_path / "own.work").mkdir()
     (tmp_path / "own.work" / "mine.txt").touch()
-    os.environ.setdefault("XDG_CACHE_HOME", str(tmp_path.parent / "cache"))
-    assert message in refused("deploy", *arguments, cwd=tmp_path)
+    cache = str(tmp_path.parent / f"{tmp_path.name}.cache")
+    assert message in refused("deploy", *arguments, cwd=tmp_path, XDG_CACHE_HOME=cache)
 
 
 def test_a_mistyped_mark_names_the_nearest(tmp_path):

@@ -12,12 +12,16 @@ from deploy.runtime.manifest import BundleError
 
 
 class Chain:
-    """Engine steps wired by tensor name; a context manager that holds their engines."""
+    """Engine steps wired by tensor name; a context manager that holds their engines.
+
+    Attributes:
+        steps: each step and its runner, in data-flow order.
+    """
 
     def __init__(
         self, steps: Sequence[tuple[Artifact, Runner]], inputs: Specs, outputs: Specs
     ) -> None:
-        self._steps = steps
+        self.steps = steps
         self._inputs = inputs
         self._outputs = [spec.name for spec in outputs]
         self._dead = _last_uses([artifact for artifact, _ in steps], self._outputs)
@@ -38,7 +42,7 @@ class Chain:
     def timed(self, inputs: Tensors, seconds: dict[str, float]) -> dict[str, Array]:
         """Run every step and put the seconds that each took into ``seconds``."""
         values = dict(zip(self._names, check_inputs(self._inputs, inputs), strict=True))
-        for (artifact, runner), dead in zip(self._steps, self._dead, strict=True):
+        for (artifact, runner), dead in zip(self.steps, self._dead, strict=True):
             start = time.perf_counter()
             taken = {spec.name: values[spec.name] for spec in artifact.inputs}
             try:
@@ -56,7 +60,7 @@ class Chain:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for _, runner in self._steps:
+            for _, runner in self.steps:
                 stack.enter_context(runner)
             self._stack = stack.pop_all()
         return self

@@ -6,11 +6,11 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from backends.contract import Array, Artifact, DeployError, Specs, Tensors
+from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
 from backends.registry import loader
 from deploy.runtime.chain import Chain, in_order
 from deploy.runtime.detections import Detections
@@ -122,7 +122,7 @@ class Pipeline:
         self.chain.__exit__()
 
 
-def _load(step: Artifact, root: Path, threads: int | None) -> Any:
+def _load(step: Artifact, root: Path, threads: int | None) -> Runner:
     if threads is not None and "threads" in step.options:
         step = replace(step, options={**step.options, "threads": threads})
     return loader(step.backend)(step, root)

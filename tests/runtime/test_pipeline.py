@@ -47,7 +47,7 @@ def test_an_output_may_also_be_used_by_a_later_step(make_bundle):
 def test_threads_replace_the_recorded_option(make_bundle):
     recorded = replace(step("one", "x", "y"), options={"threads": 4})
     with Pipeline.open(make_bundle([(recorded, 2.0)]), threads=1) as pipeline:
-        ((_, runner),) = pipeline.chain._steps
+        ((_, runner),) = pipeline.chain.steps
     assert runner.artifact.options == {"threads": 1}
 
 

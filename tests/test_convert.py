@@ -1,0 +1,34 @@
+"""A converter that crashes, hangs, complains or leaves nothing is one error, to be repeated."""
+
+import numpy as np
+import pytest
+
+from backends import registry
+from backends.contract import ConversionError
+from deploy.convert import convert
+from deploy.recipe import BackendRecipe
+from tests.graphs import conv
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("crash", "signal SIGSEGV"),
+        ("hang", r"no end within 0\.5 s \(convert\.timeout\)"),
+        ("nothing", "exit code 0, but no artifact"),
+        ("complain", r"exit code 1\n    operator Foo is not mine"),
+    ],
+)
+def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_packages", lambda: {"crasher": "tests.crasher"})
+    segment = conv(tmp_path / "conv.onnx")
+    shapes = {spec.name: spec.typical for spec in (*segment.inputs, *segment.outputs)}
+    sample = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    backend = BackendRecipe("crasher", {"how": how})
+    out = tmp_path / "work" / "conv"
+    timeout = 0.5 if how == "hang" else 60.0
+    with pytest.raises(ConversionError) as caught:
+        convert(segment, backend, sample, out, timeout)
+    assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
+    assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* how={how}")
+    assert not out.exists()
