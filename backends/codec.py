@@ -91,10 +91,15 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 def _read_union(kinds: Sequence[Any], data: Json, where: str) -> Any:
     for kind in kinds:
-        matches = isinstance(data, dict) if is_dataclass(kind) else _is(kind, data)
-        if matches:
+        if _is(_json_type(kind), data):
             return _read(kind, data, where)
     return _refuse(where, " or ".join(_name(kind) for kind in kinds), data)
+
+
+def _json_type(kind: Any) -> Any:
+    if is_dataclass(kind):
+        return dict
+    return list if get_origin(kind) is tuple else kind
 
 
 def _read_tuple(kinds: Sequence[Any], data: Json, where: str) -> tuple[Any, ...]:
@@ -123,4 +128,5 @@ def _refuse(where: str, expected: str, data: Json) -> Any:
 
 def _name(kind: Any) -> str:
     names = {dict: "an object", list: "an array", str: "a string", type(None): "null"}
+    kind = kind if is_dataclass(kind) else _json_type(kind)
     return names.get(kind) or (kind.__name__ if isinstance(kind, type) else str(kind))

@@ -60,26 +60,45 @@ Dim = int | Dynamic
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor's name, NumPy dtype name (such as ``float32``) and shape."""
+    """A tensor's name, NumPy dtype name (such as ``float32``) and shape.
+
+    The shape is None where not even the number of dimensions is known before the tensor is there.
+    """
 
     name: str
     dtype: str
-    shape: tuple[Dim, ...]
+    shape: tuple[Dim, ...] | None
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """The dimensions that are known; none where the rank is not."""
+        return self.shape or ()
 
     @property
     def typical(self) -> tuple[int, ...]:
-        """The shape with every dynamic dimension at its ``opt`` size."""
+        """The shape with every dynamic dimension at its ``opt`` size.
+
+        Raises:
+            TensorError: the rank is not known.
+        """
+        if self.shape is None:
+            raise TensorError(f"tensor '{self.name}'", expected="a known rank", got=str(self))
         return tuple(d.opt if isinstance(d, Dynamic) else d for d in self.shape)
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether an array of this shape fits."""
-        return len(shape) == len(self.shape) and all(
-            want.min <= got <= want.max if isinstance(want, Dynamic) else want == got
-            for want, got in zip(self.shape, shape, strict=True)
+        return self.shape is None or (
+            len(shape) == len(self.shape)
+            and all(
+                want.min <= got <= want.max if isinstance(want, Dynamic) else want == got
+                for want, got in zip(self.shape, shape, strict=True)
+            )
         )
 
     def __str__(self) -> str:
-        """Such as ``float32[1..16, 3, 320, 320]``."""
+        """Such as ``float32[1..16, 3, 320, 320]``, or ``float32[...]`` without a known rank."""
+        if self.shape is None:
+            return f"{self.dtype}[...]"
         dims = (f"{d.min}..{d.max}" if isinstance(d, Dynamic) else str(d) for d in self.shape)
         return f"{self.dtype}[{', '.join(dims)}]"
 

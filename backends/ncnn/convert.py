@@ -75,7 +75,7 @@ def batch_axes(script: str) -> dict[str, int]:
 
 
 def _check_spec(segment: str, spec: TensorSpec) -> None:
-    if any(isinstance(dim, Dynamic) for dim in spec.shape):
+    if spec.shape is None or any(isinstance(dim, Dynamic) for dim in spec.shape):
         raise ConversionError(
             f"segment '{segment}': ncnn's files are of fixed shape, and '{spec.name}' is {spec}",
             do="Leave model.dynamic out, or choose another backend for this segment.",
@@ -104,9 +104,13 @@ def _check_reductions(segment: Segment) -> None:
 
 
 def _run_pnnx(segment: Segment, options: Options, folder: Path) -> str:
-    # pnnx looks for weights beside the model, under the model's own name
-    for file in segment.onnx.parent.glob(f"{segment.onnx.name}*"):
-        shutil.copyfile(file, folder / file.name)
+    # pnnx writes beside the model, and looks for its weights there under the model's own name
+    onnx.save(
+        onnx.load(segment.onnx),
+        folder / segment.onnx.name,
+        save_as_external_data=True,
+        location=f"{segment.onnx.name}.data",
+    )
     shapes = ",".join(f"[{','.join(map(str, spec.typical))}]" for spec in segment.inputs)
     command = [str(_binary()), segment.onnx.name, f"inputshape={shapes}"]
     command += [f"fp16={int(options.fp16)}", f"ncnnparam={_PARAM}", f"ncnnbin={_BIN}"]

@@ -66,12 +66,16 @@ def _optimise(segment: Segment, level: ort.GraphOptimizationLevel, target: Path)
     asked.graph_optimization_level = level
     asked.optimized_model_filepath = str(target)
     asked.log_severity_level = 3
-    if _bytes_of(segment.onnx) > _INLINE_BYTES:
+    # what the engine does not rewrite it would leave where it was: beside the segment
+    model: bytes | Path = segment.onnx
+    if _bytes_of(segment.onnx) < _INLINE_BYTES:
+        model = onnx.load(segment.onnx).SerializeToString()
+    else:
         asked.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", _WEIGHTS
         )
     try:
-        ort.InferenceSession(segment.onnx, asked, providers=["CPUExecutionProvider"])
+        ort.InferenceSession(model, asked, providers=["CPUExecutionProvider"])
     except FAILURES as error:
         raise ConversionError(f"segment '{segment.name}': {error}") from error
 
