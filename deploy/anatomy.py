@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import onnx_ir as ir
 
-from deploy.graph import reads
+from deploy.graph import bodies, reads
 
 _RANDOM = frozenset(
-    ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial")
+    (
+        "Bernoulli",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+    )
 )
+
+Axes = Mapping[str, tuple[ir.Value, int]]
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,21 @@ class Anchor:
 
 
 class Anatomy:
-    """Who needs what in a graph whose nodes are in topological order."""
+    """Who needs what in a model's graph, whose nodes are in topological order.
 
-    def __init__(self, graph: ir.Graph) -> None:
-        self.nodes = list(graph)
+    Attributes:
+        nodes: the nodes.
+        number: the place of each in that order.
+        reads: what each needs, with what its bodies capture.
+    """
+
+    def __init__(self, model: ir.Model, *, same_names_same_sizes: bool) -> None:
+        self.nodes = list(model.graph)
+        self.number = {node: number for number, node in enumerate(self.nodes)}
         self.reads = {node: reads(node) for node in self.nodes}
+        # true of torch's exporter; other tools call unrelated sizes by one name
+        self._same_names_same_sizes = same_names_same_sizes
+        self._functions = model.functions
 
     @cached_property
     def rootless(self) -> frozenset[ir.Node]:
@@ -39,22 +58,32 @@ class Anatomy:
     @cached_property
     def constant(self) -> frozenset[ir.Node]:
         """Nodes that give the same values in every run."""
-        return self._following(lambda node: node.op_type not in _RANDOM, ())
+        return self._following(self.repeats, ())
 
     def sizes(self, anchors: Collection[ir.Node]) -> frozenset[ir.Node]:
         """Nodes that follow from dynamic sizes, which ``anchors`` read, and from constants."""
-        return self._following(lambda node: node.op_type not in _RANDOM, anchors)
+        return self._following(self.repeats, anchors)
 
-    def anchors(self, values: Collection[ir.Value]) -> dict[ir.Node, Anchor]:
-        """The nodes that read a dynamic size which one of the values has too."""
-        axes = {
+    def repeats(self, node: ir.Node) -> bool:
+        """Whether the node gives equal results for equal inputs."""
+        if node.op_type == "Dropout":  # random in training mode alone
+            return len(node.inputs) < 3 or node.inputs[2] is None
+        if node.op_type in _RANDOM:
+            return False
+        function = self._functions.get(node.op_identifier())
+        inner = [*bodies(node), *([function] if function else [])]
+        return all(self.repeats(one) for body in inner for one in body)
+
+    def axes(self, values: Collection[ir.Value]) -> Axes:
+        """For each dynamic size that the values have, one of them and its axis."""
+        if not self._same_names_same_sizes:
+            return {}
+        return {
             dim.value: (value, axis)
             for value in values
             for axis, dim in enumerate(value.shape or ())
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None
         }
-        sizes = {node: _size_read(node) for node in self.nodes if node.op_type == "Shape"}
-        return {node: Anchor(node, *axes[size]) for node, size in sizes.items() if size in axes}
 
     def is_constant(self, value: ir.Value) -> bool:
         """Whether the value is a weight or follows from weights alone."""
@@ -79,6 +108,12 @@ class Anatomy:
             ):
                 found.add(node)
         return frozenset(found)
+
+
+def anchor(node: ir.Node, axes: Axes) -> Anchor | None:
+    """How a node that reads one dynamic size can learn it from ``axes``."""
+    size = _size_read(node) if node.op_type == "Shape" else None
+    return Anchor(node, *axes[size]) if size in axes and size is not None else None
 
 
 def is_weight(value: ir.Value) -> bool:

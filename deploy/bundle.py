@@ -59,14 +59,22 @@ def check_target(bundle: Path) -> None:
         ) from error
 
 
-def assemble(model: ModelRecipe, converted: Sequence[Converted], out: Path) -> Manifest:
+def assemble(
+    model: ModelRecipe, converted: Sequence[Converted], out: Path, results: Sequence[str] = ()
+) -> Manifest:
     """Copy the artifacts' files into the new folder ``out`` and describe them.
+
+    Args:
+        model: the model's recipe.
+        converted: the artifacts.
+        out: the folder.
+        results: tensors that the chain gives even where a later step takes them.
 
     Returns:
         The manifest, not yet written: no host step, no sample, no verification.
     """
     steps = tuple(_copied(item, out) for item in converted)
-    inputs, outputs = chain_specs(steps)
+    inputs, outputs = chain_specs(steps, results)
     pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
     return Manifest(
         model=model.name,
@@ -83,12 +91,14 @@ def assemble(model: ModelRecipe, converted: Sequence[Converted], out: Path) -> M
     )
 
 
-def chain_specs(steps: Sequence[Artifact]) -> tuple[Specs, Specs]:
-    """What the steps need that none of them makes, and what they make that none of them needs."""
+def chain_specs(steps: Sequence[Artifact], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
+    """What the steps need and do not make; and what they make for nobody, or for ``results``."""
     made = {spec.name: spec for step in steps for spec in step.outputs}
     needed = {spec.name: spec for step in steps for spec in step.inputs}
-    inputs = tuple(spec for name, spec in needed.items() if name not in made)
-    return inputs, tuple(spec for name, spec in made.items() if name not in needed)
+    inputs = {name: spec for name, spec in needed.items() if name not in made}
+    given = {name: spec for name, spec in made.items() if name not in needed or name in results}
+    through = {name: spec for name, spec in inputs.items() if name in results}
+    return tuple(inputs.values()), (*given.values(), *through.values())
 
 
 def write_picture(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-GROUPS = ("model", "backend", "recipe")
+GROUPS = ("model", "backend", "partition", "recipe")
 
 
 def conf_folder() -> Path:
@@ -22,7 +22,11 @@ def choices(group: str) -> dict[str, str]:
 
 def usage() -> str:
     """The models, backends and recipes there are, and how to name them."""
-    lines = ["usage: python -m deploy +model=MODEL +backend=BACKEND [key=value ...]", ""]
+    lines = [
+        "usage: python -m deploy +model=MODEL +backend=BACKEND [+partition=PARTITION]",
+        "                        [key=value ...]",
+        "",
+    ]
     for group in GROUPS:
         lines.append(f"{group}s:")
         lines += [f"  {name:<16}{about}" for name, about in choices(group).items()]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
@@ -27,6 +29,7 @@ _MODELS = Path(__file__).resolve().parent / "models"
 
 # at import, since a sweep's jobs may start in processes that never see main()
 OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
 
 
 def main() -> None:
@@ -48,9 +51,11 @@ def _job(config: DictConfig) -> None:
 
 def _run(config: DictConfig) -> Row:
     """One job: its row says what came of it, also where that is an error."""
-    job = " ".join(HydraConfig.get().overrides.task)
+    overrides = HydraConfig.get().overrides.task
+    job = " ".join(overrides)
     progress = Progress(Console(soft_wrap=True))
     try:
+        check_order(overrides)
         recipe = to_recipe(config)
         outcome = deploy(recipe, _places(recipe), progress)
     except (DeployError, OSError) as error:
@@ -60,6 +65,38 @@ def _run(config: DictConfig) -> Row:
         return Row(job, error=str(error))
     show_outcome(progress.console, progress.stages, outcome)
     return _row(job, recipe, outcome)
+
+
+def compose(overrides: Sequence[str]) -> Recipe:
+    """The recipe of a command line's words, of which none needs to choose a backend.
+
+    Raises:
+        RecipeError: a word that names nothing, or a value of the wrong type.
+    """
+    try:
+        with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            config = hydra.compose("deploy", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RecipeError(str(error)) from error
+    check_order(overrides)
+    with open_dict(config):
+        config.setdefault("backend", {"name": "none"})
+    return to_recipe(config)
+
+
+def check_order(overrides: Sequence[str]) -> None:
+    """Refuse a preset that the model's own partition would silently replace.
+
+    Raises:
+        RecipeError: ``+partition=`` stands before ``+model=`` or ``+recipe=``.
+    """
+    groups = [override.partition("=")[0].lstrip("+") for override in overrides]
+    bringing = [number for number, group in enumerate(groups) if group in ("model", "recipe")]
+    if "partition" in groups and groups.index("partition") < max(bringing, default=0):
+        raise RecipeError(
+            "+partition= stands before the model, whose own partition would replace it",
+            do="Write it behind +model= and +recipe=.",
+        )
 
 
 def to_recipe(config: DictConfig) -> Recipe:

@@ -73,7 +73,7 @@ def _command(segment: Segment, backend: BackendRecipe, samples: Path, out: Path)
     options = [f"{key}={_text(value)}" for key, value in checked_options(backend).items()]
     ranges = [
         part
-        for dim in _dynamic(segment.inputs)
+        for dim in _dynamic((*segment.inputs, *segment.outputs))
         for part in ("--range", f"{dim.name}={dim.min},{dim.opt},{dim.max}")
     ]
     module = [sys.executable, "-m", package(backend.name)]
@@ -86,7 +86,7 @@ def _text(value: bool | int | float | str) -> str:
 
 
 def _dynamic(specs: Specs) -> list[Dynamic]:
-    dims = (dim for spec in specs for dim in spec.shape if isinstance(dim, Dynamic))
+    dims = (dim for spec in specs for dim in spec.dims if isinstance(dim, Dynamic))
     return sorted(set(dims), key=lambda dim: dim.name)
 
 

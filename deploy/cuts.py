@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from backends.contract import DeployError
+from backends.contract import DeployError, Dynamic
 from deploy.points import MarkedTensor, Point, PointError, parse_point
 
 
@@ -27,12 +27,15 @@ class Cut:
         start: points such as ``backbone:output``; one may stand for several tensors.
         end: points such as ``head:input``.
         outputs: a name for each end tensor; by default the last part of its point.
+        dynamic: the sizes that an axis of a tensor of this segment may have, by the tensor's name
+            in the chain, in the place of what is known of it otherwise.
     """
 
     name: str
     start: list[str]
     end: list[str]
     outputs: list[str] | None = None
+    dynamic: dict[str, dict[int, Dynamic]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ class Places:
         outputs: the whole graph's outputs.
         marks: the value that each marked tensor is in the graph.
         dropped: tensors that were marked, and of which the exporter left no trace.
+        tensors: every tensor of the graph, if each is a place by its own name.
+        buried: what cannot be cut at since it lies inside a body or function, and which one.
     """
 
     inputs: Mapping[str, ir.Value]
     outputs: Mapping[str, ir.Value]
     marks: Mapping[MarkedTensor, ir.Value]
     dropped: frozenset[MarkedTensor]
+    tensors: Mapping[str, ir.Value] = field(default_factory=dict)
+    buried: Mapping[str, str] = field(default_factory=dict)
 
     def starts(self, cut: Cut) -> dict[str, list[Border]]:
         """The tensors of each entry of ``cut.start``.
@@ -72,7 +79,7 @@ class Places:
         Raises:
             PartitionError: there are none, or an entry names nothing.
         """
-        return self._borders(cut.name, "start", cut.start, self.inputs)
+        return self._borders(f"start of segment '{cut.name}'", cut.start, self.inputs)
 
     def ends(self, cut: Cut) -> list[Border]:
         """The tensors of ``cut.end`` in order.
@@ -80,13 +87,35 @@ class Places:
         Raises:
             PartitionError: there are none, or an entry names nothing.
         """
-        found = self._borders(cut.name, "end", cut.end, self.outputs)
+        found = self._borders(f"end of segment '{cut.name}'", cut.end, self.outputs)
         return [border for borders in found.values() for border in borders]
 
+    def across(self, points: Sequence[str]) -> list[Border]:
+        """The tensors at which one entry of ``cuts`` cuts the whole graph.
+
+        A bare mark stands for its outputs, or for its inputs where it has no outputs.
+
+        Raises:
+            PartitionError: there are none, or one names nothing.
+        """
+        where = f"cut at [{', '.join(points)}]"
+        full = [self._with_side(point) for point in points]
+        found = self._borders(where, full, self.outputs)
+        return list({b.value: b for borders in found.values() for b in borders}.values())
+
+    def marks_on(self, value: ir.Value) -> tuple[str, ...]:
+        """Every marked tensor that is this value."""
+        return tuple(str(at) for at, marked in self.marks.items() if marked is value)
+
+    def _with_side(self, point: str) -> str:
+        sides = {at.side for at in self.marks if point in (at.mark, f"{at.mark}[{at.call}]")}
+        known = point in self.tensors or point in self.outputs
+        return point if known or not sides else f"{point}:{max(sides)}"  # output before input
+
     def _borders(
-        self, segment: str, side: str, texts: list[str], plain: Mapping[str, ir.Value]
+        self, where: str, texts: Sequence[str], ends: Mapping[str, ir.Value]
     ) -> dict[str, list[Border]]:
-        where = f"{side} of segment '{segment}'"
+        plain = {**self.tensors, **ends}
         if not texts:
             raise PartitionError(where, expected="at least one point", got="none")
         return {
@@ -97,8 +126,15 @@ class Places:
         }
 
     def _resolve(self, where: str, text: str, plain: Mapping[str, ir.Value]) -> list[Border]:
+        if text in self.buried:
+            raise _buried(where, text, self.buried[text])
+        if self.tensors and not self.marks:
+            raise _unknown_tensor(where, text, plain)
         point = self._point(where, text, plain)
         traced = [*self.marks, *self.dropped]
+        inside = [at for at in self.buried if at.startswith(f"{point}")]
+        if inside:
+            raise _buried(where, text, self.buried[inside[0]])
         if point.mark not in {at.mark for at in traced}:
             raise _unknown(f"unknown mark '{point.mark}' in the {where}", text, traced)
         covered = [at for at in traced if point.covers(at)]
@@ -106,7 +142,7 @@ class Places:
             of_mark = [at for at in traced if at.mark == point.mark]
             raise _unknown(f"no point '{text}' in the {where}", text, of_mark)
         alive = [at for at in covered if at in self.marks]
-        if not alive or (len(alive) < len(covered) and where.startswith("end")):
+        if not alive or (len(alive) < len(covered) and not where.startswith("start")):
             raise _dropped(where, text, [at for at in covered if at in self.dropped])
         return [Border(str(at), at.path, self.marks[at]) for at in alive]
 
@@ -114,13 +150,25 @@ class Places:
         try:
             return parse_point(text)
         except PointError as error:
+            points = {f"{at.mark}:{at.side}" for at in self.marks}
+            if self.tensors:
+                raise _unknown_tensor(where, text, {*plain, *points}) from error
             raise PartitionError(
                 f"malformed point in the {where}",
                 expected="name:input, name:output, name[1]:input, name:input.path, "
                 f"or one of {', '.join(plain)}",
                 got=repr(text),
-                do=_suggest(text, {*plain, *(f"{at.mark}:{at.side}" for at in self.marks)}),
+                do=_suggest(text, {*plain, *points}),
             ) from error
+
+
+def _unknown_tensor(where: str, text: str, known: Iterable[str]) -> PartitionError:
+    return PartitionError(
+        f"unknown tensor '{text}' in the {where}",
+        expected="the name of a tensor of the graph",
+        got="none of that name",
+        do=_suggest(text, known),
+    )
 
 
 def _unknown(what: str, text: str, tensors: Iterable[MarkedTensor]) -> PartitionError:
@@ -138,6 +186,14 @@ def _unknown(what: str, text: str, tensors: Iterable[MarkedTensor]) -> Partition
 def _suggest(text: str, candidates: Iterable[str]) -> str:
     near = difflib.get_close_matches(text, list(candidates), n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _buried(where: str, text: str, inside: str) -> PartitionError:
+    return PartitionError(
+        f"'{text}' in the {where} lies inside the body of {inside}",
+        expected="a tensor of the graph itself",
+        do="Cut before or after that operation: a body cannot be divided.",
+    )
 
 
 def _dropped(where: str, text: str, tensors: list[MarkedTensor]) -> PartitionError:

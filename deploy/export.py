@@ -13,14 +13,13 @@ from deploy.exported import Exported
 from deploy.graph import MARK_DOMAIN, mark_function, spec_of
 from deploy.marking import capture
 from deploy.nested import named
+from deploy.shapes import Axes
 from deploy.tracing import ExportError, Inputs, arguments, evaluating, trace
 
 __all__ = ["ExportError", "Exported", "export", "reference"]
 
 
-def export(
-    model: nn.Module, inputs: Inputs, out: Path, dynamic: Mapping[str, Dynamic] | None = None
-) -> Exported:
+def export(model: nn.Module, inputs: Inputs, out: Path, axes: Axes | None = None) -> Exported:
     """Export a model in evaluation mode.
 
     Args:
@@ -28,7 +27,8 @@ def export(
         inputs: a sample of each input by name. The names are parameters of ``forward``, or, when
             none is, names for its positional arguments in order.
         out: the folder that gets ``exported.onnx`` and ``exported.onnx.data``.
-        dynamic: the range of ``batch``, axis 0 of every input; every other size is fixed.
+        axes: the axes of each input that vary, with their sizes; every other size is fixed. Axes
+            whose sizes have one name are of one size.
 
     Returns:
         Outputs are named by their keys or fields; else ``output``, or ``output.0`` and so on.
@@ -38,20 +38,21 @@ def export(
             has no ONNX form, or an axis does not stay dynamic.
         MarkError: a mark does not fit its function.
     """
-    spans = dict(dynamic or {})
-    _check_dynamic(spans, inputs)
-    traced = trace(model, inputs, spans)
+    varying = axes or {}
+    _check_axes(varying, inputs)
+    traced = trace(model, inputs, varying)
     _check_outputs(traced.outputs, inputs)
     graph = traced.model.graph
     for value, name in zip(graph.outputs, traced.outputs, strict=True):
         value.name = name
+    spans = {span.name: span for of_input in varying.values() for span in of_input.values()}
     exported = Exported(
         out / "exported.onnx",
         _specs(graph.inputs, spans),
         _specs(graph.outputs, spans),
         traced.marks,
     )
-    _check_stayed_dynamic(exported, spans)
+    _check_stayed_dynamic(exported, varying)
     _save(traced.model, exported.onnx)
     return exported
 
@@ -74,15 +75,19 @@ def reference(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
 
 
 def _specs(values: Sequence[ir.Value], spans: Mapping[str, Dynamic]) -> Specs:
-    return tuple(spec_of(value, spans, str(value.name), ExportError) for value in values)
+    return tuple(spec_of(value, spans, {}, str(value.name), ExportError) for value in values)
 
 
-def _check_dynamic(spans: Mapping[str, Dynamic], inputs: Inputs) -> None:
-    if set(spans) - {"batch"}:
-        raise ExportError("dynamic axes", expected="batch", got=", ".join(spans))
-    for name, value in inputs.items():
-        if spans and value.dim() == 0:
-            raise ExportError(f"input '{name}'", expected="a batch axis", got="a scalar")
+def _check_axes(axes: Axes, inputs: Inputs) -> None:
+    for name, of_input in axes.items():
+        rank = inputs[name].dim()
+        for axis, span in of_input.items():
+            if axis >= rank:
+                raise ExportError(
+                    f"input '{name}'",
+                    expected=f"an axis {axis} for '{span.name}'",
+                    got="a scalar" if rank == 0 else f"{rank} axes",
+                )
 
 
 def _check_outputs(outputs: Sequence[str], inputs: Inputs) -> None:
@@ -97,14 +102,14 @@ def _check_outputs(outputs: Sequence[str], inputs: Inputs) -> None:
         )
 
 
-def _check_stayed_dynamic(exported: Exported, spans: Mapping[str, Dynamic]) -> None:
+def _check_stayed_dynamic(exported: Exported, axes: Axes) -> None:
     for spec in exported.inputs:
-        for span in spans.values():
-            if span.min < span.max and spec.shape[0] != span:
+        for axis, span in axes.get(spec.name, {}).items():
+            if span.min < span.max and spec.dims[axis] != span:
                 raise ExportError(
                     f"axis '{span.name}' of input '{spec.name}'",
                     expected=f"{span.min} to {span.max}",
-                    got=f"fixed at {spec.shape[0]} by the exporter",
+                    got=f"fixed at {spec.dims[axis]} by the exporter",
                     do="Look for a size that forward takes from a constant or turns into an int.",
                 )
 

@@ -17,6 +17,7 @@ _LARGEST = 2**31 - 1
 def spec_of(
     value: ir.Value,
     ranges: Mapping[str, Dynamic],
+    fixed: Mapping[str, int],
     name: str,
     error: Callable[..., DeployError] = DeployError,
 ) -> TensorSpec:
@@ -25,22 +26,28 @@ def spec_of(
     A dimension that depends on the data, and on none of ``ranges``, may have any size.
 
     Raises:
-        DeployError: the value is no tensor, or its dtype or rank is not known; as ``error``.
+        DeployError: the value is a sequence, an optional or a map, or its dtype is not known; as
+            ``error``.
     """
-    if not isinstance(value.type, ir.TensorType) or value.shape is None:
+    if not isinstance(value.type, ir.TensorType):
         raise error(
-            f"value '{name}'",
-            expected="a tensor of known dtype and rank",
-            got=f"{value.type or 'unknown dtype'} of {value.shape or 'unknown shape'}",
+            f"value '{name}' cannot cross a border",
+            expected="a tensor of known dtype",
+            got=str(value.type or "an unknown type"),
+            do="Cut where a tensor is.",
         )
-    dims = tuple(_dim(dim, ranges) for dim in value.shape)
-    return TensorSpec(name, value.type.dtype.numpy().name, dims)
+    dtype = value.type.dtype.numpy().name
+    if value.shape is None:
+        return TensorSpec(name, dtype, None)
+    return TensorSpec(name, dtype, tuple(_dim(dim, ranges, fixed) for dim in value.shape))
 
 
-def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic]) -> Dim:
+def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mapping[str, int]) -> Dim:
     if isinstance(dim, int):
         return dim
     name = dim.value or "unknown"
+    if name in fixed:
+        return fixed[name]
     if name in ranges:
         return ranges[name]
     sizes = [
@@ -78,11 +85,12 @@ def mark_function(opset: int) -> ir.Function:
 def reads(node: ir.Node) -> list[ir.Value]:
     """Every value that the node needs, with those that its If, Loop or Scan bodies capture."""
     own = [value for value in node.inputs if value is not None]
-    bodies = list(_bodies(node))
-    return [*own, *(_captured(bodies) if bodies else ())]
+    inner = list(bodies(node))
+    return [*own, *(_captured(inner) if inner else ())]
 
 
-def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
+def bodies(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs inside an If, Loop or Scan."""
     for attribute in node.attributes.values():
         if attribute.type == ir.AttributeType.GRAPH:
             yield attribute.as_graph()
@@ -90,10 +98,10 @@ def _bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def _captured(bodies: list[ir.Graph]) -> list[ir.Value]:
+def _captured(outer: list[ir.Graph]) -> list[ir.Value]:
     inside: set[ir.Value] = set()
     used: dict[ir.Value, None] = {}
-    pending = list(bodies)
+    pending = list(outer)
     while pending:
         body = pending.pop()
         inside.update(body.inputs, body.initializers.values())
@@ -101,7 +109,7 @@ def _captured(bodies: list[ir.Graph]) -> list[ir.Value]:
         for node in body:
             inside.update(node.outputs)
             used.update(dict.fromkeys(value for value in node.inputs if value is not None))
-            pending.extend(_bodies(node))
+            pending.extend(bodies(node))
     return [value for value in used if value not in inside]
 
 

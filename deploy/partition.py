@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from backends.contract import Dynamic, Segment
+from backends.contract import Segment
 from deploy.anatomy import Anatomy
-from deploy.carve import Piece, carve, whole
-from deploy.cuts import Border, Cut, PartitionError, Places
+from deploy.cover import cover
+from deploy.cuts import Cut, PartitionError, Places
 from deploy.exported import Exported
-from deploy.graph import describe, spec_of
+from deploy.loading import load_graph
+from deploy.parts import Part, explicit, whole_model
 from deploy.places import take_out_marks
-from deploy.segments import INLINE_BYTES, Wire, build, write
+from deploy.segments import INLINE_BYTES, build, write
+from deploy.sizes import Sizes
+from deploy.wiring import Wired, wire
 
-__all__ = ["Cut", "Cutting", "PartitionError", "partition"]
+__all__ = ["Cut", "Cutting", "PartitionError", "partition", "probe"]
+
+Cover = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -29,49 +33,23 @@ class Cutting:
         segments: in the order of their cuts. Tensors of one name are the same tensor.
         points: for the name of each of their inputs and outputs, where ``reference()`` keeps
             PyTorch's own value of it.
+        results: the names of those tensors that are outputs of the whole model.
+        marks: for each of them, every mark that it is.
     """
 
     segments: tuple[Segment, ...]
     points: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A segment before its inputs have names."""
-
-    name: str
-    piece: Piece
-    ends: tuple[Border, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass
-class _Names:
-    """The names of a chain's tensors, each given once."""
-
-    values: dict[str, ir.Value] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
-    names: dict[ir.Value, str] = field(default_factory=dict)
-
-    def give(self, name: str, border: Border, where: str) -> None:
-        """Name a tensor.
-
-        Raises:
-            PartitionError: another tensor has this name.
-        """
-        if name in self.values:
-            raise PartitionError(
-                f"two tensors of the chain are called '{name}'",
-                expected="names of their own",
-                got=f"{self.keys[name]} and {border.key} ({where})",
-                do="Name the outputs of the segments with 'outputs'.",
-            )
-        self.values[name], self.keys[name] = border.value, border.key
-        self.names.setdefault(border.value, name)
+    results: tuple[str, ...]
+    marks: Mapping[str, tuple[str, ...]]
 
 
 def partition(
-    exported: Exported, cuts: Sequence[Cut], out: Path, *, inline_bytes: int = INLINE_BYTES
+    exported: Exported,
+    cuts: Sequence[Cut],
+    out: Path,
+    *,
+    across: Cover = (),
+    inline_bytes: int = INLINE_BYTES,
 ) -> Cutting:
     """Cut a model into segments; the parts that no segment covers are the host's.
 
@@ -81,119 +59,67 @@ def partition(
 
     Args:
         exported: the whole model.
-        cuts: the segments, each after those whose outputs it takes. None of them: the whole
-            model is one segment called ``model``.
+        cuts: the segments, each after those whose outputs it takes. None of them, and nothing
+            to cut across: the whole model is one segment called ``model``.
         out: the folder that gets ``<segment>.onnx``.
+        across: in the place of ``cuts``, the points of each border that cuts through the whole
+            model; the segments ``part0``, ``part1`` and so on between them leave nothing out.
         inline_bytes: a segment with more weights keeps them in ``<segment>.onnx.data``.
 
     Raises:
         PartitionError: a cut names no place of this model, or does not give a segment that
             depends on its start alone; or two segments share a node or a name.
+        DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
-    model = ir.load(exported.onnx)
-    places = take_out_marks(model, exported.marks)
-    anatomy = Anatomy(model.graph)
-    parts = _parts(anatomy, places, cuts) if cuts else [_whole(anatomy, places)]
-    _check_disjoint(parts)
-    names = _named(parts, places)
-    wired = [(part, _inputs(part, names, parts), _outputs(part)) for part in parts]
-    segments = tuple(_segment(exported, out, *each) for each in wired)
-    for segment, (part, inputs, outputs) in zip(segments, wired, strict=True):
-        write(build(model, part.name, part.piece, inputs, outputs), segment.onnx, inline_bytes)
+    model = load_graph(exported)
+    parts, places = _parts(model, exported, cuts, across)
+    wiring = wire(parts, places)
+    dynamic = {cut.name: cut.dynamic for cut in cuts}
+    sizes = [Sizes(exported, part, dynamic.get(part.part.name, {})) for part in wiring.parts]
+    pairs = list(zip(wiring.parts, sizes, strict=True))
+    segments = tuple(_segment(exported, out, *pair) for pair in pairs)
+    for segment, (part, known) in zip(segments, pairs, strict=True):
+        write(build(model, part, known.fixed), segment.onnx, inline_bytes)
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
-    return Cutting(segments, {name: key for name, key in names.keys.items() if name in used})
+    points = {name: key for name, key in wiring.keys.items() if name in used}
+    marks = {name: places.marks_on(wiring.values[name]) for name in points}
+    return Cutting(segments, points, wiring.results, marks)
 
 
-def _whole(anatomy: Anatomy, places: Places) -> _Part:
-    inputs = [Border(name, name, value) for name, value in places.inputs.items()]
-    ends = tuple(Border(name, name, value) for name, value in places.outputs.items())
-    piece = whole(anatomy, inputs, ends)
-    return _Part("model", piece, ends, tuple(places.outputs))
+def probe(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
+    """The whole model as one segment ``reference`` that gives any of its tensors.
+
+    Args:
+        exported: the model, cut by name.
+        tensors: their names in the graph. Inputs of the graph are left out.
+        out: the folder that gets ``reference.onnx``.
+    """
+    model = load_graph(exported)
+    places = take_out_marks(model, exported.marks, by_name=True)
+    anatomy = Anatomy(model, same_names_same_sizes=False)
+    part = whole_model(anatomy, places, [name for name in tensors if name not in places.inputs])
+    (wired,) = wire([replace(part, name="reference")], places).parts
+    segment = _segment(exported, out, wired, Sizes(exported, wired, {}))
+    write(build(model, wired, {}), segment.onnx, INLINE_BYTES)
+    return segment
 
 
-def _parts(anatomy: Anatomy, places: Places, cuts: Sequence[Cut]) -> list[_Part]:
-    _check_segment_names([cut.name for cut in cuts])
-    return [_part(anatomy, places, cut) for cut in cuts]
+def _parts(
+    model: ir.Model, exported: Exported, cuts: Sequence[Cut], across: Cover
+) -> tuple[list[Part], Places]:
+    places = take_out_marks(model, exported.marks, by_name=exported.by_name)
+    anatomy = Anatomy(model, same_names_same_sizes=not exported.by_name)
+    if across:
+        return cover(anatomy, places, across), places
+    parts = explicit(anatomy, places, cuts) if cuts else [whole_model(anatomy, places)]
+    return parts, places
 
 
-def _part(anatomy: Anatomy, places: Places, cut: Cut) -> _Part:
-    starts, ends = places.starts(cut), places.ends(cut)
-    outputs = [end.name for end in ends] if cut.outputs is None else cut.outputs
-    if len(outputs) != len(ends):
-        raise PartitionError(
-            f"outputs of segment '{cut.name}'",
-            expected=f"{len(ends)} names for {', '.join(end.key for end in ends)}",
-            got=f"{len(outputs)}: {', '.join(outputs)}",
-        )
-    return _Part(cut.name, carve(anatomy, cut, starts, ends), tuple(ends), tuple(outputs))
-
-
-def _check_segment_names(names: list[str]) -> None:
-    for name in names:
-        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
-            raise PartitionError(
-                "name of a segment", expected="letters, digits and any of _ . -", got=repr(name)
-            )
-        if names.count(name) > 1:
-            raise PartitionError(f"two segments are called '{name}'")
-
-
-def _check_disjoint(parts: Sequence[_Part]) -> None:
-    owner: dict[ir.Node, str] = {}
-    for part in parts:
-        for node in part.piece.nodes:
-            if node not in part.piece.shared and owner.setdefault(node, part.name) != part.name:
-                raise PartitionError(
-                    f"{describe(node)} is in two segments: '{owner[node]}' and '{part.name}'",
-                    do=f"Start '{part.name}' where '{owner[node]}' ends, or end that earlier.",
-                )
-
-
-def _named(parts: Sequence[_Part], places: Places) -> _Names:
-    """The names of the graph's inputs that the parts take, and of all outputs."""
-    names = _Names()
-    taken = {start.value for part in parts for start in part.piece.starts}
-    for name, value in places.inputs.items():
-        if value in taken:
-            names.give(name, Border(name, name, value), "the graph's input")
-    for part in parts:
-        for name, end in zip(part.outputs, part.ends, strict=True):
-            names.give(name, end, f"output of segment '{part.name}'")
-    return names
-
-
-def _inputs(part: _Part, names: _Names, parts: Sequence[_Part]) -> list[Wire]:
-    later = {name: other.name for other in parts[parts.index(part) :] for name in other.outputs}
-    for start in part.piece.starts:
-        if start.value not in names.names:
-            free = start.name not in names.values
-            names.give(start.name if free else start.key, start, f"input of '{part.name}'")
-        name = names.names[start.value]
-        if name in later:
-            raise PartitionError(
-                f"segment '{part.name}' takes '{name}' from the later segment '{later[name]}'",
-                do=f"List '{later[name]}' before it.",
-            )
-    return [Wire(names.names[start.value], start.value) for start in part.piece.starts]
-
-
-def _outputs(part: _Part) -> list[Wire]:
-    return [Wire(name, end.value) for name, end in zip(part.outputs, part.ends, strict=True)]
-
-
-def _segment(
-    exported: Exported, out: Path, part: _Part, inputs: Sequence[Wire], outputs: Sequence[Wire]
-) -> Segment:
-    path = out / f"{part.name}.onnx"
+def _segment(exported: Exported, out: Path, wired: Wired, sizes: Sizes) -> Segment:
+    name = wired.part.name
+    path = out / f"{name}.onnx"
     if path.resolve() == exported.onnx.resolve():
         raise PartitionError(
-            f"segment '{part.name}' would overwrite {exported.onnx}", do="Choose another folder."
+            f"segment '{name}' would overwrite {exported.onnx}", do="Choose another folder."
         )
-    dims = [dim for spec in exported.inputs for dim in spec.shape]
-    spans = {dim.name: dim for dim in dims if isinstance(dim, Dynamic)}
-    return Segment(
-        part.name,
-        path,
-        tuple(spec_of(wire.value, spans, wire.name, PartitionError) for wire in inputs),
-        tuple(spec_of(wire.value, spans, wire.name, PartitionError) for wire in outputs),
-    )
+    return Segment(name, path, sizes.specs(wired.inputs), sizes.specs(wired.outputs))

@@ -11,19 +11,28 @@ from backends.contract import Segment, Tensors
 from backends.gap import worst
 from deploy.benchmark import Latency, benchmark
 from deploy.bundle import assemble, check_target, publish, seal, write_picture
+from deploy.checks import check
 from deploy.convert import Converted, checked_options, convert
-from deploy.export import export
-from deploy.model import build_model
+from deploy.exported import Exported
+from deploy.folders import check_ours
+from deploy.onnx_source import complete
 from deploy.partition import Cut, Cutting, partition
 from deploy.progress import Progress
-from deploy.recipe import ModelRecipe, Recipe, RecipeError, check, ranges
-from deploy.reference import Reference, as_torch
+from deploy.recipe import ModelRecipe, Recipe, RecipeError, SegmentRecipe
 from deploy.runtime.manifest import Manifest, PostStep
 from deploy.runtime.sample import TENSORS
 from deploy.samples import sample_inputs, sample_pictures, write_sample
+from deploy.shapes import span
+from deploy.source import source_of
 from deploy.verify import CHAIN, Evidence, Verdict, verify
 
-_STAGES = {"export", "segments", "artifacts", "bundle"}  # what a run writes beside its bundle
+_STAGES = {
+    "export",
+    "segments",
+    "reference",
+    "artifacts",
+    "bundle",
+}  # what a run writes beside its bundle
 
 
 @dataclass(frozen=True)
@@ -36,11 +45,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made and how it measured up."""
+    """What a run made, how it measured up, and against what."""
 
     bundle: Path
     manifest: Manifest
     verdict: Verdict
+    against: str
     latency: Latency | None
 
     @property
@@ -70,21 +80,21 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
     Raises:
         DeployError: a stage cannot do its work; no bundle is written.
     """
-    _check(recipe, places)
+    recipe = _checked(recipe, places)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
     inputs = sample_inputs(recipe.model, pictures)
     with progress.stage("model"):
-        model = build_model(recipe.model)
+        source = source_of(recipe)
     shutil.rmtree(places.work, ignore_errors=True)
     with progress.stage("export") as stage:
-        spans = ranges(recipe.model.dynamic)
-        exported = export(model, as_torch(inputs), places.work / "export", spans)
+        exported = source.export(inputs, places.work / "export")
         stage.size = _size(places.work / "export")
     with progress.stage("partition") as stage:
-        cutting = partition(exported, _cuts(recipe), places.work / "segments")
+        cutting = cut_as_asked(recipe, exported, places.work / "segments")
         stage.size = _size(places.work / "segments")
-    reference = Reference(model, cutting.points)
-    values = reference(inputs)
+    with progress.stage("reference"):
+        reference = source.reference(exported, cutting.points, places.work / "reference")
+        values = reference(inputs)
     converted = [
         _convert(recipe, segment, values, places.work, progress) for segment in cutting.segments
     ]
@@ -93,26 +103,28 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         manifest = _bundle(recipe.model, converted, cutting, values, staging)
         stage.size = _size(staging)
     with progress.stage("verify") as stage:
-        evidence = Evidence(reference, values, pictures, _annotations(recipe))
+        evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
         verdict = verify(staging, manifest, evidence, recipe.verify)
         if verdict.found:
             write_picture(
                 staging, pictures[0], verdict.expected[0], verdict.found[0], manifest.classes
             )
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
-    outcome = Outcome(places.bundle, manifest, verdict, None)
+    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None)
     stage.gap = outcome.gap
     publish(staging, places.bundle)
     return replace(outcome, latency=_latency(recipe, places.bundle, progress))
 
 
-def _check(recipe: Recipe, places: Places) -> None:
-    """Everything that can be refused before any work is done."""
+def _checked(recipe: Recipe, places: Places) -> Recipe:
+    """Everything that can be refused before any work is done; what a file says is filled in."""
+    if recipe.model.file is not None and recipe.model.target is None:
+        recipe = replace(recipe, model=complete(recipe.model))
     check(recipe)
     for backend in (recipe.backend, *recipe.chain.values()):
         checked_options(backend)
     check_target(places.bundle)
-    _check_work(places.work)
+    check_ours(places.work, _STAGES, "Pass another bundle=FOLDER.")
     if recipe.verify.eval and recipe.model.eval is None:
         raise RecipeError(
             "verify.eval=true",
@@ -120,23 +132,36 @@ def _check(recipe: Recipe, places: Places) -> None:
             got="none",
             do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
         )
+    return recipe
 
 
-def _check_work(work: Path) -> None:
-    """The folder of the stages' files is emptied at the start, so it must be one of ours."""
-    strangers = {path.name for path in work.glob("*")} - _STAGES
-    if strangers or (work.exists() and not work.is_dir()):
-        raise RecipeError(
-            f"'{work}' is needed for the files of the stages",
-            expected="a new folder, or an earlier one",
-            got=", ".join(sorted(strangers)) or "a file",
-            do="Pass another bundle=FOLDER.",
-        )
+def cut_as_asked(recipe: Recipe, exported: Exported, out: Path) -> Cutting:
+    """Cut a model as the recipe's partition says.
+
+    Raises:
+        RecipeError: a backend is chosen for a segment that there is not.
+        PartitionError: see ``partition``.
+    """
+    cuts = [_as_cut(segment) for segment in recipe.partition.segments]
+    cutting = partition(exported, cuts, out, across=recipe.partition.across)
+    names = [segment.name for segment in cutting.segments]
+    for name in recipe.chain:
+        if name not in names:  # what comes of ``cuts`` is known only now
+            raise RecipeError(
+                f"chain.{name}", expected=f"one of the segments {', '.join(names)}", got=name
+            )
+    return cutting
 
 
-def _cuts(recipe: Recipe) -> list[Cut]:
-    segments = recipe.partition.segments
-    return [Cut(cut.name, cut.start, cut.end, cut.outputs) for cut in segments]
+def _as_cut(segment: SegmentRecipe) -> Cut:
+    dynamic = {
+        tensor: {
+            axis: span(f"dynamic.{tensor}.{axis} of segment '{segment.name}'", "", sizes, 0)
+            for axis, sizes in axes.items()
+        }
+        for tensor, axes in segment.dynamic.items()
+    }
+    return Cut(segment.name, segment.start, segment.end, segment.outputs, dynamic)
 
 
 def _convert(
@@ -157,26 +182,29 @@ def _bundle(
     values: Tensors,
     staging: Path,
 ) -> Manifest:
-    manifest = assemble(model, converted, staging)
+    manifest = assemble(model, converted, staging, cutting.results)
     if manifest.pre is not None:
         outputs = [spec.name for spec in manifest.outputs]
-        manifest = replace(manifest, post=chosen_post(model, outputs, cutting.points))
+        manifest = replace(manifest, post=chosen_post(model, outputs, cutting.marks))
     write_sample(staging / TENSORS, manifest.inputs, manifest.outputs, values)
     return seal(staging, manifest)
 
 
 def chosen_post(
-    model: ModelRecipe, outputs: Sequence[str], points: Mapping[str, str]
+    model: ModelRecipe, outputs: Sequence[str], marks: Mapping[str, Sequence[str]]
 ) -> PostStep | None:
     """The host step whose border is where the chain ends, if the model has one.
 
     Args:
         model: its ``post`` entries name the borders.
         outputs: the chain's outputs.
-        points: the point of each.
+        marks: every mark that each of them is.
     """
     for post in model.post:
-        if all(any(_covers(at, points[name]) for at in post.border) for name in outputs):
+        if all(
+            any(_covers(border, at) for border in post.border for at in marks[name])
+            for name in outputs
+        ):
             return PostStep(post.id, tuple(outputs), post.params)
     return None
 

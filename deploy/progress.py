@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+
+_PLAIN_WIDTH = 140
 
 
 @dataclass
@@ -51,6 +54,11 @@ def stage_table(stages: Sequence[Stage]) -> Table:
     for stage in stages:
         table.add_row(stage.name, f"{stage.seconds:.1f}", in_bytes(stage.size), as_gap(stage.gap))
     return table
+
+
+def plain_console() -> Console:
+    """A console for tables; in a file or a log it is wide enough for them."""
+    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
 
 
 def in_bytes(size: int | None) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.contract import DeployError, Dynamic
+from backends.contract import DeployError
 
 _RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
 
@@ -17,10 +16,27 @@ class RecipeError(DeployError):
 
 @dataclass
 class InputRecipe:
-    """One input of the model: its full shape with the batch axis first, and its NumPy dtype."""
+    """One input of the model.
 
-    shape: list[int]
+    Attributes:
+        shape: its full shape, with the batch axis first where there is one: sizes, and names of
+            ``model.dynamic`` for sizes that vary.
+        dtype: of NumPy.
+        range: the smallest and largest value to make samples of, both included; by default
+            normally distributed floats, integers from 0 to 99, and booleans.
+    """
+
+    shape: list[Any]
     dtype: str = "float32"
+    range: list[float] | None = None
+
+
+@dataclass
+class MarkRecipe:
+    """A mark put on a module from outside: its path in the model, and which side of it."""
+
+    module: str
+    at: str = "output"
 
 
 @dataclass
@@ -44,36 +60,6 @@ class PostRecipe:
 
 
 @dataclass
-class ModelRecipe:
-    """A model: the code that builds it, its weights, its inputs, and what surrounds it.
-
-    Attributes:
-        target: ``package.module:callable`` that returns a ``torch.nn.Module``.
-        params: keyword arguments of the target.
-        weights: a file, an ``https`` address, or nothing where the target loads its own.
-        sha256: the weights' SHA-256, whole or its first digits; checked after a download.
-        readers: for weights files of a model's own format, suffix to ``package.module:callable``.
-        dynamic: axis name to ``[min, opt, max]``; ``batch`` is axis 0 of every input.
-        samples: a folder of pictures to verify and draw with.
-        eval: a COCO annotation file beside its pictures.
-    """
-
-    name: str
-    target: str
-    inputs: dict[str, InputRecipe]
-    params: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    sha256: str | None = None
-    readers: dict[str, str] = field(default_factory=dict)
-    dynamic: dict[str, list[int]] = field(default_factory=dict)
-    classes: list[str] = field(default_factory=list)
-    pre: PreRecipe | None = None
-    post: list[PostRecipe] = field(default_factory=list)
-    samples: str | None = None
-    eval: str | None = None
-
-
-@dataclass
 class BackendRecipe:
     """A backend by its folder's name, with its own options."""
 
@@ -82,20 +68,80 @@ class BackendRecipe:
 
 
 @dataclass
+class ModelRecipe:
+    """A model: the code that builds it or its file, its weights, inputs, and what surrounds it.
+
+    Attributes:
+        target: ``package.module:callable`` that returns a ``torch.nn.Module``.
+        file: in the place of a target, an ONNX file. Its inputs need only be given to fix sizes
+            that it leaves open.
+        reference: of a file, the backend that runs it whole, to compare the chain with.
+        params: keyword arguments of the target. A mapping with a ``target`` of its own is what
+            that returns for its ``params``.
+        weights: a file, an ``https`` address, or nothing where the target loads its own.
+        sha256: the weights' SHA-256, whole or its first digits; checked after a download.
+        readers: for weights files of a model's own format, suffix to ``package.module:callable``.
+        dynamic: the name of a size to ``[min, opt, max]``. Names stand in the shapes of the
+            inputs; if ``batch`` stands in none, it is axis 0 of every input.
+        marks: marks on modules, by their names, for code that has none of its own.
+        rewrites: modules of Python with rewrites for the export.
+        samples: a folder of pictures to verify and draw with.
+        eval: a COCO annotation file beside its pictures.
+    """
+
+    name: str
+    target: str | None = None
+    file: str | None = None
+    reference: BackendRecipe | None = None
+    inputs: dict[str, InputRecipe] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
+    sha256: str | None = None
+    readers: dict[str, str] = field(default_factory=dict)
+    dynamic: dict[str, list[int]] = field(default_factory=dict)
+    marks: dict[str, MarkRecipe] = field(default_factory=dict)
+    rewrites: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    pre: PreRecipe | None = None
+    post: list[PostRecipe] = field(default_factory=list)
+    samples: str | None = None
+    eval: str | None = None
+
+
+@dataclass
 class SegmentRecipe:
-    """A segment between the points ``start`` and ``end``."""
+    """A segment between the points ``start`` and ``end``.
+
+    Attributes:
+        outputs: a name for each end tensor.
+        dynamic: ``{tensor: {axis: [min, opt, max]}}`` for sizes that are known for this segment
+            alone, such as how many boxes come out of a host step.
+    """
 
     name: str
     start: list[str]
     end: list[str]
     outputs: list[str] | None = None
+    dynamic: dict[str, dict[int, list[int]]] = field(default_factory=dict)
 
 
 @dataclass
 class PartitionRecipe:
-    """The cuts; none means the whole model is one segment."""
+    """The cuts; none means the whole model is one segment.
+
+    Attributes:
+        segments: what each segment is; the rest of the model is the host's.
+        cuts: in the place of segments, where to cut the whole model: a mark, a point, or a list
+            of them, for each border. The segments are ``part0``, ``part1`` and so on.
+    """
 
     segments: list[SegmentRecipe] = field(default_factory=list)
+    cuts: list[Any] = field(default_factory=list)
+
+    @property
+    def across(self) -> list[list[str]]:
+        """The points of each border."""
+        return [[one] if isinstance(one, str) else list(one) for one in self.cuts]
 
 
 @dataclass
@@ -137,85 +183,3 @@ class Recipe:
     def backend_of(self, segment: str) -> BackendRecipe:
         """The backend chosen for this segment, or the one for all."""
         return self.chain.get(segment, self.backend)
-
-
-def check(recipe: Recipe) -> None:
-    """Refuse what no stage could carry out.
-
-    Raises:
-        RecipeError: naming the key, what it takes and what it got.
-    """
-    _check_inputs(recipe.model)
-    ranges(recipe.model.dynamic)
-    _check_chain(recipe)
-    _check_pre(recipe.model)
-    _check_numbers(recipe)
-
-
-def ranges(dynamic: Mapping[str, list[int]]) -> dict[str, Dynamic]:
-    """``model.dynamic`` as dimensions.
-
-    Raises:
-        RecipeError: a range is not three ascending sizes from 1 up.
-    """
-    return {name: _range(name, sizes) for name, sizes in dynamic.items()}
-
-
-def _range(name: str, sizes: list[int]) -> Dynamic:
-    if len(sizes) != 3 or not 1 <= sizes[0] <= sizes[1] <= sizes[2]:
-        raise RecipeError(
-            f"model.dynamic.{name}",
-            expected="[min, opt, max] with 1 <= min <= opt <= max",
-            got=str(sizes),
-        )
-    return Dynamic(name, *sizes)
-
-
-def _check_inputs(model: ModelRecipe) -> None:
-    if not model.inputs:
-        raise RecipeError(
-            "model.inputs",
-            expected="at least one input",
-            got="none",
-            do="Pass model.inputs='{image: {shape: [1, 3, 224, 224], dtype: float32}}'.",
-        )
-    for name, spec in model.inputs.items():
-        if not spec.shape or min(spec.shape) < 1:
-            raise RecipeError(
-                f"model.inputs.{name}.shape", expected="sizes from 1 up", got=str(spec.shape)
-            )
-
-
-def _check_chain(recipe: Recipe) -> None:
-    segments = [cut.name for cut in recipe.partition.segments] or ["model"]
-    for name in set(segments) & set(_RESERVED):
-        raise RecipeError(f"segment '{name}'", expected="another name", got="a name of the report")
-    for name in recipe.chain:
-        if name not in segments:
-            raise RecipeError(
-                f"chain.{name}", expected=f"one of the segments {', '.join(segments)}", got=name
-            )
-
-
-def _check_pre(model: ModelRecipe) -> None:
-    if model.pre is None:
-        return
-    shape = model.inputs[model.pre.input].shape if model.pre.input in model.inputs else []
-    if len(shape) != 4 or shape[1] != 3:
-        raise RecipeError(
-            f"model.pre.input '{model.pre.input}'",
-            expected="an input of shape [batch, 3, height, width]",
-            got=str(shape or "no input"),
-        )
-
-
-def _check_numbers(recipe: Recipe) -> None:
-    numbers = {
-        "convert.timeout": (recipe.convert.timeout > 0, recipe.convert.timeout),
-        "verify.images": (recipe.verify.images >= 1, recipe.verify.images),
-        "verify.min_matched": (0 <= recipe.verify.min_matched <= 1, recipe.verify.min_matched),
-        "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),
-    }
-    for key, (good, value) in numbers.items():
-        if not good:
-            raise RecipeError(key, expected="a number in its range", got=str(value))

@@ -32,7 +32,7 @@ def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) ->
 
 def _agreement(outcome: Outcome) -> str:
     notes = outcome.manifest.verification.notes
-    text = f"agreement   max_rel {outcome.gap:.1e} from PyTorch"
+    text = f"agreement   max_rel {outcome.gap:.1e} from {outcome.against}"
     if "detections" in notes:
         matched, total = notes["detections_matched"], notes["detections"]
         text += f", {matched:.0f} of {total:.0f} confident detections matched (from both sides)"

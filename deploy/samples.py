@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from backends.contract import Array, Specs, Tensors
 from deploy.recipe import ModelRecipe, PreRecipe, RecipeError
 from deploy.runtime.image import Letterbox, Pre, load_image
+from deploy.shapes import typical
 
 _SEED = 0
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -35,12 +37,12 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
     """One value for every model input: the first picture's tensor, and seeded noise elsewhere."""
     noise = np.random.default_rng(_SEED)
     inputs = {
-        name: _noise(noise, tuple(spec.shape), np.dtype(spec.dtype))
+        name: _noise(noise, typical(model, name), np.dtype(spec.dtype), spec.range)
         for name, spec in model.inputs.items()
     }
     if model.pre is not None and pictures:
         tensor, _ = Letterbox(preprocessing(model, model.pre))(load_image(pictures[0]))
-        batch = model.inputs[model.pre.input].shape[0]
+        batch = typical(model, model.pre.input)[0]
         inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
     return inputs
 
@@ -73,9 +75,14 @@ def _rgb(values: list[float]) -> tuple[float, float, float]:
 
 
 def _noise(
-    noise: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[np.generic]
+    noise: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    limits: Sequence[float] | None,
 ) -> Array:
     if dtype.kind == "f":
-        return noise.standard_normal(shape).astype(dtype)
-    high = 2 if dtype.kind == "b" else 100
-    return noise.integers(0, high, shape).astype(dtype)
+        if limits is None:
+            return noise.standard_normal(shape).astype(dtype)
+        return noise.uniform(limits[0], limits[1], shape).astype(dtype)
+    low, high = limits or (0, 1 if dtype.kind == "b" else 99)
+    return noise.integers(int(low), int(high) + 1, shape).astype(dtype)

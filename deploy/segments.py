@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedOpsetsPass
 
-from deploy.carve import Piece
+from deploy.copying import Target
+from deploy.graph import bodies
+from deploy.wiring import Wire, Wired
 
-# protobuf ends at 2 GiB; the graph itself needs some of it
-INLINE_BYTES = 1_900_000_000
-
-
-@dataclass(frozen=True)
-class Wire:
-    """A tensor that goes into or comes out of a segment, and its name there."""
-
-    name: str
-    value: ir.Value
+INLINE_BYTES = 1 << 20
+_SMALL = 1024  # bytes of a weight that stays in the graph: shapes and axes, which readers look at
 
 
-def build(
-    model: ir.Model, name: str, piece: Piece, inputs: Sequence[Wire], outputs: Sequence[Wire]
-) -> ir.Model:
-    """A model of the piece alone; it shares its weights with ``model``.
+def build(model: ir.Model, part: Wired, fixed: Mapping[str, int]) -> ir.Model:
+    """A model of one part; it shares its weights with ``model``.
 
     In ``model`` only the nodes change that read dynamic sizes: they read them from the inputs of
     the segment built last. Every piece that holds one anchors it.
+
+    Args:
+        model: the whole.
+        part: the part.
+        fixed: sizes for the names of dimensions.
     """
+    piece = part.part.piece
     for anchor in piece.anchors:
         anchor.node.replace_input_with(0, anchor.value)
         anchor.node.attributes["start"] = ir.AttrInt64("start", anchor.axis)
         anchor.node.attributes["end"] = ir.AttrInt64("end", anchor.axis + 1)
     view = ir.GraphView(
-        [wire.value for wire in inputs],
-        [wire.value for wire in outputs],
+        [wire.value for wire in part.inputs],
+        [wire.value for wire in part.outputs],
         nodes=piece.nodes,
         initializers=piece.weights,
         opset_imports=dict(model.graph.opset_imports),
-        name=name,
+        name=part.part.name,
         metadata_props=dict(model.graph.metadata_props),
     )
     segment = ir.Model(
@@ -49,38 +46,62 @@ def build(
         ir_version=model.ir_version,
         producer_name=model.producer_name,
         producer_version=model.producer_version,
-        functions=[function.clone() for function in model.functions.values()],
+        functions=[function.clone() for function in _used(model, piece.nodes)],
         metadata_props=dict(model.metadata_props),
     )
     _own_outputs(segment.graph)
-    _rename(segment.graph.inputs, inputs)
-    _rename(segment.graph.outputs, outputs)
-    _tidy(segment)
+    _rename(segment.graph.inputs, part.inputs)
+    _rename(segment.graph.outputs, part.outputs)
+    NameFixPass()(segment)
+    RemoveUnusedOpsetsPass()(segment)
+    if fixed:
+        _fix(segment.graph, fixed)
     return segment
 
 
 def write(segment: ir.Model, path: Path, inline_bytes: int) -> None:
-    """Save as one file, or with the weights beside it where they are more than ``inline_bytes``."""
+    """Save as one file, or with the weights beside it where they are more than ``inline_bytes``.
+
+    Weights go from file to file; they are not held in memory.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = segment.graph.initializers.values()
-    if sum(w.const_value.nbytes for w in weights if w.const_value is not None) > inline_bytes:
-        ir.save(segment, path, external_data=f"{path.name}.data")
-        return
-    for weight in weights:
-        if isinstance(weight.const_value, ir.ExternalTensor):
-            weight.const_value = _mapped(weight.const_value)
-    ir.save(segment, path)
+    weights = list(segment.graph.initializers.values())
+    large = [value for value in weights if _bytes(value) > _SMALL]
+    if sum(map(_bytes, large)) <= inline_bytes:
+        large = []
+    for value in set(weights).difference(large):
+        value.const_value = _in_memory(value.const_value)
+    if large:
+        with Target(path.with_name(f"{path.name}.data")) as target:
+            for value in large:
+                assert value.const_value is not None, "it has bytes"
+                value.const_value = target.take(value.const_value)
+    path.write_bytes(ir.to_proto(segment).SerializeToString())
 
 
-def _mapped(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
-    """The tensor as part of this file, still mapped from where it was."""
-    return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+def _bytes(value: ir.Value) -> int:
+    tensor = value.const_value
+    return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
-def _tidy(segment: ir.Model) -> None:
-    NameFixPass()(segment)
-    RemoveUnusedFunctionsPass()(segment)  # type: ignore[no-untyped-call]
-    RemoveUnusedOpsetsPass()(segment)
+def _in_memory(tensor: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+    if isinstance(tensor, ir.ExternalTensor):
+        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    return tensor
+
+
+def _used(model: ir.Model, nodes: Iterable[ir.Node]) -> Collection[ir.Function]:
+    """The functions that the nodes call, and those that these call."""
+    found: dict[ir.Function, None] = {}
+    pending = list(nodes) if model.functions else []
+    while pending:
+        node = pending.pop()
+        pending.extend(inner for body in bodies(node) for inner in body)
+        function = model.functions.get(node.op_identifier())
+        if function is not None and function not in found:
+            found[function] = None
+            pending.extend(function)
+    return found
 
 
 def _own_outputs(graph: ir.Graph) -> None:
@@ -95,6 +116,14 @@ def _own_outputs(graph: ir.Graph) -> None:
         taken.add(value)
 
 
-def _rename(values: Sequence[ir.Value], wires: Sequence[Wire]) -> None:
+def _rename(values: Collection[ir.Value], wires: Collection[Wire]) -> None:
     for value, wire in zip(values, wires, strict=True):
         value.name = wire.name
+
+
+def _fix(graph: ir.Graph, sizes: Mapping[str, int]) -> None:
+    made = (value for node in graph for value in node.outputs)
+    for value in (*graph.inputs, *made):
+        for axis, dim in enumerate(value.shape or ()):
+            if isinstance(dim, ir.SymbolicDim) and dim.value in sizes and value.shape is not None:
+                value.shape[axis] = sizes[str(dim.value)]

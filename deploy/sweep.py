@@ -12,13 +12,11 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
-from deploy.progress import as_gap, in_bytes
+from deploy.progress import as_gap, in_bytes, plain_console
 
 _ROW = "result.json"
-_PLAIN_WIDTH = 140  # of a table in a file or a log
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class SweepTable(Callback):
         sweep = Path(config.hydra.sweep.dir)
         rows = read_rows(sweep)
         write_rows(sweep, rows)
-        console = Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+        console = plain_console()
         console.print("", sweep_table(rows), "", sep="\n")
         console.print(
             f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True

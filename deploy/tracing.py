@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,11 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from backends.contract import DeployError, Dynamic
+from backends.contract import DeployError
 from deploy.marking import exporting, restart
 from deploy.nested import named
 from deploy.points import MarkedTensor
+from deploy.shapes import Axes
 
 Inputs = Mapping[str, torch.Tensor]
 
@@ -56,7 +57,7 @@ def arguments(model: nn.Module, inputs: Inputs) -> tuple[tuple[torch.Tensor, ...
     return tuple(inputs.values()), {}
 
 
-def trace(model: nn.Module, inputs: Inputs, dynamic: Mapping[str, Dynamic]) -> Traced:
+def trace(model: nn.Module, inputs: Inputs, axes: Axes) -> Traced:
     """Trace a model in evaluation mode, quietly.
 
     Raises:
@@ -66,11 +67,11 @@ def trace(model: nn.Module, inputs: Inputs, dynamic: Mapping[str, Dynamic]) -> T
     """
     names: list[str] = []
     with evaluating(model), _flat_outputs(model, names), _quiet(), exporting() as marks:
-        program = _program(model, _sized(inputs, dynamic), dynamic)
+        program = _program(model, _sized(inputs, axes), axes)
     return Traced(program, tuple(names), tuple(marks))
 
 
-def _program(model: nn.Module, inputs: Inputs, dynamic: Mapping[str, Dynamic]) -> ir.Model:
+def _program(model: nn.Module, inputs: Inputs, axes: Axes) -> ir.Model:
     args, kwargs = arguments(model, inputs)
     try:
         program = torch.onnx.export(
@@ -78,7 +79,7 @@ def _program(model: nn.Module, inputs: Inputs, dynamic: Mapping[str, Dynamic]) -
             args,
             kwargs=kwargs,
             input_names=list(inputs) if args else list(kwargs),
-            dynamic_shapes=_axes(args, kwargs, dynamic),
+            dynamic_shapes=_dynamic_shapes(inputs, bool(args), axes),
             dynamo=True,
             verbose=False,
         )
@@ -91,23 +92,34 @@ def _program(model: nn.Module, inputs: Inputs, dynamic: Mapping[str, Dynamic]) -
     return program.model
 
 
-def _axes(args: Sequence[object], kwargs: Iterable[str], dynamic: Mapping[str, Dynamic]) -> Any:
-    ranges = [span for span in dynamic.values() if span.min < span.max]
-    if not ranges:
+def _dynamic_shapes(inputs: Inputs, by_position: bool, axes: Axes) -> Any:
+    spans = {span for of_input in axes.values() for span in of_input.values()}
+    dims = {
+        span.name: torch.export.Dim(span.name, min=span.min, max=span.max)
+        for span in spans
+        if span.min < span.max
+    }
+    if not dims:
         return None
-    dims = [torch.export.Dim(span.name, min=span.min, max=span.max) for span in ranges]
-    batch = {0: dims[0]}
-    return dict.fromkeys(kwargs, batch) or tuple(batch for _ in args)
-
-
-def _sized(inputs: Inputs, dynamic: Mapping[str, Dynamic]) -> Inputs:
-    """The inputs at a batch above one, which torch would take for a size that never changes."""
-    for span in dynamic.values():
-        size = min(max(2, span.opt), span.max)
-        return {
-            name: value[torch.arange(size) % len(value)].clone() for name, value in inputs.items()
+    shapes = {
+        name: {
+            axis: dims[span.name] for axis, span in axes.get(name, {}).items() if span.name in dims
         }
-    return inputs
+        for name in inputs
+    }
+    return tuple(shapes.values()) if by_position else shapes
+
+
+def _sized(inputs: Inputs, axes: Axes) -> Inputs:
+    """The inputs with sizes above one, which torch would take for sizes that never change."""
+    sized = dict(inputs)
+    for name, of_input in axes.items():
+        for axis, span in of_input.items():
+            value = sized[name]
+            size = min(max(2, span.opt), span.max)
+            places = torch.arange(size) % value.shape[axis]
+            sized[name] = value.index_select(axis, places).clone()
+    return sized
 
 
 def _failure(error: BaseException) -> DeployError:

@@ -21,11 +21,11 @@ CHAIN = "chain"
 _IOU = 0.9
 
 Reference = Callable[[Tensors], dict[str, Array]]
-"""Chain inputs -> the PyTorch model's value of every tensor of the chain."""
+"""Chain inputs -> the whole model's value of every tensor of the chain."""
 
 
 class VerificationError(DeployError):
-    """A bundle that does not do what the PyTorch model does."""
+    """A bundle that does not do what the whole model does."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,18 @@ class Evidence:
     """What a bundle is held against.
 
     Attributes:
-        reference: the PyTorch model.
+        reference: the whole model.
         values: its value of every tensor of the chain, for the sample inputs.
         pictures: to compare detections on.
         annotations: a COCO file to evaluate both on, if that is asked for.
+        name: what the reference is, for people.
     """
 
     reference: Reference
     values: Tensors
     pictures: Sequence[Path]
     annotations: Path | None
+    name: str = "PyTorch"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
         steps = pipeline.chain.steps
         gaps = [gap for step in steps for gap in _step_gaps(*step, evidence.values)]
         gaps += _chain_gaps(pipeline, evidence.values)
-        problem = tensor_problem(manifest, gaps)
+        problem = tensor_problem(manifest, gaps, evidence.name)
         if pipeline.post is None:
             return Verdict(_verification(problem, gaps, {}), problem)
         torch = TorchPipeline(pipeline, evidence.reference)
@@ -128,7 +130,9 @@ def agreement(expected: Sequence[Detections], actual: Sequence[Detections]) -> A
     return Agreement(sum(hits for hits, _ in sides), sum(total for _, total in sides))
 
 
-def tensor_problem(manifest: Manifest, gaps: Sequence[StepGap]) -> VerificationError | None:
+def tensor_problem(
+    manifest: Manifest, gaps: Sequence[StepGap], reference: str
+) -> VerificationError | None:
     """The first step beyond its tolerance, if any: segments in order, then the chain."""
     bounds = _tolerances(manifest)
     bad = next((gap.step for gap in gaps if not bounds[gap.step].admits(gap.gap)), None)
@@ -137,7 +141,7 @@ def tensor_problem(manifest: Manifest, gaps: Sequence[StepGap]) -> VerificationE
     gap = worst(item.gap for item in gaps if item.step == bad)
     where = "the chain" if bad == CHAIN else f"segment '{bad}'"
     return VerificationError(
-        f"{where} does not agree with PyTorch at '{gap.tensor}'",
+        f"{where} does not agree with {reference} at '{gap.tensor}'",
         expected=str(bounds[bad]),
         got=f"max_rel {gap.max_rel:.3g} (max_abs {gap.max_abs:.3g}), cosine {gap.cosine:.6f}",
         do="The bundle is marked unverified.",

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from backends.contract import TensorSpec
+from backends.contract import Dynamic, TensorSpec
 from deploy.exported import Exported
 from deploy.graph import mark_function
 from deploy.mark import mark, mark_here
@@ -56,6 +56,11 @@ def net() -> Net:
 def samples(batch: int = 1) -> dict[str, torch.Tensor]:
     torch.manual_seed(batch)
     return {"image": torch.rand(batch, 3, 8, 8), "bias": torch.rand(batch, 1, 1, 2)}
+
+
+def along_batch(inputs, least: int, usual: int, most: int):
+    """Axis 0 of every input varies."""
+    return {name: {0: Dynamic("batch", least, usual, most)} for name in inputs}
 
 
 def arrays(inputs):

@@ -182,10 +182,10 @@ MODEL, BACKEND = "+model=yolov3", f"+backend={BACKENDS[0]}"
         ([MODEL, BACKEND, "model.params.backbone=vgg"], "expected darknet53 or mobilenetv2"),
         ([MODEL, BACKEND, "bundle=/proc/none/b"], "expected a folder that can be written"),
         ([MODEL, BACKEND, "bundle=taken"], "expected a new folder, or an earlier bundle"),
-        ([MODEL, BACKEND, "bundle=own"], "own.work' is needed for the files of the stages"),
+        ([MODEL, BACKEND, "bundle=own"], "own.work' is needed for the files of this run"),
         ([MODEL, BACKEND, "model.eval=null", "verify.eval=true"], "expected a model with an eval"),
         (["+model=yolov3_coco", BACKEND], "Pass model.weights=FILE."),
-        (["+model=module", BACKEND], "model.target: "),
+        (["+model=module", BACKEND], "Pass model.target=package.module:callable"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_error_and_leaves_nothing(tmp_path, arguments, message):

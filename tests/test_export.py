@@ -14,9 +14,10 @@ from torch import nn
 from backends.contract import Dynamic
 from deploy.export import ExportError, export, reference
 from deploy.mark import MarkError, mark, mark_here
-from tests.chains import arrays, net, run, samples
+from tests.chains import along_batch, arrays, net, run, samples
 
-BATCH = {"batch": Dynamic("batch", 1, 2, 5)}
+X = {"x": torch.rand(2, 3)}
+BATCH = along_batch(X, 1, 2, 5)
 
 
 class Function(nn.Module):
@@ -114,7 +115,7 @@ def test_the_model_keeps_its_training_flags(tmp_path):
 
 @pytest.mark.parametrize("sample", [1, 3])
 def test_a_dynamic_batch_survives(tmp_path, sample):
-    exported = export(net(), samples(sample), tmp_path, BATCH)
+    exported = export(net(), samples(sample), tmp_path, along_batch(samples(), 1, 2, 5))
     assert str(exported.inputs[0]) == "float32[1..5, 3, 8, 8]"
     assert str(exported.outputs[1]) == "float32[1..5, 4]"
     for batch in (1, 2, 5):
@@ -124,7 +125,7 @@ def test_a_dynamic_batch_survives(tmp_path, sample):
 
 
 def test_a_batch_of_one_size_is_static(tmp_path):
-    exported = export(net(), samples(), tmp_path, {"batch": Dynamic("batch", 3, 3, 3)})
+    exported = export(net(), samples(), tmp_path, along_batch(samples(), 3, 3, 3))
     assert str(exported.inputs[0]) == "float32[3, 3, 8, 8]"
 
 
@@ -148,11 +149,32 @@ def test_an_axis_that_forward_fixes_is_an_error(tmp_path):
         export(model, {"x": torch.rand(2, 3)}, tmp_path, BATCH)
 
 
-def test_only_the_batch_can_be_dynamic(tmp_path):
-    with pytest.raises(ExportError, match="dynamic axes: expected batch, got height"):
-        export(net(), samples(), tmp_path, {"height": Dynamic("height", 1, 2, 3)})
-    with pytest.raises(ExportError, match="input 'x': expected a batch axis, got a scalar"):
+def test_an_axis_that_an_input_lacks_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="input 'x': expected an axis 0 for 'batch', got a scal"):
         export(Function(lambda x: x), {"x": torch.tensor(1.0)}, tmp_path, BATCH)
+    wide = {"x": {2: Dynamic("width", 1, 2, 5)}}
+    with pytest.raises(ExportError, match="input 'x': expected an axis 2 for 'width', got 2 axes"):
+        export(Function(lambda x: x), X, tmp_path, wide)
+
+
+def test_several_axes_vary_and_one_name_is_one_size(tmp_path):
+    model = Sum()
+    rows, columns = Dynamic("rows", 1, 3, 8), Dynamic("columns", 1, 2, 8)
+    axes = {"x": {0: rows, 1: columns}, "y": {1: rows}}
+    exported = export(model, {"x": torch.rand(3, 2), "y": torch.rand(5, 3)}, tmp_path, axes)
+    assert [str(spec) for spec in exported.inputs] == ["float32[1..8, 1..8]", "float32[5, 1..8]"]
+    assert str(exported.outputs[0]) == "float32[1..8, 1..8]"
+    for rows_now, columns_now in ((1, 1), (3, 2), (8, 5)):
+        x, y = torch.rand(rows_now, columns_now), torch.rand(5, rows_now)
+        found = run(exported.onnx, {"x": x.numpy(), "y": y.numpy()})
+        close(found["output"], model(x, y))
+
+
+class Sum(nn.Module):
+    """Two inputs that share a size."""
+
+    def forward(self, x, y):
+        return x + y.sum(0)[:, None]
 
 
 def test_inputs_may_have_names_that_are_no_parameters(tmp_path):

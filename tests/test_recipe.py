@@ -3,8 +3,10 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deploy.cli import to_recipe
-from deploy.recipe import RecipeError, check, ranges
+from deploy.checks import check
+from deploy.cli import check_order, to_recipe
+from deploy.recipe import RecipeError
+from deploy.shapes import axes, ranges, typical
 
 GOOD = {
     "model": {"name": "m", "target": "a:b", "inputs": {"x": {"shape": [1, 3, 8, 8]}}},
@@ -48,7 +50,6 @@ def test_a_segment_may_have_its_own_backend():
             {"verify__images": "x"},
             r"verify\.images: Value 'x' of type 'str' could not be converted",
         ),
-        ({"model__target": "???"}, r"model\.target: .* missing mandatory value: target"),
     ],
 )
 def test_a_wrong_key_or_type_is_named(changes, message):
@@ -64,7 +65,33 @@ def test_a_missing_backend_lists_the_backends():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model__target": "???"}, "model: expected a target or a file, got none of them. Pass"),
+        ({"model__file": "a.onnx"}, "model: expected a target or a file, got both"),
+        (
+            {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
+            "model.weights does nothing for an ONNX file",
+        ),
+        ({"model__marks": {"a": {"module": "b", "at": "end"}}}, r"model\.marks\.a\.at: .*got end"),
         ({"model__inputs": {}}, "model.inputs: expected at least one input"),
+        ({"model__inputs__x__range": [1]}, "model.inputs.x.range: expected the smallest and the"),
+        (
+            {"model__inputs__x__shape": ["n", 3]},
+            r"size 'n' of model.inputs.x.shape: .*got none. Pass model.dynamic=\{n: \[min, opt, ",
+        ),
+        ({"model__dynamic": {"n": [1, 2, 3]}}, "model.dynamic.n is no size of an input. Write n"),
+        (
+            {"model__dynamic": {"batch": [1, 2, 3]}, "model__inputs__y": {"shape": []}},
+            "model.inputs.y: expected a batch axis, got a scalar",
+        ),
+        ({"partition": {"cuts": [["a"], 3]}}, r"partition\.cuts\.1: expected a mark.*got 3"),
+        (
+            {"partition": {"cuts": ["a"], "segments": [{"name": "s", "start": [], "end": []}]}},
+            "partition: expected segments or cuts, got both",
+        ),
+        (
+            {"partition": {"cuts": ["a"]}, "chain": {"part2": {"name": "b"}}},
+            "chain.part2: expected one of the segments part0, part1, got part2",
+        ),
         ({"model__inputs__x__shape": [1, 0]}, r"model\.inputs\.x\.shape: expected sizes from 1 up"),
         (
             {"chain": {"neck": {"name": "b"}}},
@@ -80,6 +107,29 @@ def test_a_missing_backend_lists_the_backends():
 def test_what_no_stage_could_carry_out_is_refused(changes, message):
     with pytest.raises(RecipeError, match=message):
         check(recipe(**changes))
+
+
+def test_names_in_shapes_are_the_axes_that_vary():
+    made = recipe(
+        model__dynamic={"batch": [1, 2, 4], "width": [8, 16, 32]},
+        model__inputs={"x": {"shape": ["batch", 3, "width"]}, "y": {"shape": [2, "width"]}},
+    )
+    check(made)
+    assert {name: sorted(of) for name, of in axes(made.model).items()} == {"x": [0, 2], "y": [1]}
+    assert typical(made.model, "x") == (2, 3, 16)
+
+
+def test_a_batch_that_no_shape_names_is_the_first_axis_of_every_input():
+    made = recipe(model__dynamic={"batch": [1, 2, 4]})
+    check(made)
+    assert axes(made.model)["x"][0].max == 4
+
+
+def test_a_preset_stands_behind_the_model_whose_cuts_it_replaces():
+    check_order(["+model=yolov3", "+partition=end2end", "+backend=ncnn"])
+    check_order(["+partition=end2end"])
+    with pytest.raises(RecipeError, match=r"\+partition= stands before the model"):
+        check_order(["+partition=end2end", "+model=yolov3"])
 
 
 def test_ranges_become_dimensions():

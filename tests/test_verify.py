@@ -69,9 +69,14 @@ def test_agreement_counts_confident_detections_from_both_sides():
 
 def test_the_host_step_is_chosen_by_where_the_chain_ends():
     posts = [PostRecipe(["head:input"], "raw"), PostRecipe(["head:output"], "decoded")]
-    model = ModelRecipe("m", "a:b", {}, post=posts)
-    points = {"maps": "head:input.maps.0", "boxes": "head:output.boxes", "other": "neck:output.x"}
-    chosen = {name: chosen_post(model, [name], points) for name in points}
+    model = ModelRecipe("m", "a:b", post=posts)
+    marks = {
+        "maps": ["neck:output.0", "head:input.maps.0"],
+        "boxes": ["head:output.boxes"],
+        "other": ["neck:output.x"],
+        "unmarked": [],
+    }
+    chosen = {name: chosen_post(model, [name], marks) for name in marks}
     assert chosen["maps"] is not None and chosen["maps"].id == "raw"
     assert chosen["boxes"] is not None and chosen["boxes"].id == "decoded"
-    assert chosen["other"] is None
+    assert chosen["other"] is None and chosen["unmarked"] is None

@@ -54,7 +54,7 @@ class Pipeline:
         verify_files(root, manifest, [name for step in steps for name in step.files])
         if manifest.verification.status == "failed":
             warnings.warn(
-                f"bundle '{bundle}' did not agree with PyTorch when it was made", stacklevel=2
+                f"bundle '{bundle}' did not agree with its model when it was made", stacklevel=2
             )
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
         runners = [(step, _load(step, root, threads)) for step in steps]
@@ -129,4 +129,4 @@ def _load(step: Artifact, root: Path, threads: int | None) -> Runner:
 
 
 def _fixed(inputs: Specs) -> bool:
-    return isinstance(inputs[0].shape[0], int)
+    return isinstance(inputs[0].dims[0], int)

@@ -94,7 +94,7 @@ def test_a_bundle_of_tensors_takes_no_pictures(make_bundle):
 
 def test_an_unverified_bundle_opens_with_a_warning(make_bundle):
     bundle = make_bundle(verification=Verification("failed"))
-    with pytest.warns(UserWarning, match="did not agree with PyTorch"), Pipeline.open(bundle):
+    with pytest.warns(UserWarning, match="did not agree with its model"), Pipeline.open(bundle):
         pass
 
 

@@ -1,0 +1,132 @@
+"""What can be refused of a recipe before any work is done."""
+
+from __future__ import annotations
+
+from deploy.recipe import InputRecipe, ModelRecipe, PartitionRecipe, Recipe, RecipeError
+from deploy.shapes import check_dynamic
+
+_RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse what no stage could carry out.
+
+    Raises:
+        RecipeError: naming the key, what it takes and what it got.
+    """
+    _check_source(recipe.model)
+    _check_inputs(recipe.model)
+    check_dynamic(recipe.model)
+    _check_partition(recipe.partition)
+    _check_chain(recipe)
+    _check_pre(recipe.model)
+    _check_numbers(recipe)
+
+
+def _check_source(model: ModelRecipe) -> None:
+    if (model.target is None) == (model.file is None):
+        raise RecipeError(
+            "model",
+            expected="a target or a file",
+            got="none of them" if model.target is None else "both",
+            do="Pass model.target=package.module:callable, or +model=onnx model.file=FILE.onnx.",
+        )
+    of_target = {
+        "params": model.params,
+        "weights": model.weights,
+        "marks": model.marks,
+        "rewrites": model.rewrites,
+    }
+    for key, value in of_target.items() if model.file else ():
+        if value:
+            raise RecipeError(f"model.{key} does nothing for an ONNX file", do="Leave it out.")
+    for name, mark in model.marks.items():
+        if mark.at not in ("input", "output", "both"):
+            raise RecipeError(
+                f"model.marks.{name}.at", expected="input, output or both", got=mark.at
+            )
+
+
+def _check_inputs(model: ModelRecipe) -> None:
+    if not model.inputs and model.file is None:
+        raise RecipeError(
+            "model.inputs",
+            expected="at least one input",
+            got="none",
+            do="Pass model.inputs='{image: {shape: [1, 3, 224, 224], dtype: float32}}'.",
+        )
+    for name, spec in model.inputs.items():
+        _check_range(name, spec)
+        for size in spec.shape:
+            if not (isinstance(size, str) and size) and not (isinstance(size, int) and size >= 1):
+                raise RecipeError(
+                    f"model.inputs.{name}.shape",
+                    expected="sizes from 1 up, and names of model.dynamic",
+                    got=str(spec.shape),
+                )
+
+
+def _check_range(name: str, spec: InputRecipe) -> None:
+    if spec.range is not None and (len(spec.range) != 2 or spec.range[0] > spec.range[1]):
+        raise RecipeError(
+            f"model.inputs.{name}.range",
+            expected="the smallest and the largest value",
+            got=str(spec.range),
+        )
+
+
+def _check_partition(partition: PartitionRecipe) -> None:
+    if partition.segments and partition.cuts:
+        raise RecipeError(
+            "partition", expected="segments or cuts", got="both", do="Set one of them to []."
+        )
+    for number, points in enumerate(partition.cuts):
+        whole = [points] if isinstance(points, str) else points
+        if not (isinstance(whole, list) and whole and all(isinstance(one, str) for one in whole)):
+            raise RecipeError(
+                f"partition.cuts.{number}",
+                expected="a mark, a point, or a list of them",
+                got=repr(points),
+            )
+
+
+def _check_chain(recipe: Recipe) -> None:
+    segments = segment_names(recipe.partition)
+    for name in set(segments) & set(_RESERVED):
+        raise RecipeError(f"segment '{name}'", expected="another name", got="a name of the report")
+    for name in recipe.chain:
+        if name not in segments:
+            raise RecipeError(
+                f"chain.{name}", expected=f"one of the segments {', '.join(segments)}", got=name
+            )
+
+
+def segment_names(partition: PartitionRecipe) -> list[str]:
+    """The segments that a backend can be chosen for."""
+    if partition.cuts:
+        return [f"part{number}" for number in range(len(partition.cuts) + 1)]
+    return [cut.name for cut in partition.segments] or ["model"]
+
+
+def _check_pre(model: ModelRecipe) -> None:
+    if model.pre is None:
+        return
+    shape = model.inputs[model.pre.input].shape if model.pre.input in model.inputs else []
+    if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
+        raise RecipeError(
+            f"model.pre.input '{model.pre.input}'",
+            expected="an input of shape [batch, 3, height, width] with fixed height and width",
+            got=str(shape or "no input"),
+        )
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    numbers = {
+        "convert.timeout": (recipe.convert.timeout > 0, recipe.convert.timeout),
+        "verify.images": (recipe.verify.images >= 1, recipe.verify.images),
+        "verify.min_matched": (0 <= recipe.verify.min_matched <= 1, recipe.verify.min_matched),
+        "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),
+    }
+    for key, (good, value) in numbers.items():
+        if not good:
+            raise RecipeError(key, expected="a number in its range", got=str(value))

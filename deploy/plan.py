@@ -1,0 +1,120 @@
+"""What a recipe's cuts would give: the segments with what they cost, and a drawing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from backends.contract import Dynamic, Segment, TensorSpec
+from deploy.diagram import Arrow, Box, svg
+from deploy.exported import Exported
+from deploy.flops import total_flops
+from deploy.loading import load_graph
+from deploy.progress import in_bytes
+from deploy.survey import Load
+
+_HOST = "the host"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A segment and what it costs."""
+
+    segment: Segment
+    load: Load
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chain before it is converted.
+
+    Attributes:
+        segments: in the order of their cuts.
+        inputs: the model's inputs, as far as a segment takes them.
+        results: the model's outputs, as far as a segment gives them.
+        host: the host step that takes over behind the chain, if the model has one for its end.
+    """
+
+    segments: tuple[Planned, ...]
+    inputs: tuple[TensorSpec, ...]
+    results: tuple[str, ...]
+    host: str | None = None
+
+    def ends(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The chain's outputs, each with the segment that gives it."""
+        taken = {spec.name for one in self.segments for spec in one.segment.inputs}
+        for one in self.segments:
+            for spec in one.segment.outputs:
+                if spec.name not in taken or spec.name in self.results:
+                    yield one.segment.name, spec
+
+
+def planned(segment: Segment) -> Planned:
+    """What a segment costs, counted on its own file."""
+    graph = load_graph(Exported(segment.onnx, segment.inputs)).graph
+    dims = [dim for spec in segment.inputs for dim in spec.dims]
+    flops = total_flops(graph, {dim.name: dim.opt for dim in dims if isinstance(dim, Dynamic)})
+    weights = [value.const_value for value in graph.initializers.values()]
+    parameters = sum(weight.size for weight in weights if weight is not None)
+    return Planned(segment, Load(parameters, flops.known, flops.unknown))
+
+
+def bytes_of(spec: TensorSpec) -> int | None:
+    """The size of a tensor at its typical shape, where that is known."""
+    if spec.shape is None or spec.dtype == "object":
+        return None
+    try:
+        return prod(spec.typical) * np.dtype(spec.dtype).itemsize
+    except TypeError:  # a dtype that NumPy does not have by itself, such as bfloat16
+        return None
+
+
+def drawing(title: str, plan: Plan) -> str:
+    """The plan as an SVG document: segments, what flows between them, and the host's share."""
+    boxes, arrows = [], []
+    makers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
+    boxes += [Box(key, name, (), "input") for name, key in makers.items()]
+    makers |= {spec.name: one.segment.name for one in plan.segments for spec in one.segment.outputs}
+    for one in plan.segments:
+        boxes.append(Box(one.segment.name, one.segment.name, load_lines(one.load), "segment"))
+        arrows += [
+            Arrow(makers.get(spec.name, _HOST), one.segment.name, label(spec))
+            for spec in one.segment.inputs
+        ]
+    if any(arrow.source == _HOST for arrow in arrows):
+        boxes.append(Box(_HOST, _HOST, ("makes what no segment does",), "host"))
+    if plan.host is not None:
+        boxes.append(Box(plan.host, plan.host, (), "host"))
+    for maker, spec in plan.ends():
+        key = plan.host or f"output {spec.name}"
+        if plan.host is None:
+            boxes.append(Box(key, spec.name, (), "output"))
+        arrows.append(Arrow(maker, key, label(spec)))
+    return svg(title, boxes, arrows)
+
+
+def label(spec: TensorSpec) -> str:
+    """Such as ``features float32[1, 256, 20, 20] 400 KiB``."""
+    size = bytes_of(spec)
+    return f"{spec.name} {spec}" + (f" {in_bytes(size)}" if size is not None else "")
+
+
+def load_lines(load: Load) -> tuple[str, str]:
+    """Such as ``3.9M parameters`` and ``2.5G FLOP``, with a + where nodes were not counted."""
+    return f"{scaled(load.parameters)} parameters", f"{flops_of(load)} FLOP"
+
+
+def flops_of(load: Load) -> str:
+    """Such as ``2.5G``, with a + where nodes were not counted."""
+    return scaled(load.flops) + ("+" if load.unknown else "")
+
+
+def scaled(count: int) -> str:
+    """Such as ``3.9M``."""
+    for factor, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{prefix}"
+    return str(count)

@@ -1,0 +1,77 @@
+"""PyTorch code as the model: exported with its marks and rewrites, and the reference without."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import torch
+
+from backends.contract import Array, Tensors
+from deploy.export import export, reference
+from deploy.exported import Exported
+from deploy.hooks import marked
+from deploy.model import build_model
+from deploy.recipe import ModelRecipe
+from deploy.rewrite import chosen, collect, rewriting
+from deploy.shapes import axes
+
+
+class TorchSource:
+    """A module, the marks put on it, and the rewrites for the backends in use."""
+
+    def __init__(self, recipe: ModelRecipe, backends: Collection[str]) -> None:
+        self._recipe = recipe
+        self._model = build_model(recipe)
+        self._rewrites = chosen(collect(recipe.rewrites), backends)
+
+    def export(self, inputs: Tensors, out: Path) -> Exported:
+        """See ``Source``."""
+        with self._prepared(rewritten=True):
+            return export(self._model, _as_torch(inputs), out, axes(self._recipe))
+
+    def reference(self, exported: Exported, points: Mapping[str, str], out: Path) -> TorchReference:
+        """See ``Source``."""
+        return TorchReference(self, points)
+
+    def values(self, inputs: Tensors, *, rewritten: bool) -> dict[str, Array]:
+        """The eager model's value at every point, and of every input and output."""
+        with self._prepared(rewritten=rewritten):
+            return reference(self._model, _as_torch(inputs))
+
+    @contextmanager
+    def _prepared(self, *, rewritten: bool) -> Iterator[None]:
+        with ExitStack() as stack:
+            if rewritten:
+                stack.enter_context(rewriting(self._model, self._rewrites))
+            stack.enter_context(marked(self._model, self._recipe.marks))
+            yield
+
+
+class TorchReference:
+    """The eager model, seen through a partition.
+
+    Rewrites are held against what they replace: a value comes from the model as it is wherever
+    that has one, and from the rewritten model at marks that stand in rewrites alone.
+
+    Attributes:
+        name: what it is, for people.
+    """
+
+    name = "PyTorch"
+
+    def __init__(self, source: TorchSource, points: Mapping[str, str]) -> None:
+        self._source = source
+        self._points = points
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """The chain's tensors for these model inputs."""
+        values = self._source.values(inputs, rewritten=False)
+        if not values.keys() >= set(self._points.values()):
+            values = self._source.values(inputs, rewritten=True) | values
+        return {tensor: values[point] for tensor, point in self._points.items()}
+
+
+def _as_torch(inputs: Tensors) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in inputs.items()}
