@@ -22,7 +22,7 @@ class DeployError(Exception):
             f"{word} {text}" for word, text in (("expected", expected), ("got", got)) if text
         )
         sentence = f"{what}: {facts}" if facts else what
-        super().__init__(f"{sentence}. {do}" if do else sentence)
+        super().__init__(f"{sentence.rstrip('.')}. {do}" if do else sentence)
 
 
 class OptionError(DeployError):

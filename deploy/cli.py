@@ -67,15 +67,20 @@ def _run(config: DictConfig) -> Row:
     return _row(job, recipe, outcome)
 
 
-def compose(overrides: Sequence[str]) -> Recipe:
+def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     """The recipe of a command line's words, of which none needs to choose a backend.
+
+    Args:
+        overrides: such as ``+model=yolov3``.
+        folder: further configuration, as Hydra's own ``--config-dir`` takes it.
 
     Raises:
         RecipeError: a word that names nothing, or a value of the wrong type.
     """
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra.compose("deploy", list(overrides))
+            search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
+            config = hydra.compose("deploy", [*overrides, *search])
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(str(error)) from error
     check_order(overrides)

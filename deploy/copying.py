@@ -2,74 +2,91 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Self
 
 import onnx_ir as ir
 
 _ALIGN = 64  # so that engines can map a weight where it lies
-_CHUNK = 1 << 20
+_BLOCK = 1 << 20  # through a buffer of this size bytes move faster than by copy_file_range
 
 
-class Target:
-    """A new file of weights; one that is left by an error is removed."""
+@dataclass(frozen=True)
+class _Stretch:
+    """Bytes of a file, or bytes in memory, and where they go."""
+
+    source: str | bytes
+    start: int
+    count: int
+    target: int
+
+
+class WeightsFile:
+    """A file of weights that is to be written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stack = ExitStack()
-        self._file = self._stack.enter_context(path.open("wb"))
-        self._sources: dict[Path, int] = {}
+        self._stretches: list[_Stretch] = []
         self._end = 0
 
-    def take(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
-        """Append a tensor; the result is the same tensor in this file."""
-        offset = -(-self._end // _ALIGN) * _ALIGN
-        self._end = offset + tensor.nbytes
-        self._file.seek(offset)
+    def place(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        """Give a tensor its place; the result is the same tensor in this file."""
+        offset, count = -(-self._end // _ALIGN) * _ALIGN, tensor.nbytes
+        self._end = offset + count
         if isinstance(tensor, ir.ExternalTensor):
-            source = self._source(Path(tensor.path))
-            _copy(source, tensor.offset or 0, self._file.fileno(), tensor.nbytes)
+            stretch = _Stretch(str(tensor.path), tensor.offset or 0, count, offset)
         else:
-            self._file.write(tensor.tobytes())
-            self._file.flush()
+            stretch = _Stretch(tensor.tobytes(), 0, count, offset)
+        self._stretches.append(stretch)
         return ir.ExternalTensor(
             self._path.name,
             offset,
-            tensor.nbytes,
+            count,
             tensor.dtype,
             shape=ir.Shape(tensor.shape.numpy()),
             name=tensor.name or "",
             base_dir=self._path.parent,
         )
 
-    def _source(self, path: Path) -> int:
-        if path not in self._sources:
-            file = self._stack.enter_context(path.open("rb", buffering=0))
-            self._sources[path] = file.fileno()
-        return self._sources[path]
+    def write(self) -> None:
+        """Write the file, or leave none behind.
 
-    def __enter__(self) -> Self:
-        return self
+        Raises:
+            OSError: a source ends too early, or there is no room.
+        """
+        try:
+            with ExitStack() as stack:
+                self._write(stack)
+        except BaseException:
+            self._path.unlink(missing_ok=True)
+            raise
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stack.close()
-        if kind is not None:
-            self._path.unlink()
+    def _write(self, stack: ExitStack) -> None:
+        target = stack.enter_context(self._path.open("wb", buffering=0))
+        paths = {one.source for one in self._stretches if isinstance(one.source, str)}
+        sources = {path: stack.enter_context(FileIO(path)) for path in paths}
+        buffer = memoryview(bytearray(_BLOCK))
+        for one in self._stretches:
+            target.seek(one.target)
+            if isinstance(one.source, bytes):
+                _put(target, memoryview(one.source))
+            else:
+                _copy(sources[one.source], one, target, buffer)
 
 
-def _copy(source: int, start: int, target: int, count: int) -> None:
-    """Copy bytes to the target's own position, in the kernel where it can."""
-    done = 0
-    if hasattr(os, "copy_file_range"):
-        with suppress(OSError):  # not between these two file systems
-            while done < count and (
-                moved := os.copy_file_range(source, target, count - done, start + done)
-            ):
-                done += moved
-    while done < count:
-        block = os.pread(source, min(_CHUNK, count - done), start + done)
-        if not block:
-            raise OSError(f"the file of the weights ends {count - done} bytes too early")
-        done += os.write(target, block)
+def _copy(source: FileIO, stretch: _Stretch, target: FileIO, buffer: memoryview) -> None:
+    source.seek(stretch.start)
+    left = stretch.count
+    while left:
+        count = source.readinto(buffer[: min(left, len(buffer))])
+        if not count:
+            raise OSError(f"'{source.name}' ends {left} bytes too early")
+        _put(target, buffer[:count])
+        left -= count
+
+
+def _put(target: FileIO, block: memoryview) -> None:
+    while block:
+        block = block[target.write(block) :]

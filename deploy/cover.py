@@ -61,9 +61,16 @@ class _Layers:
 
     def add(self, border: list[Border], where: str, *, first: bool) -> None:
         """The part that ends at ``border``; the first one also gives what depends on nothing."""
-        for end in border:
+        new = [end for end in border if end.value not in self.begin]
+        if not new:
+            raise PartitionError(
+                f"{where} leaves a part empty: earlier cuts name its tensors, or it is where the "
+                "model starts",
+                do="Leave it out.",
+            )
+        for end in new:
             self._check_new(end, where)
-        self._add([*border, *(self._trivial() if first else [])])
+        self._add([*new, *(self._trivial() if first else [])])
         self.last = where
 
     def add_rest(self) -> None:
@@ -95,7 +102,11 @@ class _Layers:
         )
         self.pieces.append(piece)
         self.ends.append(ends)
-        self.begin |= {end.value: end for end in ends if end.value not in self.begin}
+        self.begin |= {  # of a constant that the graph gives every part has a copy
+            end.value: end
+            for end in ends
+            if end.value not in self.begin and not self.anatomy.is_constant(end.value)
+        }
 
     def _trivial(self) -> list[Border]:
         """The graph's outputs that are inputs under another name, or depend on none."""
@@ -111,12 +122,6 @@ class _Layers:
         )
 
     def _check_new(self, end: Border, where: str) -> None:
-        if end.value in self.begin:
-            raise PartitionError(
-                f"{where} leaves a part empty: {end.key} is "
-                f"{self.begin[end.value].key}, where an earlier part ends or the model starts",
-                do="Leave it out.",
-            )
         if not self._depends(end.value):
             raise PartitionError(
                 f"{where}: {end.key} is reached from no input of the model",

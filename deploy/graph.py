@@ -34,7 +34,9 @@ def spec_of(
             f"value '{name}' cannot cross a border",
             expected="a tensor of known dtype",
             got=str(value.type or "an unknown type"),
-            do="Cut where a tensor is.",
+            do="Cut where a tensor is."
+            if value.type
+            else "Write its type into the file (value_info), or cut elsewhere.",
         )
     dtype = value.type.dtype.numpy().name
     if value.shape is None:

@@ -7,10 +7,11 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from deploy.marking import MarkError, active
+from deploy.marking import MarkError, Session, active
 from deploy.nested import tensors
 from deploy.points import check_name
 from deploy.recipe import MarkRecipe
@@ -32,7 +33,8 @@ def marked(model: nn.Module, marks: Mapping[str, MarkRecipe]) -> Iterator[None]:
             hook = _Hook(name, mark.at, _find(model, name, mark.module))
             before = hook.module.register_forward_pre_hook(hook.before, with_kwargs=True)
             stack.callback(before.remove)
-            stack.callback(hook.module.register_forward_hook(hook.after).remove)
+            after = hook.module.register_forward_hook(hook.after, always_call=True)
+            stack.callback(after.remove)
         yield
 
 
@@ -44,14 +46,15 @@ class _Hook:
         self._name = name
         self._at = at
         self._signature = inspect.signature(module.forward)
-        self._calls: list[int] = []  # those that have begun and not ended: modules may recurse
+        # those that have begun and not ended: modules may recurse, and captures begin within one
+        self._calls: WeakKeyDictionary[Session, list[int]] = WeakKeyDictionary()
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         session = active()
         if session is None:
             return None
         call = session.enter(self._name)
-        self._calls.append(call)
+        self._calls.setdefault(session, []).append(call)
         if self._at == "output":
             return None
         bound = self._signature.bind(*args, **kwargs)
@@ -62,10 +65,12 @@ class _Hook:
         return bound.args, bound.kwargs
 
     def after(self, module: nn.Module, args: Any, result: Any) -> Any:
+        """Also after an error, when ``result`` is None."""
         session = active()
-        if session is None:
+        calls = self._calls.get(session) if session is not None else None
+        if session is None or not calls:
             return None
-        call = self._calls.pop()
+        call = calls.pop()
         if self._at == "input":
             return None
         return session.pass_through(result, self._name, call, "output", self._name)

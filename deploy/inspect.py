@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="key=value",
         help="as of python -m deploy: +partition=PRESET, 'partition.cuts=[a, b]'",
     )
+    parser.add_argument("--config-dir", type=Path, help="a folder with models of your own")
     parser.add_argument("--out", type=Path, help="a folder; by default plans/<model>")
     parser.add_argument("--all", action="store_true", help="list every tensor that can be cut at")
     parser.add_argument("--json", action="store_true", help="print plan.json, not the tables")
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _inspect(asked: argparse.Namespace) -> dict[str, Path]:
     """Print and write what there is to see; returns the files of the segments."""
-    recipe = _recipe(asked.what, asked.overrides)
+    recipe = _recipe(asked.what, asked.overrides, asked.config_dir)
     out = asked.out or Path("plans") / recipe.model.name
     check_ours(out, _OURS, "Pass another --out FOLDER.")
     shutil.rmtree(out, ignore_errors=True)
@@ -97,12 +98,12 @@ def _inspect(asked: argparse.Namespace) -> dict[str, Path]:
     return files
 
 
-def _recipe(what: str, overrides: Sequence[str]) -> Recipe:
+def _recipe(what: str, overrides: Sequence[str], folder: Path | None) -> Recipe:
     if not (what.endswith(".onnx") or Path(what).is_file()):
-        recipe = compose([f"+model={what}", *overrides])
+        recipe = compose([f"+model={what}", *overrides], folder)
     else:
         quoted = what.replace("\\", "\\\\").replace("'", "\\'")
-        recipe = compose(["+model=onnx", f"model.file='{quoted}'", *overrides])
+        recipe = compose(["+model=onnx", f"model.file='{quoted}'", *overrides], folder)
         recipe = replace(recipe, model=complete(opened(recipe.model)))
     check(recipe)
     return recipe

@@ -50,7 +50,11 @@ def fix_sizes(graph: onnx.GraphProto, inputs: Specs) -> None:
     specs = {spec.name: spec for spec in inputs}
     known: dict[str, Dim] = {}
     for value in graph.input:
-        sizes, tensor = specs[value.name].dims, value.type.tensor_type
+        if not value.type.HasField("tensor_type"):
+            continue  # a sequence, say, which the segment that takes it refuses
+        sizes, tensor = specs[value.name].shape, value.type.tensor_type
+        if sizes is None:
+            continue
         if not tensor.HasField("shape"):
             tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in sizes)
         for dim, size in zip(tensor.shape.dim, sizes, strict=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from deploy.sizes import Sizes
 from deploy.wiring import Wired, wire
 
 __all__ = ["Cut", "Cutting", "PartitionError", "partition", "probe"]
+
+_WRITERS = 2  # bytes are copied while the next graph is built
 
 Cover = Sequence[Sequence[str]]
 
@@ -71,6 +76,25 @@ def partition(
             depends on its start alone; or two segments share a node or a name.
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
+    with _without_collection():
+        return _partition(exported, cuts, across, out, inline_bytes)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """A graph is very many objects that live on; to search them for dead ones takes longest."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _partition(
+    exported: Exported, cuts: Sequence[Cut], across: Cover, out: Path, inline_bytes: int
+) -> Cutting:
     model = load_graph(exported)
     parts, places = _parts(model, exported, cuts, across)
     wiring = wire(parts, places)
@@ -78,8 +102,14 @@ def partition(
     sizes = [Sizes(exported, part, dynamic.get(part.part.name, {})) for part in wiring.parts]
     pairs = list(zip(wiring.parts, sizes, strict=True))
     segments = tuple(_segment(exported, out, *pair) for pair in pairs)
-    for segment, (part, known) in zip(segments, pairs, strict=True):
-        write(build(model, part, known.fixed), segment.onnx, inline_bytes)
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        copies = [
+            pool.submit(weights.write)
+            for segment, (part, known) in zip(segments, pairs, strict=True)
+            if (weights := write(build(model, part, known.fixed), segment.onnx, inline_bytes))
+        ]
+    for copy in copies:
+        copy.result()
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
     points = {name: key for name, key in wiring.keys.items() if name in used}
     marks = {name: places.marks_on(wiring.values[name]) for name in points}
@@ -100,7 +130,9 @@ def probe(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
     part = whole_model(anatomy, places, [name for name in tensors if name not in places.inputs])
     (wired,) = wire([replace(part, name="reference")], places).parts
     segment = _segment(exported, out, wired, Sizes(exported, wired, {}))
-    write(build(model, wired, {}), segment.onnx, INLINE_BYTES)
+    weights = write(build(model, wired, {}), segment.onnx, INLINE_BYTES)
+    if weights is not None:
+        weights.write()
     return segment
 
 

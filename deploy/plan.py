@@ -66,10 +66,7 @@ def bytes_of(spec: TensorSpec) -> int | None:
     """The size of a tensor at its typical shape, where that is known."""
     if spec.shape is None or spec.dtype == "object":
         return None
-    try:
-        return prod(spec.typical) * np.dtype(spec.dtype).itemsize
-    except TypeError:  # a dtype that NumPy does not have by itself, such as bfloat16
-        return None
+    return prod(spec.typical) * np.dtype(spec.dtype).itemsize
 
 
 def drawing(title: str, plan: Plan) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedOpsetsPass
 
-from deploy.copying import Target
+from deploy.copying import WeightsFile
 from deploy.graph import bodies
 from deploy.wiring import Wire, Wired
 
 INLINE_BYTES = 1 << 20
+_WEIGHTS_APART = 4  # the first version of the format in which a weight need not be an input too
 _SMALL = 1024  # bytes of a weight that stays in the graph: shapes and axes, which readers look at
 
 
@@ -43,7 +44,7 @@ def build(model: ir.Model, part: Wired, fixed: Mapping[str, int]) -> ir.Model:
     )
     segment = ir.Model(
         view.clone(),
-        ir_version=model.ir_version,
+        ir_version=max(model.ir_version, _WEIGHTS_APART),
         producer_name=model.producer_name,
         producer_version=model.producer_version,
         functions=[function.clone() for function in _used(model, piece.nodes)],
@@ -59,24 +60,24 @@ def build(model: ir.Model, part: Wired, fixed: Mapping[str, int]) -> ir.Model:
     return segment
 
 
-def write(segment: ir.Model, path: Path, inline_bytes: int) -> None:
-    """Save as one file, or with the weights beside it where they are more than ``inline_bytes``.
+def write(segment: ir.Model, path: Path, inline_bytes: int) -> WeightsFile | None:
+    """Save the graph.
 
-    Weights go from file to file; they are not held in memory.
+    Returns:
+        The file of its weights, to be written beside it, where they are more than
+        ``inline_bytes``; else they are in the graph's own file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = list(segment.graph.initializers.values())
-    large = [value for value in weights if _bytes(value) > _SMALL]
-    if sum(map(_bytes, large)) <= inline_bytes:
-        large = []
-    for value in set(weights).difference(large):
-        value.const_value = _in_memory(value.const_value)
-    if large:
-        with Target(path.with_name(f"{path.name}.data")) as target:
-            for value in large:
-                assert value.const_value is not None, "it has bytes"
-                value.const_value = target.take(value.const_value)
+    weights = segment.graph.initializers.values()
+    sizes = {weight: _bytes(weight) for weight in weights}
+    beside = sum(size for size in sizes.values() if size > _SMALL) > inline_bytes
+    file = WeightsFile(path.with_name(f"{path.name}.data")) if beside else None
+    for weight, size in sizes.items():
+        if weight.const_value is not None:
+            place = file.place if file is not None and size > _SMALL else _in_memory
+            weight.const_value = place(weight.const_value)
     path.write_bytes(ir.to_proto(segment).SerializeToString())
+    return file
 
 
 def _bytes(value: ir.Value) -> int:
@@ -84,7 +85,7 @@ def _bytes(value: ir.Value) -> int:
     return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
-def _in_memory(tensor: ir.TensorProtocol | None) -> ir.TensorProtocol | None:
+def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
     if isinstance(tensor, ir.ExternalTensor):
         return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
     return tensor

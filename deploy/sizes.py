@@ -85,7 +85,10 @@ class Sizes:
 
 def _name_dims(wire: Wire) -> None:
     """A dimension without a name could not be told from another one."""
-    for axis, dim in enumerate(wire.value.shape or ()):
+    if wire.value.shape is None:
+        return
+    shape = wire.value.shape.copy()  # that of a value just read cannot be changed
+    for axis, dim in enumerate(shape):
         if isinstance(dim, ir.SymbolicDim) and dim.value is None:
-            assert wire.value.shape is not None, "it has this dimension"
-            wire.value.shape[axis] = f"{wire.name}_{axis}"
+            shape[axis] = f"{wire.name}_{axis}"
+    wire.value.shape = shape

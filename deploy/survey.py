@@ -146,7 +146,8 @@ class _Scales:
     def cut(self, point: str, values: Mapping[ir.Value, str]) -> CutPoint:
         """The model cut in two at these values."""
         members = self._members(values)
-        own = sum(not members[user] for value in values for user in self._users.get(value, ()))
+        made = filter(self.depends, values)  # inputs of the graph are there for every part
+        own = sum(not members[user] for value in made for user in self._users.get(value, ()))
         legal = int(self._surplus @ members) == own
         return CutPoint(
             point,

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from backends.contract import Array, Tensors
-from deploy.export import export, reference
+from deploy.export import ExportError, export, reference
 from deploy.exported import Exported
 from deploy.hooks import marked
 from deploy.model import build_model
@@ -66,10 +66,22 @@ class TorchReference:
         self._points = points
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """The chain's tensors for these model inputs."""
+        """The chain's tensors for these model inputs.
+
+        Raises:
+            ExportError: on these inputs the model does not come by a point of the chain.
+        """
         values = self._source.values(inputs, rewritten=False)
         if not values.keys() >= set(self._points.values()):
             values = self._source.values(inputs, rewritten=True) | values
+        for point in self._points.values():
+            if point not in values:
+                raise ExportError(
+                    f"the model does not reach '{point}' when it runs on the sample",
+                    expected="the way that its export takes",
+                    got="another: its code looks at the values of the inputs",
+                    do="Choose other samples with model.inputs.NAME.range, or cut elsewhere.",
+                )
         return {tensor: values[point] for tensor, point in self._points.items()}
 
 

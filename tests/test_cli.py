@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from backends import registry
 from deploy.runtime.manifest import read_manifest
-
-BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
-QUICK = "bench.runs=2"
-
-
-def python(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *map(str, arguments)]
-    env = {**os.environ, **environment}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-
-
-def refused(*arguments: object, cwd: Path, **environment: str) -> str:
-    before = sorted(cwd.rglob("*"))
-    done = python(*arguments, cwd=cwd, **environment)
-    assert done.returncode not in (0, None), done.stdout
-    assert "Traceback" not in done.stderr, done.stderr
-    assert sorted(cwd.rglob("*")) == before, "something half-written was left"
-    return done.stderr
+from tests.commands import BACKENDS, QUICK, python, refused
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

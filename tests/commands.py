@@ -1,0 +1,37 @@
+"""Commands as a user types them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from backends import registry
+
+BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+QUICK = "bench.runs=2"
+
+
+def python(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python -m`` with these words."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def done(*arguments: object, cwd: Path) -> str:
+    """What a command printed that went well."""
+    ended = python(*arguments, cwd=cwd)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def refused(*arguments: object, cwd: Path, **environment: str) -> str:
+    """What a command said that was refused and left nothing."""
+    before = sorted(cwd.rglob("*"))
+    ended = python(*arguments, cwd=cwd, **environment)
+    assert ended.returncode not in (0, None), ended.stdout
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert sorted(cwd.rglob("*")) == before, "something half-written was left"
+    return ended.stderr
