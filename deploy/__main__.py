@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.util import find_spec
+from deploy.desk import require_desk
 
 
 def main() -> None:
     """Hand over to the command line of the desk."""
-    missing = [name for name in ("hydra", "torch", "onnx_ir") if find_spec(name) is None]
-    if missing:
-        sys.exit(
-            f"error: this is the desk, and it lacks {', '.join(missing)}. "
-            "Run: pip install 'backend-chain[desk]'. (On a device: python -m deploy.runtime)"
-        )
+    require_desk()
     from deploy.cli import main as desk
 
     desk()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
@@ -34,7 +34,7 @@ def carve(
     _check_apart(cut, begin, ends)
     closure = Closure(anatomy, begin, ends)
     _check_reached(anatomy, cut, ends, closure.dependent())
-    _check_tight(anatomy, cut, begin, closure.needs)
+    _check_tight(anatomy, cut, begin, closure)
     used = {need.value for need in closure.needs}
     _check_used(cut, starts, used)
     piece = closure.piece([begin[value] for value in begin if value in used])
@@ -67,22 +67,20 @@ def _check_reached(
 
 
 def _check_tight(
-    anatomy: Anatomy, cut: Cut, begin: dict[ir.Value, Border], needs: Sequence[Need]
+    anatomy: Anatomy, cut: Cut, begin: dict[ir.Value, Border], closure: Closure
 ) -> None:
-    if not any(need.value.is_graph_input() and need.value not in begin for need in needs):
+    if not any(need.value.is_graph_input() and need.value not in begin for need in closure.needs):
         return  # the starts hold back every path from the graph's inputs
     raise PartitionError(
         f"a tensor slips past the start of segment '{cut.name}'",
         expected=f"only {', '.join(str(border.key) for border in begin.values())}",
-        got=f"also {came_by(list(_slips(anatomy, begin, needs)))}",
+        got=f"also {came_by(_slips(anatomy, begin, closure))}",
         do="Mark it too and add it to the start, or start earlier.",
     )
 
 
-def _slips(
-    anatomy: Anatomy, begin: dict[ir.Value, Border], needs: Sequence[Need]
-) -> Iterator[Need]:
-    """The needs that go past the starts: made before them, and used behind them."""
+def _slips(anatomy: Anatomy, begin: dict[ir.Value, Border], closure: Closure) -> list[Need]:
+    """The values that go past the starts, made before them and used behind them, in order."""
     axes = anatomy.axes(begin)
     sizes = anatomy.sizes([node for node in anatomy.nodes if axes and anchor(node, axes)])
     inside = anatomy.after(begin) | anatomy.rootless | sizes
@@ -90,10 +88,12 @@ def _slips(
     def is_outside(value: ir.Value) -> bool:
         return not is_weight(value) and value.producer() not in inside
 
-    for need in needs:
+    found: dict[ir.Value, Need] = {}
+    for need in closure.uses():
         by_this = isinstance(need.by, Border) or need.by in inside
         if need.value not in begin and is_outside(need.value) and by_this:
-            yield need
+            found.setdefault(need.value, need)
+    return list(found.values())
 
 
 def _check_used(cut: Cut, starts: dict[str, list[Border]], used: Collection[ir.Value]) -> None:

@@ -53,6 +53,7 @@ class Closure:
     ) -> None:
         self._anatomy = anatomy
         self._begin = begin
+        self._ends = ends
         self._axes = anatomy.axes(begin)
         self._anchors: dict[ir.Node, Anchor] = {}
         self.needs = list(self._walk(ends))
@@ -76,6 +77,12 @@ class Closure:
             if any(v in self._begin or v.producer() in found for v in self._anatomy.reads[node]):
                 found.add(node)
         return found
+
+    def uses(self) -> Iterator[Need]:
+        """Every value with each node and end that needs it, in the graph's order."""
+        for node in self.nodes:
+            yield from (Need(value, node) for value in self._reads(node))
+        yield from (Need(end.value, end) for end in self._ends)
 
     def _walk(self, ends: Sequence[Border]) -> Iterator[Need]:
         seen: set[ir.Value] = set()

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from deploy.anatomy import Anatomy, is_weight
 from deploy.carve import came_by, origin
-from deploy.closure import Closure, Need, Piece
+from deploy.closure import Closure, Piece
 from deploy.cuts import Border, PartitionError, Places
 from deploy.parts import Part
 
@@ -45,7 +45,7 @@ class _Layers:
         pieces: of each part.
         ends: of each part.
         owner: which part a node belongs to.
-        last: the cut that was made last, for people.
+        cuts: the cut at the end of each part, for people.
     """
 
     anatomy: Anatomy
@@ -54,7 +54,7 @@ class _Layers:
     pieces: list[Piece] = field(default_factory=list)
     ends: list[list[Border]] = field(default_factory=list)
     owner: dict[ir.Node, int] = field(default_factory=dict)
-    last: str = ""
+    cuts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.begin = {v: Border(name, name, v) for name, v in self.places.inputs.items()}
@@ -71,7 +71,7 @@ class _Layers:
         for end in new:
             self._check_new(end, where)
         self._add([*new, *(self._trivial() if first else [])])
-        self.last = where
+        self.cuts.append(where)
 
     def add_rest(self) -> None:
         """The part behind the last cut, if anything is left, and outputs that others computed."""
@@ -96,7 +96,7 @@ class _Layers:
         closure = Closure(self.anatomy, self.begin, ends)
         used = {need.value for need in closure.needs}
         piece = closure.piece([self.begin[value] for value in self.begin if value in used])
-        self._check_tight(closure.needs, piece)
+        self._check_tight(closure, piece)
         self.owner |= dict.fromkeys(
             (node for node in piece.nodes if node not in piece.shared), len(self.pieces)
         )
@@ -136,16 +136,25 @@ class _Layers:
                 do="List the cuts in the order of the data flow.",
             )
 
-    def _check_tight(self, needs: Sequence[Need], piece: Piece) -> None:
+    def _check_tight(self, closure: Closure, piece: Piece) -> None:
         again = {node for node in piece.nodes if node in self.owner and node not in piece.shared}
         if not again:
             return
-        slips = [need for need in needs if need.value.producer() in again and need.by not in again]
-        names = list(dict.fromkeys(str(slip.value.name) for slip in slips))
+        slips = {
+            need.value: need
+            for need in closure.uses()
+            if need.value not in self.begin
+            and need.value.producer() in again
+            and need.by not in again
+        }
+        past = {value: self.owner[node] for value in slips if (node := value.producer())}
+        first = min(past.values())
+        here = [slips[value] for value, number in past.items() if number == first]
         how = "Add" if self.places.tensors else "Mark them too, and add"
         raise PartitionError(
-            f"{self.last} lets tensors slip past: they are made before it and used behind it",
+            f"{self.cuts[first]} lets tensors slip past: they are made before it and used behind it",
             expected="only tensors that the cuts name",
-            got=f"also {came_by(slips)}",
-            do=f"{how} them to the cut: cuts: [[..., {', '.join(names)}]].",
+            got=f"also {came_by(here)}",
+            do=f"{how} them to the cut: cuts: "
+            f"[[..., {', '.join(str(need.value.name) for need in here)}]].",
         )

@@ -77,7 +77,7 @@ class _Hook:
 
 
 def _find(model: nn.Module, name: str, path: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:
         near = difflib.get_close_matches(path, [key for key in modules if key], n=3, cutoff=0.4)
         raise MarkError(

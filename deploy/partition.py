@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from backends.contract import Segment
 from deploy.anatomy import Anatomy
+from deploy.copying import WeightsFile
 from deploy.cover import cover
 from deploy.cuts import Cut, PartitionError, Places
 from deploy.exported import Exported
@@ -25,7 +26,7 @@ from deploy.wiring import Wired, wire
 
 __all__ = ["Cut", "Cutting", "PartitionError", "partition", "probe"]
 
-_WRITERS = 2  # bytes are copied while the next graph is built
+_WRITERS = 2  # files of weights that are written at once
 
 Cover = Sequence[Sequence[str]]
 
@@ -102,14 +103,12 @@ def _partition(
     sizes = [Sizes(exported, part, dynamic.get(part.part.name, {})) for part in wiring.parts]
     pairs = list(zip(wiring.parts, sizes, strict=True))
     segments = tuple(_segment(exported, out, *pair) for pair in pairs)
+    files = [
+        write(build(model, part, known.fixed), segment.onnx, inline_bytes)
+        for segment, (part, known) in zip(segments, pairs, strict=True)
+    ]
     with ThreadPoolExecutor(_WRITERS) as pool:
-        copies = [
-            pool.submit(weights.write)
-            for segment, (part, known) in zip(segments, pairs, strict=True)
-            if (weights := write(build(model, part, known.fixed), segment.onnx, inline_bytes))
-        ]
-    for copy in copies:
-        copy.result()
+        list(pool.map(WeightsFile.write, filter(None, files)))
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
     points = {name: key for name, key in wiring.keys.items() if name in used}
     marks = {name: places.marks_on(wiring.values[name]) for name in points}

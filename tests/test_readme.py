@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```(sh|python|yaml)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_has_blocks_and_names_the_test_command():
@@ -35,8 +35,11 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_a_block_runs(number, folder):
     language, text = BLOCKS[number]
-    if language == "python" and text.startswith("# "):
-        (folder / text.split()[1]).write_text(text)
+    named = re.search(r"^# (\S+\.(?:py|yaml))$", text, flags=re.MULTILINE)
+    if named:
+        file = folder / named[1]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
         return
     command = ["sh", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -103,9 +103,10 @@ def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
     device = installed(
         tmp_path / "device", wheel, linked(tmp_path / "packages", ["numpy", "pillow"])
     )
-    done = subprocess.run([device, "-m", "deploy"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "error: this is the desk, and it lacks hydra, torch, onnx_ir" in done.stderr
+    for command in ("deploy", "deploy.inspect"):
+        done = subprocess.run([device, "-m", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "error: this is the desk, and it lacks hydra, torch, onnx_ir" in done.stderr
     report = subprocess.run(
         [device, "-m", "deploy.doctor"], capture_output=True, text=True, check=False
     )
