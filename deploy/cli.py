@@ -82,7 +82,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
             config = hydra.compose("deploy", [*overrides, *search])
     except (HydraException, OmegaConfBaseException) as error:
-        raise RecipeError(str(error)) from error
+        raise RecipeError(str(error).partition("\nConfig search path")[0].rstrip()) from error
     check_order(overrides)
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})

@@ -152,7 +152,8 @@ class _Layers:
         here = [slips[value] for value, number in past.items() if number == first]
         how = "Add" if self.places.tensors else "Mark them too, and add"
         raise PartitionError(
-            f"{self.cuts[first]} lets tensors slip past: they are made before it and used behind it",
+            f"{self.cuts[first]} lets tensors slip past: they are made before it and used "
+            "behind it",
             expected="only tensors that the cuts name",
             got=f"also {came_by(here)}",
             do=f"{how} them to the cut: cuts: "

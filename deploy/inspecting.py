@@ -99,7 +99,7 @@ def _inspect(asked: argparse.Namespace) -> dict[str, Path]:
 
 
 def _recipe(what: str, overrides: Sequence[str], folder: Path | None) -> Recipe:
-    if not (what.endswith(".onnx") or Path(what).is_file()):
+    if not (what.endswith(".onnx") or Path(what).exists()):
         recipe = compose([f"+model={what}", *overrides], folder)
     else:
         quoted = what.replace("\\", "\\\\").replace("'", "\\'")

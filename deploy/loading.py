@@ -15,6 +15,8 @@ from backends.contract import Array, DeployError, Dim, Specs
 from backends.onnx_file import read_skeleton
 from deploy.exported import Exported
 
+Block = onnx.GraphProto | onnx.FunctionProto
+
 _DENSE_LIMIT = 2**30  # values of a sparse tensor that is written out
 
 
@@ -29,26 +31,40 @@ def load_graph(exported: Exported) -> ir.Model:
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
     proto = read_skeleton(exported.onnx)
-    _load_inner_tensors(proto, exported.onnx.resolve().parent)
-    _densify(proto)
+    for graph in _graphs(proto):
+        _simplify_attributes(graph, exported.onnx.resolve().parent)
+    for body in (proto.graph, *_bodies(proto.graph)):
+        _densify_initializers(body)
     _drop_defaults(proto.graph)
     if exported.by_name:
-        fix_sizes(proto.graph, exported.inputs)
-        proto = inferred(proto)
+        changed = fix_sizes(proto.graph, exported.inputs)
+        if changed or not _has_all_shapes(proto.graph):
+            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     model = ir.serde.deserialize_model(proto)
     ir.external_data.set_base_dir(model.graph, exported.onnx.resolve().parent)
     return model
 
 
-def inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the shapes that follow from its inputs'."""
-    return onnx.shape_inference.infer_shapes(proto, data_prop=True)
+def _has_all_shapes(graph: onnx.GraphProto) -> bool:
+    """Whether the file tells the shape of every tensor, so that none has to be inferred."""
+    known = {
+        value.name
+        for value in (*graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape")
+        and all(dim.WhichOneof("value") for dim in value.type.tensor_type.shape.dim)
+    }
+    return all(name in known for node in graph.node for name in node.output if name)
 
 
-def fix_sizes(graph: onnx.GraphProto, inputs: Specs) -> None:
-    """Give the open sizes of the graph's inputs, wherever they occur, those of the specs."""
+def fix_sizes(graph: onnx.GraphProto, inputs: Specs) -> bool:
+    """Give the open sizes of the graph's inputs, wherever they occur, those of the specs.
+
+    Returns:
+        Whether there were any.
+    """
     specs = {spec.name: spec for spec in inputs}
     known: dict[str, Dim] = {}
+    changed = False
     for value in graph.input:
         if not value.type.HasField("tensor_type"):
             continue  # a sequence, say, which the segment that takes it refuses
@@ -62,10 +78,12 @@ def fix_sizes(graph: onnx.GraphProto, inputs: Specs) -> None:
                 if dim.dim_param:
                     known[dim.dim_param] = size
                 _set(dim, size)
+                changed = True
     for value in (*graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in known:
                 _set(dim, known[dim.dim_param])
+    return changed
 
 
 def _set(dim: onnx.TensorShapeProto.Dimension, size: Dim) -> None:
@@ -75,16 +93,21 @@ def _set(dim: onnx.TensorShapeProto.Dimension, size: Dim) -> None:
         dim.dim_param = size.name
 
 
-def _load_inner_tensors(model: onnx.ModelProto, folder: Path) -> None:
-    """Bring the tensors of attributes and bodies into memory; none of them is large."""
-    for graph in _graphs(model):
-        for node in graph.node:
-            for attribute in node.attribute:
-                for tensor in (attribute.t, *attribute.tensors):
+def _simplify_attributes(graph: Block, folder: Path) -> None:
+    """Bring tensors into memory, of which none is large, and write sparse ones out."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                _bring_in(attribute.t, folder)
+            elif attribute.type == onnx.AttributeProto.TENSORS:
+                for tensor in attribute.tensors:
                     _bring_in(tensor, folder)
-    for body in _bodies(model.graph):
-        for tensor in body.initializer:
-            _bring_in(tensor, folder)
+            elif attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+                dense = numpy_helper.from_array(_dense(attribute.sparse_tensor))
+                attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                for tensor in attribute.g.initializer:
+                    _bring_in(tensor, folder)
 
 
 def _bring_in(tensor: onnx.TensorProto, folder: Path) -> None:
@@ -94,19 +117,11 @@ def _bring_in(tensor: onnx.TensorProto, folder: Path) -> None:
         tensor.data_location = onnx.TensorProto.DEFAULT
 
 
-def _densify(model: onnx.ModelProto) -> None:
-    """Write sparse weights and constants out: the graph library knows dense ones only."""
-    for graph in (model.graph, *_bodies(model.graph)):
-        for sparse in graph.sparse_initializer:
-            dense = numpy_helper.from_array(_dense(sparse), sparse.values.name)
-            graph.initializer.append(dense)
-        del graph.sparse_initializer[:]
-    for graph in _graphs(model):
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
-                    dense = numpy_helper.from_array(_dense(attribute.sparse_tensor))
-                    attribute.CopyFrom(onnx.helper.make_attribute("value", dense))
+def _densify_initializers(graph: onnx.GraphProto) -> None:
+    """The graph library knows no sparse weights."""
+    for sparse in graph.sparse_initializer:
+        graph.initializer.append(numpy_helper.from_array(_dense(sparse), sparse.values.name))
+    del graph.sparse_initializer[:]
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> Array:
@@ -134,9 +149,6 @@ def _drop_defaults(graph: onnx.GraphProto) -> None:
     if len(kept) < len(graph.input):
         del graph.input[:]
         graph.input.extend(kept)
-
-
-Block = onnx.GraphProto | onnx.FunctionProto
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Block]:

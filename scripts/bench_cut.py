@@ -44,6 +44,10 @@ class Measured:
     rounds: int
 
 
+Tool = Callable[[int, Path], None]
+"""Cut into so many segments, in this folder."""
+
+
 def main() -> None:
     """Measure, print and write the page."""
     with tempfile.TemporaryDirectory() as folder:
@@ -136,34 +140,35 @@ def _pairs(segments: int) -> Iterator[tuple[str, str]]:
     return pairwise(_points(segments))
 
 
-def with_copy() -> Callable[[Path, int, Path], None]:
+def with_copy(model: Path) -> Tool:
     """A plain copy of the files."""
 
-    def run(model: Path, segments: int, out: Path) -> None:
+    def run(segments: int, out: Path) -> None:
         for file in model.parent.glob(f"{model.name}*"):
             shutil.copyfile(file, out / file.name)
 
     return run
 
 
-def with_this_project() -> Callable[[Path, int, Path], None]:
+def with_this_project(model: Path) -> Tool:
     """``deploy.partition``."""
     from backends.onnx_specs import read_segment
     from deploy.exported import Exported
     from deploy.partition import partition
 
-    def run(model: Path, segments: int, out: Path) -> None:
-        exported = Exported(model, read_segment(model, "model", {}).inputs, by_name=True)
+    exported = Exported(model, read_segment(model, "model", {}).inputs, by_name=True)
+
+    def run(segments: int, out: Path) -> None:
         partition(exported, [], out, across=[[point] for point in _points(segments)[1:-1]])
 
     return run
 
 
-def with_onnx_ir() -> Callable[[Path, int, Path], None]:
+def with_onnx_ir(model: Path) -> Tool:
     """``onnx_ir.convenience.extract``, the model loaded once."""
     import onnx_ir as ir
 
-    def run(model: Path, segments: int, out: Path) -> None:
+    def run(segments: int, out: Path) -> None:
         whole = ir.load(model)
         for start, end in _pairs(segments):
             graph = ir.convenience.extract(whole.graph, [start], [end])
@@ -173,10 +178,10 @@ def with_onnx_ir() -> Callable[[Path, int, Path], None]:
     return run
 
 
-def with_extract_model() -> Callable[[Path, int, Path], None]:
+def with_extract_model(model: Path) -> Tool:
     """``onnx.utils.extract_model``, once for each segment."""
 
-    def run(model: Path, segments: int, out: Path) -> None:
+    def run(segments: int, out: Path) -> None:
         for start, end in _pairs(segments):
             onnx.utils.extract_model(model, out / f"{end}.onnx", [start], [end], check_model=False)
 
@@ -193,11 +198,11 @@ TOOLS = {
 
 def child(tool: str, model: str, segments: str, out: str) -> None:
     """Time one tool, behind its imports."""
-    run = TOOLS[tool]()
+    run = TOOLS[tool](Path(model))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _memory("VmRSS")
     start = time.perf_counter()
-    run(Path(model), int(segments), Path(out))
+    run(int(segments), Path(out))
     print(json.dumps([time.perf_counter() - start, _memory("VmHWM") - before]))
 
 
