@@ -116,6 +116,13 @@ def anchor(node: ir.Node, axes: Axes) -> Anchor | None:
     return Anchor(node, *axes[size]) if size in axes and size is not None else None
 
 
+def unmoved(node: ir.Node) -> Anchor | None:
+    """How a node that could be anchored reads its size now, should another piece anchor it."""
+    size = _size_read(node) if node.op_type == "Shape" else None
+    source = node.inputs[0] if size is not None else None
+    return Anchor(node, source, node.attributes.get_int("start", 0)) if source is not None else None
+
+
 def is_weight(value: ir.Value) -> bool:
     """Whether the value is stored in the file."""
     return value.is_initializer() and not value.is_graph_input()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploy.anatomy import Anatomy, Anchor, anchor, is_weight
+from deploy.anatomy import Anatomy, Anchor, anchor, is_weight, unmoved
 from deploy.cuts import Border
 
 
@@ -28,7 +28,7 @@ class Piece:
         nodes: its nodes.
         weights: the stored tensors that they use.
         shared: those of its nodes that other pieces may hold too, as they give the same there.
-        anchors: how its nodes learn dynamic sizes from its own starts.
+        anchors: how its nodes learn dynamic sizes: from its own starts, where these have them.
     """
 
     starts: tuple[Border, ...]
@@ -67,7 +67,7 @@ class Closure:
             tuple(self.nodes),
             tuple(need.value for need in self.needs if is_weight(need.value)),
             self._shared(),
-            tuple(self._anchors[node] for node in self.nodes if node in self._anchors),
+            tuple(filter(None, (self._anchors.get(node) or unmoved(node) for node in self.nodes))),
         )
 
     def dependent(self) -> set[ir.Node]:

@@ -1,0 +1,92 @@
+"""Ways to make the partition wrong, to see that the suite notices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import pytest
+
+from backends.contract import TensorSpec
+from deploy import anatomy, partition, sizes
+from deploy.closure import Closure, Piece
+from deploy.cuts import Border, PartitionError, Places
+from deploy.graph import spec_of
+from deploy.parts import Part
+from deploy.segments import write
+from deploy.wiring import Wiring, wire
+
+
+def lose_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment lacks the first of the stored tensors that it uses."""
+    whole = Closure.piece
+
+    def without(closure: Closure, starts: Sequence[Border]) -> Piece:
+        piece = whole(closure, starts)
+        return replace(piece, weights=piece.weights[1:])
+
+    monkeypatch.setattr(Closure, "piece", without)
+
+
+def swap_two_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two tensors at the first border have each other's names."""
+
+    def swapped(parts: Sequence[Part], places: Places) -> Wiring:
+        wiring = wire(parts, places)
+        first, *rest = wiring.parts
+        if len(first.outputs) < 2:
+            return wiring
+        one, two, *others = first.outputs
+        outputs = (replace(one, value=two.value), replace(two, value=one.value), *others)
+        return replace(wiring, parts=(replace(first, outputs=outputs), *rest))
+
+    monkeypatch.setattr(partition, "wire", swapped)
+
+
+def change_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stored tensor is larger by one."""
+
+    def changed(segment: ir.Model, path: Path, inline_bytes: int) -> None:
+        for value in segment.graph.initializers.values():
+            assert value.const_value is not None, "it is stored"
+            value.const_value = ir.tensor(value.const_value.numpy() + 1, name=value.name)
+        write(segment, path, inline_bytes)
+
+    monkeypatch.setattr(partition, "write", changed)
+
+
+def forget_what_bodies_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a node's own inputs count."""
+    monkeypatch.setattr(anatomy, "reads", lambda node: [v for v in node.inputs if v is not None])
+
+
+def let_sequences_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sequence is taken for a tensor."""
+
+    def lax(value: ir.Value, *rest: Any) -> TensorSpec:
+        if isinstance(value.type, ir.SequenceType):
+            return TensorSpec("", "float32", None)
+        return spec_of(value, *rest)
+
+    monkeypatch.setattr(sizes, "spec_of", lax)
+
+
+def promise_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first dimension of every tensor is 7, say the specs."""
+
+    def wrong(*args: Any) -> TensorSpec:
+        return replace(spec_of(*args), shape=(7, *spec_of(*args).dims[1:]))
+
+    monkeypatch.setattr(sizes, "spec_of", wrong)
+
+
+def refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tensor is refused, and by the wrong name."""
+
+    def refuse(*_: object) -> TensorSpec:
+        raise PartitionError("value 'nobody' cannot cross a border")
+
+    monkeypatch.setattr(sizes, "spec_of", refuse)
