@@ -9,8 +9,8 @@ import onnx_ir as ir
 from torch import nn
 
 from backends.contract import Array, Dynamic, Specs
+from deploy.cutting.graph import MARK_DOMAIN, mark_function, spec_of
 from deploy.exported import Exported
-from deploy.graph import MARK_DOMAIN, mark_function, spec_of
 from deploy.marking import capture
 from deploy.nested import named
 from deploy.shapes import Axes

@@ -8,7 +8,7 @@ from deploy.desk import require_desk
 def main() -> None:
     """Hand over to the command line of the desk."""
     require_desk()
-    from deploy.inspecting import main as desk
+    from deploy.inspection.command import main as desk
 
     desk()
 

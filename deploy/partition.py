@@ -12,17 +12,17 @@ from pathlib import Path
 import onnx_ir as ir
 
 from backends.contract import Segment
-from deploy.anatomy import Anatomy
-from deploy.copying import WeightsFile
-from deploy.cover import cover
-from deploy.cuts import Cut, PartitionError, Places
+from deploy.cutting.anatomy import Anatomy
+from deploy.cutting.copying import WeightsFile
+from deploy.cutting.cover import cover
+from deploy.cutting.cuts import Cut, PartitionError, Places
+from deploy.cutting.loading import load_graph
+from deploy.cutting.parts import Part, explicit, whole_model
+from deploy.cutting.places import take_out_marks
+from deploy.cutting.segments import INLINE_BYTES, build, write
+from deploy.cutting.sizes import Sizes
+from deploy.cutting.wiring import Wired, wire
 from deploy.exported import Exported
-from deploy.loading import load_graph
-from deploy.parts import Part, explicit, whole_model
-from deploy.places import take_out_marks
-from deploy.segments import INLINE_BYTES, build, write
-from deploy.sizes import Sizes
-from deploy.wiring import Wired, wire
 
 __all__ = ["Cut", "Cutting", "PartitionError", "partition", "probe"]
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from backends.contract import Dynamic, TensorSpec
+from deploy.cutting.graph import mark_function
 from deploy.exported import Exported
-from deploy.graph import mark_function
 from deploy.mark import mark, mark_here
 from deploy.partition import partition
 from deploy.points import MarkedTensor

@@ -11,7 +11,7 @@ from torch import nn
 
 from deploy.mark import mark, mark_here
 from deploy.recipe import MarkRecipe
-from tests.statements import steps
+from tests.statements import border, steps
 from tests.writer import MAP, WIDE, Method, Value, Writer
 
 MODULES = ("", "lin0", "lin1", "conv", "block", "block.own")
@@ -120,7 +120,10 @@ def programs(draw: Any) -> Program:
     lines = ["class Model(Base):"]
     methods = {name: _method(draw, name, lines) for name in ("m0", "m1")}
     w = Writer(draw, [*inputs], methods=methods)
-    steps(w, 16, least=6)
+    for _ in range(draw(st.integers(2, 3))):
+        steps(w, 5, least=2)
+        border(w)
+    steps(w, 4)
     result = _result(w)
     lines.append(f"    def forward(self, {', '.join(value.text for value in inputs)}):")
     lines += [f"        {line}" for line in w.lines]

@@ -70,6 +70,14 @@ def _size(w: Writer) -> None:
         w.let(f"{v.text} + {u.text}.shape[0]", v.dims, "f", v.fixed)
 
 
+def _token(w: Writer) -> None:
+    """Reads the size of any tensor, one before a border too."""
+    if (v := w.any(dims=WIDE)) and (u := w.any(kind="fib", fixed=False)):
+        text = f"torch.cat([self.weight.expand({u.text}.shape[0], -1), {{0}}], 1)"
+        same = f"{v.text}.expand({u.text}.shape[0], -1)" if v.fixed else v.text
+        w.let(text.format(same), (8,))
+
+
 def _where(w: Writer) -> None:
     if (v := w.any()) and (u := w.any(dims=v.dims)):
         on = w.any(kind="b", dims=v.dims)
@@ -104,6 +112,9 @@ STEPS = (
     _cat,
     _chunk,
     _size,
+    _size,
+    _token,
+    _token,
     _where,
     _cast,
     _constant,
@@ -118,7 +129,7 @@ def _mark(w: Writer, *more: Value) -> None:
     w.unpack(source, gets, values)
 
 
-def _border(w: Writer) -> None:
+def border(w: Writer) -> None:
     """A mark on values; nothing but them and the inputs is used behind it."""
     joined = w.join()
     before = [value for value in w.pool if not (value.text.startswith("x") or value.fixed)]
@@ -141,6 +152,6 @@ def _call(w: Writer) -> None:
 
 def steps(w: Writer, most: int, *, least: int = 1) -> None:
     """Some random statements."""
-    marks = [_mark, _mark, _border, _border, _call, _call] if w.methods else [_mark]
+    marks = [_mark, _mark, border, border, _call, _call] if w.methods else [_mark]
     for _ in range(w.draw(st.integers(least, most))):
         w.draw(st.sampled_from([*STEPS, *marks]))(w)

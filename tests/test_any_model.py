@@ -216,6 +216,26 @@ def test_a_size_that_the_file_leaves_open_may_vary(graph):
     assert str(second.inputs[0]) == "float32[1..2, 4, 8, 8]"
 
 
+def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[2, 3] x, bool[3] keep) => (float[2, 3] y)
+        <int64[3] sizes = {2, 3, 1}, int64[2] last = {2, 3}>
+        {
+          order = Compress <axis = 0> (sizes, keep)
+          odd = Reshape(x, order)
+          y = Reshape(odd, last)
+        }""")
+    onnx.save(model, here / "net.onnx")
+    words = [*FILE, "model.inputs={keep: {shape: [3], range: [1, 1]}}", "partition.cuts=[odd]"]
+    done(*words, "+backend=onnxruntime", cwd=here)
+    first, second = read_manifest(here / "b").steps
+    assert str(first.outputs[0]) == str(second.inputs[0]) == "float32[...]"
+    if "ncnn" in BACKENDS:
+        ended = python(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
+        assert "ncnn's files are of fixed shape, and 'odd' is float32[...]" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

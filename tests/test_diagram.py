@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from backends.contract import DeployError
-from deploy.diagram import Arrow, Box, DiagramError, svg
-from deploy.layout import Edge, Layout, Point, Rect, Size, place
+from deploy.drawing.diagram import Arrow, Box, DiagramError, svg
+from deploy.drawing.layout import Edge, Layout, Point, Rect, Size, place
 
 SVG = "{http://www.w3.org/2000/svg}"
 TENSOR = "features float32[1, 256, 20, 20] 400 KiB"

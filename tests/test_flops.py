@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from deploy.cutting.graph import MARK_DOMAIN, MARK_OP
 from deploy.export import export
-from deploy.flops import Flops, node_flops, total_flops
-from deploy.graph import MARK_DOMAIN, MARK_OP
+from deploy.inspection.flops import Flops, node_flops, total_flops
 from tests.chains import along_batch
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

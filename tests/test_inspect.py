@@ -11,8 +11,8 @@ import pytest
 from backends.contract import Segment, TensorSpec
 from deploy.export import export
 from deploy.exported import Exported
-from deploy.plan import Plan, bytes_of, drawing, planned
-from deploy.survey import survey
+from deploy.inspection.plan import Plan, bytes_of, drawing, planned
+from deploy.inspection.survey import survey
 from tests.chains import along_batch, mark_of, net, samples
 from tests.commands import done, python, refused
 

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from backends.contract import DeployError, Dynamic, TensorSpec
-from deploy.copying import WeightsFile
+from deploy.cutting.copying import WeightsFile
+from deploy.cutting.loading import load_graph
 from deploy.exported import Exported
-from deploy.loading import load_graph
 from deploy.partition import Cut, partition
 from tests.chains import run
 

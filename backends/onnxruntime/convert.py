@@ -46,8 +46,14 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def _check(segment: Segment) -> None:
+    model: onnx.ModelProto | str = str(segment.onnx)
+    specs = (*segment.inputs, *segment.outputs)
+    if any(spec.shape is None for spec in specs):  # fine for the engine, but not for the checker
+        model = onnx.load(segment.onnx)
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.SetInParent()
     try:
-        onnx.checker.check_model(str(segment.onnx))
+        onnx.checker.check_model(model)
     except ValidationError as error:
         raise ConversionError(f"segment '{segment.name}' is not valid ONNX: {error}") from error
 

@@ -11,13 +11,14 @@ import onnx_ir as ir
 import pytest
 
 from backends.contract import TensorSpec
-from deploy import anatomy, partition, sizes
-from deploy.closure import Closure, Piece
-from deploy.cuts import Border, PartitionError, Places
-from deploy.graph import spec_of
-from deploy.parts import Part
-from deploy.segments import write
-from deploy.wiring import Wiring, wire
+from deploy import partition
+from deploy.cutting import anatomy, sizes
+from deploy.cutting.closure import Closure, Piece
+from deploy.cutting.cuts import Border, PartitionError, Places
+from deploy.cutting.graph import spec_of
+from deploy.cutting.parts import Part
+from deploy.cutting.segments import write
+from deploy.cutting.wiring import Wiring, wire
 
 
 def lose_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:

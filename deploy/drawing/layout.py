@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from itertools import pairwise
 
-from deploy.settle import Cell, Layers, ordered, settle, spaced
+from deploy.drawing.settle import Cell, Layers, ordered, settle, spaced
 
 Point = tuple[float, float]
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
-from deploy.anatomy import Anatomy, anchor, is_weight
-from deploy.closure import Closure, Need, Piece
-from deploy.cuts import Border, Cut, PartitionError
-from deploy.graph import describe
+from deploy.cutting.anatomy import Anatomy, anchor, is_weight
+from deploy.cutting.closure import Closure, Need, Piece
+from deploy.cutting.cuts import Border, Cut, PartitionError
+from deploy.cutting.graph import describe
 
 
 def whole(anatomy: Anatomy, inputs: Sequence[Border], outputs: Sequence[Border]) -> Piece:
@@ -57,8 +57,9 @@ def _check_reached(
 ) -> None:
     for end in ends:
         producer = end.value.producer()
-        fixed = is_weight(end.value) or producer in anatomy.rootless
-        if producer not in reached and not (end.value.is_graph_output() and fixed):
+        constant = anatomy.is_constant(end.value)
+        noise = producer in anatomy.rootless and not constant
+        if producer not in reached and not noise and not (constant and end.value.is_graph_output()):
             raise PartitionError(
                 f"the end {end.key} of segment '{cut.name}' is reached from no start",
                 expected=f"a tensor that depends on {', '.join(cut.start)}",

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.anatomy import Anatomy, is_weight
-from deploy.cuts import Places
+from deploy.cutting.anatomy import Anatomy, is_weight
+from deploy.cutting.cuts import Places
+from deploy.cutting.graph import spec_of
+from deploy.cutting.loading import load_graph
+from deploy.cutting.places import take_out_marks
 from deploy.exported import Exported
-from deploy.flops import node_flops
-from deploy.graph import spec_of
-from deploy.loading import load_graph
-from deploy.places import take_out_marks
+from deploy.inspection.flops import node_flops
 from deploy.points import Point
 
 Members = npt.NDArray[np.bool_]

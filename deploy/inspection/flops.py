@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from deploy.graph import is_mark
+from deploy.cutting.graph import is_mark
 
 _NO_SIZES: Mapping[str, int] = MappingProxyType({})
 

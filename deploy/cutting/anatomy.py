@@ -8,7 +8,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
-from deploy.graph import bodies, reads
+from deploy.cutting.graph import bodies, reads
 
 _RANDOM = frozenset(
     (

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from backends.contract import Dynamic, Specs
-from deploy.cuts import PartitionError
+from deploy.cutting.cuts import PartitionError
+from deploy.cutting.graph import spec_of
+from deploy.cutting.wiring import Wire, Wired
 from deploy.exported import Exported
-from deploy.graph import spec_of
-from deploy.wiring import Wire, Wired
 
 
 class Sizes:

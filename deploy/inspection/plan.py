@@ -9,12 +9,12 @@ from math import prod
 import numpy as np
 
 from backends.contract import Dynamic, Segment, TensorSpec
-from deploy.diagram import Arrow, Box, svg
+from deploy.cutting.loading import load_graph
+from deploy.drawing.diagram import Arrow, Box, svg
 from deploy.exported import Exported
-from deploy.flops import total_flops
-from deploy.loading import load_graph
+from deploy.inspection.flops import total_flops
+from deploy.inspection.survey import Load
 from deploy.progress import in_bytes
-from deploy.survey import Load
 
 _HOST = "the host"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from deploy.cuts import Places
-from deploy.graph import MARK_DOMAIN, bodies, describe, is_mark
+from deploy.cutting.cuts import Places
+from deploy.cutting.graph import MARK_DOMAIN, bodies, describe, is_mark
 from deploy.points import MarkedTensor, Side
 
 

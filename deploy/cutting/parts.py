@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploy.anatomy import Anatomy
-from deploy.carve import carve, whole
-from deploy.closure import Piece
-from deploy.cuts import Border, Cut, PartitionError, Places
-from deploy.graph import describe
+from deploy.cutting.anatomy import Anatomy
+from deploy.cutting.carve import carve, whole
+from deploy.cutting.closure import Piece
+from deploy.cutting.cuts import Border, Cut, PartitionError, Places
+from deploy.cutting.graph import describe
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Part:
 def whole_model(anatomy: Anatomy, places: Places, tensors: Sequence[str] = ()) -> Part:
     """The model as one part, with all its inputs; it gives its outputs, or ``tensors`` of it."""
     inputs = [Border(name, name, value) for name, value in places.inputs.items()]
-    found = {**places.tensors, **places.outputs}
+    marks = {str(at): value for at, value in places.marks.items()}
+    found = {**places.tensors, **marks, **places.outputs}
     ends = tuple(
         Border(name, name, found[name])
         for name in tensors or places.outputs

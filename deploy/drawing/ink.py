@@ -9,7 +9,7 @@ from itertools import pairwise
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
-from deploy.layout import Point, Rect, Size
+from deploy.drawing.layout import Point, Rect, Size
 
 _MARGIN = 20.0
 _PAD_X, _PAD_Y = 14.0, 9.0

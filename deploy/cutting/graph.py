@@ -118,7 +118,8 @@ def _captured(outer: list[ir.Graph]) -> list[ir.Value]:
 def describe(node: ir.Node) -> str:
     """Such as ``Conv 'node_Conv_21' in module backbone.layer1``."""
     module = _module(node)
-    return f"{node.op_type} '{node.name}'" + (f" in module {module}" if module else "")
+    name = node.name or next((value.name for value in node.outputs if value.name), "")
+    return f"{node.op_type} '{name}'" + (f" in module {module}" if module else "")
 
 
 def _module(node: ir.Node) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedOpsetsPass
 
-from deploy.copying import WeightsFile
-from deploy.graph import bodies
-from deploy.wiring import Wire, Wired
+from deploy.cutting.copying import WeightsFile
+from deploy.cutting.graph import bodies
+from deploy.cutting.wiring import Wire, Wired
 
 INLINE_BYTES = 1 << 20
 _WEIGHTS_APART = 4  # the first version of the format in which a weight need not be an input too

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from backends.contract import Specs, TensorSpec
-from deploy.plan import Plan, bytes_of, flops_of, load_lines, scaled
+from deploy.inspection.plan import Plan, bytes_of, flops_of, load_lines, scaled
+from deploy.inspection.survey import CutPoint, Survey
 from deploy.progress import in_bytes
-from deploy.survey import CutPoint, Survey
 
 _ROWS = 24  # of the tensors that a file can be cut at, unless all are asked for
 _SLIPS = 2  # of the tensors that would slip past a cut

@@ -36,6 +36,8 @@ def load_graph(exported: Exported) -> ir.Model:
     for body in (proto.graph, *_bodies(proto.graph)):
         _densify_initializers(body)
     _drop_defaults(proto.graph)
+    if not _in_order(proto.graph):
+        proto = _ordered(proto)
     if exported.by_name:
         changed = fix_sizes(proto.graph, exported.inputs)
         if changed or not _has_all_shapes(proto.graph):
@@ -43,6 +45,22 @@ def load_graph(exported: Exported) -> ir.Model:
     model = ir.serde.deserialize_model(proto)
     ir.external_data.set_base_dir(model.graph, exported.onnx.resolve().parent)
     return model
+
+
+def _in_order(graph: onnx.GraphProto) -> bool:
+    """Whether every node stands behind those that it needs, which some tools do not care about."""
+    made = {name for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        if not made.isdisjoint(node.input):
+            return False
+        made.difference_update(filter(None, node.output))
+    return True
+
+
+def _ordered(proto: onnx.ModelProto) -> onnx.ModelProto:
+    model = ir.serde.deserialize_model(proto)
+    model.graph.sort()
+    return ir.serde.serialize_model(model)
 
 
 def _has_all_shapes(graph: onnx.GraphProto) -> bool:

@@ -108,7 +108,8 @@ class Places:
         return tuple(str(at) for at, marked in self.marks.items() if marked is value)
 
     def _with_side(self, point: str) -> str:
-        sides = {at.side for at in self.marks if point in (at.mark, f"{at.mark}[{at.call}]")}
+        traced = (*self.marks, *self.dropped)
+        sides = {at.side for at in traced if point in (at.mark, f"{at.mark}[{at.call}]")}
         known = point in self.tensors or point in self.outputs
         return point if known or not sides else f"{point}:{max(sides)}"  # output before input
 
@@ -132,7 +133,7 @@ class Places:
             raise _unknown_tensor(where, text, plain)
         point = self._point(where, text, plain)
         traced = [*self.marks, *self.dropped]
-        inside = [at for at in self.buried if at.startswith(f"{point}")]
+        inside = [at for at in self.buried if at == str(point) or at.startswith(f"{point}.")]
         if inside:
             raise _buried(where, text, self.buried[inside[0]])
         if point.mark not in {at.mark for at in traced}:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from deploy.anatomy import Anatomy, Anchor, anchor, is_weight, unmoved
-from deploy.cuts import Border
+from deploy.cutting.anatomy import Anatomy, Anchor, anchor, is_weight, unmoved
+from deploy.cutting.cuts import Border
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from deploy.cuts import Border, PartitionError, Places
-from deploy.parts import Part
+from deploy.cutting.cuts import Border, PartitionError, Places
+from deploy.cutting.parts import Part
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def wire(parts: Sequence[Part], places: Places) -> Wiring:
     Raises:
         PartitionError: two tensors want one name, or a part takes what a later one gives.
     """
-    names = _Names()
+    names = _Names(reserved=places.outputs)
     taken = {start.value for part in parts for start in part.piece.starts}
     for name, value in places.inputs.items():
         if value in taken or places.outputs.get(name) is value:
@@ -76,8 +76,9 @@ def wire(parts: Sequence[Part], places: Places) -> Wiring:
 
 @dataclass
 class _Names:
-    """The names of a chain's tensors, each given once."""
+    """The names of a chain's tensors, each given once; ``reserved`` are those of the outputs."""
 
+    reserved: Mapping[str, ir.Value]
     values: dict[str, ir.Value] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     names: dict[ir.Value, str] = field(default_factory=dict)
@@ -100,7 +101,8 @@ class _Names:
 
     def free(self, border: Border) -> str:
         """The short name of a tensor, or its whole point where that is taken."""
-        return border.key if border.name in self.values else border.name
+        is_anothers = self.reserved.get(border.name, border.value) is not border.value
+        return border.key if is_anothers or border.name in self.values else border.name
 
 
 def _outputs(part: Part, names: _Names) -> tuple[Wire, ...]:

@@ -17,16 +17,16 @@ from backends.contract import DeployError
 from deploy.checks import check
 from deploy.cli import compose
 from deploy.folders import check_ours
-from deploy.inspection import Inspection, show, to_json
+from deploy.inspection.plan import Plan, drawing, planned
+from deploy.inspection.survey import survey
+from deploy.inspection.tables import Inspection, show, to_json
 from deploy.onnx_source import complete, opened
 from deploy.partition import Cutting
 from deploy.pipeline import chosen_post, cut_as_asked
-from deploy.plan import Plan, drawing, planned
 from deploy.progress import plain_console
 from deploy.recipe import Recipe, RecipeError
 from deploy.samples import sample_inputs
 from deploy.source import source_of
-from deploy.survey import survey
 
 _OURS = {"export", "segments", "plan.json", "plan.svg"}
 

@@ -10,8 +10,8 @@ from graphlib import CycleError
 from typing import Literal
 
 from backends.contract import DeployError
-from deploy.ink import Row, arrow, document, outline, size_of, words
-from deploy.layout import Edge, Layout, place
+from deploy.drawing.ink import Row, arrow, document, outline, size_of, words
+from deploy.drawing.layout import Edge, Layout, place
 
 Kind = Literal["segment", "host", "input", "output"]
 

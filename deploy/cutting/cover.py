@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from deploy.anatomy import Anatomy, is_weight
-from deploy.carve import came_by, origin
-from deploy.closure import Closure, Piece
-from deploy.cuts import Border, PartitionError, Places
-from deploy.parts import Part
+from deploy.cutting.anatomy import Anatomy, is_weight
+from deploy.cutting.carve import came_by, origin
+from deploy.cutting.closure import Closure, Piece
+from deploy.cutting.cuts import Border, PartitionError, Places
+from deploy.cutting.parts import Part
 
 
 def cover(anatomy: Anatomy, places: Places, cuts: Sequence[Sequence[str]]) -> list[Part]:
@@ -122,9 +122,9 @@ class _Layers:
         )
 
     def _check_new(self, end: Border, where: str) -> None:
-        if not self._depends(end.value):
+        if self.anatomy.is_constant(end.value):
             raise PartitionError(
-                f"{where}: {end.key} is reached from no input of the model",
+                f"{where}: {end.key} is the same in every run",
                 got=origin(end.value),
                 do="Leave it out: every part gets its own copy of constants.",
             )

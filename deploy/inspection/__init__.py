@@ -1,0 +1,1 @@
+"""What there is to cut, and what it would cost: behind ``deploy.inspect``."""
