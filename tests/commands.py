@@ -29,9 +29,14 @@ def done(*arguments: object, cwd: Path) -> str:
 
 def refused(*arguments: object, cwd: Path, **environment: str) -> str:
     """What a command said that was refused and left nothing."""
-    before = sorted(cwd.rglob("*"))
+    before = files(cwd)
     ended = python(*arguments, cwd=cwd, **environment)
     assert ended.returncode not in (0, None), ended.stdout
     assert "Traceback" not in ended.stderr, ended.stderr
-    assert sorted(cwd.rglob("*")) == before, "something half-written was left"
+    assert files(cwd) == before, "something half-written was left"
     return ended.stderr
+
+
+def files(folder: Path) -> list[Path]:
+    """Everything below a folder but what Python itself leaves of modules that it has imported."""
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
