@@ -46,6 +46,7 @@ class Tolerance:
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_rel=1e-3, cosine=0.9999),
     "fp16": Tolerance(max_rel=5e-2, cosine=0.999),
+    "bf16": Tolerance(max_rel=1e-1, cosine=0.995),
 }
 
 

@@ -12,8 +12,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from backends.contract import Array, Tensors, TensorSpec
 from backends.onnx_file import read_skeleton
-from backends.options import parse_options
-from backends.registry import converter, loader, options_type
+from deploy.engine import start
 from deploy.exported import Exported
 from deploy.partition import probe
 from deploy.recipe import BackendRecipe, InputRecipe, ModelRecipe, RecipeError
@@ -105,11 +104,9 @@ class FileReference:
         self.name = f"the whole model in {backend.name}"
         self._points = points
         segment = probe(exported, sorted(set(points.values())), out)
-        options = parse_options(options_type(backend.name), backend.options, backend.name)
         folder = out / "engine"
         folder.mkdir()
-        artifact = converter(backend.name)(segment, options, folder)
-        self._runner = loader(backend.name)(artifact, folder)
+        self._runner = start(segment, backend, folder)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The chain's tensors for these model inputs."""

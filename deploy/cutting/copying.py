@@ -15,9 +15,9 @@ _BLOCK = 1 << 20  # through a buffer of this size bytes move faster than by copy
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Bytes of a file, or bytes in memory, and where they go."""
+    """Bytes of a file, or a tensor that makes its own when they are due, and where they go."""
 
-    source: str | bytes
+    source: str | ir.TensorProtocol
     start: int
     count: int
     target: int
@@ -38,7 +38,7 @@ class WeightsFile:
         if isinstance(tensor, ir.ExternalTensor):
             stretch = _Stretch(str(tensor.path), tensor.offset or 0, count, offset)
         else:
-            stretch = _Stretch(tensor.tobytes(), 0, count, offset)
+            stretch = _Stretch(tensor, 0, count, offset)
         self._stretches.append(stretch)
         return ir.ExternalTensor(
             self._path.name,
@@ -70,10 +70,10 @@ class WeightsFile:
         buffer = memoryview(bytearray(_BLOCK))
         for one in self._stretches:
             target.seek(one.target)
-            if isinstance(one.source, bytes):
-                _put(target, memoryview(one.source))
-            else:
+            if isinstance(one.source, str):
                 _copy(sources[one.source], one, target, buffer)
+            else:
+                _put(target, memoryview(one.source.tobytes()))
 
 
 def _copy(source: FileIO, stretch: _Stretch, target: FileIO, buffer: memoryview) -> None:

@@ -13,7 +13,7 @@ from deploy.cutting.graph import bodies
 from deploy.cutting.wiring import Wire, Wired
 
 INLINE_BYTES = 1 << 20
-_WEIGHTS_APART = 4  # the first version of the format in which a weight need not be an input too
+WEIGHTS_APART = 4  # the first version of the format in which a weight need not be an input too
 _SMALL = 1024  # bytes of a weight that stays in the graph: shapes and axes, which readers look at
 
 
@@ -44,7 +44,7 @@ def build(model: ir.Model, part: Wired, fixed: Mapping[str, int]) -> ir.Model:
     )
     segment = ir.Model(
         view.clone(),
-        ir_version=max(model.ir_version, _WEIGHTS_APART),
+        ir_version=max(model.ir_version, WEIGHTS_APART),
         producer_name=model.producer_name,
         producer_version=model.producer_version,
         functions=[function.clone() for function in _used(model, piece.nodes)],

@@ -1,0 +1,1 @@
+"""A segment's graph in half precision, value by value."""
