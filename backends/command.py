@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         help="arrays input/<name> and output/<name>; by default noise, and what ONNX's own "
         "reference implementation makes of it, which is slow for a large model",
     )
+    parser.add_argument(
+        "--precision",
+        choices=list(TOLERANCES),
+        default="fp32",
+        help="that the model's graph computes in, which chooses the tolerance",
+    )
     parser.add_argument("--range", action="append", default=[], metavar="DIM=MIN,OPT,MAX")
     parser.add_argument("options", nargs="*", metavar="option=value")
     return parser
@@ -78,6 +85,8 @@ def _convert(backend: str, asked: argparse.Namespace) -> tuple[Artifact, Gap]:
         folder = Path(scratch) / "artifact"
         folder.mkdir()
         artifact = converter(backend)(segment, options, folder)
+        if asked.precision != "fp32":
+            artifact = replace(artifact, precision=asked.precision)
         gap = _agreement(artifact, folder, _sample(segment, asked.sample))
         (folder / ARTIFACT).write_text(json.dumps(to_json(artifact), indent=2))
         shutil.rmtree(asked.out, ignore_errors=True)

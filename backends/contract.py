@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +118,20 @@ class Segment:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A segment as a backend runs it: files relative to a root folder, and how to load them."""
+    """A segment as a backend runs it: files relative to a root folder, and how to load them.
+
+    Attributes:
+        name: the segment's.
+        backend: whose it is.
+        files: what the backend loads; none as long as the device has not built them.
+        inputs: as the segment's.
+        outputs: as the segment's.
+        precision: that it computes in, which chooses the tolerance.
+        options: of the backend.
+        tools: what made the files, and of which version.
+        source: the segment as an ONNX file and the weights beside it, where it is carried so that
+            the device can build the files.
+    """
 
     name: str
     backend: str
@@ -128,16 +141,57 @@ class Artifact:
     precision: str = "fp32"
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
+    source: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the device has still to build it."""
+        return not self.files
+
+
+def nothing_missing() -> str:
+    """The obstacle of a backend that its libraries are enough for."""
+    return ""
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """How a backend is put on an NVIDIA GPU.
+
+    Attributes:
+        variants: its options for that by a name for people; what is common first.
+        obstacle: why that cannot be on this machine, or nothing.
+    """
+
+    variants: Mapping[str, Mapping[str, bool | int | float | str]]
+    obstacle: Callable[[], str]
 
 
 @dataclass(frozen=True)
 class About:
-    """What a backend is for and which distributions its halves need."""
+    """What a backend is for and what it needs.
+
+    Attributes:
+        summary: in a few words.
+        extra: the name of its optional dependencies.
+        convert: the distributions that its desk half needs.
+        run: the distributions that its device half needs.
+        obstacle: why this machine can neither convert nor run for it, such as a missing driver,
+            or nothing. Quick, and imports no engine.
+        builds_on_device: whether its files should be built where they run.
+        precisions: the options that give a precision beside fp32, where the engine reaches it by
+            itself, and then there are no others. By default it takes graphs that are cast.
+        gpu: how it is put on a GPU, if it can be.
+    """
 
     summary: str
     extra: str
     convert: tuple[str, ...]
     run: tuple[str, ...]
+    obstacle: Callable[[], str] = nothing_missing
+    builds_on_device: bool = False
+    precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
+    gpu: OnGpu | None = None
 
 
 class Runner(Protocol):
@@ -155,6 +209,90 @@ class Runner(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+class DeviceMark(Protocol):
+    """A moment in a stream: when all that was put into it before is done."""
+
+    def seconds_since(self, earlier: Self) -> float:
+        """The time between two moments that have passed, by the device's own clock."""
+        ...
+
+
+class DeviceStream(Protocol):
+    """A queue of work on a device, such as a CUDA stream."""
+
+    @property
+    def handle(self) -> int:
+        """The driver's own name of it."""
+        ...
+
+    def synchronize(self) -> None:
+        """Block until everything in the queue is done.
+
+        Raises:
+            EngineError: some of it failed.
+        """
+        ...
+
+    def mark(self) -> DeviceMark:
+        """The moment that the queue gets to here."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """A C-contiguous tensor in a device's memory; lent, not given.
+
+    It is valid until the runner that made it is called again in the same thread.
+
+    Attributes:
+        place: the device, such as ``cuda:0``.
+        dtype: of NumPy.
+        shape: its sizes.
+        pointer: its address there.
+        owner: whatever has to live as long as the memory.
+    """
+
+    place: str
+    dtype: str
+    shape: tuple[int, ...]
+    pointer: int
+    owner: object = None
+
+
+DeviceTensors = Mapping[str, DeviceTensor]
+
+
+@runtime_checkable
+class DeviceRunner(Runner, Protocol):
+    """A runner that can take and leave tensors in a device's memory.
+
+    A call of it is ``download(run(upload(inputs)))``. A chain leaves out the copies between two
+    runners of one place. All work goes into the stream that it passes, which is one for a thread;
+    where there is none, each method returns when its work is done. Errors as of a call.
+
+    Attributes:
+        place: the device, such as ``cuda:0``.
+    """
+
+    place: str
+
+    def stream(self) -> DeviceStream | None:
+        """This thread's stream, if the engine lets a chain choose one."""
+        ...
+
+    def upload(self, inputs: Tensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
+        """Copy some of the inputs to the device."""
+        ...
+
+    def run(self, inputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
+        """Compute all outputs from all inputs."""
+        ...
+
+    def download(self, outputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, Array]:
+        """Copy some outputs of this runner to the host, into arrays that own their memory."""
+        ...
 
 
 class Convert(Protocol):
@@ -196,11 +334,20 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
     return [_checked(spec, inputs[spec.name]) for spec in specs]
 
 
-def _checked(spec: TensorSpec, array: Array) -> Array:
-    if array.dtype != spec.dtype or not spec.accepts(array.shape):
+def check_tensor(spec: TensorSpec, tensor: Array | DeviceTensor) -> None:
+    """Refuse a tensor that is not as its spec.
+
+    Raises:
+        TensorError: another dtype or shape.
+    """
+    if tensor.dtype != spec.dtype or not spec.accepts(tensor.shape):
         raise TensorError(
             f"input '{spec.name}'",
             expected=str(spec),
-            got=f"{array.dtype}{list(array.shape)}",
+            got=f"{tensor.dtype}{list(tensor.shape)}",
         )
+
+
+def _checked(spec: TensorSpec, array: Array) -> Array:
+    check_tensor(spec, array)
     return np.ascontiguousarray(array)

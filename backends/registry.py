@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, cast
 
@@ -59,6 +61,18 @@ def converter(name: str) -> Convert:
 def loader(name: str) -> Load:
     """The backend's device half; errors as for ``converter``."""
     return cast(Load, _half(name, "run", about(name).extra).load)
+
+
+def self_checks(name: str) -> Mapping[str, Callable[[], str]]:
+    """What the backend can try on a GPU by itself: a name, and a call that says what came of it.
+
+    Raises:
+        MissingLibraryError: a library that it needs is not installed.
+    """
+    if find_spec(f"{package(name)}.selfcheck") is None:
+        return {}
+    checks = _half(name, "selfcheck", about(name).extra).CHECKS
+    return cast("Mapping[str, Callable[[], str]]", checks)
 
 
 def _packages() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -21,15 +20,14 @@ from deploy.runtime.draw import draw
 from deploy.runtime.image import load_image
 from deploy.runtime.manifest import (
     MANIFEST,
-    FileEntry,
     Manifest,
     Verification,
+    file_entry,
     write_manifest,
 )
-from deploy.runtime.sample import DETECTIONS, IMAGE, TENSORS
+from deploy.runtime.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample
 from deploy.samples import preprocessing
 
-PICTURE = "detections.png"
 _DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
 
 
@@ -72,8 +70,14 @@ def assemble(
 
     Returns:
         The manifest, not yet written: no host step, no sample, no verification.
+
+    Raises:
+        RecipeError: two steps want one tensor in different dtypes.
     """
+    _check_dtypes([item.artifact for item in converted])
     steps = tuple(_copied(item, out) for item in converted)
+    if any(step.pending for step in steps):
+        _copy_samples(converted, out)
     inputs, outputs = chain_specs(steps, results)
     pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
     return Manifest(
@@ -102,19 +106,20 @@ def chain_specs(steps: Sequence[Artifact], results: Sequence[str] = ()) -> tuple
 
 
 def write_picture(
-    out: Path, picture: Path, expected: Detections, found: Detections, classes: Sequence[str]
+    out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
 ) -> None:
     """Write the sample picture, what PyTorch finds in it, and a drawing of what the chain finds."""
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
     (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
-    draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
+    if found is not None:
+        draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:
     """List every file with its hash and write the manifest."""
     paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST)
-    files = {path.relative_to(out).as_posix(): _entry(path) for path in paths}
+    files = {path.relative_to(out).as_posix(): file_entry(path) for path in paths}
     sealed = replace(manifest, files=files, sample=TENSORS if TENSORS in files else None)
     write_manifest(out, sealed)
     return sealed
@@ -140,18 +145,40 @@ def tool_versions() -> Mapping[str, str]:
     return found
 
 
+def _check_dtypes(steps: Sequence[Artifact]) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+    for step in steps:
+        for spec in (*step.inputs, *step.outputs):
+            dtype, other = seen.setdefault(spec.name, (spec.dtype, step.name))
+            if dtype != spec.dtype:
+                raise RecipeError(
+                    f"tensor '{spec.name}' of segment '{step.name}'",
+                    expected=f"{dtype}, as segment '{other}' has it",
+                    got=spec.dtype,
+                    do="Set cast.io for both segments, or for none.",
+                )
+
+
 def _copied(item: Converted, out: Path) -> Artifact:
     artifact = item.artifact
-    files = tuple(f"{artifact.name}/{file}" for file in artifact.files)
-    for source, target in zip(artifact.files, files, strict=True):
-        (out / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(item.root / source, out / target)
-    return replace(artifact, files=files)
+    for name in (*artifact.files, *artifact.source):
+        target = out / artifact.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.root / name, target)
+    inside = (
+        tuple(f"{artifact.name}/{name}" for name in names)
+        for names in (artifact.files, artifact.source)
+    )
+    files, source = inside
+    return replace(artifact, files=files, source=source)
 
 
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        return FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
+    """What the device needs to check each engine that it builds."""
+    for item in converted:
+        target = out / step_sample(item.artifact.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.sample, target)
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from deploy.recipe import InputRecipe, ModelRecipe, PartitionRecipe, Recipe, RecipeError
+from backends.registry import about
+from deploy.recipe import (
+    BackendRecipe,
+    InputRecipe,
+    ModelRecipe,
+    PartitionRecipe,
+    Recipe,
+    RecipeError,
+)
 from deploy.shapes import check_dynamic
 
+_PRECISIONS = ("fp32", "fp16", "bf16")
 _RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
 
 
@@ -99,6 +108,62 @@ def _check_chain(recipe: Recipe) -> None:
             raise RecipeError(
                 f"chain.{name}", expected=f"one of the segments {', '.join(segments)}", got=name
             )
+
+
+def check_backends(recipe: Recipe) -> None:
+    """Refuse backends that cannot do here what they are asked for; quick, and loads no engine.
+
+    Raises:
+        RecipeError: naming the backend and the choices.
+        UnknownBackendError: there is none of this name.
+    """
+    used = [recipe.backend, *recipe.chain.values()]
+    if recipe.partition.segments or recipe.partition.cuts:
+        used = [recipe.backend_of(name) for name in segment_names(recipe.partition)]
+    for backend in used:
+        _check_precision(backend)
+        _check_build(backend, recipe)
+
+
+def _check_precision(backend: BackendRecipe) -> None:
+    own = about(backend.name).precisions
+    known = _PRECISIONS if own is None else ("fp32", *own)
+    if backend.precision not in known:
+        raise RecipeError(
+            f"precision of {backend.name}", expected=" or ".join(known), got=backend.precision
+        )
+    if backend.cast.io and backend.precision == "bf16":
+        raise RecipeError("cast.io with bf16", expected="fp16, for NumPy has no bf16", got="bf16")
+
+
+def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
+    facts = about(backend.name)
+    if backend.build not in ("desk", "device"):
+        raise RecipeError(
+            f"build of {backend.name}", expected="desk or device", got=repr(backend.build)
+        )
+    if backend.build == "device":
+        if not facts.builds_on_device:
+            raise RecipeError(
+                f"build=device for {backend.name}",
+                expected="desk",
+                got="device",
+                do="Its files run on any device as the desk makes them.",
+            )
+        if recipe.verify.eval:
+            raise RecipeError(
+                "verify.eval=true with build=device",
+                do="No engine is here to evaluate: leave one of them out.",
+            )
+    elif reason := facts.obstacle():
+        offer = (
+            "Pass backend.build=device: the bundle then carries the segments, and "
+            "python -m deploy.runtime finish BUNDLE builds them on the device."
+        )
+        raise RecipeError(
+            f"{backend.name} cannot convert here: {reason}",
+            do=offer if facts.builds_on_device else "",
+        )
 
 
 def segment_names(partition: PartitionRecipe) -> list[str]:

@@ -15,14 +15,11 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from backends.contract import DeployError
 from deploy.catalog import choices, conf_folder, usage
-from deploy.pipeline import Outcome, Places, deploy
-from deploy.progress import Progress
+from deploy.checks import check_backends
 from deploy.recipe import Recipe, RecipeError
-from deploy.report import show_outcome
 from deploy.sweep import Row, write_row
 
 _MODELS = Path(__file__).resolve().parent / "models"
@@ -45,7 +42,7 @@ def _job(config: DictConfig) -> None:
     row = _run(config)
     if _is_sweep():
         write_row(Path(HydraConfig.get().runtime.output_dir), row)
-    elif row.status != "passed":
+    elif row.status == "failed":
         sys.exit(1)
 
 
@@ -53,18 +50,19 @@ def _run(config: DictConfig) -> Row:
     """One job: its row says what came of it, also where that is an error."""
     overrides = HydraConfig.get().overrides.task
     job = " ".join(overrides)
-    progress = Progress(Console(soft_wrap=True))
     try:
         check_order(overrides)
         recipe = to_recipe(config)
-        outcome = deploy(recipe, _places(recipe), progress)
+        check_backends(recipe)
+        # torch takes longer to import than anything above takes to be refused
+        from deploy.job import run_job
+
+        return run_job(job, recipe, *_places(recipe))
     except (DeployError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         print(f"error: {error}", file=sys.stderr)
         return Row(job, error=str(error))
-    show_outcome(progress.console, progress.stages, outcome)
-    return _row(job, recipe, outcome)
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
@@ -138,7 +136,8 @@ def _keys(error: OmegaConfBaseException) -> str:
     return f"Its keys are {', '.join(field.name for field in fields(kind))}."
 
 
-def _places(recipe: Recipe) -> Places:
+def _places(recipe: Recipe) -> tuple[Path, Path]:
+    """The bundle, and the folder of the stages' own files beside it."""
     runtime = HydraConfig.get().runtime
     if recipe.bundle is not None:
         bundle = Path(runtime.cwd) / Path(recipe.bundle).expanduser()
@@ -146,28 +145,8 @@ def _places(recipe: Recipe) -> Places:
         bundle = Path(runtime.output_dir) / "bundle"
     else:
         bundle = Path(runtime.cwd) / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
-    return Places(bundle, bundle.with_name(f"{bundle.name}.work"))
+    return bundle, bundle.with_name(f"{bundle.name}.work")
 
 
 def _is_sweep() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:
-    latency, chain, torch = outcome.latency, outcome.verdict.chain_map, outcome.verdict.torch_map
-    problem = outcome.verdict.problem
-    return Row(
-        job=job,
-        model=recipe.model.name,
-        backend=outcome.backends,
-        status=outcome.verdict.verification.status,
-        p50_ms=latency.p50 if latency else None,
-        p90_ms=latency.p90 if latency else None,
-        size=outcome.size,
-        gap=outcome.gap,
-        map_50=chain.at_50 if chain else None,
-        map_50_95=chain.at_50_95 if chain else None,
-        torch_map_50_95=torch.at_50_95 if torch else None,
-        bundle=str(outcome.bundle),
-        error=str(problem) if problem else "",
-    )

@@ -1,13 +1,18 @@
-"""``python -m deploy.doctor``: what is installed, what works here, what to install."""
+"""``python -m deploy.doctor``: what is installed, what works here, what to install.
+
+With ``--gpu`` it tries on the GPU of this machine whatever can run there.
+"""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from backends.registry import about, names, package
 
@@ -36,8 +41,13 @@ class Ability:
         return "yes" if self.works else f"no ({self.reason})"
 
 
-def main() -> None:
-    """Print the report; exit code 1 where nothing can run here."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the report; exit code 1 where nothing can run here, or a check on the GPU fails."""
+    asked = _parser().parse_args(arguments)
+    if asked.gpu:
+        from deploy.gpucheck import gpu_check  # it needs the desk, and a report does not
+
+        sys.exit(0 if gpu_check(asked.out, asked.runs) else 1)
     print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     print("\ndevice (run bundles)")
     _print_versions(_DEVICE)
@@ -50,6 +60,16 @@ def main() -> None:
     sys.exit(0 if any(runs) else 1)
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m deploy.doctor", description=__doc__)
+    parser.add_argument("--gpu", action="store_true", help="try everything that can run on a GPU")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="for gpu.json and gpu.md"
+    )
+    parser.add_argument("--runs", type=int, default=100, help="of each engine that is timed")
+    return parser
+
+
 def installed(distribution: str) -> str | None:
     """The installed version of a distribution, if any."""
     try:
@@ -60,9 +80,10 @@ def installed(distribution: str) -> str | None:
 
 def ability(backend: str, half: str, needs: Sequence[str]) -> Ability:
     """Import one half of a backend (``convert`` or ``run``) in a fresh process."""
-    missing = _missing(needs)
-    if missing:
+    if missing := _missing(needs):
         return Ability(False, f"lacks {', '.join(missing)}")
+    if reason := about(backend).obstacle():
+        return Ability(False, reason)
     module = f"{package(backend)}.{half}"
     done = subprocess.run(
         [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False

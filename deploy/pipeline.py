@@ -11,25 +11,28 @@ from backends.contract import Segment, Tensors
 from backends.gap import worst
 from deploy.benchmark import Latency, benchmark
 from deploy.bundle import assemble, check_target, publish, seal, write_picture
-from deploy.checks import check
-from deploy.convert import Converted, checked_options, convert
+from deploy.checks import check, check_backends
+from deploy.convert import Converted, cast_precision, checked_options, convert
 from deploy.exported import Exported
 from deploy.folders import check_ours
+from deploy.halving import Halved, halve
 from deploy.onnx_source import complete
 from deploy.partition import Cut, Cutting, partition
 from deploy.progress import Progress
 from deploy.recipe import ModelRecipe, Recipe, RecipeError, SegmentRecipe
+from deploy.runtime.gaps import CHAIN
 from deploy.runtime.manifest import Manifest, PostStep
 from deploy.runtime.sample import TENSORS
 from deploy.samples import sample_inputs, sample_pictures, write_sample
 from deploy.shapes import span
 from deploy.source import source_of
-from deploy.verify import CHAIN, Evidence, Verdict, verify
+from deploy.verify import Evidence, Verdict, postpone, verify
 
 _STAGES = {
     "export",
     "segments",
     "reference",
+    "cast",
     "artifacts",
     "bundle",
 }  # what a run writes beside its bundle
@@ -52,11 +55,13 @@ class Outcome:
     verdict: Verdict
     against: str
     latency: Latency | None
+    halved: Sequence[Halved] = ()
 
     @property
     def size(self) -> int:
         """Bytes of the steps' own files."""
-        files = [name for step in self.manifest.steps for name in step.files]
+        steps = self.manifest.steps
+        files = [name for step in steps for name in (step.files or step.source)]
         return sum(self.manifest.files[name].size for name in files)
 
     @property
@@ -65,10 +70,15 @@ class Outcome:
         return "+".join(dict.fromkeys(step.backend for step in self.manifest.steps))
 
     @property
-    def gap(self) -> float:
-        """The chain's largest relative distance from PyTorch."""
-        gaps = self.manifest.verification.gaps
-        return worst(item.gap for item in gaps if item.step == CHAIN).max_rel
+    def gap(self) -> float | None:
+        """The chain's largest relative distance from PyTorch, where it was measured."""
+        gaps = [item.gap for item in self.manifest.verification.gaps if item.step == CHAIN]
+        return worst(gaps).max_rel if gaps else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the device has still to build engines."""
+        return any(step.pending for step in self.manifest.steps)
 
 
 def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
@@ -95,24 +105,27 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
     with progress.stage("reference"):
         reference = source.reference(exported, cutting.points, places.work / "reference")
         values = reference(inputs)
-    converted = [
-        _convert(recipe, segment, values, places.work, progress) for segment in cutting.segments
-    ]
+    segments, halved = _halve(recipe, cutting.segments, values, places.work / "cast", progress)
+    converted = [_convert(recipe, segment, values, places.work, progress) for segment in segments]
     staging = places.work / "bundle"
     with progress.stage("bundle") as stage:
         manifest = _bundle(recipe.model, converted, cutting, values, staging)
         stage.size = _size(staging)
     with progress.stage("verify") as stage:
         evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
-        verdict = verify(staging, manifest, evidence, recipe.verify)
-        if verdict.found:
-            write_picture(
-                staging, pictures[0], verdict.expected[0], verdict.found[0], manifest.classes
-            )
+        pending = any(step.pending for step in manifest.steps)
+        verdict = (
+            postpone(manifest, evidence)
+            if pending
+            else verify(staging, manifest, evidence, recipe.verify)
+        )
+        _draw(staging, pictures, verdict, manifest)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
-    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None)
+    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved)
     stage.gap = outcome.gap
     publish(staging, places.bundle)
+    if outcome.pending:
+        return outcome
     return replace(outcome, latency=_latency(recipe, places.bundle, progress))
 
 
@@ -121,6 +134,7 @@ def _checked(recipe: Recipe, places: Places) -> Recipe:
     if recipe.model.file is not None and recipe.model.target is None:
         recipe = replace(recipe, model=complete(recipe.model))
     check(recipe)
+    check_backends(recipe)
     for backend in (recipe.backend, *recipe.chain.values()):
         checked_options(backend)
     check_target(places.bundle)
@@ -164,6 +178,21 @@ def _as_cut(segment: SegmentRecipe) -> Cut:
     return Cut(segment.name, segment.start, segment.end, segment.outputs, dynamic)
 
 
+def _halve(
+    recipe: Recipe,
+    segments: Sequence[Segment],
+    values: Tensors,
+    out: Path,
+    progress: Progress,
+) -> tuple[list[Segment], list[Halved]]:
+    if all(cast_precision(recipe.backend_of(one.name)) == "fp32" for one in segments):
+        return list(segments), []
+    with progress.stage("precision") as stage:
+        found = halve(recipe, segments, values, out)
+        stage.size = _size(out)
+    return found
+
+
 def _convert(
     recipe: Recipe, segment: Segment, values: Tensors, work: Path, progress: Progress
 ) -> Converted:
@@ -171,7 +200,8 @@ def _convert(
     with progress.stage(f"convert {segment.name}") as stage:
         out = work / "artifacts" / segment.name
         converted = convert(segment, backend, values, out, recipe.convert.timeout)
-        stage.size = sum((out / file).stat().st_size for file in converted.artifact.files)
+        made = converted.artifact
+        stage.size = sum((out / file).stat().st_size for file in made.files or made.source)
     return converted
 
 
@@ -188,6 +218,12 @@ def _bundle(
         manifest = replace(manifest, post=chosen_post(model, outputs, cutting.marks))
     write_sample(staging / TENSORS, manifest.inputs, manifest.outputs, values)
     return seal(staging, manifest)
+
+
+def _draw(staging: Path, pictures: Sequence[Path], verdict: Verdict, manifest: Manifest) -> None:
+    if verdict.expected:
+        found = verdict.found[0] if verdict.found else None
+        write_picture(staging, pictures[0], verdict.expected[0], found, manifest.classes)
 
 
 def chosen_post(

@@ -60,11 +60,38 @@ class PostRecipe:
 
 
 @dataclass
+class CastRecipe:
+    """How a segment is cast to half precision.
+
+    Attributes:
+        io: whether its inputs and outputs are cast too.
+        keep_ops: operators that stay in fp32.
+        keep_nodes: nodes that stay in fp32, by their names.
+    """
+
+    io: bool = False
+    keep_ops: list[str] = field(default_factory=list)
+    keep_nodes: list[str] = field(default_factory=list)
+
+
+@dataclass
 class BackendRecipe:
-    """A backend by its folder's name, with its own options."""
+    """A backend by its folder's name, with its own options.
+
+    Attributes:
+        name: the folder's.
+        options: the backend's own.
+        precision: fp32, fp16 or bf16.
+        cast: how half precision is reached.
+        build: ``desk`` converts here; ``device`` carries the segment along, and
+            ``python -m deploy.runtime finish`` converts it where it runs.
+    """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+    cast: CastRecipe = field(default_factory=CastRecipe)
+    build: str = "desk"
 
 
 @dataclass
@@ -145,6 +172,13 @@ class PartitionRecipe:
 
 
 @dataclass
+class PrecisionRecipe:
+    """The backend that runs a segment in fp32 to find what half precision cannot hold."""
+
+    measure: BackendRecipe | None = None
+
+
+@dataclass
 class ConvertRecipe:
     """Limits of a converter's process; ``timeout`` in seconds."""
 
@@ -176,6 +210,7 @@ class Recipe:
     bundle: str | None = None
     partition: PartitionRecipe = field(default_factory=PartitionRecipe)
     chain: dict[str, BackendRecipe] = field(default_factory=dict)
+    precision: PrecisionRecipe = field(default_factory=PrecisionRecipe)
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)

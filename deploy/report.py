@@ -8,29 +8,40 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.bundle import PICTURE
+from deploy.halving import Halved
 from deploy.pipeline import Outcome
 from deploy.progress import Stage, stage_table
+from deploy.runtime.sample import PICTURE
 
 
 def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) -> None:
     """Print the closing table, what was measured, the bundle's path and the next command."""
     bundle = _shown(outcome.bundle)
-    lines = [_agreement(outcome), _precision(outcome), _latency(outcome)]
+    lines = [*map(_halved, outcome.halved), _agreement(outcome), _map(outcome), _latency(outcome)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
         console.print(line, highlight=False)
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
     if PICTURE in outcome.manifest.files:
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next        python -m deploy.runtime check {bundle}", highlight=False, soft_wrap=True
-    )
+    command = f"python -m deploy.runtime {'finish' if outcome.pending else 'check'} {bundle}"
+    where = " (on the device)" if outcome.pending else ""
+    console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
     if outcome.verdict.problem is not None:
         print(f"error: {outcome.verdict.problem}", file=sys.stderr)
 
 
+def _halved(one: Halved) -> str:
+    text = f"precision   {one.name}: {one.cast} nodes in {one.precision}"
+    if one.kept:
+        reasons = ", ".join(f"{count} {why}" for why, count in one.kept.items())
+        text += f", in fp32: {reasons} ({_shown(one.report)})"
+    return text
+
+
 def _agreement(outcome: Outcome) -> str:
+    if outcome.gap is None:
+        return "agreement   not measured yet: the device builds the engines"
     notes = outcome.manifest.verification.notes
     text = f"agreement   max_rel {outcome.gap:.1e} from {outcome.against}"
     if "detections" in notes:
@@ -39,7 +50,7 @@ def _agreement(outcome: Outcome) -> str:
     return text
 
 
-def _precision(outcome: Outcome) -> str:
+def _map(outcome: Outcome) -> str:
     chain, torch = outcome.verdict.chain_map, outcome.verdict.torch_map
     if chain is None or torch is None:
         return ""

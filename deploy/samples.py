@@ -9,6 +9,7 @@ import numpy as np
 
 from backends.contract import Array, Specs, Tensors
 from deploy.recipe import ModelRecipe, PreRecipe, RecipeError
+from deploy.runtime.gaps import pick
 from deploy.runtime.image import Letterbox, Pre, load_image
 from deploy.shapes import typical
 
@@ -50,8 +51,8 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
 def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> None:
     """Write the values as ``input/<name>`` and ``output/<name>`` of an npz file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"input/{spec.name}": values[spec.name] for spec in inputs}
-    arrays |= {f"output/{spec.name}": values[spec.name] for spec in outputs}
+    arrays = {f"input/{name}": value for name, value in pick(inputs, values).items()}
+    arrays |= {f"output/{name}": value for name, value in pick(outputs, values).items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 

@@ -105,7 +105,7 @@ class SweepTable(Callback):
         console.print(
             f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True
         )
-        if any(row.status != "passed" for row in rows):
+        if any(row.status == "failed" for row in rows):
             sys.exit(1)
 
 

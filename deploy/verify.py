@@ -6,26 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
-from backends.gap import TOLERANCES, Tolerance, measure_all, worst
+from backends.contract import Array, Tensors
 from deploy.evaluate import MeanPrecision, mean_precision
 from deploy.recipe import VerifyRecipe
-from deploy.runtime.check import chain_tolerance
 from deploy.runtime.detections import CONFIDENT, Detections
+from deploy.runtime.gaps import VerificationError, chain_gaps, step_gaps, tensor_problem
 from deploy.runtime.image import Picture
 from deploy.runtime.manifest import Manifest, StepGap, Verification
 from deploy.runtime.matching import match
 from deploy.runtime.pipeline import Pipeline
 
-CHAIN = "chain"
 _IOU = 0.9
 
 Reference = Callable[[Tensors], dict[str, Array]]
 """Chain inputs -> the whole model's value of every tensor of the chain."""
-
-
-class VerificationError(DeployError):
-    """A bundle that does not do what the whole model does."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,14 @@ class Evidence:
     pictures: Sequence[Path]
     annotations: Path | None
     name: str = "PyTorch"
+
+    def whole(self, inputs: Tensors) -> dict[str, Array]:
+        """The reference on inputs of the chain, which may be in half precision."""
+        full = {
+            name: array.astype(self.values[name].dtype, copy=False)
+            for name, array in inputs.items()
+        }
+        return self.reference(full)
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,12 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
     """
     with Pipeline.open(bundle) as pipeline:
         steps = pipeline.chain.steps
-        gaps = [gap for step in steps for gap in _step_gaps(*step, evidence.values)]
-        gaps += _chain_gaps(pipeline, evidence.values)
+        gaps = [gap for step in steps for gap in step_gaps(*step, evidence.values)]
+        gaps += chain_gaps(manifest, pipeline.chain, evidence.values)
         problem = tensor_problem(manifest, gaps, evidence.name)
         if pipeline.post is None:
             return Verdict(_verification(problem, gaps, {}), problem)
-        torch = TorchPipeline(pipeline, evidence.reference)
+        torch = TorchPipeline(pipeline, evidence.whole)
         expected = tuple(torch(picture) for picture in evidence.pictures)
         found = tuple(pipeline(picture) for picture in evidence.pictures)
         shared = agreement(expected, found)
@@ -108,6 +110,16 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
             return verdict
         maps = [mean_precision(evidence.annotations, detect) for detect in (pipeline, torch)]
     return _with_maps(verdict, *maps)
+
+
+def postpone(manifest: Manifest, evidence: Evidence) -> Verdict:
+    """What PyTorch finds, for the device to compare with once it has built its engines."""
+    pipeline = Pipeline.without_engines(manifest)
+    if pipeline.post is None:
+        return Verdict(Verification("not run"), None)
+    torch = TorchPipeline(pipeline, evidence.whole)
+    expected = tuple(torch(picture) for picture in evidence.pictures[:1])
+    return Verdict(Verification("not run"), None, expected)
 
 
 @dataclass(frozen=True)
@@ -130,24 +142,6 @@ def agreement(expected: Sequence[Detections], actual: Sequence[Detections]) -> A
     return Agreement(sum(hits for hits, _ in sides), sum(total for _, total in sides))
 
 
-def tensor_problem(
-    manifest: Manifest, gaps: Sequence[StepGap], reference: str
-) -> VerificationError | None:
-    """The first step beyond its tolerance, if any: segments in order, then the chain."""
-    bounds = _tolerances(manifest)
-    bad = next((gap.step for gap in gaps if not bounds[gap.step].admits(gap.gap)), None)
-    if bad is None:
-        return None
-    gap = worst(item.gap for item in gaps if item.step == bad)
-    where = "the chain" if bad == CHAIN else f"segment '{bad}'"
-    return VerificationError(
-        f"{where} does not agree with {reference} at '{gap.tensor}'",
-        expected=str(bounds[bad]),
-        got=f"max_rel {gap.max_rel:.3g} (max_abs {gap.max_abs:.3g}), cosine {gap.cosine:.6f}",
-        do="The bundle is marked unverified.",
-    )
-
-
 def _detection_problem(found: Agreement, least: float) -> VerificationError | None:
     if found.share >= least:
         return None
@@ -157,22 +151,6 @@ def _detection_problem(found: Agreement, least: float) -> VerificationError | No
         got=f"{found.matched} of {found.total}",
         do="The bundle is marked unverified.",
     )
-
-
-def _step_gaps(step: Artifact, runner: Runner, values: Tensors) -> list[StepGap]:
-    outputs = runner(_pick(step.inputs, values))
-    return [StepGap(step.name, gap) for gap in measure_all(_pick(step.outputs, values), outputs)]
-
-
-def _chain_gaps(pipeline: Pipeline, values: Tensors) -> list[StepGap]:
-    outputs = pipeline.chain(_pick(pipeline.manifest.inputs, values))
-    expected = _pick(pipeline.manifest.outputs, values)
-    return [StepGap(CHAIN, gap) for gap in measure_all(expected, outputs)]
-
-
-def _tolerances(manifest: Manifest) -> dict[str, Tolerance]:
-    each = {step.name: TOLERANCES[step.precision] for step in manifest.steps}
-    return {**each, CHAIN: chain_tolerance(manifest)}
 
 
 def _verification(
@@ -187,10 +165,6 @@ def _with_maps(verdict: Verdict, chain: MeanPrecision, torch: MeanPrecision) -> 
     verification = verdict.verification
     noted = replace(verification, notes={**verification.notes, **scores})
     return replace(verdict, verification=noted, chain_map=chain, torch_map=torch)
-
-
-def _pick(specs: Specs, values: Tensors) -> dict[str, Array]:
-    return {spec.name: values[spec.name] for spec in specs}
 
 
 def _shared(one: Detections, other: Detections) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,12 @@ import pytest
 from backends import registry
 from backends.contract import Artifact, TensorSpec
 from deploy.runtime.manifest import FileEntry, Manifest, Verification, write_manifest
+from tests.simulator import activate
+
+if "DEPLOY_TEST_GPU" in os.environ:  # the machine has a GPU and its libraries
+    collect_ignore = ["simulator", "backends/tensorrt", "backends/test_onnxruntime_cuda.py"]
+else:
+    activate()
 
 MakeBundle = Callable[..., Path]
 

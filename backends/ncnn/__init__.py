@@ -11,6 +11,7 @@ ABOUT = About(
     extra="ncnn",
     convert=("ncnn", "pnnx"),
     run=("ncnn",),
+    precisions={"fp16": {"fp16": True}},
 )
 
 

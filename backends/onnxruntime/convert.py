@@ -10,7 +10,7 @@ from onnx.checker import ValidationError
 
 from backends.contract import Artifact, ConversionError, Segment
 from backends.onnxruntime import Options
-from backends.onnxruntime.run import FAILURES
+from backends.onnxruntime.session import FAILURES
 from backends.options import options_json
 
 _MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"

@@ -5,43 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as errors
-
-from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
+from backends.contract import (
+    Array,
+    Artifact,
+    EngineError,
+    Runner,
+    Specs,
+    Tensors,
+    check_inputs,
+)
 from backends.onnxruntime import Options
+from backends.onnxruntime.cuda import OrtCudaRunner
+from backends.onnxruntime.session import FAILURES, on_cpu, on_gpu
 from backends.options import parse_options
 
-_ERRORS_ONLY = 3
-# the engine's exceptions have no base class of their own
-FAILURES = (
-    errors.Fail,
-    errors.InvalidArgument,
-    errors.InvalidGraph,
-    errors.InvalidProtobuf,
-    errors.NoModel,
-    errors.NoSuchFile,
-    errors.NotImplemented,
-    errors.RuntimeException,
-)
 
-
-def load(artifact: Artifact, root: Path) -> OrtRunner:
-    """Load an ONNX file on the CPU.
+def load(artifact: Artifact, root: Path) -> Runner:
+    """Load an ONNX file on the CPU or a GPU.
 
     Raises:
-        EngineError: the file is missing, damaged, or holds operators that this version lacks.
+        EngineError: the file is missing, damaged, or holds operators that this version lacks; or
+            there is no such GPU for it.
     """
     options = parse_options(Options, artifact.options, artifact.backend)
-    asked = ort.SessionOptions()
-    asked.intra_op_num_threads = options.threads
-    asked.log_severity_level = _ERRORS_ONLY
     path = root / artifact.files[0]
-    try:
-        session = ort.InferenceSession(path, asked, providers=["CPUExecutionProvider"])
-    except FAILURES as error:
-        raise EngineError(f"'{path.name}' does not load: {error}") from error
-    return OrtRunner(session, artifact.inputs, artifact.outputs)
+    if options.device == "cuda":
+        session = on_gpu(path, options)
+        if session is not None:
+            return OrtCudaRunner(session, artifact.inputs, artifact.outputs, options.gpu)
+    return OrtRunner(on_cpu(path, options), artifact.inputs, artifact.outputs)
 
 
 class OrtRunner:

@@ -1,4 +1,4 @@
-"""``python -m deploy.runtime``: run, check and bench a bundle on the device."""
+"""``python -m deploy.runtime``: finish, run, check and bench a bundle on the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from backends.contract import DeployError
 from deploy.runtime.bench import bench
 from deploy.runtime.check import check
 from deploy.runtime.detections import CONFIDENT
+from deploy.runtime.finish import finish
 from deploy.runtime.run import run
+
+_TIMEOUT = 3600
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "run": lambda args: run(
             args.bundle, args.images, args.json, args.out, args.score, args.threads
         ),
+        "finish": lambda args: finish(args.bundle, args.timeout),
         "check": lambda args: check(args.bundle, args.threads),
         "bench": lambda args: bench(
             args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
@@ -44,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     run_parser = commands.add_parser("run", help="find what is in pictures")
     check_parser = commands.add_parser("check", help="replay the bundle's own sample and compare")
     bench_parser = commands.add_parser("bench", help="measure the latency of every part")
+    finish_parser = commands.add_parser(
+        "finish", help="build the engines of a bundle made with backend.build=device, and verify it"
+    )
+    finish_parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    finish_parser.add_argument(
+        "--timeout", type=_count, default=_TIMEOUT, help="seconds for one engine"
+    )
     for each in (run_parser, check_parser, bench_parser):
         each.add_argument("bundle", type=Path, metavar="BUNDLE")
         each.add_argument("--threads", type=_count, help="of the engines")

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple, Self
 
-from backends.contract import Array, Artifact, EngineError, Runner, Specs, Tensors, check_inputs
+from backends.contract import (
+    Array,
+    Artifact,
+    DeviceRunner,
+    EngineError,
+    Runner,
+    Specs,
+    Tensors,
+    check_inputs,
+)
 from deploy.runtime.manifest import BundleError
+from deploy.runtime.values import Streams, Values, streams_of
 
 
 class Chain:
     """Engine steps wired by tensor name; a context manager that holds their engines.
+
+    Tensors between neighbours on one device stay there. Several threads may call a chain.
 
     Attributes:
         steps: each step and its runner, in data-flow order.
@@ -24,7 +36,9 @@ class Chain:
         self.steps = steps
         self._inputs = inputs
         self._outputs = [spec.name for spec in outputs]
-        self._dead = _last_uses([artifact for artifact, _ in steps], self._outputs)
+        dead = _last_uses([artifact for artifact, _ in steps], self._outputs)
+        self._links = [_link(*step, names) for step, names in zip(steps, dead, strict=True)]
+        self._device_runners = [link.there for link in self._links if link.there is not None]
         self._stack = ExitStack()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -37,22 +51,28 @@ class Chain:
             TensorError: an input is missing, unknown, or of another dtype or shape.
             EngineError: a step failed; it is named. The chain stays usable.
         """
-        return self.timed(inputs, {})
+        return self._run(inputs, None)
 
     def timed(self, inputs: Tensors, seconds: dict[str, float]) -> dict[str, Array]:
-        """Run every step and put the seconds that each took into ``seconds``."""
-        values = dict(zip(self._names, check_inputs(self._inputs, inputs), strict=True))
-        for (artifact, runner), dead in zip(self.steps, self._dead, strict=True):
+        """Run every step and put the seconds that each took into ``seconds``.
+
+        A device is waited for after each of its steps, which a plain call does not do.
+        """
+        return self._run(inputs, seconds)
+
+    def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
+        arrays = check_inputs(self._inputs, inputs)
+        streams = streams_of(self._device_runners)
+        values = Values(dict(zip(self._names, arrays, strict=True)), streams)
+        for link in self._links:
             start = time.perf_counter()
-            taken = {spec.name: values[spec.name] for spec in artifact.inputs}
-            try:
-                values.update(runner(taken))
-            except EngineError as error:
-                raise EngineError(f"step '{artifact.name}': {error}") from error
-            seconds[artifact.name] = time.perf_counter() - start
-            for name in dead:
-                del values[name]
-        return {name: values[name] for name in self._outputs}
+            with _named(link.name):
+                _step(link, values)
+                if seconds is not None:
+                    _settle(link, streams)
+                    seconds[link.name] = time.perf_counter() - start
+            values.drop(link.dead)
+        return values.on_host(self._outputs)
 
     @property
     def _names(self) -> list[str]:
@@ -67,6 +87,43 @@ class Chain:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+class _Link(NamedTuple):
+    """A step as a call needs it."""
+
+    name: str
+    inputs: list[str]
+    runner: Runner
+    there: DeviceRunner | None
+    dead: list[str]
+
+
+def _link(artifact: Artifact, runner: Runner, dead: list[str]) -> _Link:
+    there = runner if isinstance(runner, DeviceRunner) else None
+    return _Link(artifact.name, [spec.name for spec in artifact.inputs], runner, there, dead)
+
+
+def _step(link: _Link, values: Values) -> None:
+    if link.there is None:
+        values.run(link.inputs, link.runner)
+    else:
+        values.run_there(link.inputs, link.there)
+
+
+def _settle(link: _Link, streams: Streams) -> None:
+    """Wait until a step's work on its device is done."""
+    stream = streams.get(link.there.place) if link.there is not None else None
+    if stream is not None:
+        stream.synchronize()
+
+
+@contextmanager
+def _named(step: str) -> Iterator[None]:
+    try:
+        yield
+    except EngineError as error:
+        raise EngineError(f"step '{step}': {error}") from error
 
 
 def in_order(steps: Sequence[Artifact], inputs: Specs, outputs: Specs) -> list[Artifact]:

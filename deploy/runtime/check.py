@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.gap import TOLERANCES, Tolerance, measure_all
+from backends.gap import measure_all
 from deploy.runtime.detections import CONFIDENT
-from deploy.runtime.manifest import Manifest
+from deploy.runtime.gaps import chain_tolerance
 from deploy.runtime.matching import match
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import expected_detections, read_sample, sample_picture
@@ -15,13 +15,7 @@ from deploy.runtime.sample import expected_detections, read_sample, sample_pictu
 def check(bundle: Path, threads: int | None) -> bool:
     """Replay the sample and print how far it is from PyTorch; true where it agrees."""
     with Pipeline.open(bundle, threads) as pipeline:
-        return _check_tensors(bundle, pipeline) & _check_detections(bundle, pipeline)
-
-
-def chain_tolerance(manifest: Manifest) -> Tolerance:
-    """What the chain may differ by: the bound of its loosest step."""
-    bounds = [TOLERANCES[step.precision] for step in manifest.steps]
-    return max(bounds, key=lambda bound: bound.max_rel)
+        return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
@@ -37,7 +31,8 @@ def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
     return all(bound.admits(gap) for gap in gaps)
 
 
-def _check_detections(bundle: Path, pipeline: Pipeline) -> bool:
+def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
+    """Print how many of PyTorch's detections are found in the sample picture; true if all."""
     picture = sample_picture(bundle, pipeline.manifest)
     if picture is None or pipeline.post is None:
         return True

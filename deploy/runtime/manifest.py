@@ -96,8 +96,16 @@ class Manifest:
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` into the bundle."""
-    (bundle / MANIFEST).write_text(json.dumps(to_json(manifest), indent=2) + "\n")
+    """Write ``manifest.json`` into the bundle, in the place of an earlier one as a whole."""
+    part = bundle / f".{MANIFEST}.part"
+    part.write_text(json.dumps(to_json(manifest), indent=2) + "\n")
+    part.replace(bundle / MANIFEST)
+
+
+def file_entry(path: Path) -> FileEntry:
+    """The hash and size of a file."""
+    with path.open("rb") as file:
+        return FileEntry(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
 
 
 def read_manifest(bundle: Path) -> Manifest:
@@ -134,8 +142,7 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
                 got=str(size),
                 do="Copy the bundle again.",
             )
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_entry(path).sha256
         if digest != entry.sha256:
             raise BundleError(
                 f"bundle '{bundle}': file '{name}' was changed",
@@ -190,5 +197,5 @@ def _check_files(bundle: Path, manifest: Manifest) -> None:
 
 
 def _used_files(manifest: Manifest) -> Sequence[str]:
-    used = [name for step in manifest.steps for name in step.files]
+    used = [name for step in manifest.steps for name in (*step.files, *step.source)]
     return [*used, manifest.sample] if manifest.sample else used

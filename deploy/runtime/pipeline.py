@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -15,7 +17,7 @@ from backends.registry import loader
 from deploy.runtime.chain import Chain, in_order
 from deploy.runtime.detections import Detections
 from deploy.runtime.image import Letterbox, Picture, Placement, load_image
-from deploy.runtime.manifest import Manifest, read_manifest, verify_files
+from deploy.runtime.manifest import BundleError, Manifest, read_manifest, verify_files
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 
@@ -44,21 +46,38 @@ class Pipeline:
             threads: for every engine that has this option, in the place of what was recorded.
 
         Raises:
-            BundleError: not a bundle, damaged, or of a newer format.
+            BundleError: not a bundle, damaged, of a newer format, or with engines to build.
             MissingLibraryError: an engine is not installed here.
             EngineError: an engine does not load its files.
         """
         root = Path(bundle)
         manifest = read_manifest(root)
-        steps = in_order(manifest.steps, manifest.inputs, manifest.outputs)
-        verify_files(root, manifest, [name for step in steps for name in step.files])
         if manifest.verification.status == "failed":
             warnings.warn(
                 f"bundle '{bundle}' did not agree with its model when it was made", stacklevel=2
             )
+        return cls.of(root, manifest, threads)
+
+    @classmethod
+    def of(cls, root: Path, manifest: Manifest, threads: int | None = None) -> Pipeline:
+        """As ``open``, with a manifest that need not be in the bundle yet."""
+        steps = in_order(manifest.steps, manifest.inputs, manifest.outputs)
+        _check_built(root, steps)
+        verify_files(root, manifest, [name for step in steps for name in step.files])
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
-        runners = [(step, _load(step, root, threads)) for step in steps]
+        with ExitStack() as loaded:
+            runners = []
+            for step in steps:
+                runners.append((step, _load(step, root, threads)))
+                loaded.push(runners[-1][1].__exit__)
+            loaded.pop_all()  # all of them are there: the chain closes them
         return cls(manifest, Chain(runners, manifest.inputs, manifest.outputs), post)
+
+    @classmethod
+    def without_engines(cls, manifest: Manifest) -> Pipeline:
+        """What surrounds the chain alone: ``prepare`` and ``finish`` work."""
+        post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
+        return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
     def __call__(self, picture: Picture) -> Detections:
         """What is in a picture, in its own pixels; boxes are not clipped to it.
@@ -97,7 +116,8 @@ class Pipeline:
         batch = self.manifest.inputs[0].typical[0] if _fixed(self.manifest.inputs) else 1
         if batch > 1:
             tensor = np.repeat(tensor, batch, axis=0)
-        return {self.manifest.pre.input: tensor}, placement
+        dtype = self.manifest.inputs[0].dtype
+        return {self.manifest.pre.input: tensor.astype(dtype, copy=False)}, placement
 
     def finish(self, outputs: Tensors, placement: Placement) -> Detections:
         """The first picture's detections, from the chain's outputs."""
@@ -106,7 +126,8 @@ class Pipeline:
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
                 do="Use pipeline.chain({...}).",
             )
-        found = self.post.batch([outputs[name] for name in self.manifest.post.inputs])[0]
+        tensors = [outputs[name] for name in self.manifest.post.inputs]
+        found = self.post.batch([_full(tensor) for tensor in tensors])[0]
         return replace(found, boxes=placement.boxes_back(found.boxes))
 
     @property
@@ -122,10 +143,24 @@ class Pipeline:
         self.chain.__exit__()
 
 
+def _check_built(root: Path, steps: Sequence[Artifact]) -> None:
+    waiting = ", ".join(f"'{step.name}'" for step in steps if step.pending)
+    if waiting:
+        raise BundleError(
+            f"bundle '{root}': the engine of {waiting} is not built yet",
+            do=f"On the device that runs it: python -m deploy.runtime finish {root}",
+        )
+
+
 def _load(step: Artifact, root: Path, threads: int | None) -> Runner:
     if threads is not None and "threads" in step.options:
         step = replace(step, options={**step.options, "threads": threads})
     return loader(step.backend)(step, root)
+
+
+def _full(tensor: Array) -> Array:
+    """Host steps compute in fp32, also where an engine ends in fp16."""
+    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
 
 
 def _fixed(inputs: Specs) -> bool:

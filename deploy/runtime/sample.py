@@ -15,6 +15,12 @@ from deploy.runtime.manifest import BundleError, Manifest, verify_files
 IMAGE = "sample/image.png"
 DETECTIONS = "sample/detections.json"
 TENSORS = "sample/tensors.npz"
+PICTURE = "detections.png"
+
+
+def step_sample(step: str) -> str:
+    """The file with a step's inputs and outputs, in bundles that a device has to finish."""
+    return f"sample/steps/{step}.npz"
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,20 @@ def read_sample(bundle: Path, manifest: Manifest) -> Sample:
     """
     if manifest.sample is None:
         raise BundleError(f"bundle '{bundle}' has no sample")
-    verify_files(bundle, manifest, [manifest.sample])
-    with np.load(bundle / manifest.sample, allow_pickle=False) as stored:
+    return _read(bundle, manifest, manifest.sample)
+
+
+def read_step_sample(bundle: Path, manifest: Manifest, step: str) -> Sample:
+    """A step's tensors; errors as of ``read_sample``."""
+    name = step_sample(step)
+    if name not in manifest.files:
+        raise BundleError(f"bundle '{bundle}' has no sample of step '{step}'")
+    return _read(bundle, manifest, name)
+
+
+def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
+    verify_files(bundle, manifest, [name])
+    with np.load(bundle / name, allow_pickle=False) as stored:
         sides = {
             side: {
                 name.removeprefix(side): stored[name]

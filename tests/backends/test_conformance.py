@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,10 @@ from backends.gap import TOLERANCES, measure_all
 from tests.graphs import GRAPHS, conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+
+
+def options_of(name: str) -> set[str]:
+    return {field.name for field in fields(registry.options_type(name))}
 
 
 def test_every_backend_that_must_be_tested_exists():
@@ -81,6 +85,7 @@ def test_an_artifact_says_what_it_is(backend, artifact, segment, tmp_path):
     assert artifact.tools
 
 
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if "threads" in options_of(name)])
 def test_threads_are_an_option_of_the_artifact(backend, segment, tmp_path):
     artifact = converted(backend, segment, tmp_path / "out", threads=1)
     assert artifact.options["threads"] == 1
@@ -163,7 +168,9 @@ def test_a_damaged_file_is_an_engine_error(backend, segment, tmp_path, damage):
     out = tmp_path / "converted"
     command = [sys.executable, "-m", registry.package(backend), str(segment.onnx), str(out)]
     subprocess.run(command, check=True, capture_output=True)
-    main_file = next(path for path in sorted(out.iterdir()) if path.suffix in (".onnx", ".param"))
+    main_file = next(
+        path for path in sorted(out.iterdir()) if path.suffix in (".onnx", ".param", ".plan")
+    )
     if damage == "missing":
         main_file.unlink()
     else:

@@ -34,7 +34,8 @@ def test_an_unknown_name_lists_the_known_ones_before_anything_is_imported():
 def test_a_missing_engine_names_the_extra_to_install(name, monkeypatch):
     for library in registry.about(name).run:
         monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, f"{registry.package(name)}.run", raising=False)
+    for module in [one for one in sys.modules if one.startswith(f"{registry.package(name)}.")]:
+        monkeypatch.delitem(sys.modules, module)
     with pytest.raises(MissingLibraryError, match=rf"pip install 'backend-chain\[{name}\]'"):
         registry.loader(name)
 

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.contract import About
+
+ABOUT = About(summary="goes wrong", extra="crasher", convert=(), run=())
+
 
 @dataclass(frozen=True)
 class Options:

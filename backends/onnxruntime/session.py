@@ -1,0 +1,101 @@
+"""ONNX Runtime's sessions, on the CPU or on a GPU and nowhere else."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as errors
+
+from backends.contract import EngineError
+from backends.onnxruntime import Options
+
+_ERRORS_ONLY = 3
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_MIB = 1 << 20
+_FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
+# the engine's exceptions have no base class of their own
+FAILURES = (
+    errors.Fail,
+    errors.InvalidArgument,
+    errors.InvalidGraph,
+    errors.InvalidProtobuf,
+    errors.NoModel,
+    errors.NoSuchFile,
+    errors.NotImplemented,
+    errors.RuntimeException,
+)
+
+
+def on_cpu(path: Path, options: Options) -> ort.InferenceSession:
+    """A session on the CPU.
+
+    Raises:
+        EngineError: the file does not load.
+    """
+    return _session(path, _asked(options), [_CPU])
+
+
+def on_gpu(path: Path, options: Options) -> ort.InferenceSession | None:
+    """A session on the GPU, or none where there is no GPU and the CPU may take its place.
+
+    Raises:
+        EngineError: the file does not load; or the GPU is not there, or lacks a node's kernel,
+            and ``cpu_fallback`` is off.
+    """
+    fault = _fault()
+    if not fault:
+        asked = _asked(options)
+        if not options.cpu_fallback:
+            asked.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        session = _session(path, asked, [(_CUDA, provider_options(options)), _CPU], _FALL_BACK)
+        if session.get_providers()[0] == _CUDA:
+            return session
+        fault = "its CUDA provider does not start: the driver, CUDA or cuDNN is missing"
+    if not options.cpu_fallback:
+        raise EngineError(
+            f"ONNX Runtime has no GPU here: {fault}",
+            do="Install onnxruntime-gpu in the place of onnxruntime, with CUDA and cuDNN; or "
+            "pass device=cpu, or cpu_fallback=true.",
+        )
+    warnings.warn(f"'{path.name}' runs on the CPU: {fault}", stacklevel=3)
+    return None
+
+
+def provider_options(options: Options) -> dict[str, str]:
+    """What ONNX Runtime's CUDA provider is told."""
+    told = {
+        "device_id": str(options.gpu),
+        "use_tf32": str(int(options.tf32)),
+        "cudnn_conv_algo_search": options.conv_search.upper(),
+    }
+    if options.gpu_memory_mib:
+        told["gpu_mem_limit"] = str(options.gpu_memory_mib * _MIB)
+    return told
+
+
+def _fault() -> str:
+    if _CUDA not in ort.get_available_providers():
+        return "this build of it is for the CPU"
+    ort.preload_dlls()  # CUDA's libraries may be wheels, where no loader looks
+    return ""
+
+
+def _asked(options: Options) -> ort.SessionOptions:
+    asked = ort.SessionOptions()
+    asked.intra_op_num_threads = options.threads
+    asked.log_severity_level = _ERRORS_ONLY
+    return asked
+
+
+def _session(
+    path: Path,
+    asked: ort.SessionOptions,
+    providers: list[str | tuple[str, dict[str, str]]],
+    do: str = "",
+) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(path, asked, providers=providers)
+    except FAILURES as error:
+        raise EngineError(f"'{path.name}' does not load: {error}", do=do) from error

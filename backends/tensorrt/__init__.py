@@ -1,0 +1,88 @@
+"""TensorRT 10 and 11, for NVIDIA GPUs."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from backends.contract import About, OnGpu
+
+_LEVELS = range(6)
+
+
+def obstacle() -> str:
+    """Why TensorRT cannot work on this machine, or nothing."""
+    missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
+    if fault := _driver_fault():
+        return fault
+    return f"{' and '.join(missing)} not installed here" if missing else ""
+
+
+def _driver_fault() -> str:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver here (libcuda.so.1)"
+    if code := driver.cuInit(0):
+        return f"the NVIDIA driver finds no GPU here (CUDA error {code})"
+    return ""
+
+
+ABOUT = About(
+    summary="TensorRT: NVIDIA GPUs",
+    extra="tensorrt",
+    convert=("tensorrt", "pycuda", "onnx"),
+    run=("tensorrt", "pycuda"),
+    obstacle=obstacle,
+    builds_on_device=True,
+    gpu=OnGpu(
+        {
+            "as it is": {},
+            "recorded graph": {"cuda_graph": True},
+            "stripped plan": {"strip": True},
+            "version compatible": {"version_compatible": True},
+        },
+        obstacle,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of TensorRT.
+
+    Attributes:
+        device: the GPU's number.
+        workspace_mib: what a layer may use for itself while it runs, in MiB; 0 sets no limit.
+        level: how long the builder searches, from 0 (least) to 5.
+        timing_cache: a file that keeps the builder's measurements; ``auto`` is one in the user's
+            cache folder for each version and GPU, ``off`` is none.
+        tf32: lets fp32 convolutions and matrix products round to 10 bits of mantissa, as
+            TensorRT does by default. Off here: fp32 is fp32.
+        version_compatible: the plan also loads in later versions of the same major version.
+        hardware: which other GPUs the plan is for: none, those of the same compute capability,
+            or all from Ampere on.
+        refit: the plan's weights can be replaced.
+        strip: the plan has no weights; they are read from the ONNX file beside it at each start.
+        cuda_graph: replays a recorded call as long as shapes and addresses stay the same.
+    """
+
+    device: int = 0
+    workspace_mib: int = 0
+    level: int = 3
+    timing_cache: str = "auto"
+    tf32: bool = False
+    version_compatible: bool = False
+    hardware: Literal["exact", "same_capability", "ampere_plus"] = "exact"
+    refit: bool = False
+    strip: bool = False
+    cuda_graph: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("device", self.device), ("workspace_mib", self.workspace_mib)):
+            if value < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {value}")
+        if self.level not in _LEVELS:
+            raise ValueError(f"level: expected 0 to 5, got {self.level}")

@@ -1,0 +1,130 @@
+"""Segment -> a TensorRT plan, on the GPU that is to run it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import tensorrt as trt
+
+from backends.contract import Artifact, ConversionError, EngineError, Segment
+from backends.options import options_json
+from backends.tensorrt import Options
+from backends.tensorrt.gpu import Gpu
+from backends.tensorrt.log import Log, started
+from backends.tensorrt.plan import identity
+from backends.tensorrt.profiles import add_profile, check_network
+from backends.tensorrt.timing import load_timings, save_timings, timing_file
+
+PLAN = "engine.plan"
+_MIB = 1 << 20
+_HARDWARE = {
+    "exact": "NONE",
+    "same_capability": "SAME_COMPUTE_CAPABILITY",
+    "ampere_plus": "AMPERE_PLUS",
+}
+
+
+def convert(segment: Segment, options: Options, out: Path) -> Artifact:
+    """Build a strongly typed plan, which computes in the types of the graph.
+
+    Raises:
+        ConversionError: an operator that TensorRT lacks, sizes that contradict the graph, or no
+            implementation that fits; with the node and what TensorRT said.
+    """
+    try:
+        gpu = Gpu(options.device)
+    except EngineError as error:
+        raise ConversionError(f"segment '{segment.name}': {error}") from error
+    try:
+        with gpu.active():
+            (out / PLAN).write_bytes(_build(segment, options, gpu))
+        tools = identity(gpu)
+    finally:
+        gpu.close()
+    return Artifact(
+        name=segment.name,
+        backend="tensorrt",
+        files=(PLAN, *(_beside(segment, out) if options.strip else ())),
+        inputs=segment.inputs,
+        outputs=segment.outputs,
+        options=options_json(options),
+        tools=tools,
+    )
+
+
+def _build(segment: Segment, options: Options, gpu: Gpu) -> bytes:
+    log = Log()
+    trt.init_libnvinfer_plugins(log, "")
+    with started(log, ConversionError):
+        builder = trt.Builder(log)
+    # the one kind of network that both 10 and 11 build
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    _parse(segment, network, log)
+    check_network(segment, network)
+    config = _configured(builder.create_builder_config(), options)
+    add_profile(segment, builder, config)
+    timings = timing_file(options.timing_cache, gpu)
+    load_timings(config, timings)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise ConversionError(f"segment '{segment.name}': TensorRT builds no plan: {log.take()}")
+    save_timings(config, timings)
+    return bytes(plan)
+
+
+def _parse(segment: Segment, network: trt.INetworkDefinition, log: Log) -> None:
+    parser = trt.OnnxParser(network, log)
+    if parser.parse_from_file(str(segment.onnx)):
+        return
+    errors = [_told(parser.get_error(number)) for number in range(parser.num_errors)]
+    raise ConversionError(
+        f"segment '{segment.name}': TensorRT does not take its graph\n  "
+        + "\n  ".join(errors or [log.take()]),
+        do="\nCut around these nodes, or choose another backend for this segment.",
+    )
+
+
+def _told(error: trt.ParserError) -> str:
+    node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
+    return f"{node}{error.desc()}"
+
+
+def _configured(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
+    flags = {
+        trt.BuilderFlag.TF32: options.tf32,
+        trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
+        trt.BuilderFlag.REFIT: options.refit,
+        trt.BuilderFlag.STRIP_PLAN: options.strip,
+        trt.BuilderFlag.REFIT_IDENTICAL: options.strip and not options.refit,
+    }
+    for flag, wanted in flags.items():
+        if wanted:
+            config.set_flag(flag)
+        else:
+            config.clear_flag(flag)
+    if options.workspace_mib:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
+    config.builder_optimization_level = options.level
+    config.hardware_compatibility_level = _hardware(options.hardware)
+    return config
+
+
+def _hardware(option: str) -> trt.HardwareCompatibilityLevel:
+    known = trt.HardwareCompatibilityLevel.__members__
+    if _HARDWARE[option] not in known:
+        raise ConversionError(
+            f"hardware={option} is not known to TensorRT {trt.__version__}",
+            expected=" or ".join(key for key, name in _HARDWARE.items() if name in known),
+            got=option,
+        )
+    return known[_HARDWARE[option]]
+
+
+def _beside(segment: Segment, out: Path) -> list[str]:
+    """Copy the ONNX file and its weights, of which a stripped plan is completed."""
+    files = [segment.onnx, *segment.onnx.parent.glob(f"{segment.onnx.name}.data")]
+    for path in files:
+        shutil.copyfile(path, out / path.name)
+    return [path.name for path in files]

@@ -1,0 +1,70 @@
+"""The CUDA driver's calls that pycuda has no face for."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+from backends.contract import EngineError
+
+_THREAD_LOCAL = 1  # other threads may go on allocating while a stream is captured
+
+
+@cache
+def _driver() -> ctypes.CDLL:
+    return ctypes.CDLL("libcuda.so.1")
+
+
+class Graph:
+    """Work that was recorded on a stream and can be launched again as one."""
+
+    def __init__(self, handle: ctypes.c_void_p) -> None:
+        self._handle: ctypes.c_void_p | None = handle
+
+    def launch(self, stream: int) -> None:
+        """Put the recorded work into a stream."""
+        _call("cuGraphLaunch", self._handle, ctypes.c_void_p(stream))
+
+    def close(self) -> None:
+        """Free it."""
+        if self._handle is not None:
+            _call("cuGraphExecDestroy", self._handle)
+        self._handle = None
+
+
+def begin_capture(stream: int) -> None:
+    """From now on the stream records instead of running."""
+    _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
+
+
+def end_capture(stream: int) -> Graph:
+    """What was recorded.
+
+    Raises:
+        EngineError: the work cannot be recorded.
+    """
+    graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+    _call("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+    try:
+        _call("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+    finally:
+        _call("cuGraphDestroy", graph)
+    return Graph(executable)
+
+
+def pop_context() -> None:
+    """Take the topmost context off this thread's stack."""
+    _call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+
+
+def release_primary_context(device: int) -> None:
+    """Give a retained primary context back."""
+    _call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(device))
+
+
+def _call(name: str, *arguments: object) -> None:
+    if code := _driver()[name](*arguments):
+        text = ctypes.c_char_p()
+        _driver().cuGetErrorString(code, ctypes.byref(text))
+        said = text.value.decode() if text.value else f"error {code}"
+        raise EngineError(f"CUDA: {name} failed: {said}")

@@ -1,0 +1,51 @@
+"""One job: a recipe carried out, shown, and summed up as a row of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from deploy.pipeline import Outcome, Places, deploy
+from deploy.progress import Progress
+from deploy.recipe import Recipe
+from deploy.report import show_outcome
+from deploy.sweep import Row
+
+
+def run_job(job: str, recipe: Recipe, bundle: Path, work: Path) -> Row:
+    """Carry out a recipe and print what came of it.
+
+    Args:
+        job: the words of the command line.
+        recipe: the recipe.
+        bundle: the folder to write.
+        work: the folder for the stages' own files.
+
+    Raises:
+        DeployError: a stage cannot do its work.
+    """
+    progress = Progress(Console(soft_wrap=True))
+    outcome = deploy(recipe, Places(bundle, work), progress)
+    show_outcome(progress.console, progress.stages, outcome)
+    return _row(job, recipe, outcome)
+
+
+def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:
+    latency, chain, torch = outcome.latency, outcome.verdict.chain_map, outcome.verdict.torch_map
+    problem = outcome.verdict.problem
+    return Row(
+        job=job,
+        model=recipe.model.name,
+        backend=outcome.backends,
+        status=outcome.verdict.verification.status,
+        p50_ms=latency.p50 if latency else None,
+        p90_ms=latency.p90 if latency else None,
+        size=outcome.size,
+        gap=outcome.gap,
+        map_50=chain.at_50 if chain else None,
+        map_50_95=chain.at_50_95 if chain else None,
+        torch_map_50_95=torch.at_50_95 if torch else None,
+        bundle=str(outcome.bundle),
+        error=str(problem) if problem else "",
+    )

@@ -1,0 +1,152 @@
+"""``finish``: build a bundle's engines where they are to run, and verify them there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from backends.child import convert_in_child
+from backends.command import ARTIFACT
+from backends.contract import Artifact, EngineError, Segment
+from backends.registry import about
+from deploy.runtime.check import check_detections
+from deploy.runtime.detections import CONFIDENT
+from deploy.runtime.draw import draw
+from deploy.runtime.gaps import chain_gaps, step_gaps, tensor_problem
+from deploy.runtime.image import load_image
+from deploy.runtime.manifest import (
+    BundleError,
+    FileEntry,
+    Manifest,
+    Verification,
+    file_entry,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.sample import (
+    PICTURE,
+    read_sample,
+    read_step_sample,
+    sample_picture,
+    step_sample,
+)
+
+
+def finish(bundle: Path, timeout: float) -> bool:
+    """Build the engine of every step that carries its segment, and verify the whole.
+
+    The new manifest takes the old one's place only when everything that it lists is there: until
+    then, and after an error, the bundle is as it was. Engines of another machine, from an earlier
+    call, are replaced.
+
+    Returns:
+        Whether the chain agrees with the model; where it does not, the manifest says ``failed``.
+
+    Raises:
+        BundleError: not a bundle, damaged, or one that carries no segments.
+        EngineError: this machine cannot build them.
+        ConversionError: a converter failed.
+    """
+    manifest = read_manifest(bundle)
+    steps = [step for step in manifest.steps if step.source]
+    if not steps:
+        raise BundleError(
+            f"bundle '{bundle}' has no engines to build",
+            do="Its engines were built on the desk; with backend.build=device the device does.",
+        )
+    for step in steps:
+        _check_able(step)
+    samples = [step_sample(step.name) for step in steps]
+    verify_files(bundle, manifest, [*samples, *(name for step in steps for name in step.source)])
+    with tempfile.TemporaryDirectory(dir=bundle, prefix=".finish-") as scratch:
+        built = {step.name: _build(bundle, step, Path(scratch), timeout) for step in steps}
+        added = _move_in(bundle, built, Path(scratch))
+    try:
+        finished, good = _verified(bundle, _with(manifest, added, bundle))
+        write_manifest(bundle, finished)
+    except BaseException:
+        _remove(bundle, added, manifest)
+        raise
+    _remove(bundle, manifest.steps, finished)
+    return good
+
+
+def _check_able(step: Artifact) -> None:
+    if reason := about(step.backend).obstacle():
+        raise EngineError(
+            f"'{step.backend}' cannot build step '{step.name}' here: {reason}",
+            do="Finish the bundle on the machine that is to run it.",
+        )
+
+
+def _build(bundle: Path, step: Artifact, scratch: Path, timeout: float) -> Artifact:
+    print(f"building {step.name} ...", flush=True)
+    segment = Segment(step.name, bundle / step.source[0], step.inputs, step.outputs)
+    sample, out = bundle / step_sample(step.name), scratch / step.name
+    built = convert_in_child(
+        segment, step.backend, step.options, step.precision, sample, out, timeout
+    )
+    return replace(built, inputs=step.inputs, outputs=step.outputs, source=step.source)
+
+
+def _move_in(bundle: Path, built: Mapping[str, Artifact], scratch: Path) -> list[Artifact]:
+    """Give each engine a folder named after its contents, beside those that there may be."""
+    moved = []
+    for name, artifact in built.items():
+        folder = f"{name}/{file_entry(scratch / name / artifact.files[0]).sha256[:12]}"
+        if not (bundle / folder).exists():  # it does where the same engine was built before
+            (scratch / name / ARTIFACT).unlink()
+            (scratch / name).rename(bundle / folder)
+        moved.append(replace(artifact, files=tuple(f"{folder}/{file}" for file in artifact.files)))
+    return moved
+
+
+def _with(manifest: Manifest, added: Sequence[Artifact], bundle: Path) -> Manifest:
+    fresh = {step.name: step for step in added}
+    steps = tuple(fresh.get(step.name, step) for step in manifest.steps)
+    stale = {name for step in manifest.steps if step.name in fresh for name in step.files}
+    files = {name: entry for name, entry in manifest.files.items() if name not in stale}
+    files |= {name: file_entry(bundle / name) for step in added for name in step.files}
+    return replace(manifest, steps=steps, files=files)
+
+
+def _verified(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
+    with Pipeline.of(bundle, manifest) as pipeline:
+        gaps = []
+        for step, runner in pipeline.chain.steps:
+            sample = read_step_sample(bundle, manifest, step.name)
+            gaps += step_gaps(step, runner, {**sample.inputs, **sample.outputs})
+        whole = read_sample(bundle, manifest)
+        gaps += chain_gaps(manifest, pipeline.chain, {**whole.inputs, **whole.outputs})
+        problem = tensor_problem(manifest, gaps, "the model")
+        for item in gaps:
+            print(f"    {item.step:<16}{item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
+        good = (problem is None) & check_detections(bundle, pipeline)
+        files = {**manifest.files, **_drawing(bundle, manifest, pipeline)}
+    if problem is not None:
+        print(f"BAD {problem}")
+    verification = Verification("passed" if good else "failed", tuple(gaps))
+    return replace(manifest, files=files, verification=verification), good
+
+
+def _drawing(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> dict[str, FileEntry]:
+    picture = sample_picture(bundle, manifest)
+    if picture is None or pipeline.post is None:
+        return {}
+    pixels = load_image(picture)
+    found = pipeline(pixels).above(CONFIDENT)
+    draw(pixels, found, manifest.classes).save(bundle / PICTURE)
+    return {PICTURE: file_entry(bundle / PICTURE)}
+
+
+def _remove(bundle: Path, steps: Sequence[Artifact], kept: Manifest) -> None:
+    """Delete the files of steps that the manifest does not list."""
+    for name in (name for step in steps for name in step.files if name not in kept.files):
+        (bundle / name).unlink(missing_ok=True)
+        with suppress(OSError):  # others are still in there
+            (bundle / name).parent.rmdir()

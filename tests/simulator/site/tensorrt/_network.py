@@ -1,0 +1,72 @@
+"""A network, which only a parser fills."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorrt._dims import Dims
+from tensorrt._enums import DataType
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class ITensor:
+    def __init__(self, name: str, shape: list[int], dtype: DataType, decides_shapes: bool) -> None:
+        self.name = name
+        self._shape, self._dtype, self._decides_shapes = shape, dtype, decides_shapes
+
+    @property
+    def shape(self) -> Dims:
+        return Dims(self._shape)
+
+    @property
+    def dtype(self) -> DataType:
+        return self._dtype
+
+    @property
+    def is_shape_tensor(self) -> bool:
+        return self._decides_shapes
+
+
+class INetworkDefinition:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._model: onnx.ModelProto | None = None
+        self._inputs: list[ITensor] = []
+        self._outputs: list[ITensor] = []
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self._inputs)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._outputs)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self._model.graph.node) if self._model is not None else 0
+
+    def get_input(self, index: int) -> ITensor:
+        return self._inputs[index]
+
+    def get_output(self, index: int) -> ITensor:
+        return self._outputs[index]
+
+
+def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
+    """Put a parsed graph into the network."""
+    from tensorrt._graph import inputs, sizes
+    from tensorrt._operators import TYPES
+    from tensorrt._shape_tensors import shape_tensors
+
+    decisive = shape_tensors(model.graph)
+
+    def tensor(value: onnx.ValueInfoProto) -> ITensor:
+        dtype = TYPES[value.type.tensor_type.elem_type]
+        return ITensor(value.name, sizes(value), dtype, value.name in decisive)
+
+    network._model = model
+    network._inputs = [tensor(value) for value in inputs(model.graph)]
+    network._outputs = [tensor(value) for value in model.graph.output]

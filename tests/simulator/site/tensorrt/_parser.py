@@ -1,0 +1,128 @@
+"""The ONNX parsers, of networks and of new weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tensorrt._enums import ErrorCode, expect
+from tensorrt._faulty import Fault
+from tensorrt._log import ILogger, say
+from tensorrt._network import INetworkDefinition, fill
+from tensorrt._refit import Refitter
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class ParserError:
+    def __init__(self, fault: Fault) -> None:
+        self._fault = fault
+
+    def code(self) -> ErrorCode:
+        return self._fault.code
+
+    def desc(self) -> str:
+        return self._fault.text
+
+    def node(self) -> int:
+        """Its number, or -1."""
+        return self._fault.node
+
+    def node_name(self) -> str:
+        return self._fault.name
+
+    def node_operator(self) -> str:
+        return self._fault.operator
+
+    def func(self) -> str:
+        return "parseNode" if self._fault.operator else "parseGraph"
+
+    def file(self) -> str:
+        return "ModelImporter.cpp"
+
+    def line(self) -> int:
+        return 1
+
+    def __repr__(self) -> str:
+        fault = self._fault
+        node = f"In node {fault.node} with name: {fault.name} and operator: {fault.operator}"
+        return f"{node} ({self.func()}): {fault.code.name}: {fault.text}"
+
+
+class _Errors:
+    """What both parsers keep."""
+
+    def __init__(self, logger: ILogger) -> None:
+        self._logger = logger
+        self._faults: tuple[Fault, ...] = ()
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._faults)
+
+    def get_error(self, index: int) -> ParserError:
+        return ParserError(self._faults[index])
+
+    def clear_errors(self) -> None:
+        self._faults = ()
+
+    def _report(self, *faults: Fault) -> bool:
+        self._faults += faults
+        for fault in faults:
+            say(self._logger, repr(ParserError(fault)))
+        return not faults
+
+
+class OnnxParser(_Errors):
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        super().__init__(expect(ILogger, logger))
+        self._network = network
+
+    def parse_from_file(self, model: str) -> bool:
+        data = _file(model)
+        return self.parse(data, model) if data is not None else self._report(_unreadable(model))
+
+    def parse(self, model: bytes, path: str | None = None) -> bool:
+        from tensorrt._graph import RefusedError, parse
+
+        try:
+            fill(self._network, parse(bytes(model), Path(path).parent if path else None))
+        except RefusedError as error:
+            return self._report(*error.faults)
+        return True
+
+
+class OnnxParserRefitter(_Errors):
+    def __init__(self, refitter: Refitter, logger: ILogger) -> None:
+        super().__init__(expect(ILogger, logger))
+        self._refitter = refitter
+
+    def refit_from_file(self, model: str) -> bool:
+        data = _file(model)
+        if data is None:
+            return self._report(_unreadable(model))
+        return self.refit_from_bytes(data, model)
+
+    def refit_from_bytes(self, model: bytes, path: str | None = None) -> bool:
+        from tensorrt._graph import RefusedError, parse
+
+        try:
+            parsed = parse(bytes(model), Path(path).parent if path else None)
+        except RefusedError as error:
+            return self._report(*error.faults)
+        return self._report(*self._refused(parsed))
+
+    def _refused(self, parsed: onnx.ModelProto) -> list[Fault]:
+        return [Fault(ErrorCode.REFIT_FAILED, text) for text in self._refitter._offer(parsed)]
+
+
+def _file(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
+def _unreadable(path: str) -> Fault:
+    return Fault(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Could not open file {path}")
