@@ -15,8 +15,10 @@ from PIL import Image
 from backends.contract import Artifact, Specs
 from deploy.convert import Converted
 from deploy.recipe import ModelRecipe, RecipeError
+from deploy.runtime.chain import Step
 from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.draw import draw
+from deploy.runtime.host import HostStep
 from deploy.runtime.image import load_image
 from deploy.runtime.manifest import (
     MANIFEST,
@@ -58,7 +60,11 @@ def check_target(bundle: Path) -> None:
 
 
 def assemble(
-    model: ModelRecipe, converted: Sequence[Converted], out: Path, results: Sequence[str] = ()
+    model: ModelRecipe,
+    converted: Sequence[Converted],
+    out: Path,
+    results: Sequence[str] = (),
+    host: Sequence[HostStep] = (),
 ) -> Manifest:
     """Copy the artifacts' files into the new folder ``out`` and describe them.
 
@@ -67,6 +73,7 @@ def assemble(
         converted: the artifacts.
         out: the folder.
         results: tensors that the chain gives even where a later step takes them.
+        host: what is done between the artifacts.
 
     Returns:
         The manifest, not yet written: no host step, no sample, no verification.
@@ -74,11 +81,14 @@ def assemble(
     Raises:
         RecipeError: two steps want one tensor in different dtypes.
     """
-    _check_dtypes([item.artifact for item in converted])
+    _check_dtypes([*(item.artifact for item in converted), *host])
     steps = tuple(_copied(item, out) for item in converted)
     if any(step.pending for step in steps):
         _copy_samples(converted, out)
-    inputs, outputs = chain_specs(steps, results)
+    apart = {name for one in host for name in one.calls}
+    inputs, outputs = chain_specs(
+        [*(step for step in steps if step.name not in apart), *host], results
+    )
     pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
     return Manifest(
         model=model.name,
@@ -92,10 +102,11 @@ def assemble(
         files={},
         tools=tool_versions(),
         verification=Verification(status="not run", gaps=(), notes={}),
+        host=tuple(host),
     )
 
 
-def chain_specs(steps: Sequence[Artifact], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
+def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
     """What the steps need and do not make; and what they make for nobody, or for ``results``."""
     made = {spec.name: spec for step in steps for spec in step.outputs}
     needed = {spec.name: spec for step in steps for spec in step.inputs}
@@ -145,17 +156,17 @@ def tool_versions() -> Mapping[str, str]:
     return found
 
 
-def _check_dtypes(steps: Sequence[Artifact]) -> None:
+def _check_dtypes(steps: Sequence[Step]) -> None:
+    """Between half and full precision a chain converts; other dtypes must be the same."""
     seen: dict[str, tuple[str, str]] = {}
     for step in steps:
         for spec in (*step.inputs, *step.outputs):
             dtype, other = seen.setdefault(spec.name, (spec.dtype, step.name))
-            if dtype != spec.dtype:
+            if dtype != spec.dtype and {dtype, spec.dtype} != {"float16", "float32"}:
                 raise RecipeError(
-                    f"tensor '{spec.name}' of segment '{step.name}'",
-                    expected=f"{dtype}, as segment '{other}' has it",
+                    f"tensor '{spec.name}' of step '{step.name}'",
+                    expected=f"{dtype}, as step '{other}' has it",
                     got=spec.dtype,
-                    do="Set cast.io for both segments, or for none.",
                 )
 
 

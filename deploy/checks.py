@@ -101,8 +101,12 @@ def _check_partition(partition: PartitionRecipe) -> None:
 
 def _check_chain(recipe: Recipe) -> None:
     segments = segment_names(recipe.partition)
-    for name in set(segments) & set(_RESERVED):
-        raise RecipeError(f"segment '{name}'", expected="another name", got="a name of the report")
+    host = [step.name for step in recipe.partition.host]
+    for name in [*segments, *host]:
+        if name in _RESERVED:
+            raise RecipeError(f"step '{name}'", expected="another name", got="a name of the report")
+        if [*segments, *host].count(name) > 1:
+            raise RecipeError(f"two steps are called '{name}'", do="Give them names of their own.")
     for name in recipe.chain:
         if name not in segments:
             raise RecipeError(

@@ -16,11 +16,13 @@ from deploy.convert import Converted, cast_precision, checked_options, convert
 from deploy.exported import Exported
 from deploy.folders import check_ours
 from deploy.halving import Halved, halve
+from deploy.hosting import host_points, host_steps
 from deploy.onnx_source import complete
 from deploy.partition import Cut, Cutting, partition
 from deploy.progress import Progress
 from deploy.recipe import ModelRecipe, Recipe, RecipeError, SegmentRecipe
 from deploy.runtime.gaps import CHAIN
+from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest, PostStep
 from deploy.runtime.sample import TENSORS
 from deploy.samples import sample_inputs, sample_pictures, write_sample
@@ -103,13 +105,15 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         cutting = cut_as_asked(recipe, exported, places.work / "segments")
         stage.size = _size(places.work / "segments")
     with progress.stage("reference"):
-        reference = source.reference(exported, cutting.points, places.work / "reference")
+        points = {**cutting.points, **host_points(recipe.partition.host)}
+        reference = source.reference(exported, points, places.work / "reference")
         values = reference(inputs)
     segments, halved = _halve(recipe, cutting.segments, values, places.work / "cast", progress)
     converted = [_convert(recipe, segment, values, places.work, progress) for segment in segments]
     staging = places.work / "bundle"
     with progress.stage("bundle") as stage:
-        manifest = _bundle(recipe.model, converted, cutting, values, staging)
+        host = host_steps(recipe.partition.host, segments, exported.inputs)
+        manifest = _bundle(recipe.model, converted, cutting, host, values, staging)
         stage.size = _size(staging)
     with progress.stage("verify") as stage:
         evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
@@ -209,14 +213,16 @@ def _bundle(
     model: ModelRecipe,
     converted: Sequence[Converted],
     cutting: Cutting,
+    host: Sequence[HostStep],
     values: Tensors,
     staging: Path,
 ) -> Manifest:
-    manifest = assemble(model, converted, staging, cutting.results)
+    manifest = assemble(model, converted, staging, cutting.results, host)
     if manifest.pre is not None:
         outputs = [spec.name for spec in manifest.outputs]
         manifest = replace(manifest, post=chosen_post(model, outputs, cutting.marks))
-    write_sample(staging / TENSORS, manifest.inputs, manifest.outputs, values)
+    known = tuple(spec for spec in manifest.outputs if spec.name in values)
+    write_sample(staging / TENSORS, manifest.inputs, known, values)
     return seal(staging, manifest)
 
 
@@ -234,11 +240,11 @@ def chosen_post(
     Args:
         model: its ``post`` entries name the borders.
         outputs: the chain's outputs.
-        marks: every mark that each of them is.
+        marks: every mark that each of them is; one that a host step makes has its name alone.
     """
     for post in model.post:
         if all(
-            any(_covers(border, at) for border in post.border for at in marks[name])
+            any(_covers(border, at) for border in post.border for at in marks.get(name, (name,)))
             for name in outputs
         ):
             return PostStep(post.id, tuple(outputs), post.params)

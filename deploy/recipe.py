@@ -153,6 +153,44 @@ class SegmentRecipe:
 
 
 @dataclass
+class HostTensorRecipe:
+    """What a host step gives.
+
+    Attributes:
+        shape: sizes, and names of the step's ``dynamic`` for sizes that vary.
+        dtype: of NumPy.
+        at: the point in the model where PyTorch's own value of it is, if there is one.
+    """
+
+    shape: list[Any]
+    dtype: str = "float32"
+    at: str | None = None
+
+
+@dataclass
+class HostRecipe:
+    """What is done on the host between segments.
+
+    Attributes:
+        name: of the step.
+        id: under which its code is registered.
+        inputs: tensors of the chain: a segment's, another host step's, or the model's inputs.
+        outputs: the tensors that it makes; segments that start there take them by their names.
+        params: keyword arguments of its code.
+        dynamic: ``[min, opt, max]`` of each name in the shapes.
+        calls: segments that it runs itself, as often as it likes.
+    """
+
+    name: str
+    id: str
+    inputs: list[str] = field(default_factory=list)
+    outputs: dict[str, HostTensorRecipe] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    dynamic: dict[str, list[int]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+
+@dataclass
 class PartitionRecipe:
     """The cuts; none means the whole model is one segment.
 
@@ -160,10 +198,12 @@ class PartitionRecipe:
         segments: what each segment is; the rest of the model is the host's.
         cuts: in the place of segments, where to cut the whole model: a mark, a point, or a list
             of them, for each border. The segments are ``part0``, ``part1`` and so on.
+        host: what is done between segments.
     """
 
     segments: list[SegmentRecipe] = field(default_factory=list)
     cuts: list[Any] = field(default_factory=list)
+    host: list[HostRecipe] = field(default_factory=list)
 
     @property
     def across(self) -> list[list[str]]:

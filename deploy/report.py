@@ -8,16 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
+from deploy.borders import Border, borders
 from deploy.halving import Halved
 from deploy.pipeline import Outcome
-from deploy.progress import Stage, stage_table
+from deploy.progress import Stage, in_bytes, stage_table
 from deploy.runtime.sample import PICTURE
 
 
 def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) -> None:
     """Print the closing table, what was measured, the bundle's path and the next command."""
     bundle = _shown(outcome.bundle)
-    lines = [*map(_halved, outcome.halved), _agreement(outcome), _map(outcome), _latency(outcome)]
+    lines = [*map(_halved, outcome.halved), *map(_border, borders(outcome.manifest))]
+    lines += [_agreement(outcome), _map(outcome), _latency(outcome)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
         console.print(line, highlight=False)
@@ -39,15 +41,22 @@ def _halved(one: Halved) -> str:
     return text
 
 
+def _border(border: Border) -> str:
+    count = len(border.tensors)
+    text = f"border      {border.source} to {border.target}: {in_bytes(border.size)} in "
+    text += f"{count} tensor{'s' if count > 1 else ''}"
+    return f"{text}, converted: {', '.join(border.converted)}" if border.converted else text
+
+
 def _agreement(outcome: Outcome) -> str:
-    if outcome.gap is None:
+    if outcome.pending:
         return "agreement   not measured yet: the device builds the engines"
     notes = outcome.manifest.verification.notes
-    text = f"agreement   max_rel {outcome.gap:.1e} from {outcome.against}"
+    parts = [] if outcome.gap is None else [f"max_rel {outcome.gap:.1e} from {outcome.against}"]
     if "detections" in notes:
         matched, total = notes["detections_matched"], notes["detections"]
-        text += f", {matched:.0f} of {total:.0f} confident detections matched (from both sides)"
-    return text
+        parts.append(f"{matched:.0f} of {total:.0f} confident detections matched (from both sides)")
+    return f"agreement   {', '.join(parts) or 'nothing to compare'}"
 
 
 def _map(outcome: Outcome) -> str:

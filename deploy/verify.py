@@ -93,7 +93,7 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
         asked: the recipe's bounds.
     """
     with Pipeline.open(bundle) as pipeline:
-        steps = pipeline.chain.steps
+        steps = [*pipeline.chain.steps, *pipeline.chain.called]
         gaps = [gap for step in steps for gap in step_gaps(*step, evidence.values)]
         gaps += chain_gaps(manifest, pipeline.chain, evidence.values)
         problem = tensor_problem(manifest, gaps, evidence.name)

@@ -10,6 +10,7 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
+from deploy.borders import borders
 from deploy.bundle import assemble
 from deploy.checks import check_backends
 from deploy.convert import Converted, cast_precision, checked_options
@@ -107,13 +108,19 @@ def test_what_no_backend_takes_is_refused_at_the_door(backend, message):
         check_backends(Recipe(ModelRecipe("m"), backend))
 
 
-def test_neighbours_must_agree_on_the_type_of_what_is_between_them(tmp_path):
+@pytest.mark.parametrize(("dtype", "fits"), [("float16", True), ("int64", False)])
+def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype, fits):
     single = TensorSpec("x", "float32", (1,))
-    half = replace(single, dtype="float16")
-    one = Artifact("one", "none", (), (replace(single, name="in"),), (half,))
-    other = Artifact("other", "none", (), (single,), (replace(single, name="out"),))
-    steps = [Converted(step, tmp_path, tmp_path) for step in (one, other)]
-    with pytest.raises(RecipeError, match="'x' of segment 'other': expected float16, as segment"):
+    other = replace(single, dtype=dtype)
+    one = Artifact("one", "none", ("f",), (replace(single, name="in"),), (other,))
+    two = Artifact("two", "none", ("f",), (single,), (replace(single, name="out"),))
+    (tmp_path / "f").write_text("")
+    steps = [Converted(step, tmp_path, tmp_path) for step in (one, two)]
+    if fits:
+        (border,) = borders(assemble(ModelRecipe("m"), steps, tmp_path / "bundle"))
+        assert border.converted == ("x from float16 to float32",) and border.size == 2
+        return
+    with pytest.raises(RecipeError, match="'x' of step 'two': expected int64, as step 'one'"):
         assemble(ModelRecipe("m"), steps, tmp_path / "bundle")
 
 

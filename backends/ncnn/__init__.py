@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backends.contract import About
+from backends.contract import About, Dynamic, Specs
 
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards",
@@ -31,3 +31,14 @@ class Options:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ValueError(f"threads: expected 0 or more, got {self.threads}")
+
+
+def goes_by_rows(inputs: Specs, outputs: Specs) -> bool:
+    """Whether all tensors have one number of rows, which varies, and sizes that do not.
+
+    The net is then made for one row, and called for each.
+    """
+    first = {spec.dims[:1] for spec in (*inputs, *outputs)}
+    rest = [dim for spec in (*inputs, *outputs) for dim in spec.dims[1:]]
+    varies = len(first) == 1 and any(isinstance(dim, Dynamic) for dim in next(iter(first)))
+    return varies and not any(isinstance(dim, Dynamic) for dim in rest)

@@ -23,7 +23,7 @@ from backends.contract import (
     Segment,
     TensorSpec,
 )
-from backends.ncnn import Options
+from backends.ncnn import Options, goes_by_rows
 from backends.options import options_json
 
 _PARAM, _BIN, _AXES = "model.ncnn.param", "model.ncnn.bin", "axes.json"
@@ -35,12 +35,15 @@ _AXIS = re.compile(r"\b(in\d+|out\d+)\.numpy\((?:\)|batch_index=(\d+)\))(?:, bat
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     """Convert with pnnx and write parameters, weights and batch axes into ``out``.
 
+    Where nothing varies but the number of rows, the net is for one row.
+
     Raises:
-        ConversionError: a dynamic dimension, a tensor that is not float32, a reduction over axes
-            that are not constant, or pnnx failed.
+        ConversionError: another dynamic dimension, a tensor that is not float32, a reduction over
+            axes that are not constant, or pnnx failed.
     """
+    rows = goes_by_rows(segment.inputs, segment.outputs)
     for spec in (*segment.inputs, *segment.outputs):
-        _check_spec(segment.name, spec)
+        _check_spec(segment.name, spec, rows)
     _check_reductions(segment)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         folder = Path(scratch)
@@ -74,11 +77,12 @@ def batch_axes(script: str) -> dict[str, int]:
     return found
 
 
-def _check_spec(segment: str, spec: TensorSpec) -> None:
-    if spec.shape is None or any(isinstance(dim, Dynamic) for dim in spec.shape):
+def _check_spec(segment: str, spec: TensorSpec, rows: bool) -> None:
+    varies = any(isinstance(dim, Dynamic) for dim in spec.dims)
+    if spec.shape is None or (varies and not rows):
         raise ConversionError(
             f"segment '{segment}': ncnn's files are of fixed shape, and '{spec.name}' is {spec}",
-            do="Leave model.dynamic out, or choose another backend for this segment.",
+            do="Let nothing vary but the number of rows, or choose another backend for it.",
         )
     if spec.dtype != "float32":
         raise ConversionError(
@@ -111,7 +115,7 @@ def _run_pnnx(segment: Segment, options: Options, folder: Path) -> str:
         save_as_external_data=True,
         location=f"{segment.onnx.name}.data",
     )
-    shapes = ",".join(f"[{','.join(map(str, spec.typical))}]" for spec in segment.inputs)
+    shapes = ",".join(f"[{','.join(map(str, _sizes(spec)))}]" for spec in segment.inputs)
     command = [str(_binary()), segment.onnx.name, f"inputshape={shapes}"]
     command += [f"fp16={int(options.fp16)}", f"ncnnparam={_PARAM}", f"ncnnbin={_BIN}"]
     done = subprocess.run(
@@ -130,6 +134,11 @@ def _run_pnnx(segment: Segment, options: Options, folder: Path) -> str:
     return done.stdout
 
 
+def _sizes(spec: TensorSpec) -> list[int]:
+    """The shape, with one row where their number varies."""
+    return [1 if isinstance(dim, Dynamic) else dim for dim in spec.dims]
+
+
 def _binary() -> Path:
     # importing the pnnx package would import torch
     spec = find_spec("pnnx")
@@ -139,6 +148,8 @@ def _binary() -> Path:
 
 
 def _check_written(segment: str, path: Path, log: str) -> None:
+    if path.name == _BIN and path.is_file() and not path.stat().st_size:
+        path.write_bytes(bytes(4))  # of a net without weights; ncnn crashes on an empty file
     if not path.is_file() or not path.stat().st_size:
         raise ConversionError(f"segment '{segment}': pnnx wrote no {path.name}\n{_tail(log)}")
 

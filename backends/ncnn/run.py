@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Self
 
 import ncnn
+import numpy as np
 
-from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
-from backends.ncnn import Options
+from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tensors, check_inputs
+from backends.ncnn import Options, goes_by_rows
 from backends.options import parse_options
 
 PARAM_MAGIC = "7767517"
@@ -45,15 +46,26 @@ class NcnnRunner:
         self._inputs = inputs
         self._outputs = outputs
         self._axes = batch_axes
+        self._by_rows = goes_by_rows(inputs, outputs)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
         if self._net is None:
             raise EngineError("the ncnn runner is closed")
         arrays = check_inputs(self._inputs, inputs)
-        # a Mat borrows its array's memory: both must outlive the last extract
+        if not self._by_rows:
+            return self._run(arrays)
+        rows = [
+            self._run([array[row : row + 1] for array in arrays]) for row in range(len(arrays[0]))
+        ]
+        return {
+            spec.name: np.concatenate([row[spec.name] for row in rows]) for spec in self._outputs
+        }
+
+    def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        # a Mat borrows its array's memory, and a first layer that works in place writes there
         mats = [
-            ncnn.Mat(array, batch_index=self._axes[f"in{index}"])
+            ncnn.Mat(array, batch_index=self._axes[f"in{index}"]).clone()
             for index, array in enumerate(arrays)
         ]
         extractor = self._net.create_extractor()
@@ -68,7 +80,8 @@ class NcnnRunner:
         if code != 0:
             raise EngineError(f"ncnn cannot compute '{name}' (code {code})")
         array: Array = mat.numpy(batch_index=self._axes[f"out{index}"])
-        shape = self._outputs[index].typical
+        dims = self._outputs[index].dims
+        shape = tuple(1 if isinstance(dim, Dynamic) else dim for dim in dims)
         if array.size != prod(shape):
             raise EngineError(f"'{name}'", expected=f"shape {list(shape)}", got=str(array.shape))
         return array.reshape(shape)

@@ -14,30 +14,49 @@ from backends.contract import (
     EngineError,
     Runner,
     Specs,
+    TensorError,
     Tensors,
+    TensorSpec,
     check_inputs,
 )
+from deploy.runtime.empty import empty_outputs, may_be_empty
+from deploy.runtime.host import HostStep, HostStepError
 from deploy.runtime.manifest import BundleError
-from deploy.runtime.values import Streams, Values, streams_of
+from deploy.runtime.values import Streams, Taken, Values, streams_of
+
+_FLOATS = {"float16", "float32"}
+
+Step = Artifact | HostStep
+Ready = tuple[Step, Runner]
 
 
 class Chain:
-    """Engine steps wired by tensor name; a context manager that holds their engines.
+    """Engine and host steps wired by tensor name; a context manager that holds the engines.
 
     Tensors between neighbours on one device stay there. Several threads may call a chain.
 
     Attributes:
         steps: each step and its runner, in data-flow order.
+        called: engine steps that host steps run.
     """
 
     def __init__(
-        self, steps: Sequence[tuple[Artifact, Runner]], inputs: Specs, outputs: Specs
+        self,
+        steps: Sequence[Ready],
+        inputs: Specs,
+        outputs: Specs,
+        called: Sequence[tuple[Artifact, Runner]] = (),
     ) -> None:
         self.steps = steps
+        self.called = called
         self._inputs = inputs
         self._outputs = [spec.name for spec in outputs]
-        dead = _last_uses([artifact for artifact, _ in steps], self._outputs)
-        self._links = [_link(*step, names) for step, names in zip(steps, dead, strict=True)]
+        dead = _last_uses([step for step, _ in steps], self._outputs)
+        dtypes = _dtypes([step for step, _ in steps], inputs)
+        self._links = [
+            _link(step, runner, names, dtypes)
+            for (step, runner), names in zip(steps, dead, strict=True)
+        ]
         self._device_runners = [link.there for link in self._links if link.there is not None]
         self._stack = ExitStack()
 
@@ -49,7 +68,8 @@ class Chain:
 
         Raises:
             TensorError: an input is missing, unknown, or of another dtype or shape.
-            EngineError: a step failed; it is named. The chain stays usable.
+            EngineError: an engine step failed; it is named. The chain stays usable.
+            HostStepError: a host step failed; likewise.
         """
         return self._run(inputs, None)
 
@@ -80,7 +100,7 @@ class Chain:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for _, runner in self.steps:
+            for _, runner in (*self.steps, *self.called):
                 stack.enter_context(runner)
             self._stack = stack.pop_all()
         return self
@@ -94,21 +114,50 @@ class _Link(NamedTuple):
 
     name: str
     inputs: list[str]
+    taken: list[Taken]
     runner: Runner
     there: DeviceRunner | None
     dead: list[str]
+    maybe_empty: Artifact | None
+    converts: bool
 
 
-def _link(artifact: Artifact, runner: Runner, dead: list[str]) -> _Link:
-    there = runner if isinstance(runner, DeviceRunner) else None
-    return _Link(artifact.name, [spec.name for spec in artifact.inputs], runner, there, dead)
+def _link(step: Step, runner: Runner, dead: list[str], dtypes: Mapping[str, str]) -> _Link:
+    taken = [_taken(spec, dtypes[spec.name]) for spec in step.inputs]
+    return _Link(
+        name=step.name,
+        inputs=[one.name for one in taken],
+        taken=taken,
+        runner=runner,
+        there=runner if isinstance(runner, DeviceRunner) else None,
+        dead=dead,
+        maybe_empty=step if isinstance(step, Artifact) and may_be_empty(step) else None,
+        converts=any(one.dtype is not None for one in taken),
+    )
+
+
+def _taken(spec: TensorSpec, made: str) -> Taken:
+    """Engines of different precisions may meet; anything else is the runner's to refuse."""
+    if spec.dtype == made or {spec.dtype, made} - _FLOATS:
+        return Taken(spec.name, spec.name, None)
+    return Taken(spec.name, f"{spec.name} as {spec.dtype}", spec.dtype)
+
+
+def _dtypes(steps: Sequence[Step], inputs: Specs) -> dict[str, str]:
+    made = [spec for step in steps for spec in step.outputs]
+    return {spec.name: spec.dtype for spec in (*inputs, *made)}
 
 
 def _step(link: _Link, values: Values) -> None:
+    if link.maybe_empty is not None and values.is_empty(link.inputs):
+        values.put(empty_outputs(link.maybe_empty, values.shapes(link.inputs)))
+        return
+    if link.converts:
+        values.convert(link.taken)
     if link.there is None:
-        values.run(link.inputs, link.runner)
+        values.run(link.taken, link.runner)
     else:
-        values.run_there(link.inputs, link.there)
+        values.run_there(link.taken, link.there)
 
 
 def _settle(link: _Link, streams: Streams) -> None:
@@ -124,9 +173,11 @@ def _named(step: str) -> Iterator[None]:
         yield
     except EngineError as error:
         raise EngineError(f"step '{step}': {error}") from error
+    except (HostStepError, TensorError) as error:
+        raise HostStepError(f"step '{step}': {error}") from error
 
 
-def in_order(steps: Sequence[Artifact], inputs: Specs, outputs: Specs) -> list[Artifact]:
+def in_order(steps: Sequence[Step], inputs: Specs, outputs: Specs) -> list[Step]:
     """The steps in data-flow order.
 
     Raises:
@@ -138,7 +189,7 @@ def in_order(steps: Sequence[Artifact], inputs: Specs, outputs: Specs) -> list[A
         if tensor not in makers:
             raise BundleError(f"tensor '{tensor}', needed by {user}, is made by no step")
     ready = {spec.name for spec in inputs}
-    pending, ordered = list(steps), list[Artifact]()
+    pending, ordered = list(steps), list[Step]()
     while pending:
         step = next((one for one in pending if _names(one.inputs) <= ready), None)
         if step is None:
@@ -151,7 +202,7 @@ def in_order(steps: Sequence[Artifact], inputs: Specs, outputs: Specs) -> list[A
     return ordered
 
 
-def _makers(steps: Sequence[Artifact], inputs: Specs) -> Mapping[str, str]:
+def _makers(steps: Sequence[Step], inputs: Specs) -> Mapping[str, str]:
     makers = {spec.name: "the chain's inputs" for spec in inputs}
     for step in steps:
         for spec in step.outputs:
@@ -163,7 +214,7 @@ def _makers(steps: Sequence[Artifact], inputs: Specs) -> Mapping[str, str]:
     return makers
 
 
-def _last_uses(steps: Sequence[Artifact], outputs: Sequence[str]) -> list[list[str]]:
+def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> list[list[str]]:
     """For each step, the tensors that nothing needs after it."""
     alive = set(outputs)
     dead: list[list[str]] = []

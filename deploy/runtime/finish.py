@@ -118,9 +118,10 @@ def _with(manifest: Manifest, added: Sequence[Artifact], bundle: Path) -> Manife
 def _verified(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
     with Pipeline.of(bundle, manifest) as pipeline:
         gaps = []
-        for step, runner in pipeline.chain.steps:
-            sample = read_step_sample(bundle, manifest, step.name)
-            gaps += step_gaps(step, runner, {**sample.inputs, **sample.outputs})
+        for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):
+            if isinstance(step, Artifact):
+                sample = read_step_sample(bundle, manifest, step.name)
+                gaps += step_gaps(step, runner, {**sample.inputs, **sample.outputs})
         whole = read_sample(bundle, manifest)
         gaps += chain_gaps(manifest, pipeline.chain, {**whole.inputs, **whole.outputs})
         problem = tensor_problem(manifest, gaps, "the model")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import Artifact, DeployError, Specs
 from backends.gap import Gap
+from deploy.runtime.host import HostStep
 from deploy.runtime.image import Pre
 
 MANIFEST = "manifest.json"
@@ -72,6 +73,7 @@ class Manifest:
         inputs: tensors that the chain takes.
         outputs: tensors that the chain gives.
         steps: the artifacts, their files relative to the bundle.
+        host: what is done between them on the host.
         pre: how a picture becomes the input, if the model takes one.
         post: the host step after the chain, if there is one.
         sample: the file with sample inputs and PyTorch's outputs.
@@ -92,7 +94,13 @@ class Manifest:
     files: Mapping[str, FileEntry]
     tools: Mapping[str, str]
     verification: Verification
+    host: tuple[HostStep, ...] = ()
     format: int = FORMAT
+
+
+def called(manifest: Manifest) -> set[str]:
+    """The engine steps that host steps run themselves."""
+    return {name for host in manifest.host for name in host.calls}
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -121,6 +129,7 @@ def read_manifest(bundle: Path) -> Manifest:
     except FormatError as error:
         raise BundleError(f"bundle '{bundle}': {error}") from error
     _check_files(bundle, manifest)
+    _check_steps(bundle, manifest)
     return manifest
 
 
@@ -194,6 +203,21 @@ def _check_files(bundle: Path, manifest: Manifest) -> None:
     for name in _used_files(manifest):
         if name not in manifest.files:
             raise BundleError(f"bundle '{bundle}': file '{name}' is used, but not listed in files")
+
+
+def _check_steps(bundle: Path, manifest: Manifest) -> None:
+    engines = {step.name for step in manifest.steps}
+    names = [step.name for step in manifest.steps] + [step.name for step in manifest.host]
+    for name in names:
+        if names.count(name) > 1:
+            raise BundleError(f"bundle '{bundle}': two steps are called '{name}'")
+    for name in called(manifest):
+        if name not in engines:
+            raise BundleError(
+                f"bundle '{bundle}': a host step calls '{name}'",
+                expected=f"one of {', '.join(sorted(engines))}",
+                got=repr(name),
+            )
 
 
 def _used_files(manifest: Manifest) -> Sequence[str]:

@@ -16,8 +16,10 @@ from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tenso
 from backends.registry import loader
 from deploy.runtime.chain import Chain, in_order
 from deploy.runtime.detections import Detections
+from deploy.runtime.host import HostRunner
+from deploy.runtime.host_steps import make_host_function
 from deploy.runtime.image import Letterbox, Picture, Placement, load_image
-from deploy.runtime.manifest import BundleError, Manifest, read_manifest, verify_files
+from deploy.runtime.manifest import BundleError, Manifest, called, read_manifest, verify_files
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 
@@ -61,17 +63,10 @@ class Pipeline:
     @classmethod
     def of(cls, root: Path, manifest: Manifest, threads: int | None = None) -> Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
-        steps = in_order(manifest.steps, manifest.inputs, manifest.outputs)
-        _check_built(root, steps)
-        verify_files(root, manifest, [name for step in steps for name in step.files])
+        _check_built(root, manifest.steps)
+        verify_files(root, manifest, [name for step in manifest.steps for name in step.files])
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
-        with ExitStack() as loaded:
-            runners = []
-            for step in steps:
-                runners.append((step, _load(step, root, threads)))
-                loaded.push(runners[-1][1].__exit__)
-            loaded.pop_all()  # all of them are there: the chain closes them
-        return cls(manifest, Chain(runners, manifest.inputs, manifest.outputs), post)
+        return cls(manifest, _chain(root, manifest, threads), post)
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:
@@ -150,6 +145,24 @@ def _check_built(root: Path, steps: Sequence[Artifact]) -> None:
             f"bundle '{root}': the engine of {waiting} is not built yet",
             do=f"On the device that runs it: python -m deploy.runtime finish {root}",
         )
+
+
+def _chain(root: Path, manifest: Manifest, threads: int | None) -> Chain:
+    apart = called(manifest)
+    steps = [step for step in manifest.steps if step.name not in apart]
+    order = in_order([*steps, *manifest.host], manifest.inputs, manifest.outputs)
+    with ExitStack() as loaded:
+        runners: dict[str, Runner] = {}
+        for step in manifest.steps:
+            runners[step.name] = _load(step, root, threads)
+            loaded.push(runners[step.name].__exit__)
+        for host in manifest.host:
+            segments = {name: runners[name] for name in host.calls}
+            runners[host.name] = HostRunner(host, make_host_function(host, segments))
+        loaded.pop_all()  # all of them are there: the chain closes them
+    ready = [(step, runners[step.name]) for step in order]
+    rest = [(step, runners[step.name]) for step in manifest.steps if step.name in apart]
+    return Chain(ready, manifest.inputs, manifest.outputs, rest)
 
 
 def _load(step: Artifact, root: Path, threads: int | None) -> Runner:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from backends.contract import DeployError
-from deploy import models
 from deploy.runtime.post import Post, PostFactory
+from deploy.runtime.shipped import shipped
 
 
 class PostError(DeployError):
@@ -44,9 +42,6 @@ def registered() -> dict[str, PostFactory]:
 
 def _shipped() -> dict[str, PostFactory]:
     posts: dict[str, PostFactory] = {}
-    for model in pkgutil.iter_modules(models.__path__):
-        package = f"{models.__name__}.{model.name}"
-        folder = importlib.import_module(package)
-        if any(module.name == "post" for module in pkgutil.iter_modules(folder.__path__)):
-            posts.update(importlib.import_module(f"{package}.post").POSTS)
+    for module in shipped("post"):
+        posts.update(module.POSTS)
     return posts

@@ -24,6 +24,20 @@ class Lent(NamedTuple):
     tensor: DeviceTensor
 
 
+class Taken(NamedTuple):
+    """A tensor as a step takes it.
+
+    Attributes:
+        name: of the tensor.
+        key: under which its value is: the name, or that of a copy in another dtype.
+        dtype: of that copy, where it is one.
+    """
+
+    name: str
+    key: str
+    dtype: str | None
+
+
 class Values:
     """Tensors by name: on the host, on a device, or on both."""
 
@@ -31,19 +45,45 @@ class Values:
         self._host = dict(inputs)
         self._device: dict[str, Lent] = {}
         self._streams = streams
+        self._copies: dict[str, list[str]] = {}
 
-    def run(self, names: Sequence[str], runner: Runner) -> None:
-        """Run a step that takes arrays of these names."""
-        self._host |= runner(self.on_host(names))
+    def run(self, taken: Sequence[Taken], runner: Runner) -> None:
+        """Run a step from and to the host."""
+        arrays = self.on_host([one.key for one in taken])
+        self._host |= runner({one.name: arrays[one.key] for one in taken})
 
-    def run_there(self, names: Sequence[str], runner: DeviceRunner) -> None:
+    def run_there(self, taken: Sequence[Taken], runner: DeviceRunner) -> None:
         """Run a step on its device; what is there already is not copied."""
         stream = self._streams[runner.place]
-        away = [name for name in names if not self._is_at(name, runner.place)]
+        away = {one.name: one.key for one in taken if not self._is_at(one.key, runner.place)}
         if away:
-            self._lend(runner, runner.upload(self.on_host(away), stream))
-        tensors = {name: self._device[name].tensor for name in names}
+            arrays = self.on_host(list(away.values()))
+            sent = runner.upload({name: arrays[key] for name, key in away.items()}, stream)
+            self._lend(runner, {away[name]: tensor for name, tensor in sent.items()})
+        tensors = {one.name: self._device[one.key].tensor for one in taken}
         self._lend(runner, runner.run(tensors, stream))
+
+    def convert(self, taken: Sequence[Taken]) -> None:
+        """Make the copies in other dtypes that a step takes, on the host, and each once."""
+        for name, key, dtype in taken:
+            if dtype is not None and key not in self._host and key not in self._device:
+                self._host[key] = self.on_host([name])[name].astype(dtype)
+                self._copies.setdefault(name, []).append(key)
+
+    def put(self, tensors: Tensors) -> None:
+        """Have these arrays."""
+        self._host |= tensors
+
+    def is_empty(self, names: Sequence[str]) -> bool:
+        """Whether one of the tensors has no element."""
+        return any(0 in shape for shape in self.shapes(names).values())
+
+    def shapes(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The sizes of the tensors, wherever they are."""
+        return {
+            name: self._host[name].shape if name in self._host else self._device[name].tensor.shape
+            for name in names
+        }
 
     def on_host(self, names: Sequence[str]) -> dict[str, Array]:
         """The tensors as arrays; those of one runner come over together, and once."""
@@ -60,7 +100,8 @@ class Values:
     def drop(self, names: Iterable[str]) -> None:
         """Free arrays that nothing needs any more; of those on a device, work may be queued."""
         for name in names:
-            self._host.pop(name, None)
+            for key in (name, *self._copies.get(name, ())):
+                self._host.pop(key, None)
 
     def _is_at(self, name: str, place: str) -> bool:
         return name in self._device and self._device[name].tensor.place == place

@@ -134,6 +134,19 @@ def test_inputs_need_not_be_contiguous_or_writable(runner, segment):
     np.testing.assert_allclose(runner({"net.image": turned})["net.out.0"], wanted, atol=1e-4)
 
 
+def test_inputs_stay_as_they_are_also_where_the_first_layer_works_in_place(backend, tmp_path):
+    from onnx import helper
+
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    segment = save(tmp_path / "relu.onnx", nodes, {"x": [1, 3, 4, 5]}, {"y": [1, 3, 4, 5]}, {})
+    artifact = converted(backend, segment, tmp_path / "out")
+    inputs = noise(segment)
+    kept = inputs["x"].copy()
+    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+        np.testing.assert_array_equal(runner(inputs)["y"], np.maximum(kept, 0))
+    np.testing.assert_array_equal(inputs["x"], kept)
+
+
 def test_two_runners_work_side_by_side(backend, artifact, segment, tmp_path):
     load, root = registry.loader(backend), tmp_path / "out"
     inputs = noise(segment)

@@ -1,12 +1,13 @@
 """ncnn's own traps."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from onnx import helper
 
-from backends.contract import ConversionError
+from backends.contract import ConversionError, Dynamic, TensorSpec
 from backends.ncnn import Options
 from tests.graphs import conv, kernel, save
 
@@ -76,3 +77,36 @@ def test_the_batch_axes_are_read_from_the_generated_script():
         "out.append(torch.from_numpy(out0.numpy(batch_index=0)))\n"
     )
     assert batch_axes(script) == {"in0": 233, "out0": 0}
+
+
+def rows_of(path, *, of=4):
+    """A dense layer over any number of rows."""
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    shapes = {"x": ["rows", of]}, {"y": ["rows", 3]}
+    segment = save(path, nodes, *shapes, {"w": kernel(of, 3)})
+    span = Dynamic("rows", 0, 5, 100)
+    return replace(
+        segment,
+        inputs=(TensorSpec("x", "float32", (span, of)),),
+        outputs=(TensorSpec("y", "float32", (span, 3)),),
+    )
+
+
+def test_rows_that_vary_in_number_go_through_a_net_of_one_row(tmp_path):
+    segment = rows_of(tmp_path / "rows.onnx")
+    (tmp_path / "out").mkdir()
+    artifact = convert(segment, Options(), tmp_path / "out")
+    with load(artifact, tmp_path / "out") as runner:
+        for count in (1, 3, 17):
+            x = np.random.default_rng(count).standard_normal((count, 4)).astype(np.float32)
+            np.testing.assert_allclose(
+                runner({"x": x})["y"], np.maximum(x @ kernel(4, 3), 0), atol=1e-4
+            )
+
+
+def test_anything_else_that_varies_is_refused_by_name(tmp_path):
+    segment = rows_of(tmp_path / "rows.onnx")
+    wide = Dynamic("width", 1, 4, 8)
+    changed = replace(segment, inputs=(TensorSpec("x", "float32", (2, wide)),))
+    with pytest.raises(ConversionError, match=r"fixed shape, and 'x' is float32\[2, 1\.\.8\]"):
+        convert(changed, Options(), tmp_path)

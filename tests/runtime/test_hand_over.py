@@ -190,3 +190,17 @@ def test_a_step_that_fails_on_a_device_is_named_and_the_chain_stays_usable():
         both(X)
     second.fails = False
     assert both(X)["b"] == 3
+
+
+def test_a_border_between_precisions_is_converted_once_on_the_host():
+    log = []
+    half = TensorSpec("a", "float16", (1,))
+    steps = [
+        (Artifact("one", "none", ("f",), specs("x"), specs("a")), OnDevice(log, ["x"], "a")),
+        (Artifact("two", "none", ("f",), (half,), specs("b")), OnDevice(log, ["a"], "b")),
+        (Artifact("three", "none", ("f",), (half,), specs("c")), OnDevice(log, ["a"], "c")),
+    ]
+    found = Chain(steps, specs("x"), specs("b", "c"))(X)
+    assert found["b"] == found["c"] == 3
+    assert log[:3] == ["up x to sim:0", "down a from sim:0", "up a to sim:0"]
+    assert sorted(log[3:]) == ["down b from sim:0", "down c from sim:0"]
