@@ -58,11 +58,14 @@ def sizes_of(dims: trt.Dims) -> tuple[int, ...]:
 
 
 def _shape(spec: TensorSpec, which: str) -> trt.Dims:
-    sizes = [
-        dim if isinstance(dim, int) else {"min": dim.min, "opt": dim.opt, "max": dim.max}[which]
-        for dim in spec.dims
-    ]
-    return trt.Dims(sizes)
+    return trt.Dims([_size(dim, which) for dim in spec.dims])
+
+
+def _size(dim: Dim, which: str) -> int:
+    if isinstance(dim, int):
+        return dim
+    # a chain does not call an engine for no rows at all
+    return max(1, {"min": dim.min, "opt": dim.opt, "max": dim.max}[which])
 
 
 def _check_side(segment: str, specs: Specs, tensors: list[trt.ITensor]) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple, Self
 
 from backends.contract import (
     Array,
     Artifact,
+    DeployError,
     DeviceRunner,
     EngineError,
     Runner,
     Specs,
-    TensorError,
     Tensors,
     TensorSpec,
     check_inputs,
@@ -86,11 +86,13 @@ class Chain:
         values = Values(dict(zip(self._names, arrays, strict=True)), streams)
         for link in self._links:
             start = time.perf_counter()
-            with _named(link.name):
+            try:
                 _step(link, values)
                 if seconds is not None:
                     _settle(link, streams)
                     seconds[link.name] = time.perf_counter() - start
+            except DeployError as error:
+                raise _named(link.name, error) from error
             values.drop(link.dead)
         return values.on_host(self._outputs)
 
@@ -167,14 +169,10 @@ def _settle(link: _Link, streams: Streams) -> None:
         stream.synchronize()
 
 
-@contextmanager
-def _named(step: str) -> Iterator[None]:
-    try:
-        yield
-    except EngineError as error:
-        raise EngineError(f"step '{step}': {error}") from error
-    except (HostStepError, TensorError) as error:
-        raise HostStepError(f"step '{step}': {error}") from error
+def _named(step: str, error: DeployError) -> DeployError:
+    """The error with the name of its step: an engine's stays one, all else is of the host."""
+    kind = EngineError if isinstance(error, EngineError) else HostStepError
+    return kind(f"step '{step}': {error}")
 
 
 def in_order(steps: Sequence[Step], inputs: Specs, outputs: Specs) -> list[Step]:

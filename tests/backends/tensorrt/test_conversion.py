@@ -123,6 +123,18 @@ def test_sizes_that_vary_become_a_profile(convert, tmp_path):
     assert header(root)["profiles"] == [{"image": [[1, 3, 4, 4], [2, 3, 4, 4], [8, 3, 4, 4]]}]
 
 
+def test_a_number_of_rows_that_may_be_0_is_at_least_1_for_the_engine(convert, tmp_path):
+    segment = batched(tmp_path / "batched.onnx")
+    span = replace(BATCH, min=0)
+    segment = replace(
+        segment,
+        inputs=(replace(segment.inputs[0], shape=(span, 3, 4, 4)),),
+        outputs=(replace(segment.outputs[0], shape=(span, 5, 4, 4)),),
+    )
+    _, root = convert(segment)
+    assert header(root)["profiles"][0]["image"][0] == [1, 3, 4, 4]
+
+
 def test_a_size_that_contradicts_the_graph_is_refused(convert, tmp_path):
     segment = conv(tmp_path / "conv.onnx")
     wrong = replace(segment, inputs=(replace(segment.inputs[0], shape=(1, 3, 8, 8)),))
