@@ -24,7 +24,7 @@ def convert_in_child(
     backend: str,
     options: Mapping[str, Value],
     precision: str,
-    sample: Path,
+    sample: Path | None,
     out: Path,
     timeout: float,
 ) -> Artifact:
@@ -35,7 +35,8 @@ def convert_in_child(
         backend: the backend's name.
         options: of the backend, complete.
         precision: that the segment's graph computes in.
-        sample: the npz file with every input and output of the segment.
+        sample: the npz file with every input and output of the segment; without one the result
+            counts as it is, and nothing of it is run.
         out: the folder of the artifact; the converter's log is written beside it.
         timeout: seconds until the converter's process is ended.
 
@@ -43,7 +44,7 @@ def convert_in_child(
         ConversionError: with the segment, the backend, how the process ended, the end of its
             stderr, and the command that repeats it.
     """
-    command = _command(segment, backend, options, precision, sample, out)
+    command = conversion(segment, backend, options, precision, sample, out)
     what = f"segment '{segment.name}' to {backend}"
     _run(command, what, out.with_suffix(".log"), timeout)
     if not (out / ARTIFACT).is_file():
@@ -54,21 +55,23 @@ def convert_in_child(
     return read_artifact(out)
 
 
-def _command(
+def conversion(
     segment: Segment,
     backend: str,
     options: Mapping[str, Value],
     precision: str,
-    sample: Path,
+    sample: Path | None,
     out: Path,
 ) -> list[str]:
+    """The words of the command that converts one segment; see ``convert_in_child``."""
     ranges = [
         part
         for dim in _dynamic((*segment.inputs, *segment.outputs))
         for part in ("--range", f"{dim.name}={dim.min},{dim.opt},{dim.max}")
     ]
     module = [sys.executable, "-m", package(backend)]
-    files = [str(segment.onnx), str(out), "--name", segment.name, "--sample", str(sample)]
+    check = ["--no-check"] if sample is None else ["--sample", str(sample)]
+    files = [str(segment.onnx), str(out), "--name", segment.name, *check]
     words = [f"{key}={_text(value)}" for key, value in options.items()]
     return [*module, *files, "--precision", precision, *ranges, *words]
 

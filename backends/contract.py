@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -211,90 +211,6 @@ class Runner(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class DeviceMark(Protocol):
-    """A moment in a stream: when all that was put into it before is done."""
-
-    def seconds_since(self, earlier: Self) -> float:
-        """The time between two moments that have passed, by the device's own clock."""
-        ...
-
-
-class DeviceStream(Protocol):
-    """A queue of work on a device, such as a CUDA stream."""
-
-    @property
-    def handle(self) -> int:
-        """The driver's own name of it."""
-        ...
-
-    def synchronize(self) -> None:
-        """Block until everything in the queue is done.
-
-        Raises:
-            EngineError: some of it failed.
-        """
-        ...
-
-    def mark(self) -> DeviceMark:
-        """The moment that the queue gets to here."""
-        ...
-
-
-@dataclass(frozen=True)
-class DeviceTensor:
-    """A C-contiguous tensor in a device's memory; lent, not given.
-
-    It is valid until the runner that made it is called again in the same thread.
-
-    Attributes:
-        place: the device, such as ``cuda:0``.
-        dtype: of NumPy.
-        shape: its sizes.
-        pointer: its address there.
-        owner: whatever has to live as long as the memory.
-    """
-
-    place: str
-    dtype: str
-    shape: tuple[int, ...]
-    pointer: int
-    owner: object = None
-
-
-DeviceTensors = Mapping[str, DeviceTensor]
-
-
-@runtime_checkable
-class DeviceRunner(Runner, Protocol):
-    """A runner that can take and leave tensors in a device's memory.
-
-    A call of it is ``download(run(upload(inputs)))``. A chain leaves out the copies between two
-    runners of one place. All work goes into the stream that it passes, which is one for a thread;
-    where there is none, each method returns when its work is done. Errors as of a call.
-
-    Attributes:
-        place: the device, such as ``cuda:0``.
-    """
-
-    place: str
-
-    def stream(self) -> DeviceStream | None:
-        """This thread's stream, if the engine lets a chain choose one."""
-        ...
-
-    def upload(self, inputs: Tensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
-        """Copy some of the inputs to the device."""
-        ...
-
-    def run(self, inputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
-        """Compute all outputs from all inputs."""
-        ...
-
-    def download(self, outputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, Array]:
-        """Copy some outputs of this runner to the host, into arrays that own their memory."""
-        ...
-
-
 class Convert(Protocol):
     """``convert`` of ``backends/<b>/convert.py``."""
 
@@ -334,20 +250,16 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
     return [_checked(spec, inputs[spec.name]) for spec in specs]
 
 
-def check_tensor(spec: TensorSpec, tensor: Array | DeviceTensor) -> None:
+def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> None:
     """Refuse a tensor that is not as its spec.
 
     Raises:
         TensorError: another dtype or shape.
     """
-    if tensor.dtype != spec.dtype or not spec.accepts(tensor.shape):
-        raise TensorError(
-            f"input '{spec.name}'",
-            expected=str(spec),
-            got=f"{tensor.dtype}{list(tensor.shape)}",
-        )
+    if dtype != spec.dtype or not spec.accepts(shape):
+        raise TensorError(f"input '{spec.name}'", expected=str(spec), got=f"{dtype}{list(shape)}")
 
 
 def _checked(spec: TensorSpec, array: Array) -> Array:
-    check_tensor(spec, array)
+    check_tensor(spec, array.dtype, array.shape)
     return np.ascontiguousarray(array)

@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 
 from backends.contract import TensorSpec
-from deploy.runtime.chain import Step
 from deploy.runtime.manifest import Manifest
+from deploy.runtime.order import Step
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from PIL import Image
 from backends.contract import Artifact, Specs
 from deploy.convert import Converted
 from deploy.recipe import ModelRecipe, RecipeError
-from deploy.runtime.chain import Step
 from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.draw import draw
 from deploy.runtime.host import HostStep
@@ -27,6 +26,7 @@ from deploy.runtime.manifest import (
     file_entry,
     write_manifest,
 )
+from deploy.runtime.order import Step
 from deploy.runtime.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample
 from deploy.samples import preprocessing
 

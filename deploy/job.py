@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.pipeline import Outcome, Places, deploy
+from deploy.outcome import Outcome
+from deploy.pipeline import Places, deploy
 from deploy.progress import Progress
 from deploy.recipe import Recipe
 from deploy.report import show_outcome

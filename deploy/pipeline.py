@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract import Segment, Tensors
-from backends.gap import worst
+from deploy.asked import chosen_post, cut_as_asked
 from deploy.benchmark import Latency, benchmark
 from deploy.bundle import assemble, check_target, publish, seal, write_picture
 from deploy.checks import check, check_backends
 from deploy.convert import Converted, cast_precision, checked_options, convert
-from deploy.exported import Exported
 from deploy.folders import check_ours
 from deploy.halving import Halved, halve
 from deploy.hosting import host_points, host_steps
 from deploy.onnx_source import complete
-from deploy.partition import Cut, Cutting, partition
+from deploy.outcome import Outcome
+from deploy.partition import Cutting
 from deploy.progress import Progress
-from deploy.recipe import ModelRecipe, Recipe, RecipeError, SegmentRecipe
-from deploy.runtime.gaps import CHAIN
+from deploy.recipe import ModelRecipe, Recipe, RecipeError
 from deploy.runtime.host import HostStep
-from deploy.runtime.manifest import Manifest, PostStep
+from deploy.runtime.manifest import Manifest
 from deploy.runtime.sample import TENSORS
 from deploy.samples import sample_inputs, sample_pictures, write_sample
-from deploy.shapes import span
 from deploy.source import source_of
 from deploy.verify import Evidence, Verdict, postpone, verify
 
@@ -46,41 +44,6 @@ class Places:
 
     bundle: Path
     work: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run made, how it measured up, and against what."""
-
-    bundle: Path
-    manifest: Manifest
-    verdict: Verdict
-    against: str
-    latency: Latency | None
-    halved: Sequence[Halved] = ()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the steps' own files."""
-        steps = self.manifest.steps
-        files = [name for step in steps for name in (step.files or step.source)]
-        return sum(self.manifest.files[name].size for name in files)
-
-    @property
-    def backends(self) -> str:
-        """The backends of the steps, such as ``a`` or ``a+b``."""
-        return "+".join(dict.fromkeys(step.backend for step in self.manifest.steps))
-
-    @property
-    def gap(self) -> float | None:
-        """The chain's largest relative distance from PyTorch, where it was measured."""
-        gaps = [item.gap for item in self.manifest.verification.gaps if item.step == CHAIN]
-        return worst(gaps).max_rel if gaps else None
-
-    @property
-    def pending(self) -> bool:
-        """Whether the device has still to build engines."""
-        return any(step.pending for step in self.manifest.steps)
 
 
 def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
@@ -117,13 +80,7 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         stage.size = _size(staging)
     with progress.stage("verify") as stage:
         evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
-        pending = any(step.pending for step in manifest.steps)
-        verdict = (
-            postpone(manifest, evidence)
-            if pending
-            else verify(staging, manifest, evidence, recipe.verify)
-        )
-        _draw(staging, pictures, verdict, manifest)
+        verdict = _verdict(recipe, manifest, evidence, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
     outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved)
     stage.gap = outcome.gap
@@ -151,35 +108,6 @@ def _checked(recipe: Recipe, places: Places) -> Recipe:
             do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
         )
     return recipe
-
-
-def cut_as_asked(recipe: Recipe, exported: Exported, out: Path) -> Cutting:
-    """Cut a model as the recipe's partition says.
-
-    Raises:
-        RecipeError: a backend is chosen for a segment that there is not.
-        PartitionError: see ``partition``.
-    """
-    cuts = [_as_cut(segment) for segment in recipe.partition.segments]
-    cutting = partition(exported, cuts, out, across=recipe.partition.across)
-    names = [segment.name for segment in cutting.segments]
-    for name in recipe.chain:
-        if name not in names:  # what comes of ``cuts`` is known only now
-            raise RecipeError(
-                f"chain.{name}", expected=f"one of the segments {', '.join(names)}", got=name
-            )
-    return cutting
-
-
-def _as_cut(segment: SegmentRecipe) -> Cut:
-    dynamic = {
-        tensor: {
-            axis: span(f"dynamic.{tensor}.{axis} of segment '{segment.name}'", "", sizes, 0)
-            for axis, sizes in axes.items()
-        }
-        for tensor, axes in segment.dynamic.items()
-    }
-    return Cut(segment.name, segment.start, segment.end, segment.outputs, dynamic)
 
 
 def _halve(
@@ -226,33 +154,16 @@ def _bundle(
     return seal(staging, manifest)
 
 
-def _draw(staging: Path, pictures: Sequence[Path], verdict: Verdict, manifest: Manifest) -> None:
+def _verdict(recipe: Recipe, manifest: Manifest, evidence: Evidence, staging: Path) -> Verdict:
+    """Measure the bundle, or leave that to the device; the sample picture is written either way."""
+    if any(step.pending for step in manifest.steps):
+        verdict = postpone(manifest, evidence)
+    else:
+        verdict = verify(staging, manifest, evidence, recipe.verify)
     if verdict.expected:
         found = verdict.found[0] if verdict.found else None
-        write_picture(staging, pictures[0], verdict.expected[0], found, manifest.classes)
-
-
-def chosen_post(
-    model: ModelRecipe, outputs: Sequence[str], marks: Mapping[str, Sequence[str]]
-) -> PostStep | None:
-    """The host step whose border is where the chain ends, if the model has one.
-
-    Args:
-        model: its ``post`` entries name the borders.
-        outputs: the chain's outputs.
-        marks: every mark that each of them is; one that a host step makes has its name alone.
-    """
-    for post in model.post:
-        if all(
-            any(_covers(border, at) for border in post.border for at in marks.get(name, (name,)))
-            for name in outputs
-        ):
-            return PostStep(post.id, tuple(outputs), post.params)
-    return None
-
-
-def _covers(border: str, point: str) -> bool:
-    return f"{point}.".startswith(f"{border}.")
+        write_picture(staging, evidence.pictures[0], verdict.expected[0], found, manifest.classes)
+    return verdict
 
 
 def _annotations(recipe: Recipe) -> Path | None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from deploy.borders import Border, borders
 from deploy.halving import Halved
-from deploy.pipeline import Outcome
+from deploy.outcome import Outcome
 from deploy.progress import Stage, in_bytes, stage_table
 from deploy.runtime.sample import PICTURE
 

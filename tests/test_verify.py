@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.pipeline import chosen_post
+from deploy.asked import chosen_post
 from deploy.recipe import ModelRecipe, PostRecipe, VerifyRecipe
 from deploy.runtime.detections import Detections
 from deploy.runtime.manifest import read_manifest

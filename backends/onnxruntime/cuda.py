@@ -9,17 +9,8 @@ from typing import Self
 import numpy as np
 import onnxruntime as ort
 
-from backends.contract import (
-    Array,
-    DeviceStream,
-    DeviceTensor,
-    DeviceTensors,
-    EngineError,
-    Specs,
-    Tensors,
-    check_inputs,
-    check_tensor,
-)
+from backends.contract import Array, EngineError, Specs, Tensors, check_inputs, check_tensor
+from backends.device import DeviceStream, DeviceTensor, DeviceTensors
 from backends.onnxruntime.session import FAILURES
 
 
@@ -56,7 +47,7 @@ class OrtCudaRunner:
         """See ``DeviceRunner``."""
         made = {}
         for name, array in inputs.items():
-            check_tensor(self._inputs[name], array)
+            check_tensor(self._inputs[name], array.dtype, array.shape)
             with _reported():
                 value = ort.OrtValue.ortvalue_from_numpy(
                     np.ascontiguousarray(array), "cuda", self._gpu
@@ -74,7 +65,7 @@ class OrtCudaRunner:
             binding = self._session.io_binding()
             for name, spec in self._inputs.items():
                 tensor = inputs[name]
-                check_tensor(spec, tensor)
+                check_tensor(spec, tensor.dtype, tensor.shape)
                 binding.bind_input(
                     name, "cuda", self._gpu, np.dtype(spec.dtype), tensor.shape, tensor.pointer
                 )

@@ -5,15 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorrt as trt
 
-from backends.contract import (
-    Array,
-    DeviceTensor,
-    DeviceTensors,
-    EngineError,
-    Specs,
-    Tensors,
-    check_tensor,
-)
+from backends.contract import Array, EngineError, Specs, Tensors, check_tensor
+from backends.device import DeviceTensor, DeviceTensors
 from backends.tensorrt import cuda
 from backends.tensorrt.gpu import Gpu, Memory, Stream, copy_in, copy_out
 from backends.tensorrt.log import Log
@@ -84,7 +77,7 @@ class Lane:
         del self.stream
 
     def _upload(self, name: str, array: Array, stream: Stream) -> DeviceTensor:
-        check_tensor(self._inputs[name], array)
+        check_tensor(self._inputs[name], array.dtype, array.shape)
         dtype = self._inputs[name].dtype
         memory = self._memory[name]
         pointer = memory.device(array.nbytes)
@@ -106,7 +99,7 @@ class Lane:
             bound = (tensor.shape, tensor.pointer)
             if self._bound.get(name) == bound:
                 continue
-            check_tensor(spec, tensor)
+            check_tensor(spec, tensor.dtype, tensor.shape)
             self._set(self._context.set_input_shape(name, tensor.shape), f"shape {tensor.shape}")
             self._set(self._context.set_tensor_address(name, tensor.pointer), "an address")
             self._bound[name] = bound

@@ -10,16 +10,8 @@ from typing import Self
 
 import tensorrt as trt
 
-from backends.contract import (
-    Array,
-    Artifact,
-    DeviceStream,
-    DeviceTensor,
-    DeviceTensors,
-    EngineError,
-    Tensors,
-    check_inputs,
-)
+from backends.contract import Array, Artifact, EngineError, Tensors, check_inputs
+from backends.device import DeviceStream, DeviceTensor, DeviceTensors
 from backends.options import parse_options
 from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu, Stream

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backends.contract import DeployError
+from deploy.asked import chosen_post, cut_as_asked
 from deploy.checks import check
 from deploy.cli import compose
 from deploy.folders import check_ours
@@ -22,7 +23,6 @@ from deploy.inspection.survey import survey
 from deploy.inspection.tables import Inspection, show, to_json
 from deploy.onnx_source import complete, opened
 from deploy.partition import Cutting
-from deploy.pipeline import chosen_post, cut_as_asked
 from deploy.progress import plain_console
 from deploy.recipe import Recipe, RecipeError
 from deploy.samples import sample_inputs

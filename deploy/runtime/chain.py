@@ -11,7 +11,6 @@ from backends.contract import (
     Array,
     Artifact,
     DeployError,
-    DeviceRunner,
     EngineError,
     Runner,
     Specs,
@@ -19,14 +18,14 @@ from backends.contract import (
     TensorSpec,
     check_inputs,
 )
+from backends.device import DeviceRunner
 from deploy.runtime.empty import empty_outputs, may_be_empty
-from deploy.runtime.host import HostStep, HostStepError
-from deploy.runtime.manifest import BundleError
+from deploy.runtime.host import HostStepError
+from deploy.runtime.order import Step, last_uses
 from deploy.runtime.values import Streams, Taken, Values, streams_of
 
 _FLOATS = {"float16", "float32"}
 
-Step = Artifact | HostStep
 Ready = tuple[Step, Runner]
 
 
@@ -51,7 +50,7 @@ class Chain:
         self.called = called
         self._inputs = inputs
         self._outputs = [spec.name for spec in outputs]
-        dead = _last_uses([step for step, _ in steps], self._outputs)
+        dead = last_uses([step for step, _ in steps], self._outputs)
         dtypes = _dtypes([step for step, _ in steps], inputs)
         self._links = [
             _link(step, runner, names, dtypes)
@@ -173,55 +172,3 @@ def _named(step: str, error: DeployError) -> DeployError:
     """The error with the name of its step: an engine's stays one, all else is of the host."""
     kind = EngineError if isinstance(error, EngineError) else HostStepError
     return kind(f"step '{step}': {error}")
-
-
-def in_order(steps: Sequence[Step], inputs: Specs, outputs: Specs) -> list[Step]:
-    """The steps in data-flow order.
-
-    Raises:
-        BundleError: a tensor is made twice or by nobody, or steps wait for each other.
-    """
-    makers = _makers(steps, inputs)
-    needed = [(spec.name, step.name) for step in steps for spec in step.inputs]
-    for tensor, user in [*needed, *((spec.name, "the chain's outputs") for spec in outputs)]:
-        if tensor not in makers:
-            raise BundleError(f"tensor '{tensor}', needed by {user}, is made by no step")
-    ready = {spec.name for spec in inputs}
-    pending, ordered = list(steps), list[Step]()
-    while pending:
-        step = next((one for one in pending if _names(one.inputs) <= ready), None)
-        if step is None:
-            raise BundleError(
-                f"steps wait for each other: {', '.join(one.name for one in pending)}"
-            )
-        pending.remove(step)
-        ordered.append(step)
-        ready |= _names(step.outputs)
-    return ordered
-
-
-def _makers(steps: Sequence[Step], inputs: Specs) -> Mapping[str, str]:
-    makers = {spec.name: "the chain's inputs" for spec in inputs}
-    for step in steps:
-        for spec in step.outputs:
-            if spec.name in makers:
-                raise BundleError(
-                    f"tensor '{spec.name}' is made twice, by {makers[spec.name]} and {step.name}"
-                )
-            makers[spec.name] = step.name
-    return makers
-
-
-def _last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> list[list[str]]:
-    """For each step, the tensors that nothing needs after it."""
-    alive = set(outputs)
-    dead: list[list[str]] = []
-    for step in reversed(steps):
-        mentioned = _names(step.inputs) | _names(step.outputs)
-        dead.append(sorted(mentioned - alive))
-        alive |= mentioned
-    return dead[::-1]
-
-
-def _names(specs: Specs) -> set[str]:
-    return {spec.name for spec in specs}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backends.contract import DeviceRunner, Tensors
+from backends.contract import Tensors
+from backends.device import DeviceRunner
 from deploy.runtime.chain import Chain
 from deploy.runtime.values import streams_of
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from backends.contract import Array, DeployError, Runner, Specs, Tensors
 from backends.gap import TOLERANCES, Tolerance, measure_all, worst
-from deploy.runtime.chain import Chain, Step, in_order
+from deploy.runtime.chain import Chain
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest, StepGap, called
+from deploy.runtime.order import Step, in_order
 
 CHAIN = "chain"
 

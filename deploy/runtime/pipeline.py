@@ -14,12 +14,13 @@ import numpy as np
 
 from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
 from backends.registry import loader
-from deploy.runtime.chain import Chain, in_order
+from deploy.runtime.chain import Chain
 from deploy.runtime.detections import Detections
 from deploy.runtime.host import HostRunner
 from deploy.runtime.host_steps import make_host_function
 from deploy.runtime.image import Letterbox, Picture, Placement, load_image
 from deploy.runtime.manifest import BundleError, Manifest, called, read_manifest, verify_files
+from deploy.runtime.order import in_order
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 

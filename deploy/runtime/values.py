@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from backends.contract import (
-    Array,
-    DeviceRunner,
-    DeviceStream,
-    DeviceTensor,
-    Runner,
-    Tensors,
-)
+from backends.contract import Array, Runner, Tensors
+from backends.device import DeviceRunner, DeviceStream, DeviceTensor
 
 Streams = Mapping[str, DeviceStream | None]
 

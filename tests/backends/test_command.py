@@ -14,6 +14,7 @@ from backends.command import main, read_artifact
 from tests.graphs import conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+NUMBER = {"ncnn": "threads", "onnxruntime": "threads", "tensorrt": "level"}  # an option of each
 
 
 @pytest.fixture(params=BACKENDS)
@@ -31,24 +32,24 @@ def refused(backend: str, capsys, *arguments: object) -> str:
 def test_a_file_is_converted_without_a_sample(backend, tmp_path):
     segment = conv(tmp_path / "conv.onnx")
     module = [sys.executable, "-m", registry.package(backend)]
-    command = [*module, str(segment.onnx), str(tmp_path / "out"), "threads=1"]
+    command = [*module, str(segment.onnx), str(tmp_path / "out"), f"{NUMBER[backend]}=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "fp32" in done.stdout and "max_rel" in done.stdout
     artifact = read_artifact(tmp_path / "out")
-    assert (artifact.name, artifact.options["threads"]) == ("conv", 1)
+    assert (artifact.name, artifact.options[NUMBER[backend]]) == ("conv", 1)
 
 
 def test_the_console_command_is_installed(backend):
     script = Path(sys.executable).with_name(f"onnx2{backend}")
     done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True)
-    assert "option=value" in done.stdout and "threads: int = 0" in done.stdout
+    assert "option=value" in done.stdout and f"{NUMBER[backend]}: int = " in done.stdout
 
 
 def test_an_earlier_artifact_is_replaced(backend, tmp_path):
     segment = conv(tmp_path / "conv.onnx")
-    for threads in (1, 2):
-        main(backend, [str(segment.onnx), str(tmp_path / "out"), f"threads={threads}"])
-    assert read_artifact(tmp_path / "out").options["threads"] == 2
+    for number in (1, 2):
+        main(backend, [str(segment.onnx), str(tmp_path / "out"), f"{NUMBER[backend]}={number}"])
+    assert read_artifact(tmp_path / "out").options[NUMBER[backend]] == 2
 
 
 def test_a_result_that_disagrees_with_the_sample_is_not_kept(backend, tmp_path, capsys):

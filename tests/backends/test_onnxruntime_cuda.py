@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from backends.contract import DeviceRunner, EngineError, TensorError
+from backends.contract import EngineError, TensorError
+from backends.device import DeviceRunner
 from backends.onnxruntime import Options
 from backends.onnxruntime.convert import convert
 from backends.onnxruntime.run import load

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backends.contract import Artifact, DeviceRunner, DeviceTensor, EngineError, TensorSpec
+from backends.contract import Artifact, EngineError, TensorSpec
+from backends.device import DeviceRunner, DeviceTensor
 from deploy.runtime.chain import Chain
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from backends.contract import ConversionError, DeviceRunner, EngineError, TensorError
+from backends.contract import ConversionError, EngineError, TensorError
+from backends.device import DeviceRunner
 from tests.backends.tensorrt.conftest import noise
 from tests.backends.tensorrt.test_conversion import BATCH
 from tests.graphs import conv, save, two_and_two

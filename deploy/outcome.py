@@ -1,0 +1,49 @@
+"""What a run made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.gap import worst
+from deploy.benchmark import Latency
+from deploy.halving import Halved
+from deploy.runtime.gaps import CHAIN
+from deploy.runtime.manifest import Manifest
+from deploy.verify import Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made, how it measured up, and against what."""
+
+    bundle: Path
+    manifest: Manifest
+    verdict: Verdict
+    against: str
+    latency: Latency | None
+    halved: Sequence[Halved] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the steps' own files."""
+        steps = self.manifest.steps
+        files = [name for step in steps for name in (step.files or step.source)]
+        return sum(self.manifest.files[name].size for name in files)
+
+    @property
+    def backends(self) -> str:
+        """The backends of the steps, such as ``a`` or ``a+b``."""
+        return "+".join(dict.fromkeys(step.backend for step in self.manifest.steps))
+
+    @property
+    def gap(self) -> float | None:
+        """The chain's largest relative distance from PyTorch, where it was measured."""
+        gaps = [item.gap for item in self.manifest.verification.gaps if item.step == CHAIN]
+        return worst(gaps).max_rel if gaps else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the device has still to build engines."""
+        return any(step.pending for step in self.manifest.steps)
