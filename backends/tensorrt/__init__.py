@@ -14,9 +14,9 @@ _LEVELS = range(6)
 
 def obstacle() -> str:
     """Why TensorRT cannot work on this machine, or nothing."""
-    missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     if fault := _driver_fault():
         return fault
+    missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     return f"{' and '.join(missing)} not installed here" if missing else ""
 
 

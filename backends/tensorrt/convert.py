@@ -12,7 +12,7 @@ from backends.options import options_json
 from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu
 from backends.tensorrt.log import Log, started
-from backends.tensorrt.plan import identity
+from backends.tensorrt.plan import check_version, identity
 from backends.tensorrt.profiles import add_profile, check_network
 from backends.tensorrt.timing import load_timings, save_timings, timing_file
 
@@ -33,6 +33,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             implementation that fits; with the node and what TensorRT said.
     """
     try:
+        check_version()
         gpu = Gpu(options.device)
     except EngineError as error:
         raise ConversionError(f"segment '{segment.name}': {error}") from error

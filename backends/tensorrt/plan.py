@@ -11,10 +11,23 @@ from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu
 
 _AMPERE = (8, 0)
+_OLDEST = 10
 _AGAIN = (
     "Build it on this device: python -m deploy.runtime finish BUNDLE, where the bundle was made "
     "with backend.build=device; else deploy it again here."
 )
+
+
+def check_version() -> None:
+    """Refuse a TensorRT that names no tensors, or builds no strongly typed networks.
+
+    Raises:
+        EngineError: it is older than 10.
+    """
+    if _major(trt.__version__) < _OLDEST:
+        raise EngineError(
+            "TensorRT", expected=f"version {_OLDEST} or later", got=trt.__version__, do="Update it."
+        )
 
 
 def identity(gpu: Gpu) -> dict[str, str]:

@@ -17,7 +17,7 @@ from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu, Stream
 from backends.tensorrt.lane import Lane
 from backends.tensorrt.log import Log, started
-from backends.tensorrt.plan import check_fits
+from backends.tensorrt.plan import check_fits, check_version
 
 
 def load(artifact: Artifact, root: Path) -> TensorRTRunner:
@@ -27,6 +27,7 @@ def load(artifact: Artifact, root: Path) -> TensorRTRunner:
         EngineError: no such GPU, or the plan is damaged, or of another TensorRT or GPU.
     """
     options = parse_options(Options, artifact.options, artifact.backend)
+    check_version()
     gpu = Gpu(options.device)
     try:
         check_fits(artifact, options, gpu)

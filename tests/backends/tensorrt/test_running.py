@@ -364,3 +364,14 @@ def test_a_tensorrt_that_does_not_start_is_an_error(convert, load, tmp_path, mon
     monkeypatch.setattr(trt, "Builder", nothing)
     with pytest.raises(ConversionError, match="TensorRT does not start: no reason given"):
         convert(conv(tmp_path / "conv.onnx"))
+
+
+def test_a_tensorrt_older_than_10_is_refused(convert, load, tmp_path, monkeypatch):
+    import tensorrt as trt
+
+    artifact, root = convert(conv(tmp_path / "conv.onnx"))
+    monkeypatch.setattr(trt, "__version__", "8.6.1")
+    with pytest.raises(EngineError, match=r"TensorRT: expected version 10 or later, got 8\.6\.1"):
+        load(artifact, root)
+    with pytest.raises(ConversionError, match=r"segment 'conv': TensorRT: expected version 10"):
+        convert(conv(tmp_path / "conv.onnx"))

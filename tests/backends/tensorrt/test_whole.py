@@ -76,6 +76,11 @@ def test_without_a_driver_that_is_what_is_missing(tmp_path):
     assert "tensorrt cannot convert here: no NVIDIA driver here (libcuda.so.1)" in message
 
 
+def test_without_tensorrt_that_is_what_is_missing(tmp_path):
+    message = refused(*JOB, cwd=tmp_path, PYTHONPATH="")
+    assert "tensorrt cannot convert here: tensorrt not installed here" in message
+
+
 def test_a_device_finishes_it_and_runs_it(carried, folder):
     assert read_manifest(carried).verification.status == "passed"
     text = done("deploy.runtime", "check", "carried", cwd=folder)
