@@ -17,7 +17,9 @@ from backends.contract import DeployError
 from deploy.asked import chosen_post, cut_as_asked
 from deploy.checks import check
 from deploy.cli import compose
+from deploy.exported import Exported
 from deploy.folders import check_ours
+from deploy.hosting import host_steps
 from deploy.inspection.plan import Plan, drawing, planned
 from deploy.inspection.survey import survey
 from deploy.inspection.tables import Inspection, show, to_json
@@ -82,7 +84,7 @@ def _inspect(asked: argparse.Namespace) -> dict[str, Path]:
         if not asked.json:
             show(console, found, every=asked.all)  # what can be chosen instead
         raise
-    found = replace(found, plan=_plan(recipe, cutting))
+    found = replace(found, plan=_plan(recipe, exported, cutting))
     files = {segment.name: segment.onnx for segment in cutting.segments}
     text = json.dumps(to_json(found), indent=2)
     out.mkdir(parents=True, exist_ok=True)
@@ -109,16 +111,18 @@ def _recipe(what: str, overrides: Sequence[str], folder: Path | None) -> Recipe:
     return recipe
 
 
-def _plan(recipe: Recipe, cutting: Cutting) -> Plan:
+def _plan(recipe: Recipe, exported: Exported, cutting: Cutting) -> Plan:
     segments = tuple(planned(segment) for segment in cutting.segments)
+    between = host_steps(recipe.partition.host, cutting.segments, exported.inputs)
     made = {spec.name for one in segments for spec in one.segment.outputs}
+    made |= {spec.name for step in between for spec in step.outputs}
     inputs = {
         spec.name: spec
         for one in segments
         for spec in one.segment.inputs
         if spec.name not in made and cutting.points[spec.name] in recipe.model.inputs
     }
-    plan = Plan(segments, tuple(inputs.values()), cutting.results)
+    plan = Plan(segments, tuple(inputs.values()), cutting.results, between=between)
     post = chosen_post(recipe.model, [spec.name for _, spec in plan.ends()], cutting.marks)
     return replace(plan, host=post.id) if post is not None else plan
 

@@ -15,6 +15,7 @@ from deploy.exported import Exported
 from deploy.inspection.flops import total_flops
 from deploy.inspection.survey import Load
 from deploy.progress import in_bytes
+from deploy.runtime.host import HostStep
 
 _HOST = "the host"
 
@@ -36,20 +37,24 @@ class Plan:
         inputs: the model's inputs, as far as a segment takes them.
         results: the model's outputs, as far as a segment gives them.
         host: the host step that takes over behind the chain, if the model has one for its end.
+        between: host steps of the chain.
     """
 
     segments: tuple[Planned, ...]
     inputs: tuple[TensorSpec, ...]
     results: tuple[str, ...]
     host: str | None = None
+    between: tuple[HostStep, ...] = ()
 
     def ends(self) -> Iterator[tuple[str, TensorSpec]]:
-        """The chain's outputs, each with the segment that gives it."""
-        taken = {spec.name for one in self.segments for spec in one.segment.inputs}
-        for one in self.segments:
-            for spec in one.segment.outputs:
+        """The chain's outputs, each with the step that gives it."""
+        steps: list[Segment | HostStep] = [one.segment for one in self.segments]
+        steps += self.between
+        taken = {spec.name for step in steps for spec in step.inputs}
+        for step in steps:
+            for spec in step.outputs:
                 if spec.name not in taken or spec.name in self.results:
-                    yield one.segment.name, spec
+                    yield step.name, spec
 
 
 def planned(segment: Segment) -> Planned:
@@ -74,13 +79,19 @@ def drawing(title: str, plan: Plan) -> str:
     boxes, arrows = [], []
     makers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
     boxes += [Box(key, name, (), "input") for name, key in makers.items()]
-    makers |= {spec.name: one.segment.name for one in plan.segments for spec in one.segment.outputs}
-    for one in plan.segments:
-        boxes.append(Box(one.segment.name, one.segment.name, load_lines(one.load), "segment"))
-        arrows += [
-            Arrow(makers.get(spec.name, _HOST), one.segment.name, label(spec))
-            for spec in one.segment.inputs
-        ]
+    steps: list[Segment | HostStep] = [one.segment for one in plan.segments]
+    steps += plan.between
+    makers |= {spec.name: step.name for step in steps for spec in step.outputs}
+    boxes += [
+        Box(one.segment.name, one.segment.name, load_lines(one.load), "segment")
+        for one in plan.segments
+    ]
+    boxes += [Box(step.name, step.name, (step.id,), "host") for step in plan.between]
+    arrows += [
+        Arrow(makers.get(spec.name, _HOST), step.name, label(spec))
+        for step in steps
+        for spec in step.inputs
+    ]
     if any(arrow.source == _HOST for arrow in arrows):
         boxes.append(Box(_HOST, _HOST, ("makes what no segment does",), "host"))
     if plan.host is not None:

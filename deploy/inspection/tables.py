@@ -74,6 +74,16 @@ def to_json(found: Inspection) -> dict[str, Any]:
             }
             for one in found.made.segments
         ],
+        "between": [
+            {
+                "name": step.name,
+                "id": step.id,
+                "inputs": [_spec(spec) for spec in step.inputs],
+                "outputs": [_spec(spec) for spec in step.outputs],
+                "calls": list(step.calls),
+            }
+            for step in found.made.between
+        ],
         "host": found.made.host,
     }
 
