@@ -1,7 +1,7 @@
 """The standalone converter of every backend, and the child process of the pipeline.
 
-A conversion counts only when its result loads, runs on a sample and agrees with it; until then
-nothing bears the name that was asked for.
+A conversion counts only when its result loads, runs on a sample and agrees with it, unless that is
+not asked for; until then nothing bears the name that was asked for.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ class Gap:
     Attributes:
         tensor: the tensor's name.
         max_abs: largest absolute difference.
-        max_rel: ``max_abs`` over the largest magnitude in the reference.
+        max_rel: ``max_abs`` over the largest magnitude in the reference; of whole numbers, which
+            are equal or not, ``max_abs`` itself.
         cosine: cosine of the angle between both, 1.0 for equal tensors.
     """
 
@@ -58,7 +59,7 @@ def measure(tensor: str, expected: Array, actual: Array) -> Gap:
     if want.size == 0:
         return Gap(tensor, 0.0, 0.0, 1.0)
     max_abs = float(np.abs(want - got).max())
-    scale = float(np.abs(want).max())
+    scale = float(np.abs(want).max()) if expected.dtype.kind not in "iub" else 1.0
     return Gap(tensor, max_abs, max_abs / scale if scale else max_abs, _cosine(want, got))
 
 

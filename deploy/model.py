@@ -50,7 +50,7 @@ def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:
     try:
         return target(**given)
     except (TypeError, ValueError) as error:
-        shown = ", ".join(f"{param}={value!r}" for param, value in given.items())
+        shown = ", ".join(f"{param}={value!r}" for param, value in params.items())
         raise RecipeError(f"{key}.target {name}({shown}): {error}") from error
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from backends import registry
+from backends.child import convert_in_child
 from backends.contract import ConversionError
 from deploy.convert import convert
 from deploy.recipe import BackendRecipe
 from tests.graphs import conv
+from tests.planting import PACKAGES
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,13 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
     assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
     assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* how={how}")
     assert not out.exists()
+
+
+def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES)
+    segment = conv(tmp_path / "conv.onnx")
+    options = {"leaks": "", "rounds": False, "unable": "", "stumbles": True}
+    out = tmp_path / "out"
+    artifact = convert_in_child(segment, "saboteur", options, "fp32", None, out, 60.0)
+    assert (artifact.name, artifact.backend) == ("conv", "saboteur")
+    assert "not checked" in (tmp_path / "out.log").read_text()

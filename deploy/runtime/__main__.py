@@ -1,4 +1,4 @@
-"""``python -m deploy.runtime``: finish, run, check and bench a bundle on the device."""
+"""``python -m deploy.runtime``: finish, run, check, bench and eval a bundle on the device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from backends.contract import DeployError
 from deploy.runtime.bench import bench
 from deploy.runtime.check import check
 from deploy.runtime.detections import CONFIDENT
+from deploy.runtime.eval import evaluate
 from deploy.runtime.finish import finish
 from deploy.runtime.run import run
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bench": lambda args: bench(
             args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
         ),
+        "eval": lambda args: evaluate(
+            args.bundle, args.dataset, args.limit, args.json, args.threads
+        ),
     }
     warnings.formatwarning = _one_line
     try:
@@ -48,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     run_parser = commands.add_parser("run", help="find what is in pictures")
     check_parser = commands.add_parser("check", help="replay the bundle's own sample and compare")
     bench_parser = commands.add_parser("bench", help="measure the latency of every part")
+    eval_parser = commands.add_parser("eval", help="compute COCO mAP, and measure latency")
     finish_parser = commands.add_parser(
         "finish", help="build the engines of a bundle made with backend.build=device, and verify it"
     )
@@ -55,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     finish_parser.add_argument(
         "--timeout", type=_count, default=_TIMEOUT, help="seconds for one engine"
     )
-    for each in (run_parser, check_parser, bench_parser):
+    for each in (run_parser, check_parser, bench_parser, eval_parser):
         each.add_argument("bundle", type=Path, metavar="BUNDLE")
         each.add_argument("--threads", type=_count, help="of the engines")
     run_parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
@@ -66,7 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         help="print and draw from this score on (default 0.3)",
     )
     run_parser.add_argument("--out", type=Path, metavar="DIR", help="draw the detections there")
-    for each in (run_parser, bench_parser):
+    eval_parser.add_argument(
+        "dataset", type=Path, metavar="DATASET.json", help="COCO annotations, the pictures beside"
+    )
+    eval_parser.add_argument("--limit", type=_count, help="only so many of its pictures")
+    for each in (run_parser, bench_parser, eval_parser):
         each.add_argument("--json", metavar="FILE", help="write the result; - is standard output")
     bench_parser.add_argument("--runs", type=_count, default=100)
     bench_parser.add_argument("--warmup", type=_count, default=10)

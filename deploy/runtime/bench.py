@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.runtime.detections import Detections
 from deploy.runtime.image import load_image
 from deploy.runtime.output import write_text
 from deploy.runtime.pipeline import Pipeline
@@ -38,7 +39,7 @@ def bench(
         rows = [once() for _ in range(runs)]
     figures = summary(rows)
     if report != "-":
-        _print(figures, runs)
+        print_figures(figures, runs)
     if report is not None:
         write_text(report, json.dumps(figures, indent=2))
     return True
@@ -57,7 +58,7 @@ def _figures(values: Sequence[float]) -> Figures:
 def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
     picture = image or sample_picture(bundle, pipeline.manifest)
     if pipeline.post is not None and picture is not None:
-        return lambda: _picture_to_detections(pipeline, picture)
+        return lambda: find_timed(pipeline, picture)[1]
     inputs = read_sample(bundle, pipeline.manifest).inputs
 
     def tensors_to_tensors() -> Seconds:
@@ -70,16 +71,18 @@ def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], 
     return tensors_to_tensors
 
 
-def _picture_to_detections(pipeline: Pipeline, path: Path) -> Seconds:
+def find_timed(pipeline: Pipeline, path: Path) -> tuple[Detections, Seconds]:
+    """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
     start = time.perf_counter()
     picture = load_image(path)
     decode = time.perf_counter() - start
     parts: dict[str, float] = {}
-    pipeline.timed(picture, parts)
-    return {"decode": decode, **parts, "total": decode + parts["total"]}
+    found = pipeline.timed(picture, parts)
+    return found, {"decode": decode, **parts, "total": decode + parts["total"]}
 
 
-def _print(figures: Mapping[str, Figures], runs: int) -> None:
+def print_figures(figures: Mapping[str, Figures], runs: int) -> None:
+    """Print a table of what ``summary`` gives."""
     print(f"{'ms':<16}" + "".join(f"{name:>9}" for name in ("p50", "p90", "p99", "mean")))
     for part, values in figures.items():
         print(f"{part:<16}" + "".join(f"{value:9.3f}" for value in values.values()))

@@ -14,6 +14,7 @@ import numpy as np
 
 from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
 from backends.registry import loader
+from deploy.runtime.calls import Call
 from deploy.runtime.chain import Chain
 from deploy.runtime.detections import Detections
 from deploy.runtime.host import HostRunner
@@ -157,8 +158,9 @@ def _chain(root: Path, manifest: Manifest, threads: int | None) -> Chain:
         for step in manifest.steps:
             runners[step.name] = _load(step, root, threads)
             loaded.push(runners[step.name].__exit__)
+        calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
         for host in manifest.host:
-            segments = {name: runners[name] for name in host.calls}
+            segments = {name: calls[name] for name in host.calls}
             runners[host.name] = HostRunner(host, make_host_function(host, segments))
         loaded.pop_all()  # all of them are there: the chain closes them
     ready = [(step, runners[step.name]) for step in order]

@@ -62,6 +62,13 @@ def test_a_result_that_disagrees_with_the_sample_is_not_kept(backend, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["conv.onnx", "sample.npz"]
 
 
+def test_a_result_that_disagrees_is_kept_where_no_check_is_asked_for(backend, tmp_path, capsys):
+    segment = conv(tmp_path / "conv.onnx")
+    main(backend, [str(segment.onnx), str(tmp_path / "out"), "--no-check", "--sample", "none.npz"])
+    assert "fp32" in (said := capsys.readouterr().out) and "not checked" in said
+    assert read_artifact(tmp_path / "out").name == "conv"
+
+
 def test_a_sample_of_other_tensors_is_refused(backend, tmp_path, capsys):
     segment = conv(tmp_path / "conv.onnx")
     np.savez(tmp_path / "sample.npz", a=np.ones(1))

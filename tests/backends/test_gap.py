@@ -19,6 +19,13 @@ def test_the_relative_gap_is_of_the_largest_magnitude():
     assert gap.max_rel == pytest.approx(0.1)
 
 
+def test_whole_numbers_are_equal_or_not_however_large_they_are():
+    large = np.array([32_000, 7], np.int64)
+    assert measure("x", large, large).max_rel == 0
+    assert measure("x", large, large - [1, 0]).max_rel == 1
+    assert not TOLERANCES["bf16"].admits(measure("x", large, large - [0, 1]))
+
+
 @pytest.mark.parametrize(
     "actual", [np.zeros(3), np.array([1.0, math.nan]), np.array([1, math.inf])]
 )

@@ -1,0 +1,1 @@
+"""Which step of a chain is to blame, and which operator within it."""

@@ -1,0 +1,200 @@
+"""What was measured -> who is to blame, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from backends.gap import TOLERANCES, Gap, Tolerance, worst
+from deploy.blaming.records import Blame, BlameError, Final, StepBlame
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The bounds that were asked for, in the place of those of the steps' precisions.
+
+    Attributes:
+        max_rel: of every gap.
+        cosine: likewise.
+        min_matched: the share of detections that both models must have.
+    """
+
+    max_rel: float | None = None
+    cosine: float | None = None
+    min_matched: float = 0.98
+
+    def admit_end(self, blame: Blame) -> bool:
+        """Whether the end of the chain is within its bounds."""
+        gap, bound = blame.chain.gap, self.of_chain(blame.steps)
+        return (gap is None or bound.admits(gap)) and matched(blame.chain) >= self.min_matched
+
+    def of(self, step: StepBlame) -> Tolerance:
+        """What a step may differ by."""
+        return self._asked(TOLERANCES[step.precision])
+
+    def of_chain(self, steps: Sequence[StepBlame]) -> Tolerance:
+        """What the end of the chain may differ by: the bound of its loosest step."""
+        loosest = max((TOLERANCES[s.precision] for s in steps), key=lambda one: one.max_rel)
+        return self._asked(loosest)
+
+    def _asked(self, bound: Tolerance) -> Tolerance:
+        max_rel = bound.max_rel if self.max_rel is None else self.max_rel
+        return Tolerance(max_rel, bound.cosine if self.cosine is None else self.cosine)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A step and what is to say of it.
+
+    Attributes:
+        step: what was measured.
+        own: its largest gap; none where the reference has no value of what it gives.
+        good: whether all of them are within its bound.
+        adds: by how much it alone makes the chain's gap larger.
+        loses: the share of detections that it alone loses.
+    """
+
+    step: StepBlame
+    own: Gap | None
+    good: bool
+    adds: float
+    loses: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Who is to blame.
+
+    Attributes:
+        steps: the most guilty first.
+        chain_good: whether the end of the chain is within its bound.
+        lines: what to say, the culprit first.
+    """
+
+    steps: tuple[Judged, ...]
+    chain_good: bool
+    lines: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is beyond its bound."""
+        return self.chain_good and all(one.good for one in self.steps)
+
+
+def judge(blame: Blame, bounds: Bounds) -> Judgement:
+    """Rank the steps by what they do to the end of the chain.
+
+    Args:
+        blame: what was measured.
+        bounds: what counts as agreement.
+    """
+    ranked = sorted((_judged(step, bounds) for step in blame.steps), key=_guilt, reverse=True)
+    found = Judgement(tuple(ranked), bounds.admit_end(blame), ())
+    return replace(found, lines=tuple(_lines(blame, found, bounds)))
+
+
+def culprit(judgement: Judgement) -> Judged:
+    """The segment to look into: the most guilty, or the worst of those that it calls.
+
+    Raises:
+        BlameError: it is a host step, which has no graph.
+    """
+    first = judgement.steps[0]
+    called = [one for one in judgement.steps if one.step.name in first.step.calls]
+    if called:
+        return max(called, key=_guilt)
+    if not first.step.backend:
+        raise BlameError(
+            f"host step '{first.step.name}' is to blame, and is no graph to look into",
+            do="Name a segment with --segment.",
+        )
+    return first
+
+
+def _judged(step: StepBlame, bounds: Bounds) -> Judged:
+    good = all(bounds.of(step).admits(gap) for gap in step.own) and not step.failure
+    own = worst(step.own) if step.own else None
+    if step.swaps is None:
+        return Judged(step, own, good, 0.0, 0.0)
+    before, after = step.swaps.inputs, step.swaps.outputs
+    return Judged(step, own, good, _less(_size(before), _size(after)), _share(after, before))
+
+
+def _guilt(one: Judged) -> tuple[float, float, float]:
+    return (one.loses, one.adds, one.own.max_rel if one.own else 0.0)
+
+
+def _size(final: Final) -> float:
+    return final.gap.max_rel if final.gap else 0.0
+
+
+def _less(one: float, other: float) -> float:
+    return 0.0 if math.isinf(one) and math.isinf(other) else one - other
+
+
+def _share(one: Final, other: Final) -> float:
+    """By how much a larger share of the detections match in ``one``."""
+    return matched(one) - matched(other)
+
+
+def matched(final: Final) -> float:
+    """The share of detections that both models have; 1 where there are none."""
+    return final.matched / final.total if final.total and final.matched is not None else 1.0
+
+
+def _lines(blame: Blame, found: Judgement, bounds: Bounds) -> list[str]:
+    first = found.steps[0]
+    lines = [_first(first, found, bounds), _effect(blame, first)]
+    bad = [one for one in found.steps[1:] if not one.good]
+    lines += [f"Also {_beyond(one, bounds)}." for one in bad]
+    return [line for line in lines if line]
+
+
+def _first(first: Judged, found: Judgement, bounds: Bounds) -> str:
+    if not first.good:
+        return f"The culprit is {_beyond(first, bounds)}."
+    who = _called(first.step)
+    if found.good:
+        return f"Nothing is beyond its bound; {who} adds most to the chain's error."
+    if found.chain_good:
+        return f"The chain is within its bound; {who} adds most to its error."
+    return (
+        f"The chain is beyond its bound, and {who} adds most to that, though its own error, "
+        f"{_gap(first.own)}, is within its bound."
+    )
+
+
+def _beyond(one: Judged, bounds: Bounds) -> str:
+    said = f" ({one.step.failure})" if one.step.failure else ""
+    return (
+        f"{_called(one.step)}: fed with the reference's inputs it is off by {_gap(one.own)}, "
+        f"beyond {bounds.of(one.step)}{said}"
+    )
+
+
+def _effect(blame: Blame, first: Judged) -> str:
+    if first.step.swaps is None:
+        return ""
+    after, chain = first.step.swaps.outputs, blame.chain
+    said = []
+    if chain.gap and after.gap:
+        said.append(
+            f"the chain's error goes from {chain.gap.max_rel:.1e} to {after.gap.max_rel:.1e}"
+        )
+    if chain.matched is not None and after.matched is not None:
+        said.append(
+            f"{after.matched} of {after.total} detections match instead of "
+            f"{chain.matched} of {chain.total}"
+        )
+    return f"With its outputs from the reference {', and '.join(said)}." if said else ""
+
+
+def _called(step: StepBlame) -> str:
+    return f"{'segment' if step.backend else 'host step'} '{step.name}'"
+
+
+def _gap(gap: Gap | None) -> str:
+    if gap is None:
+        return "nothing that was measured"
+    return f"max_rel {gap.max_rel:.1e} (cosine {gap.cosine:.6f}) at '{gap.tensor}'"

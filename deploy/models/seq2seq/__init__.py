@@ -1,0 +1,1 @@
+"""Encoder-decoders of transformers that write token by token."""

@@ -1,0 +1,166 @@
+"""An encoder-decoder of transformers, with marks around its encoder and one step of its decoder."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backends.contract import MissingLibraryError
+from deploy.mark import mark, mark_here
+
+try:
+    import transformers
+    from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
+    from transformers.modeling_outputs import BaseModelOutput
+except ImportError as error:
+    raise MissingLibraryError(
+        f"transformers cannot be imported: {error}", do="Run: pip install 'backend-chain[seq2seq]'"
+    ) from error
+if int(transformers.__version__.partition(".")[0]) < 5:
+    raise MissingLibraryError(
+        "transformers",
+        expected="5 or later",
+        got=transformers.__version__,
+        do="Run: pip install 'backend-chain[seq2seq]'",
+    )
+
+_HIDDEN = -1e4  # added to a score, it leaves nothing of it; half precision can hold it
+
+
+class Seq2Seq(nn.Module):
+    """Writes the likeliest token again and again, as ``generate`` of transformers does.
+
+    What the decoder looks up of each token of the source, and of each that was written, is one row
+    of ``width`` numbers: the keys and values of every layer, one behind the other.
+
+    Args:
+        model: such as ``transformers.T5ForConditionalGeneration``.
+        max_new_tokens: how many tokens are written at most.
+
+    Attributes:
+        width: layers * 2 * heads * numbers of a head.
+
+    Raises:
+        ValueError: not an encoder-decoder of transformers, or a number out of range.
+    """
+
+    def __init__(self, model: nn.Module, max_new_tokens: int) -> None:
+        super().__init__()
+        if max_new_tokens < 1:
+            raise ValueError(f"expected max_new_tokens >= 1, got {max_new_tokens}")
+        config = getattr(model, "config", None)
+        if not (hasattr(model, "generate") and getattr(config, "is_encoder_decoder", False)):
+            raise ValueError(f"expected an encoder-decoder of transformers, got {type(model)}")
+        self.model: Any = model.eval()
+        self._greedy = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+        self._layers, self._heads, size = self._sizes()
+        self.width = self._layers * 2 * self._heads * size
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token: Tensor | None = None,
+        past: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Write; and beside that take a step of the decoder, which is all that is exported.
+
+        Args:
+            input_ids: (rows, length) int64.
+            attention_mask: (rows, length) int64, 0 at padding.
+            token: (rows, 1) int64, for the step alone: the last that was written.
+            past: (1 + steps, rows, width), likewise: see ``step``.
+
+        Returns:
+            ``tokens`` (rows, written) int64; while exporting, what the step gives.
+
+        Raises:
+            ValueError: ``past`` is of another width.
+        """
+        if token is not None and past is not None:
+            mask = mark_here("mask", (1 - attention_mask[:, None, None].float()) * _HIDDEN)
+            memory = mark_here("memory", self._memory(input_ids, mask))
+            logits, fresh = self.step(token, past, memory, mask)
+            if torch.compiler.is_exporting():
+                return {"logits": logits, "fresh": fresh}
+        return {"tokens": self.generate(input_ids, attention_mask)}
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The tokens (rows, written) int64 that transformers itself writes, the start first."""
+        tokens: Tensor = self.model.generate(
+            input_ids, attention_mask=attention_mask, generation_config=self._greedy
+        )
+        return tokens
+
+    @mark("step", outputs=["logits", "fresh"])
+    def step(
+        self, token: Tensor, past: Tensor, memory: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step of the decoder.
+
+        Args:
+            token: (rows, 1) int64.
+            past: (1 + steps, rows, width) of the tokens before it. The first row is not looked at;
+                it is there since few engines take a tensor without any.
+            memory: (rows, length, width) of the source.
+            mask: (rows, 1, 1, length), added to the scores of the source's tokens.
+
+        Returns:
+            The next token's logits (rows, vocabulary), and the row to put behind ``past``
+            (1, rows, width).
+        """
+        if past.shape[2] != self.width:
+            raise ValueError(f"past: expected a width of {self.width}, got {past.shape[2]}")
+        pairs = zip(self._split(past[1:].transpose(0, 1)), self._split(memory), strict=True)
+        cache = EncoderDecoderCache([written + source for written, source in pairs])
+        # of the states, only their size is looked at: their keys and values are in the cache
+        states = memory.new_zeros(*memory.shape[:2], self.model.config.hidden_size)
+        logits = self._decode(token, states, mask, cache)
+        return logits[:, -1], _joined(cache.self_attention_cache)[:, -1:].transpose(0, 1)
+
+    def _memory(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """What every step looks up of the source: (rows, length, width)."""
+        states = self.model.get_encoder()(input_ids=input_ids, attention_mask=mask)[0]
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self._decode(torch.zeros_like(input_ids[:, :1]), states, mask, cache)  # fills the cache
+        return _joined(cache.cross_attention_cache)
+
+    def _decode(self, token: Tensor, states: Tensor, mask: Tensor, cache: object) -> Tensor:
+        """The logits (rows, 1, vocabulary) behind a token (rows, 1); the cache is changed."""
+        known = inspect.signature(self.model.forward).parameters
+        logits: Tensor = self.model(
+            decoder_input_ids=token,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=mask,
+            use_cache=True,
+            **{"cache" if "cache" in known else "past_key_values": cache},
+        ).logits
+        return logits
+
+    def _sizes(self) -> tuple[int, int, int]:
+        """Layers, heads, and numbers of a head, as the decoder caches them."""
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        states = torch.zeros(1, 1, self.model.config.hidden_size)
+        with torch.no_grad():
+            self._decode(
+                torch.zeros(1, 1, dtype=torch.int64), states, torch.zeros(1, 1, 1, 1), cache
+            )
+        _, heads, _, size = cache.cross_attention_cache.layers[0].keys.shape
+        return len(cache.cross_attention_cache.layers), heads, size
+
+    def _split(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Key and value (rows, heads, length, size) of each layer, of (rows, length, width)."""
+        parts = [
+            part.unflatten(2, (self._heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+            for part in rows.chunk(self._layers * 2, 2)
+        ]
+        return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _joined(cache: Any) -> Tensor:
+    """The keys and values of a cache as (rows, length, width)."""
+    parts = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+    return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], 2)

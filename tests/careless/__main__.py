@@ -1,0 +1,8 @@
+"""The standalone converter of the test backend."""
+
+from backends import registry
+from backends.command import main
+from tests.planting import PACKAGES
+
+registry._packages = lambda: PACKAGES
+main("careless")
