@@ -1,8 +1,7 @@
-"""The trainer of the demo: optimiser, schedule, averaged weights and checkpoint."""
+"""The trainer of the demo: its network, its scenes and its steps."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import torch
 from digit_scenes import Scene, make_scene
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from training import Pace, Training
 from yolo_loss import Truth, yolo_loss
 
 from deploy.models.yolov3.build import YOLOv3
@@ -19,9 +19,7 @@ from deploy.models.yolov3.build import YOLOv3
 CLASSES = [str(digit) for digit in range(10)]
 WIDTH = 0.25
 BATCH = 16  # scenes a step
-_RATE, _WARM_UP, _DECAY = 2e-3, 200, 0.02  # AdamW; steps; weight decay
-_KEEP = 0.9985  # of the average at every step
-_CLIP = 300.0  # the longest gradient
+_PACE = Pace(rate=2e-3, warm_up=200, decay=0.02, clip=300.0, keep=0.9985)
 _SAVE_EVERY = 100  # steps
 
 
@@ -68,10 +66,7 @@ def train(run: Path, scenes: int) -> None:
 
 def learning_rate(step: int, steps: int) -> float:
     """Linear warm-up, then a cosine down to a hundredth."""
-    if step < _WARM_UP:
-        return _RATE * (step + 1) / _WARM_UP
-    done = (step - _WARM_UP) / max(1, steps - _WARM_UP)
-    return _RATE * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+    return _PACE.at(step, steps)
 
 
 def collate(scenes: list[Scene]) -> tuple[Tensor, Truth]:
@@ -85,23 +80,20 @@ def collate(scenes: list[Scene]) -> tuple[Tensor, Truth]:
     return pictures.permute(0, 3, 1, 2).float() / 255, truth
 
 
-class Trainer:
-    """The network, its averaged copy and the optimiser, kept in one checkpoint.
+class Trainer(Training):
+    """The training of the demo's network.
 
     Args:
         run: the folder of the checkpoint; an existing one is taken up.
     """
 
+    model: YOLOv3
+
     def __init__(self, run: Path) -> None:
         torch.manual_seed(0)
-        self.path = run / "checkpoint.pt"
-        self.model = build().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        _expect_nothing(self.model)
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), _RATE, weight_decay=_DECAY)
-        self.average = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.step = 0
-        if self.path.exists():
-            self._restore()
+        model = build().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        _expect_nothing(model)
+        super().__init__(model, _PACE, run)
 
     def train_step(self, pictures: Tensor, truth: Truth, rate: float) -> float:
         """One step of the optimiser; returns the loss per picture."""
@@ -110,41 +102,8 @@ class Trainer:
             maps = self.model.pred_maps(pictures)
         maps = tuple(raw.float() for raw in maps)
         loss = yolo_loss(maps, truth, self.model.anchors, len(CLASSES))
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.optimiser.step()
-        self.step += 1
-        self._update_average()
+        self.descend(loss, rate)
         return loss.item()
-
-    def save(self) -> None:
-        """Write the checkpoint aside and rename it."""
-        state = {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-        }
-        part = self.path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.path)
-
-    def _restore(self) -> None:
-        state = torch.load(self.path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.average, self.step = state["average"], state["step"]
-
-    def _update_average(self) -> None:
-        keep = min(_KEEP, (1 + self.step) / (10 + self.step))
-        for key, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - keep)
-            else:
-                self.average[key].copy_(value)
 
 
 def _expect_nothing(model: YOLOv3) -> None:

@@ -32,11 +32,15 @@ _TOUCH = 0.08  # how much of the smaller box two digits may share
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (H, W, 3) uint8, boxes (n, 4) float32 as x1, y1, x2, y2, and labels (n,) int64."""
+    """A picture (H, W, 3) uint8, boxes (n, 4) float32 as x1, y1, x2, y2, and labels (n,) int64.
+
+    ``ink`` (H, W) uint8 tells whose ink a pixel shows: ``i + 1`` for digit ``i``, 0 for nobody's.
+    """
 
     image: npt.NDArray[np.uint8]
     boxes: Floats
     labels: npt.NDArray[np.int64]
+    ink: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,12 @@ def handwriting(held_out: bool) -> Handwriting:
 
 
 def make_scene(
-    seed: int, held_out: bool, height: int = _SIDE, width: int = _SIDE, grain: float = 10
+    seed: int,
+    held_out: bool,
+    height: int = _SIDE,
+    width: int = _SIDE,
+    grain: float = 10,
+    zoom: float = 1,
 ) -> Scene:
     """The scene of this seed.
 
@@ -67,14 +76,17 @@ def make_scene(
         height: of the picture in pixels.
         width: of the picture in pixels; digits grow with the longer side.
         grain: the most noise that the camera adds, as a standard deviation in grey levels.
+        zoom: factor on the height of digits.
     """
     rng = np.random.default_rng([seed, int(held_out)])
     canvas = background(rng, height, width)
     clutter(rng, canvas)
     pixels = np.asarray(canvas, dtype=np.float32)
-    boxes, labels = _place_digits(rng, pixels, handwriting(held_out))
+    ink = np.zeros((height, width), np.uint8)
+    boxes, labels = _place_digits(rng, pixels, ink, handwriting(held_out), zoom)
     image = _finish(rng, pixels, grain)
-    return Scene(image, np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64))
+    edges = np.array(boxes, np.float32).reshape(-1, 4)
+    return Scene(image, edges, np.array(labels, np.int64), ink)
 
 
 def _upsample(glyph: npt.NDArray[np.float64]) -> Floats:
@@ -84,12 +96,12 @@ def _upsample(glyph: npt.NDArray[np.float64]) -> Floats:
 
 
 def _place_digits(
-    rng: Rng, pixels: Floats, writing: Handwriting
+    rng: Rng, pixels: Floats, ink: npt.NDArray[np.uint8], writing: Handwriting, zoom: float
 ) -> tuple[list[list[float]], list[int]]:
     boxes: list[list[float]] = []
     labels: list[int] = []
     crowd = rng.integers(1, 13)
-    low, high = (height * max(pixels.shape) / _SIDE for height in (_SMALLEST, _LARGEST))
+    low, high = (zoom * height * max(pixels.shape) / _SIDE for height in (_SMALLEST, _LARGEST))
     typical = np.exp(rng.uniform(np.log(low), np.log(high)))  # pages have one hand
     for _ in range(crowd):
         spread = np.exp(rng.normal(0, 0.45))
@@ -100,6 +112,8 @@ def _place_digits(
         if box is not None:
             _paint(rng, pixels, alpha, box)
             boxes.append([float(edge) for edge in box])
+            x1, y1, x2, y2 = box
+            ink[y1:y2, x1:x2][alpha > _INK] = len(boxes)
             labels.append(int(writing.labels[pick]))
     return boxes, labels
 

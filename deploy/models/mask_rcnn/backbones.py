@@ -1,0 +1,95 @@
+"""ResNet-50 and FPN: a picture to feature maps at strides 4 to 64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+Scale = Callable[[int], int]
+
+_STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks, inner channels
+_EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1 x 1, 3 x 3 with the stride, 1 x 1 to the block's width, and the input again."""
+
+    def __init__(self, source: int, inner: int, out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(source, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        if stride != 1 or source != out:
+            fit = nn.Conv2d(source, out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(fit, nn.BatchNorm2d(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, source, H, W) to (N, out, H / stride, W / stride)."""
+        same = self.downsample(x) if hasattr(self, "downsample") else x
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.bn2(self.conv2(x)).relu()
+        return (self.bn3(self.conv3(x)) + same).relu()  # type: ignore[no-any-return]
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 without its classifier, the stride in the 3 x 3 convolutions."""
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.channels = [scale(inner * _EXPANSION) for _, inner in _STAGES]
+        self.conv1 = nn.Conv2d(3, scale(64), 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(scale(64))
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        source = scale(64)
+        for stage, (blocks, inner) in enumerate(_STAGES, start=1):
+            out = self.channels[stage - 1]
+            layer = nn.Sequential()
+            for block in range(blocks):
+                stride = 2 if block == 0 and stage > 1 else 1
+                layer.append(Bottleneck(source, scale(inner), out, stride))
+                source = out
+            self.add_module(f"layer{stage}", layer)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) to four maps at strides 4, 8, 16 and 32."""
+        x = self.maxpool(self.bn1(self.conv1(image)).relu())
+        maps = []
+        for stage in range(1, len(_STAGES) + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
+            maps.append(x)
+        return maps
+
+
+class Conv(nn.Module):
+    """A convolution that keeps the size, with a bias; MMDetection calls it ``X.conv``."""
+
+    def __init__(self, source: int, out: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(source, out, kernel, padding=kernel // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, source, H, W) to (N, out, H, W)."""
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+class FPN(nn.Module):
+    """Top-down feature fusion, and a fifth level that is every other cell of the fourth."""
+
+    def __init__(self, sources: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.lateral_convs = nn.ModuleList(Conv(source, out, 1) for source in sources)
+        self.fpn_convs = nn.ModuleList(Conv(out, out, 3) for _ in sources)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Four maps to five of equal channels, finest first."""
+        laterals = [conv(x) for conv, x in zip(self.lateral_convs, maps, strict=True)]
+        fused = laterals[-1:]
+        for fine in laterals[-2::-1]:
+            up = nn.functional.interpolate(fused[0], size=fine.shape[2:], mode="nearest")
+            fused.insert(0, fine + up)
+        outs = [conv(x) for conv, x in zip(self.fpn_convs, fused, strict=True)]
+        return (*outs, nn.functional.max_pool2d(outs[-1], 1, 2))

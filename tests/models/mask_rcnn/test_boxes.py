@@ -1,0 +1,81 @@
+"""Suppression of all groups at once is suppression of each, box by box."""
+
+import numpy as np
+import pytest
+
+from deploy.models.mask_rcnn import boxes as module
+from deploy.models.mask_rcnn.boxes import decode, suppress
+from deploy.runtime.nms import nms
+
+
+def scene(seed, count=400, groups=3):
+    """Boxes in clusters, so that many overlap by about as much as a threshold."""
+    rs = np.random.RandomState(seed)
+    centres = rs.uniform(0, 300, (12, 2))[rs.randint(12, size=count)] + rs.normal(0, 8, (count, 2))
+    sides = rs.uniform(20, 60, (count, 2))
+    boxes = np.concatenate((centres - sides / 2, centres + sides / 2), axis=1).astype(np.float32)
+    scores = rs.permutation(count).astype(np.float32) / count
+    return boxes, scores, rs.randint(groups, size=count)
+
+
+@pytest.mark.parametrize("iou_thr", [0.1, 0.5, 0.7])
+@pytest.mark.parametrize("seed", range(6))
+def test_it_keeps_what_greedy_suppression_keeps(seed, iou_thr):
+    wanted = nms(*scene(seed), iou_thr, most=10**6)
+    np.testing.assert_array_equal(suppress(*scene(seed), iou_thr), wanted)
+
+
+def test_few_pairs_at_a_time_give_the_same(monkeypatch):
+    wanted = suppress(*scene(0), 0.5)
+    monkeypatch.setattr(module, "_CHUNK", 50)
+    np.testing.assert_array_equal(suppress(*scene(0), 0.5), wanted)
+
+
+def test_a_chain_of_boxes_is_resolved_from_its_best():
+    start = np.arange(9, dtype=np.float32) * 2
+    boxes = np.stack((start, 0 * start, start + 10, 0 * start + 10), axis=1)
+    scores = np.linspace(1, 0.1, 9)
+    kept = suppress(boxes, scores, np.zeros(9, int), 0.5)  # each overlaps its neighbour by 2 / 3
+    assert kept.tolist() == [0, 2, 4, 6, 8]
+
+
+def test_equal_scores_keep_their_order():
+    boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10], [100, 0, 110, 10]], np.float32)
+    assert suppress(boxes, np.ones(3), np.zeros(3, int), 0.5).tolist() == [0, 1, 2]
+
+
+def test_equal_boxes_of_other_groups_and_far_coordinates_stay():
+    boxes = np.array([[1e6, 5, 1e6 + 50, 60]] * 3 + [[-1e6, 5, -1e6 + 50, 60]], np.float32)
+    kept = suppress(boxes, np.array([0.9, 0.8, 0.7, 0.6]), np.array([0, 0, 1, 0]), 0.5)
+    assert kept.tolist() == [0, 2, 3]
+
+
+def test_boxes_without_area_suppress_nobody():
+    boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 5, 9]], np.float32)
+    assert len(suppress(boxes, np.ones(3), np.zeros(3, int), 0.5)) == 3
+
+
+def test_nothing_is_kept_of_nothing():
+    none = np.zeros(0, np.float32)
+    assert suppress(none.reshape(0, 4), none, none.astype(int), 0.5).shape == (0,)
+
+
+def test_no_deltas_leave_a_box_where_it_is():
+    boxes = np.array([[10, 20, 30, 60]], np.float32)
+    np.testing.assert_array_equal(decode(boxes, np.zeros((1, 4), np.float32), 100, 100), boxes)
+
+
+def test_deltas_move_by_sides_and_scale_by_powers():
+    boxes = np.array([[10, 20, 30, 60]], np.float32)
+    deltas = np.array([[0.5, -0.25, np.log(2), np.log(0.5)]], np.float32)
+    wanted = [[10, 20, 50, 40]]  # the centre (20, 40) goes to (30, 30), the sides to (40, 20)
+    np.testing.assert_allclose(decode(boxes, deltas, 100, 100), wanted, atol=1e-5)
+
+
+def test_boxes_are_clipped_to_the_picture_and_huge_deltas_do_not_overflow():
+    boxes = np.array([[10, 20, 30, 60]], np.float32)
+    with np.errstate(all="raise"):
+        found = decode(boxes, np.full((1, 4), 1e4, np.float32), height=80, width=70)
+    assert found.tolist() == [[70, 80, 70, 80]]
+    grown = decode(boxes, np.array([[0, 0, 9, 9]], np.float32), height=80, width=70)
+    assert grown.tolist() == [[0, 0, 70, 80]]

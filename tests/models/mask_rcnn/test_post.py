@@ -1,0 +1,89 @@
+"""Behind the chain: detections in pixels of the input, then masks in the picture's own."""
+
+from dataclasses import replace
+
+import mask_golden
+import numpy as np
+import pytest
+
+from backends.contract import TensorError
+from deploy.models.mask_rcnn.post import MaskPost, Stamped
+from deploy.runtime.image import Placement
+from deploy.runtime.posts import registered
+
+RUN = mask_golden.RUN
+
+
+def outputs():
+    """What the chain ends with; the logits of other classes are not looked at."""
+    logits = np.full((100, 80, 28, 28), np.nan, np.float32)
+    logits[np.arange(100), RUN["labels"]] = RUN["mask_logits_of_label"]
+    return [logits, RUN["dets"][:, :4], RUN["dets"][:, 4], RUN["labels"]]
+
+
+def stamped() -> Stamped:
+    (found,) = MaskPost().batch(outputs())
+    return found
+
+
+def test_the_masks_are_mmdetections():
+    found = stamped().paste(320, 320)
+    np.testing.assert_array_equal(found.masks.dense(), mask_golden.masks())
+    np.testing.assert_array_equal(found.boxes, RUN["dets"][:, :4])
+
+
+def test_boxes_move_into_the_picture_before_masks_are_pasted():
+    found = stamped()
+    moved = replace(found, boxes=Placement(0.5, 0.25).boxes_back(found.boxes)).paste(1280, 640)
+    assert moved.masks[0].shape == (1280, 640)
+    largest = int(mask_golden.masks().sum((1, 2)).argmax())
+    mask = mask_golden.masks()[largest]
+    shared = np.kron(mask, np.ones((4, 2), bool)) & moved.masks[largest]
+    assert shared.sum() > 0.9 * 8 * mask.sum()
+
+
+def test_boxes_are_clipped_to_the_picture():
+    found = replace(stamped(), boxes=stamped().boxes * 2).paste(320, 320)
+    assert found.boxes.max() == 320
+
+
+def test_confident_detections_keep_their_masks():
+    found = stamped()
+    sure = found.above(0.5)
+    assert 0 < len(sure) < len(found)
+    early, late = sure.paste(320, 320), found.paste(320, 320).above(0.5)
+    np.testing.assert_array_equal(early.masks.dense(), late.masks.dense())
+
+
+def test_json_has_run_lengths():
+    row = stamped().paste(320, 320).to_json()[0]
+    assert row["label"] == 62
+    assert row["mask"]["size"] == [320, 320]
+    assert sum(row["mask"]["counts"]) == 320 * 320
+
+
+def test_no_detection_is_an_empty_result():
+    none = [np.zeros((0, 80, 28, 28), np.float32), np.zeros((0, 4), np.float32)]
+    none += [np.zeros(0, np.float32), np.zeros(0, np.int64)]
+    (found,) = MaskPost().batch(none)
+    assert len(found.paste(20, 30).masks) == 0
+
+
+def test_extreme_logits_do_not_overflow():
+    logits, *rest = outputs()
+    logits[0], logits[1] = -3e4, 3e4
+    with np.errstate(all="raise", under="ignore"):
+        (found,) = MaskPost().batch([logits, *rest])
+    assert found.stamps[0].max() < 1e-30
+    assert found.stamps[1].min() == 1
+
+
+def test_another_order_is_refused():
+    with pytest.raises(
+        TensorError, match=r"expected \[n, classes, s, s\], \[n, 4\], \[n\] and \[n\]"
+    ):
+        MaskPost().batch(outputs()[::-1])
+
+
+def test_the_step_is_registered():
+    assert "mask_rcnn.masks" in registered()
