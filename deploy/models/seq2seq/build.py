@@ -27,7 +27,7 @@ if int(transformers.__version__.partition(".")[0]) < 5:
         do="Run: pip install 'backend-chain[seq2seq]'",
     )
 
-_HIDDEN = -1e4  # added to a score, it leaves nothing of it; half precision can hold it
+_HIDDEN = torch.finfo(torch.float32).min  # added to a score, it leaves nothing of it
 
 
 class Seq2Seq(nn.Module):
