@@ -11,7 +11,7 @@ from backends.contract import Artifact, Segment, Tensors
 from backends.options import Value, options_json, parse_options
 from backends.registry import about, options_type
 from deploy.carrying import carry
-from deploy.recipe import BackendRecipe
+from deploy.recipe import BackendRecipe, ConvertRecipe
 from deploy.samples import write_sample
 
 
@@ -36,7 +36,7 @@ def checked_options(backend: BackendRecipe) -> Mapping[str, Value]:
 
 
 def convert(
-    segment: Segment, backend: BackendRecipe, sample: Tensors, out: Path, timeout: float
+    segment: Segment, backend: BackendRecipe, sample: Tensors, out: Path, asked: ConvertRecipe
 ) -> Converted:
     """Convert one segment, or leave that to the device.
 
@@ -45,7 +45,7 @@ def convert(
         backend: the backend and its options.
         sample: the reference's values of every input and output of the segment.
         out: the folder of the artifact; its sample and log are written beside it.
-        timeout: seconds until the converter's process is ended.
+        asked: its limits.
 
     Raises:
         ConversionError: see ``convert_in_child``.
@@ -56,8 +56,9 @@ def convert(
     options = checked_options(backend)
     if backend.build == "device":
         return Converted(carry(segment, backend, options, out), out, samples)
+    held = samples if asked.check else None
     artifact = convert_in_child(
-        segment, backend.name, options, cast_precision(backend), samples, out, timeout
+        segment, backend.name, options, cast_precision(backend), held, out, asked.timeout
     )
     return Converted(artifact, out, samples)
 

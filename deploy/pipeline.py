@@ -34,6 +34,8 @@ _STAGES = {
     "reference",
     "cast",
     "artifacts",
+    "blame",
+    "blame.json",
     "bundle",
 }  # what a run writes beside its bundle
 
@@ -131,7 +133,7 @@ def _convert(
     backend = recipe.backend_of(segment.name)
     with progress.stage(f"convert {segment.name}") as stage:
         out = work / "artifacts" / segment.name
-        converted = convert(segment, backend, values, out, recipe.convert.timeout)
+        converted = convert(segment, backend, values, out, recipe.convert)
         made = converted.artifact
         stage.size = sum((out / file).stat().st_size for file in made.files or made.source)
     return converted

@@ -220,9 +220,16 @@ class PrecisionRecipe:
 
 @dataclass
 class ConvertRecipe:
-    """Limits of a converter's process; ``timeout`` in seconds."""
+    """How a segment is converted.
+
+    Attributes:
+        timeout: seconds until the converter's process is ended.
+        check: whether a result that does not agree with the segment ends the run. Without it the
+            bundle is made all the same, fails its verification, and can be asked for its blame.
+    """
 
     timeout: float = 900.0
+    check: bool = True
 
 
 @dataclass

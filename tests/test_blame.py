@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -130,6 +132,14 @@ def test_a_faithful_chain_has_no_culprit(make, capsys):
     text = said(capsys, make([2.0, 3.0001, 5.0]), code=0)
     assert text.startswith("Nothing is beyond its bound; segment 's1' adds most")
     assert ranking(text)[0] == "s1"
+
+
+def test_a_chain_without_any_error_has_nobody_who_adds_to_it(make, capsys):
+    text = said(capsys, make([2.0, 3.0, 5.0]), code=0)
+    first, second, *_ = text.splitlines()
+    assert first.startswith("Nothing is beyond its bound; segment 's")
+    assert "has the largest error of its own: max_rel 0.0e+00" in first
+    assert second == ""
 
 
 def test_small_errors_that_only_together_are_too_large_have_one_that_adds_most(make, capsys):
@@ -308,11 +318,13 @@ def test_a_host_step_has_no_graph_to_look_into(hosting):
     assert "host step 'host' is to blame, and is no graph to look into. Name a segment" in error
 
 
-def test_the_segment_that_a_host_step_calls_is_measured_too(hosting, capsys):
+def test_the_segment_that_a_host_step_calls_is_blamed_in_its_place(hosting, capsys):
     bundle = hosting([2.0, 3.3], factor=5.0, calls=("s1",))
     text = said(capsys, bundle)
-    assert text.startswith("The culprit is host step 'host'")
-    assert "Also segment 's1': fed with the reference's inputs it is off by max_rel 1.0e-01" in text
+    assert text.startswith("The culprit is segment 's1': fed with the reference's inputs it is off")
+    assert "With the outputs of host step 'host' from the reference the chain's error goes" in text
+    assert "Also host step 'host': fed with the reference's inputs it is off by" in text
+    assert ranking(text) == ["s1", "host", "s0"]
     assert "called by a host step" in text
 
 
@@ -333,3 +345,19 @@ def test_what_a_host_step_gives_counts_as_right_where_the_reference_has_no_value
     text = said(capsys, sealed(bundle))
     assert text.startswith("The culprit is segment 's0'")
     assert ranking(text)[0] == "s0"
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("command", "torch hydra omegaconf onnx onnx_ir pycocotools"),
+        ("bisecting", "torch hydra omegaconf"),
+    ],
+)
+def test_it_loads_no_more_of_the_desk_than_it_needs(module, absent):
+    code = (
+        f"import sys, deploy.blaming.{module}\n"
+        f"print(*sorted(set({absent.split()!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -7,7 +7,7 @@ from backends import registry
 from backends.child import convert_in_child
 from backends.contract import ConversionError
 from deploy.convert import convert
-from deploy.recipe import BackendRecipe
+from deploy.recipe import BackendRecipe, ConvertRecipe
 from tests.graphs import conv
 from tests.planting import PACKAGES
 
@@ -30,7 +30,7 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
     out = tmp_path / "work" / "conv"
     timeout = 0.5 if how == "hang" else 60.0
     with pytest.raises(ConversionError) as caught:
-        convert(segment, backend, sample, out, timeout)
+        convert(segment, backend, sample, out, ConvertRecipe(timeout))
     assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
     assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* how={how}")
     assert not out.exists()
@@ -44,3 +44,21 @@ def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
     artifact = convert_in_child(segment, "saboteur", options, "fp32", None, out, 60.0)
     assert (artifact.name, artifact.backend) == ("conv", "saboteur")
     assert "not checked" in (tmp_path / "out.log").read_text()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_result_is_held_against_its_sample_unless_that_is_not_asked_for(
+    check, tmp_path, monkeypatch
+):
+    held = []
+
+    def child(segment, backend, options, precision, sample, out, timeout):
+        held.append(sample)
+
+    monkeypatch.setattr("deploy.convert.convert_in_child", child)
+    segment = conv(tmp_path / "conv.onnx")
+    shapes = {spec.name: spec.typical for spec in (*segment.inputs, *segment.outputs)}
+    sample = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    asked = ConvertRecipe(check=check)
+    convert(segment, BackendRecipe("onnxruntime"), sample, tmp_path / "out", asked)
+    assert held == [tmp_path / "out.sample.npz" if check else None]

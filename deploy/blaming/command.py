@@ -17,6 +17,7 @@ from deploy.blaming.judging import Bounds, Judgement, culprit, judge
 from deploy.blaming.measuring import measure_blame
 from deploy.blaming.records import Blame, BlameError, StepBlame, read, save
 from deploy.blaming.tables import lines, probe_line
+from deploy.blaming.words import verdict
 from deploy.blaming.work import Work
 from deploy.recipe import BackendRecipe
 from deploy.runtime.manifest import MANIFEST, Manifest, file_entry, read_manifest
@@ -75,7 +76,7 @@ def _blame(asked: argparse.Namespace) -> bool:
     if asked.json != "-":
         print("\n".join(lines(blame, found, bounds)))
     if asked.json is not None:
-        write_text(asked.json, json.dumps(_as_json(blame, found), indent=2))
+        write_text(asked.json, json.dumps(_as_json(blame, found, bounds), indent=2))
     return found.good
 
 
@@ -161,11 +162,11 @@ def _teller(step: Artifact) -> Callable[[Any, int], None]:
     return lambda probe, left: print(probe_line(next(count), probe, left), file=sys.stderr)
 
 
-def _as_json(blame: Blame, found: Judgement) -> dict[str, Any]:
+def _as_json(blame: Blame, found: Judgement, bounds: Bounds) -> dict[str, Any]:
     return {
         "ranked": [one.step.name for one in found.steps],
         "bad": [one.step.name for one in found.steps if not one.good],
         "chain_good": found.chain_good,
-        "verdict": list(found.lines),
+        "verdict": verdict(blame, found, bounds),
         **to_json(blame),
     }

@@ -1,10 +1,10 @@
-"""What was measured -> who is to blame, in words."""
+"""What was measured -> who is to blame."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from backends.gap import TOLERANCES, Gap, Tolerance, worst
 from deploy.blaming.records import Blame, BlameError, Final, StepBlame
@@ -69,12 +69,10 @@ class Judgement:
     Attributes:
         steps: the most guilty first.
         chain_good: whether the end of the chain is within its bound.
-        lines: what to say, the culprit first.
     """
 
     steps: tuple[Judged, ...]
     chain_good: bool
-    lines: tuple[str, ...]
 
     @property
     def good(self) -> bool:
@@ -90,8 +88,9 @@ def judge(blame: Blame, bounds: Bounds) -> Judgement:
         bounds: what counts as agreement.
     """
     ranked = sorted((_judged(step, bounds) for step in blame.steps), key=_guilt, reverse=True)
-    found = Judgement(tuple(ranked), bounds.admit_end(blame), ())
-    return replace(found, lines=tuple(_lines(blame, found, bounds)))
+    first = next((one for one in _called(ranked) if not one.good), ranked[0])
+    steps = (first, *(one for one in ranked if one is not first))
+    return Judgement(steps, bounds.admit_end(blame))
 
 
 def culprit(judgement: Judgement) -> Judged:
@@ -100,16 +99,18 @@ def culprit(judgement: Judgement) -> Judged:
     Raises:
         BlameError: it is a host step, which has no graph.
     """
-    first = judgement.steps[0]
-    called = [one for one in judgement.steps if one.step.name in first.step.calls]
-    if called:
-        return max(called, key=_guilt)
+    first = next(iter(_called(judgement.steps)), judgement.steps[0])
     if not first.step.backend:
         raise BlameError(
             f"host step '{first.step.name}' is to blame, and is no graph to look into",
             do="Name a segment with --segment.",
         )
     return first
+
+
+def _called(ranked: Sequence[Judged]) -> list[Judged]:
+    """The segments that the most guilty step runs itself, the worst first."""
+    return [one for one in ranked if one.step.name in ranked[0].step.calls]
 
 
 def _judged(step: StepBlame, bounds: Bounds) -> Judged:
@@ -141,60 +142,3 @@ def _share(one: Final, other: Final) -> float:
 def matched(final: Final) -> float:
     """The share of detections that both models have; 1 where there are none."""
     return final.matched / final.total if final.total and final.matched is not None else 1.0
-
-
-def _lines(blame: Blame, found: Judgement, bounds: Bounds) -> list[str]:
-    first = found.steps[0]
-    lines = [_first(first, found, bounds), _effect(blame, first)]
-    bad = [one for one in found.steps[1:] if not one.good]
-    lines += [f"Also {_beyond(one, bounds)}." for one in bad]
-    return [line for line in lines if line]
-
-
-def _first(first: Judged, found: Judgement, bounds: Bounds) -> str:
-    if not first.good:
-        return f"The culprit is {_beyond(first, bounds)}."
-    who = _called(first.step)
-    if found.good:
-        return f"Nothing is beyond its bound; {who} adds most to the chain's error."
-    if found.chain_good:
-        return f"The chain is within its bound; {who} adds most to its error."
-    return (
-        f"The chain is beyond its bound, and {who} adds most to that, though its own error, "
-        f"{_gap(first.own)}, is within its bound."
-    )
-
-
-def _beyond(one: Judged, bounds: Bounds) -> str:
-    said = f" ({one.step.failure})" if one.step.failure else ""
-    return (
-        f"{_called(one.step)}: fed with the reference's inputs it is off by {_gap(one.own)}, "
-        f"beyond {bounds.of(one.step)}{said}"
-    )
-
-
-def _effect(blame: Blame, first: Judged) -> str:
-    if first.step.swaps is None:
-        return ""
-    after, chain = first.step.swaps.outputs, blame.chain
-    said = []
-    if chain.gap and after.gap:
-        said.append(
-            f"the chain's error goes from {chain.gap.max_rel:.1e} to {after.gap.max_rel:.1e}"
-        )
-    if chain.matched is not None and after.matched is not None:
-        said.append(
-            f"{after.matched} of {after.total} detections match instead of "
-            f"{chain.matched} of {chain.total}"
-        )
-    return f"With its outputs from the reference {', and '.join(said)}." if said else ""
-
-
-def _called(step: StepBlame) -> str:
-    return f"{'segment' if step.backend else 'host step'} '{step.name}'"
-
-
-def _gap(gap: Gap | None) -> str:
-    if gap is None:
-        return "nothing that was measured"
-    return f"max_rel {gap.max_rel:.1e} (cosine {gap.cosine:.6f}) at '{gap.tensor}'"

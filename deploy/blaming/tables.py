@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from backends.gap import Gap, worst
 from deploy.blaming.judging import Bounds, Judged, Judgement
 from deploy.blaming.records import Bisection, Blame, Final, Operator, Probe
+from deploy.blaming.words import verdict
 
 _HEAD = ("step", "runs on", "own", "inherited", "end: inputs", "end: outputs", "adds", "")
 
 
 def lines(blame: Blame, found: Judgement, bounds: Bounds) -> Iterator[str]:
     """The culprit, then every step, then the operator if one was looked for."""
-    yield from found.lines
+    yield from verdict(blame, found, bounds)
     yield ""
     yield from _table([_HEAD, *(_row(one, bounds) for one in found.steps), _end(blame, found)])
     yield ""
@@ -52,7 +54,13 @@ def _operator(operator: Operator) -> Iterator[str]:
     if operator.module:
         yield f"    module    {operator.module} ({operator.module_type})"
     if operator.source:
-        yield f"    source    {operator.source}"
+        yield f"    source    {_near(operator.source)}"
+
+
+def _near(source: str) -> str:
+    """A file as it is called from here, if it is below."""
+    path = Path(source)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _alone(alone: Probe, found: Bisection) -> str:

@@ -27,7 +27,7 @@ class Work:
         Raises:
             BlameError: it is missing.
         """
-        bundle = bundle.absolute()
+        bundle = bundle.absolute() if bundle.name in ("", "..") else bundle
         self.folder = bundle.with_name(f"{bundle.name}.work")
         if not (self.folder / "artifacts").is_dir():
             raise BlameError(
