@@ -55,6 +55,8 @@ class NcnnRunner:
         arrays = check_inputs(self._inputs, inputs)
         if not self._by_rows:
             return self._run(arrays)
+        if not len(arrays[0]):
+            return {one.name: np.zeros((0, *one.typical[1:]), one.dtype) for one in self._outputs}
         rows = [
             self._run([array[row : row + 1] for array in arrays]) for row in range(len(arrays[0]))
         ]

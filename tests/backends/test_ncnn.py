@@ -97,7 +97,7 @@ def test_rows_that_vary_in_number_go_through_a_net_of_one_row(tmp_path):
     (tmp_path / "out").mkdir()
     artifact = convert(segment, Options(), tmp_path / "out")
     with load(artifact, tmp_path / "out") as runner:
-        for count in (1, 3, 17):
+        for count in (0, 1, 3, 17):
             x = np.random.default_rng(count).standard_normal((count, 4)).astype(np.float32)
             np.testing.assert_allclose(
                 runner({"x": x})["y"], np.maximum(x @ kernel(4, 3), 0), atol=1e-4

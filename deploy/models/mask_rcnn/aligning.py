@@ -89,10 +89,9 @@ def _align(feat: Array, boxes: Array, size: int, out: Array, rows: Array) -> Non
     for number, row in enumerate(rows):
         x, y, over, under = first_x[number], first_y[number], across[number], down[number]
         part = last[y : y + under.shape[1], x : x + over.shape[1]]
-        lines = under @ part.reshape(len(part), -1)
-        np.matmul(
-            over, lines.reshape(size, -1, feat.shape[0]), out=out[row].reshape(size, size, -1)
-        )
+        # column by column: products too small for the threads of BLAS, which wait for each other
+        lines = under @ part.transpose(1, 0, 2)
+        np.matmul(over, lines.transpose(1, 0, 2), out=out[row].reshape(size, size, -1))
 
 
 def _shares(low: Array, high: Array, size: int, cells: int) -> tuple[Array, list[Array]]:

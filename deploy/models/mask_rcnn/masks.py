@@ -10,6 +10,8 @@ import numpy as np
 
 from backends.contract import Array
 
+_STRIP = 1 << 17  # multiplications
+
 
 @dataclass(frozen=True)
 class Masks:
@@ -79,15 +81,26 @@ def paste(stamps: Array, boxes: Array, height: int, width: int, threshold: float
     low = np.clip(np.floor(boxes[:, :2]) - 1, 0, limits).astype(np.int64)
     high = np.clip(np.ceil(boxes[:, 2:]) + 1, 0, limits).astype(np.int64)
     sides = np.maximum(high - low, 0)
-    room = np.empty(int(sides.prod(axis=1).max(initial=0)), np.float32)
     crops = []
     for stamp, box, (x, y), (wide, tall) in zip(stamps, boxes, low, sides, strict=True):
         across = _taps(box[0], box[2], x, wide, stamp.shape[1])
         down = _taps(box[1], box[3], y, tall, stamp.shape[0])
-        stretched = room[: tall * wide].reshape(tall, wide)
-        np.matmul(down, stamp @ across.T, out=stretched)
-        crops.append(stretched >= threshold)
+        crops.append(_at_least(threshold, down, stamp @ across.T))
     return Masks(height, width, low, crops)
+
+
+def _at_least(threshold: float, left: Array, right: Array) -> Array:
+    """Where the product of two matrices is at least ``threshold``.
+
+    In strips that stay in the cache, and are too small for the threads of BLAS: on a busy machine
+    these wait for each other longer than the work takes.
+    """
+    found = np.empty((left.shape[0], right.shape[1]), np.bool_)
+    rows = max(1, _STRIP // max(1, right.size))
+    for top in range(0, len(found), rows):
+        strip = slice(top, top + rows)
+        np.greater_equal(left[strip] @ right, threshold, out=found[strip])
+    return found
 
 
 def _taps(start: float, end: float, first: int, count: int, cells: int) -> Array:
