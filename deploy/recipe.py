@@ -7,8 +7,6 @@ from typing import Any
 
 from backends.contract import DeployError
 
-_RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
-
 
 class RecipeError(DeployError):
     """A recipe that cannot be carried out as it is written."""
