@@ -1,17 +1,15 @@
-"""COCO mean average precision of anything that finds boxes in a picture, for the desk."""
+"""COCO mean average precision of anything that finds things in a picture, for the desk."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from deploy.recipe import RecipeError
-from deploy.runtime.coco import Dataset, DatasetError, Detect, MeanPrecision
-
-__all__ = ["Detect", "MeanPrecision", "mean_precision"]
+from deploy.runtime.coco import Dataset, DatasetError, Detect, Scores
 
 
-def mean_precision(annotations: Path, detect: Detect) -> MeanPrecision:
-    """Evaluate the boxes of a detector on a COCO set, see ``Dataset``.
+def mean_precision(annotations: Path, detect: Detect) -> Scores:
+    """Evaluate the boxes of a detector, and its masks if it makes some, on a COCO set.
 
     Args:
         annotations: the COCO file.
@@ -29,4 +27,4 @@ def mean_precision(annotations: Path, detect: Detect) -> MeanPrecision:
         for number, path in dataset.pictures.items()
         for row in dataset.rows(number, detect(path))
     ]
-    return dataset.scores(rows).boxes
+    return dataset.scores(rows)

@@ -33,7 +33,7 @@ def run_job(job: str, recipe: Recipe, bundle: Path, work: Path) -> Row:
 
 
 def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:
-    latency, chain, torch = outcome.latency, outcome.verdict.chain_map, outcome.verdict.torch_map
+    latency, notes = outcome.latency, outcome.verdict.verification.notes
     problem = outcome.verdict.problem
     return Row(
         job=job,
@@ -44,9 +44,12 @@ def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:
         p90_ms=latency.p90 if latency else None,
         size=outcome.size,
         gap=outcome.gap,
-        map_50=chain.at_50 if chain else None,
-        map_50_95=chain.at_50_95 if chain else None,
-        torch_map_50_95=torch.at_50_95 if torch else None,
+        map_50=notes.get("map_50"),
+        map_50_95=notes.get("map"),
+        torch_map_50_95=notes.get("torch_map"),
+        mask_map_50=notes.get("mask_map_50"),
+        mask_map_50_95=notes.get("mask_map"),
+        torch_mask_map_50_95=notes.get("torch_mask_map"),
         bundle=str(outcome.bundle),
         error=str(problem) if problem else "",
     )

@@ -56,6 +56,8 @@ def _agreement(outcome: Outcome) -> str:
     if "detections" in notes:
         matched, total = notes["detections_matched"], notes["detections"]
         parts.append(f"{matched:.0f} of {total:.0f} confident detections matched (from both sides)")
+    if "mask_iou" in notes:
+        parts.append(f"masks from IoU {notes['mask_iou']:.4f} up")
     return f"agreement   {', '.join(parts) or 'nothing to compare'}"
 
 
@@ -63,10 +65,15 @@ def _map(outcome: Outcome) -> str:
     chain, torch = outcome.verdict.chain_map, outcome.verdict.torch_map
     if chain is None or torch is None:
         return ""
-    return (
-        f"mAP@0.5     chain {chain.at_50:.4f}, PyTorch {torch.at_50:.4f}\n"
-        f"mAP@.5:.95  chain {chain.at_50_95:.4f}, PyTorch {torch.at_50_95:.4f}"
-    )
+    pairs = {"": (chain.boxes, torch.boxes), "masks, ": (chain.masks, torch.masks)}
+    lines: list[str] = []
+    for kind, (one, other) in pairs.items():
+        if one is not None and other is not None:
+            lines += [
+                f"mAP@0.5     {kind}chain {one.at_50:.4f}, PyTorch {other.at_50:.4f}",
+                f"mAP@.5:.95  {kind}chain {one.at_50_95:.4f}, PyTorch {other.at_50_95:.4f}",
+            ]
+    return "\n".join(lines)
 
 
 def _latency(outcome: Outcome) -> str:

@@ -34,8 +34,21 @@ class Row:
     map_50: float | None = None
     map_50_95: float | None = None
     torch_map_50_95: float | None = None
+    mask_map_50: float | None = None
+    mask_map_50_95: float | None = None
+    torch_mask_map_50_95: float | None = None
     bundle: str = ""
     error: str = ""
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """What the table shows of how well things are found."""
+        return {
+            "mAP": self.map_50_95,
+            "PyTorch": self.torch_map_50_95,
+            "mask mAP": self.mask_map_50_95,
+            "PyTorch masks": self.torch_mask_map_50_95,
+        }
 
 
 def write_row(folder: Path, row: Row) -> None:
@@ -64,13 +77,13 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("job", "backend", "status"):
         table.add_column(name, overflow="fold")
-    evaluated = any(row.map_50_95 is not None for row in rows)
-    numbers = ["p50 ms", "p90 ms", "size", "gap", *(["mAP", "PyTorch"] if evaluated else [])]
+    known = [name for row in rows for name, score in row.scores.items() if score is not None]
+    evaluated = list(dict.fromkeys(known))
+    numbers = ["p50 ms", "p90 ms", "size", "gap", *evaluated]
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
     for row, job in zip(rows, _differences(rows), strict=True):
-        scores = [_decimals(row.map_50_95, 3), _decimals(row.torch_map_50_95, 3)]
         table.add_row(
             job,
             row.backend,
@@ -79,7 +92,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
             _decimals(row.p90_ms, 2),
             in_bytes(row.size),
             as_gap(row.gap),
-            *(scores if evaluated else []),
+            *(_decimals(row.scores[name], 3) for name in evaluated),
             row.error.splitlines()[0] if row.error else "",
         )
     return table

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract import Array, Tensors
-from deploy.evaluate import MeanPrecision, mean_precision
+from deploy.evaluate import mean_precision
 from deploy.recipe import VerifyRecipe
+from deploy.runtime.coco import Scores
 from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.gaps import VerificationError, chain_gaps, step_gaps, tensor_problem
 from deploy.runtime.image import Picture
@@ -51,10 +52,17 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many confident detections both models share, counted from both sides."""
+    """How many confident detections both models share, counted from both sides.
+
+    Attributes:
+        matched: those that have a partner.
+        total: all of them.
+        mask: the least IoU of the masks of partners; nothing where there are none.
+    """
 
     matched: int
     total: int
+    mask: float | None = None
 
     @property
     def share(self) -> float:
@@ -79,8 +87,8 @@ class Verdict:
     problem: VerificationError | None
     expected: tuple[Detections, ...] = ()
     found: tuple[Detections, ...] = ()
-    chain_map: MeanPrecision | None = None
-    torch_map: MeanPrecision | None = None
+    chain_map: Scores | None = None
+    torch_map: Scores | None = None
 
 
 def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRecipe) -> Verdict:
@@ -105,6 +113,7 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
         shared = agreement(expected, found)
         problem = problem or _detection_problem(shared, asked.min_matched)
         notes = {"detections_matched": float(shared.matched), "detections": float(shared.total)}
+        notes |= {} if shared.mask is None else {"mask_iou": shared.mask}
         verdict = Verdict(_verification(problem, gaps, notes), problem, expected, found)
         if evidence.annotations is None:
             return verdict
@@ -139,7 +148,12 @@ def agreement(expected: Sequence[Detections], actual: Sequence[Detections]) -> A
     """Confident detections of either side that the other side has too, by label and IoU."""
     pairs = list(zip(expected, actual, strict=True))
     sides = [_shared(*pair) for pair in pairs] + [_shared(*pair[::-1]) for pair in pairs]
-    return Agreement(sum(hits for hits, _ in sides), sum(total for _, total in sides))
+    masks = [side.mask for side in sides if side.mask is not None]
+    return Agreement(
+        sum(side.matched for side in sides),
+        sum(side.total for side in sides),
+        min(masks, default=None),
+    )
 
 
 def _detection_problem(found: Agreement, least: float) -> VerificationError | None:
@@ -159,15 +173,27 @@ def _verification(
     return Verification("failed" if problem else "passed", tuple(gaps), notes)
 
 
-def _with_maps(verdict: Verdict, chain: MeanPrecision, torch: MeanPrecision) -> Verdict:
-    scores = {"map": chain.at_50_95, "map_50": chain.at_50}
-    scores |= {"torch_map": torch.at_50_95, "torch_map_50": torch.at_50}
-    verification = verdict.verification
-    noted = replace(verification, notes={**verification.notes, **scores})
+def _with_maps(verdict: Verdict, chain: Scores, torch: Scores) -> Verdict:
+    notes = {**verdict.verification.notes, **_noted("", chain), **_noted("torch_", torch)}
+    noted = replace(verdict.verification, notes=notes)
     return replace(verdict, verification=noted, chain_map=chain, torch_map=torch)
 
 
-def _shared(one: Detections, other: Detections) -> tuple[int, int]:
-    """How many confident detections of ``one`` are in ``other`` too, and how many there are."""
+def _noted(whose: str, scores: Scores) -> dict[str, float]:
+    kinds = {"": scores.boxes, "mask_": scores.masks}
+    return {
+        name: value
+        for kind, found in kinds.items()
+        if found is not None
+        for name, value in (
+            (f"{whose}{kind}map", found.at_50_95),
+            (f"{whose}{kind}map_50", found.at_50),
+        )
+    }
+
+
+def _shared(one: Detections, other: Detections) -> Agreement:
+    """The confident detections of ``one`` that are in ``other`` too."""
     sure = one.above(CONFIDENT)
-    return match(sure, other, _IOU).matched, len(sure)
+    found = match(sure, other, _IOU)
+    return Agreement(found.matched, len(sure), found.mask)

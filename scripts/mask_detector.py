@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,11 @@ import torch
 from PIL import Image
 
 from deploy.models.mask_rcnn.build import MaskRCNN
-from deploy.models.mask_rcnn.masks import Masks, paste
+from deploy.models.mask_rcnn.pasting import paste
 from deploy.runtime.detections import Detections
 
 
-@dataclass(frozen=True)
-class Found(Detections):
-    """Detections and their masks."""
-
-    masks: Masks
-
-
-def detect(model: MaskRCNN, picture: Path) -> Found:
+def detect(model: MaskRCNN, picture: Path) -> Detections:
     """What a model in evaluation mode finds.
 
     Args:
@@ -36,4 +28,4 @@ def detect(model: MaskRCNN, picture: Path) -> Found:
     logits = found["mask_logits"][torch.arange(len(labels)), labels]
     boxes = found["boxes"].numpy()
     masks = paste(logits.sigmoid().numpy(), boxes, *pixels.shape[:2])
-    return Found(boxes, found["scores"].numpy(), labels.numpy(), masks)
+    return Detections(boxes, found["scores"].numpy(), labels.numpy(), masks)

@@ -65,7 +65,7 @@ def evaluate(annotations: Path, run: Path | None) -> None:
     else:
         weights = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
-    precision = mean_precision(annotations, _detector(weights))
+    precision = mean_precision(annotations, _detector(weights)).boxes
     print(f"mAP@0.5 {precision.at_50:.4f}  mAP@0.5:0.95 {precision.at_50_95:.4f}")
 
 

@@ -39,8 +39,9 @@ def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
     expected = expected_detections(bundle, pipeline.manifest).above(CONFIDENT)
     result = match(expected, pipeline(picture))
     good = result.missing == 0
+    masks = "" if result.mask is None else f", masks from IoU {result.mask:.4f} up"
     print(
         f"{'ok' if good else 'BAD':<4}{result.matched} of {len(expected)} detections matched, "
-        f"boxes within {result.box:.3f} px, scores within {result.score:.4f}"
+        f"boxes within {result.box:.3f} px, scores within {result.score:.4f}{masks}"
     )
     return good

@@ -101,15 +101,14 @@ class Dataset:
         return Scores(boxes, self._precision(rows, "segm") if masked else None)
 
     def _rows(self, picture: int, found: Detections) -> Iterator[Row]:
-        masks = getattr(found, "masks", None)  # only some models find any
         boxes, scores, labels = found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()
         for number, ((x1, y1, x2, y2), score, label) in enumerate(
             zip(boxes, scores, labels, strict=True)
         ):
             row = {"image_id": picture, "category_id": self._id(label), "score": score}
             row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            if masks is not None:
-                row["segmentation"] = _run_lengths(masks[number])
+            if found.masks is not None:
+                row["segmentation"] = _run_lengths(found.masks[number])
             yield row
 
     def _id(self, label: int) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from backends.contract import Array
+from deploy.runtime.image import Placement
+from deploy.runtime.masks import Masks
 
 CONFIDENT = 0.3
 """Detections below this score come and go with the last bit; they are not shown or compared."""
@@ -17,49 +19,70 @@ CONFIDENT = 0.3
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes with scores and labels, best first.
+    """Boxes with scores and labels, best first; and masks, where the model makes some.
 
     Attributes:
-        boxes: (n, 4) float32: x1, y1, x2, y2 in pixels. Not clipped to the picture.
+        boxes: (n, 4) float32: x1, y1, x2, y2 in pixels. Not clipped to the picture, unless there
+            are masks.
         scores: (n,) float32 from 0 to 1.
         labels: (n,) int64, indices of classes.
+        masks: the pixels of each, or nothing.
     """
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         shapes = (self.boxes.shape, self.scores.shape, self.labels.shape)
         count = len(self.scores)
         if shapes != ((count, 4), (count,), (count,)):
             raise ValueError(f"expected shapes (n, 4), (n,), (n,), got {shapes}")
+        if self.masks is not None and len(self.masks) != count:
+            raise ValueError(f"expected {count} masks, got {len(self.masks)}")
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, chosen: Array) -> Detections:
+    def take(self, chosen: Array) -> Self:
         """The detections at these indices, or where this mask is true."""
-        return Detections(self.boxes[chosen], self.scores[chosen], self.labels[chosen])
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            labels=self.labels[chosen],
+            masks=None if self.masks is None else self.masks.take(chosen),
+        )
 
-    def above(self, score: float) -> Detections:
+    def above(self, score: float) -> Self:
         """The detections of at least this score."""
         return self.take(self.scores >= score)
 
+    def placed(self, placement: Placement) -> Detections:
+        """From pixels of the input tensor to those of the picture."""
+        return replace(self, boxes=placement.boxes_back(self.boxes))
+
     def to_json(self, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """One object per detection: ``box``, ``score``, ``label`` and, if known, ``class``."""
+        """One object per detection: ``box``, ``score``, ``label`` and, if known, ``class``.
+
+        ``mask``, where there is one, holds run lengths as COCO has them.
+        """
         rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
         return [
             {"box": box, "score": score, "label": label}
             | ({"class": classes[label]} if label < len(classes) else {})
-            for box, score, label in rows
+            | ({} if self.masks is None else {"mask": self.masks.run_lengths(number)})
+            for number, (box, score, label) in enumerate(rows)
         ]
 
     @classmethod
     def from_json(cls, rows: Sequence[dict[str, Any]]) -> Detections:
         """The detections that ``to_json`` was given."""
-        return cls(
+        masked = [row["mask"] for row in rows if "mask" in row]
+        return Detections(
             np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),
             np.array([row["score"] for row in rows], np.float32),
             np.array([row["label"] for row in rows], np.int64),
+            Masks.from_run_lengths(masked) if masked else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from backends.contract import Array
@@ -16,11 +17,11 @@ _GOLDEN = 0.618034  # neighbouring labels get hues far apart
 
 
 def draw(picture: Array, found: Detections, classes: Sequence[str]) -> Image.Image:
-    """The picture (H, W, 3) uint8 with a box, the class and the score of each detection.
+    """The picture (H, W, 3) uint8 with mask, box, class and score of each detection.
 
     The best detections are drawn last, on top.
     """
-    canvas = Image.fromarray(picture)
+    canvas = Image.fromarray(_tinted(picture, found))
     pen = ImageDraw.Draw(canvas)
     scale = max(1.0, min(canvas.size) / 320)
     font = ImageFont.load_default(size=round(11 * scale))
@@ -32,6 +33,19 @@ def draw(picture: Array, found: Detections, classes: Sequence[str]) -> Image.Ima
             pen, box, f"{name} {found.scores[index]:.2f}", _colour(label), font, round(2 * scale)
         )
     return canvas
+
+
+def _tinted(picture: Array, found: Detections) -> Array:
+    """The picture with the pixels of each mask half in the colour of its label."""
+    if found.masks is None:
+        return picture
+    tinted = picture.copy()
+    for number in reversed(range(len(found))):
+        (x, y), crop = found.masks.corners[number], found.masks.crops[number]
+        part = tinted[y : y + crop.shape[0], x : x + crop.shape[1]]
+        colour = np.array(_colour(int(found.labels[number])), np.uint8)
+        part[crop] = part[crop] // 2 + colour // 2
+    return tinted
 
 
 def _draw_one(

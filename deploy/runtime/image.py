@@ -46,10 +46,19 @@ class Pre:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies in the tensor: at the top left, scaled by x and y."""
+    """Where a picture lies in the tensor: at the top left, scaled by x and y.
+
+    Attributes:
+        scale_x: pixels of the tensor to one of the picture.
+        scale_y: likewise.
+        height: of the picture, in pixels.
+        width: likewise.
+    """
 
     scale_x: float
     scale_y: float
+    height: int
+    width: int
 
     def boxes_back(self, boxes: Array) -> Array:
         """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
@@ -108,7 +117,8 @@ class Letterbox:
             np.multiply(planes[source], self._gain[channel], out=inside)
             if self._offset[channel]:
                 inside += self._offset[channel]
-        return tensor, Placement(width / picture.shape[1], height / picture.shape[0])
+        tall, wide = picture.shape[:2]
+        return tensor, Placement(width / wide, height / tall, tall, wide)
 
     def _fitted(self, picture: Array) -> tuple[int, int]:
         scale = min(self._pre.height / picture.shape[0], self._pre.width / picture.shape[1])

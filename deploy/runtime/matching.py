@@ -20,6 +20,7 @@ class Match:
         extra: actual detections without a partner.
         box: the largest difference of a coordinate within a pair, in pixels.
         score: the largest difference of the scores within a pair.
+        mask: the least IoU of the masks within a pair; nothing where there are none.
     """
 
     matched: int
@@ -27,6 +28,7 @@ class Match:
     extra: int
     box: float
     score: float
+    mask: float | None = None
 
 
 def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
@@ -35,13 +37,15 @@ def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
     Args:
         expected: best first.
         actual: best first.
-        iou: the least overlap of a pair; labels must be equal.
+        iou: the least overlap of a pair, of its boxes and of its masks; labels must be equal.
     """
     free = np.ones(len(actual), dtype=bool)
     pairs: list[tuple[int, int]] = []
     for index in range(len(expected)):
         same = free & (actual.labels == expected.labels[index])
         overlaps = np.where(same, iou_of(expected.boxes[index], actual.boxes), -1.0)
+        for other in np.flatnonzero(overlaps >= iou):
+            overlaps[other] = min(overlaps[other], _mask_iou(expected, actual, index, int(other)))
         if len(overlaps) and overlaps.max() >= iou:
             best = int(overlaps.argmax())
             free[best] = False
@@ -63,4 +67,13 @@ def _summary(expected: Detections, actual: Detections, pairs: list[tuple[int, in
         extra=len(actual) - len(pairs),
         box=float(boxes.max(initial=0.0)),
         score=float(scores.max(initial=0.0)),
+        mask=None
+        if expected.masks is None or actual.masks is None
+        else min((_mask_iou(expected, actual, *pair) for pair in pairs), default=None),
     )
+
+
+def _mask_iou(expected: Detections, actual: Detections, one: int, other: int) -> float:
+    if expected.masks is None or actual.masks is None:
+        return 1.0
+    return expected.masks.iou(one, actual.masks, other)

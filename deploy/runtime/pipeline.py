@@ -77,7 +77,7 @@ class Pipeline:
         return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
     def __call__(self, picture: Picture) -> Detections:
-        """What is in a picture, in its own pixels; boxes are not clipped to it.
+        """What is in a picture, in its own pixels; boxes without masks are not clipped to it.
 
         Raises:
             ImageError: not a picture.
@@ -124,8 +124,7 @@ class Pipeline:
                 do="Use pipeline.chain({...}).",
             )
         tensors = [outputs[name] for name in self.manifest.post.inputs]
-        found = self.post.batch([_full(tensor) for tensor in tensors])[0]
-        return replace(found, boxes=placement.boxes_back(found.boxes))
+        return self.post.batch([_full(tensor) for tensor in tensors])[0].placed(placement)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,62 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from backends.contract import Array, TensorError
-from deploy.models.mask_rcnn.masks import Masks, paste
+from deploy.models.mask_rcnn.pasting import paste
 from deploy.runtime.detections import Detections
+from deploy.runtime.image import Placement
 from deploy.runtime.post import PostFactory
 
 
 @dataclass(frozen=True)
-class Masked(Detections):
-    """Detections in a picture's own pixels, clipped to it, with their masks.
-
-    Attributes:
-        masks: one for each.
-    """
-
-    masks: Masks
-
-    def take(self, chosen: Array) -> Masked:
-        """The detections at these indices, or where this mask is true."""
-        kept = super().take(chosen)
-        return Masked(kept.boxes, kept.scores, kept.labels, self.masks.take(chosen))
-
-    def to_json(self, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """As of detections, and ``mask``: the run lengths as COCO has them."""
-        rows = super().to_json(classes)
-        return [row | {"mask": self.masks.run_lengths(at)} for at, row in enumerate(rows)]
-
-
-@dataclass(frozen=True)
 class Stamped(Detections):
-    """Detections whose masks are not pasted yet, wherever their boxes are moved before.
+    """Detections whose masks are still small, each to be stretched over its box.
 
     Attributes:
-        stamps: (n, s, s) float32 from 0 to 1, each to be stretched over its box.
+        stamps: (n, s, s) float32 from 0 to 1.
         threshold: from which a pixel belongs to the mask.
     """
 
-    stamps: Array
+    stamps: Array = field(kw_only=True)
     threshold: float = 0.5
 
-    def take(self, chosen: Array) -> Stamped:
+    def take(self, chosen: Array) -> Self:
         """The detections at these indices, or where this mask is true."""
-        kept = super().take(chosen)
-        stamps = self.stamps[chosen]
-        return Stamped(kept.boxes, kept.scores, kept.labels, stamps, self.threshold)
+        return replace(super().take(chosen), stamps=self.stamps[chosen])
 
-    def paste(self, height: int, width: int) -> Masked:
-        """The masks in the size of the picture (pixels), and the boxes clipped to it."""
-        limits = np.array((width, height, width, height), np.float32)
-        boxes = np.clip(self.boxes, np.float32(0), limits)
-        masks = paste(self.stamps, self.boxes, height, width, self.threshold)
-        return Masked(boxes, self.scores, self.labels, masks)
+    def placed(self, placement: Placement) -> Detections:
+        """In the picture's own pixels: the masks pasted, and the boxes clipped."""
+        boxes = placement.boxes_back(self.boxes)
+        height, width = placement.height, placement.width
+        masks = paste(self.stamps, boxes, height, width, self.threshold)
+        clipped = np.clip(boxes, np.float32(0), np.array((width, height) * 2, np.float32))
+        return Detections(clipped, self.scores, self.labels, masks)
 
 
 class MaskPost:
@@ -85,7 +64,7 @@ class MaskPost:
         logits, boxes, scores, labels = tensors
         own = logits[np.arange(len(labels)), labels]
         stamps = 1 / (1 + np.exp(-np.maximum(own, -80)))  # exp(80) is still a float32
-        return [Stamped(boxes, scores, labels, stamps, self._threshold)]
+        return [Stamped(boxes, scores, labels, stamps=stamps, threshold=self._threshold)]
 
 
 def _check(tensors: Sequence[Array]) -> None:

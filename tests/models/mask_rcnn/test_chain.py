@@ -17,6 +17,7 @@ from deploy.models.mask_rcnn.build import MaskRCNN
 from deploy.models.mask_rcnn.host import HOST_STEPS
 from deploy.models.mask_rcnn.post import MaskPost
 from deploy.partition import Cut, partition
+from deploy.runtime.image import Placement
 
 RUN = mask_golden.RUN
 MAPS = [f"extract_feat:output.feats.{level}" for level in range(4)]
@@ -124,7 +125,7 @@ def test_the_chain_finds_what_mmdetection_finds(golden_export, cuts, tmp_path):
     logits = found["mask_logits"][np.arange(100), found["labels"]]
     np.testing.assert_allclose(logits, RUN["mask_logits_of_label"], rtol=0, atol=5e-3)
     tensors = [found[name] for name in ("mask_logits", "boxes", "scores", "labels")]
-    masks = MaskPost().batch(tensors)[0].paste(320, 320).masks.dense()
+    masks = MaskPost().batch(tensors)[0].placed(Placement(1, 1, 320, 320)).masks.dense()
     wanted = mask_golden.masks()
     ious = (masks & wanted).sum((1, 2)) / (masks | wanted).sum((1, 2))
     # MMDetection's own rounding flips two pixels, where a run in fp64 sides with the chain

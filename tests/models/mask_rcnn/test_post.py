@@ -8,6 +8,7 @@ import pytest
 
 from backends.contract import TensorError
 from deploy.models.mask_rcnn.post import MaskPost, Stamped
+from deploy.runtime.detections import Detections
 from deploy.runtime.image import Placement
 from deploy.runtime.posts import registered
 
@@ -26,15 +27,19 @@ def stamped() -> Stamped:
     return found
 
 
+def placed(found: Stamped) -> Detections:
+    """In a picture of the size of the input."""
+    return found.placed(Placement(1, 1, 320, 320))
+
+
 def test_the_masks_are_mmdetections():
-    found = stamped().paste(320, 320)
+    found = placed(stamped())
     np.testing.assert_array_equal(found.masks.dense(), mask_golden.masks())
     np.testing.assert_array_equal(found.boxes, RUN["dets"][:, :4])
 
 
 def test_boxes_move_into_the_picture_before_masks_are_pasted():
-    found = stamped()
-    moved = replace(found, boxes=Placement(0.5, 0.25).boxes_back(found.boxes)).paste(1280, 640)
+    moved = stamped().placed(Placement(0.5, 0.25, 1280, 640))
     assert moved.masks[0].shape == (1280, 640)
     largest = int(mask_golden.masks().sum((1, 2)).argmax())
     mask = mask_golden.masks()[largest]
@@ -43,7 +48,7 @@ def test_boxes_move_into_the_picture_before_masks_are_pasted():
 
 
 def test_boxes_are_clipped_to_the_picture():
-    found = replace(stamped(), boxes=stamped().boxes * 2).paste(320, 320)
+    found = placed(replace(stamped(), boxes=stamped().boxes * 2))
     assert found.boxes.max() == 320
 
 
@@ -51,12 +56,12 @@ def test_confident_detections_keep_their_masks():
     found = stamped()
     sure = found.above(0.5)
     assert 0 < len(sure) < len(found)
-    early, late = sure.paste(320, 320), found.paste(320, 320).above(0.5)
+    early, late = placed(sure), placed(found).above(0.5)
     np.testing.assert_array_equal(early.masks.dense(), late.masks.dense())
 
 
 def test_json_has_run_lengths():
-    row = stamped().paste(320, 320).to_json()[0]
+    row = placed(stamped()).to_json()[0]
     assert row["label"] == 62
     assert row["mask"]["size"] == [320, 320]
     assert sum(row["mask"]["counts"]) == 320 * 320
@@ -66,7 +71,7 @@ def test_no_detection_is_an_empty_result():
     none = [np.zeros((0, 80, 28, 28), np.float32), np.zeros((0, 4), np.float32)]
     none += [np.zeros(0, np.float32), np.zeros(0, np.int64)]
     (found,) = MaskPost().batch(none)
-    assert len(found.paste(20, 30).masks) == 0
+    assert len(placed(found).masks) == 0
 
 
 def test_extreme_logits_do_not_overflow():

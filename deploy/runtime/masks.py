@@ -1,16 +1,14 @@
-"""Masks of the size of a picture, made of the small ones that a head gives, each in its own box."""
+"""Which pixels of a picture belong to what was found in it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from backends.contract import Array
-
-_STRIP = 1 << 17  # multiplications
 
 
 @dataclass(frozen=True)
@@ -62,51 +60,45 @@ class Masks:
         counts = np.diff(edges, prepend=0, append=self.height * self.width)
         return {"size": [self.height, self.width], "counts": counts.tolist()}
 
+    @classmethod
+    def from_run_lengths(cls, rows: Sequence[Mapping[str, Any]]) -> Masks:
+        """The masks, of one size, that ``run_lengths`` gave these.
+
+        Raises:
+            ValueError: sizes that differ, or counts that are not of that size.
+        """
+        height, width = rows[0]["size"] if rows else (0, 0)
+        if any(row["size"] != [height, width] for row in rows):
+            raise ValueError("masks of several sizes")
+        parts = [_crop(row["counts"], height, width) for row in rows]
+        corners = np.array([corner for corner, _ in parts], np.int64).reshape(-1, 2)
+        return cls(height, width, corners, [crop for _, crop in parts])
+
+    def iou(self, number: int, others: Masks, other: int) -> float:
+        """How much of what two masks cover is covered by both; 1 where neither covers anything."""
+        one, two = self.crops[number], others.crops[other]
+        (x1, y1), (x2, y2) = self.corners[number], others.corners[other]
+        left, top = max(x1, x2), max(y1, y2)
+        right = max(left, min(x1 + one.shape[1], x2 + two.shape[1]))
+        bottom = max(top, min(y1 + one.shape[0], y2 + two.shape[0]))
+        inside = one[top - y1 : bottom - y1, left - x1 : right - x1]
+        shared = np.count_nonzero(inside & two[top - y2 : bottom - y2, left - x2 : right - x2])
+        either = np.count_nonzero(one) + np.count_nonzero(two) - shared
+        return shared / either if either else 1.0
+
     def _put(self, number: int, mask: Array) -> None:
         (x, y), crop = self.corners[number], self.crops[number]
         mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
 
 
-def paste(stamps: Array, boxes: Array, height: int, width: int, threshold: float = 0.5) -> Masks:
-    """Stretch small masks over their boxes, bilinearly, as MMDetection (3.3) does.
-
-    Args:
-        stamps: (n, s, s) float32 from 0 to 1.
-        boxes: (n, 4) float32 in pixels of the picture.
-        height: of the picture in pixels.
-        width: likewise.
-        threshold: from which a pixel belongs to the mask.
-    """
-    limits = (width, height)
-    low = np.clip(np.floor(boxes[:, :2]) - 1, 0, limits).astype(np.int64)
-    high = np.clip(np.ceil(boxes[:, 2:]) + 1, 0, limits).astype(np.int64)
-    sides = np.maximum(high - low, 0)
-    crops = []
-    for stamp, box, (x, y), (wide, tall) in zip(stamps, boxes, low, sides, strict=True):
-        across = _taps(box[0], box[2], x, wide, stamp.shape[1])
-        down = _taps(box[1], box[3], y, tall, stamp.shape[0])
-        crops.append(_at_least(threshold, down, stamp @ across.T))
-    return Masks(height, width, low, crops)
-
-
-def _at_least(threshold: float, left: Array, right: Array) -> Array:
-    """Where the product of two matrices is at least ``threshold``.
-
-    In strips that stay in the cache, and are too small for the threads of BLAS: on a busy machine
-    these wait for each other longer than the work takes.
-    """
-    found = np.empty((left.shape[0], right.shape[1]), np.bool_)
-    rows = max(1, _STRIP // max(1, right.size))
-    for top in range(0, len(found), rows):
-        strip = slice(top, top + rows)
-        np.greater_equal(left[strip] @ right, threshold, out=found[strip])
-    return found
-
-
-def _taps(start: float, end: float, first: int, count: int, cells: int) -> Array:
-    """The share (count, cells) that each pixel takes of each cell; none of what is outside."""
-    centre = np.arange(first, first + count, dtype=np.float32) + np.float32(0.5)
-    scale = np.float32(cells / max(float(end - start), 1e-6))
-    at = (centre - start) * scale - np.float32(0.5)
-    shares: Array = 1 - np.abs(at[:, None] - np.arange(cells, dtype=np.float32))
-    return np.maximum(shares, 0, out=shares)
+def _crop(counts: Sequence[int], height: int, width: int) -> tuple[tuple[int, int], Array]:
+    """Run lengths down the columns to the corner and the crop of what is True."""
+    if min(counts, default=0) < 0 or sum(counts) != height * width:
+        raise ValueError(f"run lengths that are not of {height} x {width} pixels")
+    runs = np.arange(len(counts)) % 2 == 1
+    mask = np.repeat(runs, counts).reshape(width, height).T
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return (0, 0), np.zeros((0, 0), np.bool_)
+    (top, bottom), (left, right) = rows[[0, -1]], columns[[0, -1]]
+    return (int(left), int(top)), mask[top : bottom + 1, left : right + 1].copy()

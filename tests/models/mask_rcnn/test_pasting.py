@@ -6,7 +6,7 @@ import pytest
 from plain import detections, plain_paste
 from pycocotools import mask as coco
 
-from deploy.models.mask_rcnn.masks import paste
+from deploy.models.mask_rcnn.pasting import paste
 
 RUN = mask_golden.RUN
 
