@@ -7,26 +7,23 @@ from pathlib import Path
 
 from deploy.exported import Exported
 from deploy.partition import Cut, Cutting, partition
-from deploy.recipe import ModelRecipe, Recipe, RecipeError, SegmentRecipe
+from deploy.recipe import ModelRecipe, Recipe, SegmentRecipe
 from deploy.runtime.manifest import PostStep
 from deploy.shapes import span
+from deploy.stepchecks import check_segments
 
 
 def cut_as_asked(recipe: Recipe, exported: Exported, out: Path) -> Cutting:
     """Cut a model as the recipe's partition says.
 
     Raises:
-        RecipeError: a backend is chosen for a segment that there is not.
+        RecipeError: a backend is chosen for a segment that there is not, or a host step calls one.
         PartitionError: see ``partition``.
     """
     cuts = [_as_cut(segment) for segment in recipe.partition.segments]
     cutting = partition(exported, cuts, out, across=recipe.partition.across)
-    names = [segment.name for segment in cutting.segments]
-    for name in recipe.chain:
-        if name not in names:  # what comes of ``cuts`` is known only now
-            raise RecipeError(
-                f"chain.{name}", expected=f"one of the segments {', '.join(names)}", got=name
-            )
+    # what comes of ``cuts`` is known only now
+    check_segments(recipe, [segment.name for segment in cutting.segments])
     return cutting
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from backends.contract import TensorSpec
-from deploy.runtime.manifest import Manifest
+from backends.contract import Specs, TensorSpec
+from deploy.runtime.host import HostStep
+from deploy.runtime.manifest import Manifest, called
 from deploy.runtime.order import Step
 
 
@@ -33,25 +34,47 @@ class Border:
 
 
 def borders(manifest: Manifest) -> list[Border]:
-    """Every border of the chain, in the order of the manifest's steps."""
+    """Every border of the chain, in the order of the manifest's steps.
+
+    A segment that a host step calls has none but with that step: what goes over it in one call.
+    """
+    apart = called(manifest)
     steps: list[Step] = [*manifest.steps, *manifest.host]
     pairs = ((source, target) for source in steps for target in steps)
-    found = (_border(source, target) for source, target in pairs)
-    return [border for border in found if border.tensors]
+    found = (
+        _call(source, target)
+        if {source.name, target.name} & apart
+        else _border(source.name, target.name, source.outputs, target.inputs)
+        for source, target in pairs
+    )
+    return [border for border in found if border is not None and border.tensors]
 
 
-def _border(source: Step, target: Step) -> Border:
-    taken = {spec.name: spec for spec in target.inputs}
-    shared = [spec for spec in source.outputs if spec.name in taken]
+def _call(source: Step, target: Step) -> Border | None:
+    """What a host step gives a segment that it calls, or takes back; nothing between others."""
+    if isinstance(source, HostStep) and target.name in source.calls:
+        known = {spec.name: spec.dtype for spec in source.inputs}
+        given = tuple(
+            replace(spec, dtype=known.get(spec.name, spec.dtype)) for spec in target.inputs
+        )
+        return _border(source.name, target.name, given, target.inputs)
+    if isinstance(target, HostStep) and source.name in target.calls:
+        return _border(source.name, target.name, source.outputs, source.outputs)
+    return None
+
+
+def _border(source: str, target: str, given: Specs, taken: Specs) -> Border:
+    dtypes = {spec.name: spec.dtype for spec in taken}
+    shared = [spec for spec in given if spec.name in dtypes]
     return Border(
-        source.name,
-        target.name,
+        source,
+        target,
         tuple(spec.name for spec in shared),
         _bytes(shared),
         tuple(
-            f"{spec.name} from {spec.dtype} to {taken[spec.name].dtype}"
+            f"{spec.name} from {spec.dtype} to {dtypes[spec.name]}"
             for spec in shared
-            if spec.dtype != taken[spec.name].dtype
+            if spec.dtype != dtypes[spec.name]
         ),
     )
 

@@ -12,9 +12,9 @@ from deploy.recipe import (
     RecipeError,
 )
 from deploy.shapes import check_dynamic
+from deploy.stepchecks import check_steps, segment_names
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
-_RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
 
 
 def check(recipe: Recipe) -> None:
@@ -22,12 +22,13 @@ def check(recipe: Recipe) -> None:
 
     Raises:
         RecipeError: naming the key, what it takes and what it got.
+        HostStepError: no code is registered under the id of a host step.
     """
     _check_source(recipe.model)
     _check_inputs(recipe.model)
     check_dynamic(recipe.model)
     _check_partition(recipe.partition)
-    _check_chain(recipe)
+    check_steps(recipe)
     _check_pre(recipe.model)
     _check_numbers(recipe)
 
@@ -99,21 +100,6 @@ def _check_partition(partition: PartitionRecipe) -> None:
             )
 
 
-def _check_chain(recipe: Recipe) -> None:
-    segments = segment_names(recipe.partition)
-    host = [step.name for step in recipe.partition.host]
-    for name in [*segments, *host]:
-        if name in _RESERVED:
-            raise RecipeError(f"step '{name}'", expected="another name", got="a name of the report")
-        if [*segments, *host].count(name) > 1:
-            raise RecipeError(f"two steps are called '{name}'", do="Give them names of their own.")
-    for name in recipe.chain:
-        if name not in segments:
-            raise RecipeError(
-                f"chain.{name}", expected=f"one of the segments {', '.join(segments)}", got=name
-            )
-
-
 def check_backends(recipe: Recipe) -> None:
     """Refuse backends that cannot do here what they are asked for; quick, and loads no engine.
 
@@ -168,13 +154,6 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
             f"{backend.name} cannot convert here: {reason}",
             do=offer if facts.builds_on_device else "",
         )
-
-
-def segment_names(partition: PartitionRecipe) -> list[str]:
-    """The segments that a backend can be chosen for."""
-    if partition.cuts:
-        return [f"part{number}" for number in range(len(partition.cuts) + 1)]
-    return [cut.name for cut in partition.segments] or ["model"]
 
 
 def _check_pre(model: ModelRecipe) -> None:

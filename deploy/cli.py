@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -113,6 +113,19 @@ def to_recipe(config: DictConfig) -> Recipe:
             "no backend is chosen",
             do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}.",
         )
+    return _typed(config)
+
+
+def from_plain(given: Mapping[str, Any]) -> Recipe:
+    """A recipe that was written as plain mappings.
+
+    Raises:
+        RecipeError: a key that does not exist, or a value of the wrong type, by name.
+    """
+    return _typed(OmegaConf.create(dict(given)))
+
+
+def _typed(config: DictConfig) -> Recipe:
     try:
         given = _without_nulls(OmegaConf.to_container(config, resolve=True))
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), given)

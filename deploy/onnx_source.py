@@ -81,9 +81,9 @@ class FileSource:
         """See ``Source``; there is nothing to do."""
         return self._exported
 
-    def reference(self, exported: Exported, points: Mapping[str, str], out: Path) -> FileReference:
+    def reference(self, points: Mapping[str, str], out: Path) -> FileReference:
         """See ``Source``."""
-        return FileReference(exported, points, self._engine, out)
+        return FileReference(self._exported, points, self._engine, out)
 
 
 class FileReference:

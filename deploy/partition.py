@@ -17,7 +17,7 @@ from deploy.cutting.copying import WeightsFile
 from deploy.cutting.cover import cover
 from deploy.cutting.cuts import Cut, PartitionError, Places
 from deploy.cutting.loading import load_graph
-from deploy.cutting.parts import Part, explicit, whole_model
+from deploy.cutting.parts import Part, check_engines_alone, explicit, whole_model
 from deploy.cutting.places import take_out_marks
 from deploy.cutting.segments import INLINE_BYTES, build, write
 from deploy.cutting.sizes import Sizes
@@ -41,12 +41,14 @@ class Cutting:
             PyTorch's own value of it.
         results: the names of those tensors that are outputs of the whole model.
         marks: for each of them, every mark that it is.
+        places: wherever in the export there is a value to compare with.
     """
 
     segments: tuple[Segment, ...]
     points: Mapping[str, str]
     results: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
+    places: tuple[str, ...]
 
 
 def partition(
@@ -74,7 +76,8 @@ def partition(
 
     Raises:
         PartitionError: a cut names no place of this model, or does not give a segment that
-            depends on its start alone; or two segments share a node or a name.
+            depends on its start alone; two segments share a node or a name; or one holds what is
+            done on the host.
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
     with _without_collection():
@@ -98,6 +101,7 @@ def _partition(
 ) -> Cutting:
     model = load_graph(exported)
     parts, places = _parts(model, exported, cuts, across)
+    check_engines_alone(parts)
     wiring = wire(parts, places)
     dynamic = {cut.name: cut.dynamic for cut in cuts}
     sizes = [Sizes(exported, part, dynamic.get(part.part.name, {})) for part in wiring.parts]
@@ -112,7 +116,13 @@ def _partition(
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
     points = {name: key for name, key in wiring.keys.items() if name in used}
     marks = {name: places.marks_on(wiring.values[name]) for name in points}
-    return Cutting(segments, points, wiring.results, marks)
+    return Cutting(segments, points, wiring.results, marks, _named(exported, places))
+
+
+def _named(exported: Exported, places: Places) -> tuple[str, ...]:
+    """Inputs, outputs and marks, also those that the exporter dropped; of a file every tensor."""
+    marks = map(str, (*places.marks, *exported.marks))
+    return tuple(dict.fromkeys((*places.inputs, *places.outputs, *places.tensors, *marks)))
 
 
 def probe(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:

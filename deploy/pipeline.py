@@ -16,6 +16,7 @@ from deploy.convert import Converted, cast_precision, checked_options, convert
 from deploy.folders import check_ours
 from deploy.halving import Halved, halve
 from deploy.hosting import host_points, host_steps
+from deploy.made import MADE, write_made
 from deploy.onnx_source import complete
 from deploy.outcome import Outcome
 from deploy.partition import Cutting
@@ -36,6 +37,7 @@ _STAGES = {
     "artifacts",
     "blame",
     "blame.json",
+    MADE,
     "bundle",
 }  # what a run writes beside its bundle
 
@@ -68,16 +70,18 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         stage.size = _size(places.work / "export")
     with progress.stage("partition") as stage:
         cutting = cut_as_asked(recipe, exported, places.work / "segments")
+        host = host_steps(recipe.partition.host, cutting.segments, exported.inputs)
+        at = host_points(recipe.partition.host, cutting.places, no_others=exported.by_name)
+        points = {**cutting.points, **at}
         stage.size = _size(places.work / "segments")
     with progress.stage("reference"):
-        points = {**cutting.points, **host_points(recipe.partition.host)}
-        reference = source.reference(exported, points, places.work / "reference")
+        reference = source.reference(points, places.work / "reference")
         values = reference(inputs)
+    write_made(places.work, recipe, points)
     segments, halved = _halve(recipe, cutting.segments, values, places.work / "cast", progress)
     converted = [_convert(recipe, segment, values, places.work, progress) for segment in segments]
     staging = places.work / "bundle"
     with progress.stage("bundle") as stage:
-        host = host_steps(recipe.partition.host, segments, exported.inputs)
         manifest = _bundle(recipe.model, converted, cutting, host, values, staging)
         stage.size = _size(staging)
     with progress.stage("verify") as stage:

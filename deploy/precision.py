@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from deploy.casting.choosing import Choice, possible, unmoved
 from deploy.casting.measuring import peaks
 from deploy.casting.opsets import raise_opset
 from deploy.casting.ranges import in_range, measured, misfit
+from deploy.casting.regions import regions
 from deploy.casting.retyping import retype
 from deploy.casting.words import (
     HALVES,
@@ -63,8 +64,8 @@ def cast_segment(
     """Write a segment in which all nodes compute in half precision that can.
 
     A node stays in fp32 where that is asked, where ONNX has no half for it, where it computes
-    with sizes and weights alone, and where a number does not fit: overflow is found by running
-    the segment on the sample.
+    with sizes and weights alone or with regions in pixels, and where a number does not fit:
+    overflow is found by running the segment on the sample.
 
     Args:
         segment: the segment in fp32; its file stays as it is.
@@ -84,7 +85,7 @@ def cast_segment(
     out.mkdir(parents=True, exist_ok=True)
     model = _loaded(segment, half)
     choice = possible(model, half, asked)
-    ends = list(_ends(model.graph)) if asked.io else []
+    ends = _ends(model.graph) if asked.io else []
     found = peaks(model, [*measured(choice), *ends], segment, sample, engine, out)
     choice = unmoved(in_range(choice, found, half), model.graph, asked.io)
     kept = _kept(model.graph, choice)
@@ -125,8 +126,11 @@ def _loaded(segment: Segment, half: Half) -> ir.Model:
     return model
 
 
-def _ends(graph: ir.Graph) -> Iterator[ir.Value]:
-    return (value for value in (*graph.inputs, *graph.outputs) if is_float(value))
+def _ends(graph: ir.Graph) -> list[ir.Value]:
+    """The inputs and outputs that may be half."""
+    exact = regions(graph)
+    ends = (*graph.inputs, *graph.outputs)
+    return [value for value in ends if is_float(value) and value not in exact]
 
 
 def _kept(graph: ir.Graph, choice: Choice) -> tuple[Kept, ...]:

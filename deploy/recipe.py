@@ -155,12 +155,13 @@ class HostTensorRecipe:
     """What a host step gives.
 
     Attributes:
-        shape: sizes, and names of the step's ``dynamic`` for sizes that vary.
+        shape: sizes, and names of the step's ``dynamic`` for sizes that vary; by default shape and
+            dtype are those that a segment behind it takes.
         dtype: of NumPy.
         at: the point in the model where PyTorch's own value of it is, if there is one.
     """
 
-    shape: list[Any]
+    shape: list[Any] | None = None
     dtype: str = "float32"
     at: str | None = None
 

@@ -39,11 +39,10 @@ class Source(Protocol):
         """
         ...
 
-    def reference(self, exported: Exported, points: Mapping[str, str], out: Path) -> Reference:
+    def reference(self, points: Mapping[str, str], out: Path) -> Reference:
         """What a chain is compared with.
 
         Args:
-            exported: what ``export`` gave.
             points: each tensor of the chain, and its point.
             out: a folder for what the reference needs.
         """

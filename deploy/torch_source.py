@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ class TorchSource:
         with self._prepared(rewritten=True):
             return export(self._model, _as_torch(inputs), out, axes(self._recipe))
 
-    def reference(self, exported: Exported, points: Mapping[str, str], out: Path) -> TorchReference:
+    def reference(self, points: Mapping[str, str], out: Path) -> TorchReference:
         """See ``Source``."""
         return TorchReference(self, points)
 
@@ -76,13 +77,19 @@ class TorchReference:
             values = self._source.values(inputs, rewritten=True) | values
         for point in self._points.values():
             if point not in values:
-                raise ExportError(
-                    f"the model does not reach '{point}' when it runs on the sample",
-                    expected="the way that its export takes",
-                    got="another: its code looks at the values of the inputs",
-                    do="Choose other samples with model.inputs.NAME.range, or cut elsewhere.",
-                )
+                raise _unreached(point, values)
         return {tensor: values[point] for tensor, point in self._points.items()}
+
+
+def _unreached(point: str, values: Collection[str]) -> ExportError:
+    near = difflib.get_close_matches(point, values, n=3)
+    return ExportError(
+        f"the model does not reach '{point}' when it runs on the sample",
+        expected="the way that its export takes",
+        got="another: its code looks at the values of the inputs",
+        do="Choose other samples with model.inputs.NAME.range, or cut elsewhere."
+        + (f" It does reach {', '.join(near)}." if near else ""),
+    )
 
 
 def _as_torch(inputs: Tensors) -> dict[str, torch.Tensor]:

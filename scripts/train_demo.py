@@ -27,7 +27,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy.evaluate import mean_precision
+from deploy.coco import mean_precision
 from deploy.models.yolov3.post import YoloPost
 from deploy.runtime.detections import Detections
 

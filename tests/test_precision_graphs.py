@@ -113,7 +113,7 @@ def test_the_scales_of_a_resize_stay_fp32_while_it_computes_in_half(tmp_path):
     ("nodes", "why"),
     [
         ("y = QuantizeLinear(a, s)", "needs fp32 (its scale)"),
-        ("y = NonMaxSuppression(a, a)", "needs fp32 (NonMaxSuppression has no fp16 at opset 20)"),
+        ("y = NonMaxSuppression(z, a)", "needs fp32 (NonMaxSuppression has no fp16 at opset 20)"),
         (
             "y = RandomNormalLike(a)",
             "needs fp32 (an output's type does not follow from its inputs)",
@@ -126,7 +126,7 @@ def test_the_scales_of_a_resize_stay_fp32_while_it_computes_in_half(tmp_path):
 def test_what_cannot_be_half_says_why(nodes, why):
     model = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 20, "com.other" : 1, "own" : 1]>'
-        f"g (float[1,2,4] x, float s) => (y) {{ a = Neg(x)\n {nodes} }}"
+        f"g (float[1,2,4] x, float[1,2,4] z, float s) => (y) {{ a = Neg(x)\n {nodes} }}"
         '<domain: "own", opset_import: ["" : 20]> Twice (p) => (q) { q = Add(p, p) }'
     )
     typed = ir.from_proto(onnx.shape_inference.infer_shapes(model))

@@ -3,15 +3,24 @@
 import pytest
 from omegaconf import OmegaConf
 
+from deploy.asked import cut_as_asked
 from deploy.checks import check
 from deploy.cli import check_order, to_recipe
 from deploy.recipe import RecipeError
+from deploy.runtime.host import HostStepError
 from deploy.shapes import axes, ranges, typical
+from tests.chains import from_text
 
 GOOD = {
     "model": {"name": "m", "target": "a:b", "inputs": {"x": {"shape": [1, 3, 8, 8]}}},
     "backend": {"name": "some"},
 }
+
+
+def host(name, outputs=("tokens",), **more):
+    """A host step as YAML has it."""
+    tensors = {tensor: {"shape": [1]} for tensor in outputs}
+    return {"name": name, "id": "seq2seq.greedy", "outputs": tensors, **more}
 
 
 def recipe(**changes):
@@ -97,6 +106,35 @@ def test_a_missing_backend_lists_the_backends():
             {"chain": {"neck": {"name": "b"}}},
             "chain.neck: expected one of the segments model, got neck",
         ),
+        (
+            {"partition": {"host": [host("loop", calls=["model", "decoder"])]}},
+            r"partition\.host\.loop\.calls: expected one of the segments model, got decoder",
+        ),
+        (
+            {"partition": {"cuts": ["a"], "host": [host("loop", calls=["part2"])]}},
+            r"partition\.host\.loop\.calls: expected one of the segments part0, part1, got part2",
+        ),
+        (
+            {"partition": {"host": [host("loop", calls=["other"]), host("other", ["z"])]}},
+            r"partition\.host\.loop\.calls: expected one of the segments model, got other",
+        ),
+        (
+            {"partition": {"host": [host("idle", [])]}},
+            r"partition\.host\.idle\.outputs: expected at least one tensor, such as .*, got none",
+        ),
+        (
+            {"partition": {"host": [host("one"), host("two")]}},
+            r"tensor 'tokens' is given twice: .*got host step 'one' and host step 'two'\. Give it",
+        ),
+        (
+            {
+                "partition": {
+                    "segments": [{"name": "s", "start": [], "end": [], "outputs": ["tokens"]}],
+                    "host": [host("one")],
+                }
+            },
+            "tensor 'tokens' is given twice: .*got segment 's' and host step 'one'",
+        ),
         ({"model__pre": {"input": "y"}}, "model.pre.input 'y': expected an input of shape"),
         ({"convert__timeout": 0}, "convert.timeout: expected a number in its range, got 0"),
         ({"verify__images": 0}, "verify.images"),
@@ -107,6 +145,24 @@ def test_a_missing_backend_lists_the_backends():
 def test_what_no_stage_could_carry_out_is_refused(changes, message):
     with pytest.raises(RecipeError, match=message):
         check(recipe(**changes))
+
+
+def test_a_host_step_without_code_is_refused_with_the_ids_that_have_some():
+    lost = {**host("loop"), "id": "seq2seq.gredy"}
+    message = r"host step 'loop': expected one of .*seq2seq\.greedy.*got 'seq2seq\.gredy'\. Correct"
+    with pytest.raises(HostStepError, match=message):
+        check(recipe(partition={"host": [lost]}))
+
+
+def test_a_segment_that_is_cut_away_at_the_end_is_refused_once_that_is_known(tmp_path):
+    exported = from_text(
+        '<ir_version: 10, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) { y = Neg(x) }',
+        tmp_path,
+    )
+    made = recipe(partition={"cuts": ["y"], "host": [host("loop", calls=["part1"])]})
+    check(made)
+    with pytest.raises(RecipeError, match=r"host\.loop\.calls: expected .* part0, got part1"):
+        cut_as_asked(made, exported, tmp_path)
 
 
 def test_names_in_shapes_are_the_axes_that_vary():

@@ -26,6 +26,21 @@ def test_the_device_loads_nothing_of_the_desk():
     assert done.stdout.strip() == ""
 
 
+def test_a_recipe_with_host_steps_is_checked_without_the_desk_and_any_engine():
+    code = (
+        "import sys\n"
+        "from backends import registry\n"
+        "from deploy.checks import check\n"
+        "from deploy.recipe import *\n"
+        "loop = HostRecipe('loop', 'seq2seq.greedy', outputs={'y': HostTensorRecipe([1])})\n"
+        "model = ModelRecipe('m', 'a:b', inputs={'x': InputRecipe([1])})\n"
+        "check(Recipe(model, BackendRecipe('b'), partition=PartitionRecipe(host=[loop])))\n"
+        f"print(*sorted({{*{DESK_ONLY!r}, *registry.names()}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_the_desks_door_imports_nothing():
     code = "import sys, deploy, backends; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

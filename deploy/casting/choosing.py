@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from deploy.casting.regions import computes_with, regions
 from deploy.casting.schemas import Places, places
 from deploy.casting.words import SIZES, Cast, Half, PrecisionError, is_float, label
 from deploy.cutting.anatomy import Anatomy, is_weight
@@ -42,7 +43,7 @@ def possible(model: ir.Model, half: Half, asked: Cast) -> Choice:
         PrecisionError: ``asked`` names an operator or a node that the model does not have.
     """
     _check_names(model, asked)
-    still = _apart_from_data(model)
+    still, pixels = _apart_from_data(model), regions(model.graph)
     choice = Choice({}, {})
     for node in filter(_has_floats, _reading(model.graph)):
         found = _places(model, node, half)
@@ -50,6 +51,8 @@ def possible(model: ir.Model, half: Half, asked: Cast) -> Choice:
             found = "asked"
         elif node in still and node.op_type not in _MOVERS:
             found = "follows from sizes and weights alone"
+        elif isinstance(found, Places) and computes_with(node, pixels):
+            found = "needs fp32 (regions in pixels)"
         if isinstance(found, Places):
             choice.half[node] = found
         else:

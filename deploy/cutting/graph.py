@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import onnx_ir as ir
 
 from backends.contract import DeployError, Dim, Dynamic, TensorSpec
 
-MARK_DOMAIN, MARK_OP = "deploy", "Mark"
+MARK_DOMAIN, MARK_OP, HOST_OP = "deploy", "Mark", "HostStep"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _LARGEST = 2**31 - 1
 
@@ -64,6 +64,16 @@ def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mappin
 def is_mark(node: ir.Node) -> bool:
     """Whether the node stands for a mark."""
     return (node.domain, node.op_type) == (MARK_DOMAIN, MARK_OP)
+
+
+def host_steps_in(nodes: Iterable[ir.Node]) -> Iterator[str]:
+    """The host steps for which the nodes, or nodes in their bodies, only hold the place."""
+    for node in nodes:
+        if (node.domain, node.op_type) == (MARK_DOMAIN, HOST_OP):
+            step = node.attributes.get("step")
+            yield step.as_string() if step is not None else describe(node)
+        for body in bodies(node):
+            yield from host_steps_in(body)
 
 
 def mark_function(opset: int) -> ir.Function:

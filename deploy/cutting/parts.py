@@ -12,7 +12,7 @@ from deploy.cutting.anatomy import Anatomy
 from deploy.cutting.carve import carve, whole
 from deploy.cutting.closure import Piece
 from deploy.cutting.cuts import Border, Cut, PartitionError, Places
-from deploy.cutting.graph import describe
+from deploy.cutting.graph import describe, host_steps_in
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,24 @@ def explicit(anatomy: Anatomy, places: Places, cuts: Sequence[Cut]) -> list[Part
     parts = [_part(anatomy, places, cut) for cut in cuts]
     _check_disjoint(parts)
     return parts
+
+
+def check_engines_alone(parts: Sequence[Part]) -> None:
+    """Refuse what an export only holds a place for, since the host does it: no engine has that.
+
+    Raises:
+        PartitionError: naming the part, and the host steps that lie in it.
+    """
+    for part in parts:
+        steps = list(dict.fromkeys(host_steps_in(part.piece.nodes)))
+        if steps:
+            raise PartitionError(
+                f"segment '{part.name}'",
+                expected="what an engine can run",
+                got=f"what is done on the host too: {', '.join(steps)}",
+                do="Cut before and behind it, and let steps of partition.host make what is "
+                "between; the model's own partition does so.",
+            )
 
 
 def _part(anatomy: Anatomy, places: Places, cut: Cut) -> Part:

@@ -81,7 +81,8 @@ def _bypass(node: ir.Node) -> ir.Value:
     source, result = node.inputs[0], node.outputs[0]
     assert source is not None, "a mark has an input"
     source.type = source.type or result.type  # the exporter's rewrites may have lost them
-    source.shape = source.shape or result.shape
+    # decompositions may have given a size that depends on the data another name
+    source.shape = result.shape or source.shape
     result.replace_all_uses_with(source, replace_graph_outputs=True)
     assert node.graph is not None, "a mark lies in a graph"
     node.graph.remove(node, safe=True)

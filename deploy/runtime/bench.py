@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from backends.contract import Array
 from deploy.runtime.detections import Detections
 from deploy.runtime.image import load_image
 from deploy.runtime.output import write_text
@@ -71,13 +73,21 @@ def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], 
     return tensors_to_tensors
 
 
-def find_timed(pipeline: Pipeline, path: Path) -> tuple[Detections, Seconds]:
+class Finder(Protocol):
+    """What finds things in a decoded picture, such as a pipeline."""
+
+    def timed(self, picture: Array, seconds: dict[str, float], /) -> Detections:
+        """What is in the picture, and the seconds of each part and in ``total``."""
+        ...
+
+
+def find_timed(finder: Finder, path: Path) -> tuple[Detections, Seconds]:
     """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
     start = time.perf_counter()
     picture = load_image(path)
     decode = time.perf_counter() - start
     parts: dict[str, float] = {}
-    found = pipeline.timed(picture, parts)
+    found = finder.timed(picture, parts)
     return found, {"decode": decode, **parts, "total": decode + parts["total"]}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from backends.contract import Array, Artifact, Dynamic, EngineError
+from backends.contract import Array, Artifact, Dynamic, EngineError, Segment
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -17,7 +17,7 @@ def may_be_empty(step: Artifact) -> bool:
     return any(isinstance(dim, Dynamic) and dim.min == 0 for dim in dims)
 
 
-def empty_outputs(step: Artifact, shapes: Shapes) -> dict[str, Array]:
+def empty_outputs(step: Artifact | Segment, shapes: Shapes) -> dict[str, Array]:
     """What a step gives for inputs of which one is empty; engines take no such thing.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy.runtime.bench import Seconds, find_timed, print_figures, summary
+from deploy.runtime.bench import Finder, Seconds, find_timed, print_figures, summary
 from deploy.runtime.coco import Dataset, MeanPrecision, Row, Scores
 from deploy.runtime.manifest import BundleError
 from deploy.runtime.output import write_text
@@ -38,24 +38,25 @@ def evaluate(
     with Pipeline.open(bundle, threads) as pipeline:
         _check_finds(bundle, pipeline)
         data.check_classes(pipeline.classes)
-        rows, seconds = _run(pipeline, data)
+        rows, seconds = measure(pipeline, data)
     scores, figures = data.scores(rows), summary(seconds)
     if report != "-":
         _print(scores)
         print_figures(figures, len(seconds))
     if report is not None:
-        write_text(report, json.dumps(_as_json(scores, seconds), indent=2))
+        write_text(report, json.dumps(as_json(scores, seconds), indent=2))
     return True
 
 
-def _run(pipeline: Pipeline, data: Dataset) -> tuple[list[Row], list[Seconds]]:
+def measure(finder: Finder, data: Dataset) -> tuple[list[Row], list[Seconds]]:
+    """What is found in every picture, and the seconds of every part; a few pictures warm it up."""
     rows: list[Row] = []
     seconds: list[Seconds] = []
     paths = list(data.pictures.values())
     for path in paths[:_WARMUP]:
-        find_timed(pipeline, path)
+        find_timed(finder, path)
     for picture, path in data.pictures.items():
-        found, spent = find_timed(pipeline, path)
+        found, spent = find_timed(finder, path)
         rows += data.rows(picture, found)
         seconds.append(spent)
     return rows, seconds
@@ -81,7 +82,8 @@ def _kinds(scores: Scores) -> dict[str, MeanPrecision]:
     return {"boxes": scores.boxes, **masks}
 
 
-def _as_json(scores: Scores, seconds: list[Seconds]) -> dict[str, Any]:
+def as_json(scores: Scores, seconds: list[Seconds]) -> dict[str, Any]:
+    """The figures of an evaluation."""
     figures = summary(seconds)
     return {
         "pictures": len(seconds),

@@ -19,22 +19,37 @@ def make_host_function(step: HostStep, segments: Mapping[str, Segment]) -> HostF
     Raises:
         HostStepError: nothing is registered under its id, or it does not take its parameters.
     """
-    known = _shipped()
-    if step.id not in known:  # only then, since asking for entry points reads every distribution
-        known = registered()
-    if step.id not in known:
-        raise HostStepError(
-            f"host step '{step.name}'",
-            expected=f"one of {', '.join(sorted(known))}",
-            got=repr(step.id),
-        )
+    made = factory(step.name, step.id)
     given = {**step.params, "segments": segments} if step.calls else step.params
     try:
-        return known[step.id](**given)
+        return made(**given)
     except (TypeError, ValueError) as error:
         raise HostStepError(
             f"host step '{step.name}' ({step.id}) does not take its parameters: {error}"
         ) from error
+
+
+def factory(step: str, id: str) -> HostFactory:
+    """The code registered under an id.
+
+    Args:
+        step: the step's name.
+        id: of its code.
+
+    Raises:
+        HostStepError: nothing is registered under it.
+    """
+    known = _shipped()
+    if id not in known:  # only then, since asking for entry points reads every distribution
+        known = registered()
+    if id not in known:
+        raise HostStepError(
+            f"host step '{step}'",
+            expected=f"one of {', '.join(sorted(known))}",
+            got=repr(id),
+            do="Correct its id, or register its code as an entry point in 'deploy.host_steps'.",
+        )
+    return known[id]
 
 
 def registered() -> dict[str, HostFactory]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from backends.contract import Artifact, MissingLibraryError, TensorSpec
-from deploy.evaluate import mean_precision
+from deploy.coco import mean_precision
 from deploy.recipe import RecipeError
 from deploy.runtime import posts
 from deploy.runtime.__main__ import main
