@@ -42,19 +42,20 @@ class OrtRunner:
     def __init__(self, session: Any, inputs: Specs, outputs: Specs) -> None:
         self._session = session
         self._inputs = inputs
-        self._names = [spec.name for spec in outputs]
+        self._taken = [spec.name for spec in inputs]
+        self._given = [spec.name for spec in outputs]
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
         if self._session is None:
             raise EngineError("the ONNX Runtime runner is closed")
         arrays = check_inputs(self._inputs, inputs)
-        feed = {spec.name: array for spec, array in zip(self._inputs, arrays, strict=True)}
+        feed = dict(zip(self._taken, arrays, strict=True))
         try:
-            found = self._session.run(self._names, feed)
+            found = self._session.run(self._given, feed)
         except FAILURES as error:
             raise EngineError(f"ONNX Runtime failed: {error}") from error
-        return dict(zip(self._names, found, strict=True))
+        return dict(zip(self._given, found, strict=True))
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from backends.onnxruntime import Options
 _ERRORS_ONLY = 3
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MIB = 1 << 20
+_SPIN = "session.intra_op.allow_spinning"
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
 # the engine's exceptions have no base class of their own
 FAILURES = (
@@ -86,6 +87,7 @@ def _asked(options: Options) -> ort.SessionOptions:
     asked = ort.SessionOptions()
     asked.intra_op_num_threads = options.threads
     asked.log_severity_level = _ERRORS_ONLY
+    asked.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
     return asked
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from backends.contract import Array, Artifact, EngineError, Runner, TensorError, Tensors
 
 _FLOATS = ("float16", "float32")
@@ -13,7 +17,8 @@ class Call:
     def __init__(self, step: Artifact, runner: Runner) -> None:
         self._name = step.name
         self._runner = runner
-        self._floats = {spec.name: spec.dtype for spec in step.inputs if spec.dtype in _FLOATS}
+        floats = [spec for spec in step.inputs if spec.dtype in _FLOATS]
+        self._floats = {spec.name: np.dtype(spec.dtype) for spec in floats}
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once.
@@ -21,12 +26,13 @@ class Call:
         Raises:
             EngineError: the engine failed, or a tensor is not as it takes it; the segment is named.
         """
+        floats = self._floats.items()
+        other = [name for name, kind in floats if name in inputs and inputs[name].dtype != kind]
         try:
-            return self._runner({name: self._taken(name, inputs[name]) for name in inputs})
+            return self._runner(self._converted(inputs, other) if other else inputs)
         except (EngineError, TensorError) as error:
             raise EngineError(f"segment '{self._name}': {error}") from error
 
-    def _taken(self, name: str, array: Array) -> Array:
-        if name in self._floats and array.dtype in _FLOATS:
-            return array.astype(self._floats[name], copy=False)
-        return array
+    def _converted(self, inputs: Tensors, names: Sequence[str]) -> Tensors:
+        halves = [name for name in names if inputs[name].dtype in _FLOATS]
+        return {**inputs, **{name: inputs[name].astype(self._floats[name]) for name in halves}}

@@ -49,6 +49,7 @@ class Chain:
         self.steps = steps
         self.called = called
         self._inputs = inputs
+        self._names = [spec.name for spec in inputs]
         self._outputs = [spec.name for spec in outputs]
         dead = last_uses([step for step, _ in steps], self._outputs)
         dtypes = _dtypes([step for step, _ in steps], inputs)
@@ -94,10 +95,6 @@ class Chain:
                 raise _named(link.name, error) from error
             values.drop(link.dead)
         return values.on_host(self._outputs)
-
-    @property
-    def _names(self) -> list[str]:
-        return [spec.name for spec in self._inputs]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

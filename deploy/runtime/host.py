@@ -92,6 +92,5 @@ def _checked(spec: TensorSpec, found: Tensors) -> Array:
 
 
 def _holds_nan(array: Array) -> bool:
-    """The sum is NaN wherever one value is, seldom else, and found in less memory."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return bool(np.isnan(array.sum()) and np.isnan(array).any())
+    """The least value is NaN wherever one value is."""
+    return bool(np.isnan(array.min(initial=0)))

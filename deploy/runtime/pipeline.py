@@ -25,6 +25,8 @@ from deploy.runtime.order import in_order
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 
+Options = dict[str, bool | int | float | str]
+
 
 class Pipeline:
     """A bundle's chain with what surrounds it; open it in a ``with`` statement.
@@ -155,7 +157,8 @@ def _chain(root: Path, manifest: Manifest, threads: int | None) -> Chain:
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}
         for step in manifest.steps:
-            runners[step.name] = _load(step, root, threads)
+            settled = _settled(step, threads, len(manifest.steps) == 1)
+            runners[step.name] = loader(step.backend)(replace(step, options=settled), root)
             loaded.push(runners[step.name].__exit__)
         calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
         for host in manifest.host:
@@ -167,10 +170,20 @@ def _chain(root: Path, manifest: Manifest, threads: int | None) -> Chain:
     return Chain(ready, manifest.inputs, manifest.outputs, rest)
 
 
-def _load(step: Artifact, root: Path, threads: int | None) -> Runner:
-    if threads is not None and "threads" in step.options:
-        step = replace(step, options={**step.options, "threads": threads})
-    return loader(step.backend)(step, root)
+def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
+    """A step's options with what is known only here, of those that its backend has.
+
+    Args:
+        step: the step.
+        threads: in the place of what was recorded.
+        alone: whether no other engine is in the chain, whose threads would be disturbed.
+    """
+    options = dict(step.options)
+    if threads is not None and "threads" in options:
+        options["threads"] = threads
+    if options.get("spin") == "auto":
+        options["spin"] = "on" if alone else "off"
+    return options
 
 
 def _full(tensor: Array) -> Array:

@@ -44,6 +44,18 @@ def test_an_output_may_also_be_used_by_a_later_step(make_bundle):
     }
 
 
+@pytest.mark.parametrize(
+    ("recorded", "steps", "settled"),
+    [("auto", 1, "on"), ("auto", 2, "off"), ("on", 2, "on"), ("off", 1, "off")],
+)
+def test_threads_spin_where_no_other_engine_is_disturbed(recorded, steps, settled, make_bundle):
+    chain = [step("one", "x", "y"), step("two", "y", "z")][:steps]
+    bundle = make_bundle([(replace(one, options={"spin": recorded}), 2.0) for one in chain])
+    with Pipeline.open(bundle) as pipeline:
+        options = [runner.artifact.options for _, runner in pipeline.chain.steps]
+    assert options == [{"spin": settled}] * steps
+
+
 def test_threads_replace_the_recorded_option(make_bundle):
     recorded = replace(step("one", "x", "y"), options={"threads": 4})
     with Pipeline.open(make_bundle([(recorded, 2.0)]), threads=1) as pipeline:

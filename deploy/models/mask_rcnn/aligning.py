@@ -60,14 +60,14 @@ def multi_level(feats: Sequence[Array], rois: Array, size: int) -> Array:
         (n, C, size, size) float32.
     """
     channels = feats[0].shape[1]
-    pooled = np.empty((len(rois), size * size, channels), np.float32)
+    pooled = np.empty((len(rois), channels, size, size), np.float32)
     levels = levels_of(rois, len(feats))
     for level, feat in enumerate(feats):
         chosen = np.flatnonzero(levels == level)
         if len(chosen):
             boxes = rois[chosen, 1:] / np.float32(STRIDES[level]) - np.float32(0.5)
             _align(feat[0], boxes, size, pooled, chosen)
-    return pooled.transpose(0, 2, 1).reshape(len(rois), channels, size, size)
+    return pooled
 
 
 def levels_of(rois: Array, count: int) -> Array:
@@ -91,7 +91,7 @@ def _align(feat: Array, boxes: Array, size: int, out: Array, rows: Array) -> Non
         part = last[y : y + under.shape[1], x : x + over.shape[1]]
         # column by column: products too small for the threads of BLAS, which wait for each other
         lines = under @ part.transpose(1, 0, 2)
-        np.matmul(over, lines.transpose(1, 0, 2), out=out[row].reshape(size, size, -1))
+        out[row] = np.matmul(over, lines.transpose(1, 0, 2)).transpose(2, 0, 1)
 
 
 def _shares(low: Array, high: Array, size: int, cells: int) -> tuple[Array, list[Array]]:

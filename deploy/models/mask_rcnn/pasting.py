@@ -7,7 +7,7 @@ import numpy as np
 from backends.contract import Array
 from deploy.runtime.masks import Masks
 
-_STRIP = 1 << 17  # multiplications
+_STRIP = 1 << 18  # multiplications
 
 
 def paste(stamps: Array, boxes: Array, height: int, width: int, threshold: float = 0.5) -> Masks:
@@ -24,11 +24,12 @@ def paste(stamps: Array, boxes: Array, height: int, width: int, threshold: float
     low = np.clip(np.floor(boxes[:, :2]) - 1, 0, limits).astype(np.int64)
     high = np.clip(np.ceil(boxes[:, 2:]) + 1, 0, limits).astype(np.int64)
     sides = np.maximum(high - low, 0)
-    crops = []
-    for stamp, box, (x, y), (wide, tall) in zip(stamps, boxes, low, sides, strict=True):
-        across = _taps(box[0], box[2], x, wide, stamp.shape[1])
-        down = _taps(box[1], box[3], y, tall, stamp.shape[0])
-        crops.append(_at_least(threshold, down, stamp @ across.T))
+    across = _taps(boxes[:, 0], boxes[:, 2], low[:, 0], sides[:, 0], stamps.shape[2])
+    down = _taps(boxes[:, 1], boxes[:, 3], low[:, 1], sides[:, 1], stamps.shape[1])
+    crops = [
+        _at_least(threshold, lines, stamp @ columns.T)
+        for stamp, columns, lines in zip(stamps, across, down, strict=True)
+    ]
     return Masks(height, width, low, crops)
 
 
@@ -46,10 +47,23 @@ def _at_least(threshold: float, left: Array, right: Array) -> Array:
     return found
 
 
-def _taps(start: float, end: float, first: int, count: int, cells: int) -> Array:
-    """The share (count, cells) that each pixel takes of each cell; none of what is outside."""
-    centre = np.arange(first, first + count, dtype=np.float32) + np.float32(0.5)
-    scale = np.float32(cells / max(float(end - start), 1e-6))
-    at = (centre - start) * scale - np.float32(0.5)
-    shares: Array = 1 - np.abs(at[:, None] - np.arange(cells, dtype=np.float32))
-    return np.maximum(shares, 0, out=shares)
+def _taps(start: Array, end: Array, first: Array, counts: Array, cells: int) -> list[Array]:
+    """For each box, the share (count, cells) that each pixel takes of each cell.
+
+    Pixels take none of what is outside of the box. All boxes are done at once, for most are small.
+
+    Args:
+        start: (n,) where the boxes begin, in pixels.
+        end: (n,) where they end.
+        first: (n,) the first pixel of each.
+        counts: (n,) how many pixels.
+        cells: of a stamp.
+    """
+    ends = np.cumsum(counts)
+    pixel = np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+    scale = np.float32(cells) / np.maximum(end - start, np.float32(1e-6))
+    centre = pixel.astype(np.float32) + np.float32(0.5)
+    at = (centre - np.repeat(start, counts)) * np.repeat(scale, counts) - np.float32(0.5)
+    shares = np.abs(np.subtract.outer(at, np.arange(cells, dtype=np.float32)))
+    np.subtract(1, shares, out=shares)
+    return np.split(np.maximum(shares, 0, out=shares), ends)[:-1]

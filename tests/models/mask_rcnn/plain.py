@@ -1,6 +1,7 @@
-"""Proposals and masks in plain PyTorch, operation by operation as in MMDetection (3.3).
+"""Proposals and masks in plain PyTorch, operation by operation as in MMDetection (3.3) on a CPU.
 
-What the host steps are compared with, and how fast they are.
+What the host steps are compared with, and in ``scripts/bench host`` their speed too. The one thing
+that MMDetection does not do in PyTorch is suppression: it is an operator of mmcv in C++.
 """
 
 from __future__ import annotations
@@ -15,7 +16,23 @@ from deploy.models.mask_rcnn.anchors import STRIDES, level_anchors
 NMS_PRE, MOST, IOU_THR, LARGEST = 1000, 1000, 0.7, 4.135166556742356
 
 
-def plain_proposals(logits, deltas, height, width):
+def plain_nms(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Indices of the boxes that stay, best first: one box after the other with all below it."""
+    pending = scores.argsort(descending=True)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    kept = []
+    while len(pending):
+        best, pending = pending[0], pending[1:]
+        kept.append(best)
+        low = torch.maximum(boxes[best, :2], boxes[pending, :2])
+        high = torch.minimum(boxes[best, 2:], boxes[pending, 2:])
+        sides = (high - low).clamp(min=0)
+        shared = sides[:, 0] * sides[:, 1]
+        pending = pending[shared / (areas[best] + areas[pending] - shared) <= IOU_THR]
+    return torch.stack(kept)
+
+
+def plain_proposals(logits, deltas, height, width, nms=plain_nms):
     """Boxes (n, 4) and scores (n,) of five levels of maps."""
     parts = [
         _best(torch.from_numpy(score), torch.from_numpy(move), stride)
@@ -30,7 +47,7 @@ def plain_proposals(logits, deltas, height, width):
     if not good.all():
         boxes, scores, level = boxes[good], scores[good], level[good]
     apart = boxes + (level.to(boxes) * (boxes.max() + 1))[:, None]
-    kept = _nms(apart, scores)[:MOST]
+    kept = nms(apart, scores)[:MOST]
     return boxes[kept].numpy(), scores[kept].numpy()
 
 
@@ -55,37 +72,28 @@ def _decode(anchors: Tensor, deltas: Tensor, height: int, width: int) -> Tensor:
     return boxes
 
 
-def _nms(boxes: Tensor, scores: Tensor) -> Tensor:
-    pending = scores.argsort(descending=True)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept = []
-    while len(pending):
-        best, pending = pending[0], pending[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[pending, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[pending, 2:])
-        sides = (high - low).clamp(min=0)
-        shared = sides[:, 0] * sides[:, 1]
-        pending = pending[shared / (areas[best] + areas[pending] - shared) <= IOU_THR]
-    return torch.stack(kept)
-
-
 def plain_paste(stamps, boxes, height, width):
     """Masks (n, height, width) bool, one after the other, each sampled in its own box."""
     stamps, boxes = torch.from_numpy(stamps), torch.from_numpy(boxes)
     masks = torch.zeros(len(stamps), height, width, dtype=torch.bool)
-    for number in range(len(stamps)):
-        box = boxes[number : number + 1]
+    for one in torch.arange(len(stamps)).split(1):
+        box = boxes[one]
         x1, y1 = (int(edge) for edge in (box[0, :2].floor() - 1).clamp(min=0))
         x2 = int((box[0, 2].ceil() + 1).clamp(max=width))
         y2 = int((box[0, 3].ceil() + 1).clamp(max=height))
-        x = (torch.arange(x1, x2).float()[None] + 0.5 - box[:, :1]) / (box[:, 2:3] - box[:, :1])
-        y = (torch.arange(y1, y2).float()[None] + 0.5 - box[:, 1:2]) / (box[:, 3:] - box[:, 1:2])
+        x, y = _places(x1, x2, box[:, 0::2]), _places(y1, y2, box[:, 1::2])
         shape = (1, y.shape[1], x.shape[1])
-        grid = torch.stack((x[:, None].expand(shape), y[:, :, None].expand(shape)), 3) * 2 - 1
-        seen = functional.grid_sample(stamps[number : number + 1, None], grid, align_corners=False)
-        masks[number, y1:y2, x1:x2] = seen[0, 0] >= 0.5
+        grid = torch.stack((x[:, None].expand(shape), y[:, :, None].expand(shape)), 3)
+        seen = functional.grid_sample(stamps[one, None], grid, align_corners=False)
+        masks[one, y1:y2, x1:x2] = seen[:, 0] >= 0.5
     return masks.numpy()
+
+
+def _places(first: int, last: int, ends: Tensor) -> Tensor:
+    """The centres of pixels in the extent of a box, which goes from -1 to 1."""
+    centres = torch.arange(first, last).float() + 0.5
+    places = (centres - ends[:, :1]) / (ends[:, 1:] - ends[:, :1]) * 2 - 1
+    return places.masked_fill(places.isinf(), 0)
 
 
 def rpn_maps(kind: str, height: int, width: int):
