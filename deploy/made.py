@@ -29,8 +29,8 @@ def read_made(bundle: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     path = bundle.with_name(f"{bundle.name}.work") / MADE
     try:
         made = json.loads(path.read_text())
-        return made["recipe"], made["points"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        return _numbered(made["recipe"]), made["points"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RecipeError(
             f"what bundle '{bundle}' was made of",
             expected=f"'{path}', which python -m deploy left beside it",
@@ -38,3 +38,13 @@ def read_made(bundle: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
             do="Run python -m deploy again for this bundle; or leave PyTorch out: "
             "python -m deploy.runtime eval.",
         ) from error
+
+
+def _numbered(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Axes are numbers, which JSON cannot have as keys."""
+    for segment in recipe["partition"]["segments"]:
+        segment["dynamic"] = {
+            name: {int(axis): sizes for axis, sizes in axes.items()}
+            for name, axes in segment["dynamic"].items()
+        }
+    return recipe

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from backends.contract import Array, Artifact, DeployError, Tensors
 from backends.gap import Gap, measure_all, worst
 from deploy.blaming.records import Blame, Final, StepBlame, Swaps
-from deploy.blaming.replay import Ran, Replay, Solo
+from deploy.blaming.replay import Ran, Replay, Solo, names
 from deploy.runtime.detections import Detections
 from deploy.runtime.gaps import behind_host
 from deploy.runtime.manifest import MANIFEST, file_entry
@@ -21,6 +22,21 @@ from deploy.runtime.sample import DETECTIONS, expected_detections, sample_pictur
 from deploy.verify import agreement
 
 End = Callable[[Tensors], Final]
+
+
+class Known(NamedTuple):
+    """What a step can be given, and give, in the place of what is in the chain.
+
+    Attributes:
+        own: what it gives for the reference's inputs.
+        values: the reference's tensors.
+        chosen: of these, what host steps before it choose, such as the order of regions: only
+            with the same choice are its rows those of the reference.
+    """
+
+    own: Tensors
+    values: Tensors
+    chosen: Tensors
 
 
 def measure_blame(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
@@ -33,12 +49,13 @@ def measure_blame(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
     """
     manifest, chain = pipeline.manifest, pipeline.chain
     end, replay = _end(bundle, pipeline, values), Replay(chain.steps)
-    known = _complete(replay, values)
+    known, chosen = _complete(replay, values), behind_host(manifest)
     actual = replay.run({spec.name: values[spec.name] for spec in manifest.inputs})
     steps = []
     for number, solo in enumerate(replay.steps):
         own = solo(known)
-        swaps = _swaps(replay, number, actual, own.outputs, known, end)
+        right = {name: known[name] for name in replay.before(number) & chosen if name in known}
+        swaps = _swaps(replay, number, actual, Known(own.outputs, known, right), end)
         found = _described(solo.step, values, own)
         inherited = _gaps(solo.step, values, actual)
         steps.append(replace(found, inherited=inherited, swaps=swaps))
@@ -47,14 +64,12 @@ def measure_blame(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
     return Blame(manifest.model, file_entry(bundle / MANIFEST).sha256, end(actual), tuple(steps))
 
 
-def _swaps(
-    replay: Replay, number: int, actual: Tensors, own: Tensors, known: Tensors, end: End
-) -> Swaps:
-    names = [spec.name for spec in replay.steps[number].step.outputs]
-    right = {name: known[name] for name in names if name in known}
+def _swaps(replay: Replay, number: int, actual: Tensors, known: Known, end: End) -> Swaps:
+    outputs = names(replay.steps[number].step.outputs)
+    right = {name: known.values[name] for name in outputs if name in known.values}
     return Swaps(
-        inputs=end(replay.swapped(number, actual, own)),
-        outputs=end(replay.swapped(number, actual, right)),
+        inputs=end(replay.swapped(number, actual, {**known.chosen, **known.own})),
+        outputs=end(replay.swapped(number, actual, {**known.chosen, **right})),
     )
 
 

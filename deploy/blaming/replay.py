@@ -63,16 +63,29 @@ class Replay:
         Args:
             number: of the step.
             values: every tensor of the chain as it is.
-            outputs: what the step gives in the place of its own.
+            outputs: what the step gives in the place of its own, and other tensors that are
+                to stay like this.
         """
-        changed = names(self.steps[number].step.outputs)
-        found = {**_without(values, changed), **outputs}
-        for solo in self.steps[number + 1 :]:
-            if changed.isdisjoint(names(solo.step.inputs)):
-                continue
-            changed |= names(solo.step.outputs)
-            found = _without(found, names(solo.step.outputs)) | solo(found).outputs
+        fixed = names(self.steps[number].step.outputs) | outputs.keys()
+        changed = set(fixed)
+        found = {**_without(values, fixed), **outputs}
+        for solo in self.steps:
+            made = names(solo.step.outputs) - fixed
+            if made and not changed.isdisjoint(names(solo.step.inputs)):
+                changed |= made
+                given = solo(found).outputs
+                found = _without(found, made) | {
+                    name: given[name] for name in made if name in given
+                }
         return found
+
+    def before(self, number: int) -> set[str]:
+        """The tensors that a step depends on."""
+        needed = names(self.steps[number].step.inputs)
+        for solo in reversed(self.steps[:number]):
+            if not needed.isdisjoint(names(solo.step.outputs)):
+                needed |= names(solo.step.inputs)
+        return needed
 
 
 def names(specs: Specs) -> set[str]:

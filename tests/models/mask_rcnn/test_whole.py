@@ -1,0 +1,92 @@
+"""From the command line to masks in a picture, with the mask head on every engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.runtime import Pipeline
+from deploy.runtime.coco import Dataset
+from deploy.runtime.manifest import read_manifest
+from tests.commands import BACKENDS, QUICK, done
+
+DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"
+TRUTH = DEMO / "eval" / "annotations.json"
+CPU = [backend for backend in ("onnxruntime", "ncnn") if backend in BACKENDS]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> Path:
+    """A sweep over placements: the mask head on each engine, the rest on ONNX Runtime."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done(
+        "deploy", "-m", "+model=mask_rcnn", "+backend=onnxruntime",
+        f"+backend@chain.mask_head={','.join(CPU)}", QUICK, cwd=folder,
+    )  # fmt: skip
+    return next((folder / "multirun").iterdir())
+
+
+@pytest.fixture(scope="module")
+def mixed(sweep) -> Path:
+    """The bundle whose engines are not all of one backend."""
+    return sweep / str(len(CPU) - 1) / "bundle"
+
+
+def test_a_sweep_over_placements_agrees_with_pytorch_on_each(sweep):
+    rows = json.loads((sweep / "results.json").read_text())
+    assert [row["backend"] for row in rows] == ["onnxruntime", "onnxruntime+ncnn"][: len(CPU)]
+    assert {row["status"] for row in rows} == {"passed"}
+
+
+def test_every_detection_has_its_partner_and_its_mask(mixed):
+    notes = read_manifest(mixed).verification.notes
+    assert notes["detections_matched"] == notes["detections"] > 80
+    assert notes["mask_iou"] > 0.99
+
+
+def test_the_bundle_checks_on_the_device(mixed):
+    said = done("deploy.runtime", "check", mixed, cwd=mixed)
+    assert "BAD" not in said and "masks from IoU" in said
+
+
+def test_masks_are_drawn_and_written(mixed, tmp_path):
+    picture = mixed / "sample" / "image.png"
+    words = ["run", mixed, picture, "--json", "found.json", "--out", "drawn"]
+    done("deploy.runtime", *words, cwd=tmp_path)
+    (found,) = json.loads((tmp_path / "found.json").read_text())
+    sure = [row for row in found["detections"] if row["score"] > 0.5]
+    assert len(sure) >= 8
+    with Image.open(picture) as before, Image.open(tmp_path / "drawn" / "image.png") as after:
+        assert all(row["mask"]["size"] == [before.height, before.width] for row in sure)
+        changed = (np.asarray(before.convert("RGB")) != np.asarray(after)).any(2).sum()
+    assert changed > sum(sum(row["mask"]["counts"][1::2]) for row in sure) / 2
+
+
+def test_what_is_found_is_what_is_there(mixed):
+    said = done("deploy.runtime", "eval", mixed, TRUTH, "--limit", 32, "--json", "-", cwd=mixed)
+    report = json.loads(said)
+    assert report["boxes"]["at_50"] > 0.9 and report["masks"]["at_50"] > 0.88
+    steps = ["features", "proposals", "box_regions", "box_head", "detections", "mask_regions"]
+    assert set(report["milliseconds"]) >= {*steps, "mask_head"}
+
+
+def test_nothing_to_find_is_no_error(mixed):
+    with Pipeline.open(mixed) as pipeline:
+        found = pipeline(np.full((240, 320, 3), 90, np.uint8)).above(0.3)
+    assert len(found) == 0 and found.masks is not None
+    assert found.masks.dense().shape == (0, 240, 320)
+
+
+def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed, tmp_path):
+    words = ["+model=mask_rcnn", "+partition=regions_in_engine", "+backend=onnxruntime"]
+    done("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
+    picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
+    with Pipeline.open(tmp_path / "b") as inside, Pipeline.open(mixed) as outside:
+        one, other = inside(picture).above(0.3), outside(picture).above(0.3)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert min(one.masks.iou(at, other.masks, at) for at in range(len(one))) > 0.99
