@@ -183,6 +183,7 @@ class About:
         precisions: the options that give a precision beside fp32, where the engine reaches it by
             itself, and then there are no others. By default it takes graphs that are cast.
         gpu: how it is put on a GPU, if it can be.
+        kept: whether its files may be kept for another time; not if they fit one machine alone.
     """
 
     summary: str
@@ -193,6 +194,7 @@ class About:
     builds_on_device: bool = False
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: OnGpu | None = None
+    kept: bool = True
 
 
 class Runner(Protocol):

@@ -174,6 +174,7 @@ def _check_numbers(recipe: Recipe) -> None:
         "verify.images": (recipe.verify.images >= 1, recipe.verify.images),
         "verify.min_matched": (0 <= recipe.verify.min_matched <= 1, recipe.verify.min_matched),
         "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),
+        "cache_gib": (recipe.cache_gib > 0, recipe.cache_gib),
     }
     for key, (good, value) in numbers.items():
         if not good:

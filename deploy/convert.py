@@ -50,9 +50,7 @@ def convert(
     Raises:
         ConversionError: see ``convert_in_child``.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    samples = out.with_name(f"{out.name}.sample.npz")
-    write_sample(samples, segment.inputs, segment.outputs, sample)
+    samples = sample_file(segment, sample, out)
     options = checked_options(backend)
     if backend.build == "device":
         return Converted(carry(segment, backend, options, out), out, samples)
@@ -61,6 +59,13 @@ def convert(
         segment, backend.name, options, cast_precision(backend), held, out, asked.timeout
     )
     return Converted(artifact, out, samples)
+
+
+def sample_file(segment: Segment, sample: Tensors, out: Path) -> Path:
+    """Write the reference's values of a segment's inputs and outputs beside its artifact."""
+    path = out.with_name(f"{out.name}.sample.npz")
+    write_sample(path, segment.inputs, segment.outputs, sample)
+    return path
 
 
 def cast_precision(backend: BackendRecipe) -> str:

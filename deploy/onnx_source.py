@@ -77,6 +77,9 @@ class FileSource:
         )
         self._exported = Exported(_path(model), inputs, by_name=True)
 
+    def identity(self) -> None:
+        """See ``Source``; there is nothing to do."""
+
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``; there is nothing to do."""
         return self._exported

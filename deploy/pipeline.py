@@ -11,8 +11,10 @@ from backends.contract import Segment, Tensors
 from deploy.asked import chosen_post, cut_as_asked
 from deploy.benchmark import Latency, benchmark
 from deploy.bundle import assemble, check_target, publish, seal, write_picture
+from deploy.caching.stages import convert_once, export_once
+from deploy.caching.store import Store
 from deploy.checks import check, check_backends
-from deploy.convert import Converted, cast_precision, checked_options, convert
+from deploy.convert import Converted, cast_precision, checked_options
 from deploy.folders import check_ours
 from deploy.halving import Halved, halve
 from deploy.hosting import host_points, host_steps
@@ -21,7 +23,7 @@ from deploy.onnx_source import complete
 from deploy.outcome import Outcome
 from deploy.partition import Cutting
 from deploy.progress import Progress
-from deploy.recipe import ModelRecipe, Recipe, RecipeError
+from deploy.recipe import OFF, ModelRecipe, Recipe, RecipeError
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.sample import TENSORS
@@ -29,6 +31,7 @@ from deploy.samples import sample_inputs, sample_pictures, write_sample
 from deploy.source import source_of
 from deploy.verify import Evidence, Verdict, postpone, verify
 
+_GIB = 1 << 30
 _STAGES = {
     "export",
     "segments",
@@ -65,8 +68,10 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
     with progress.stage("model"):
         source = source_of(recipe)
     shutil.rmtree(places.work, ignore_errors=True)
+    store = _store(recipe)
     with progress.stage("export") as stage:
-        exported = source.export(inputs, places.work / "export")
+        work = places.work / "export"
+        exported, stage.kept = export_once(store, recipe.model.name, source, inputs, work)
         stage.size = _size(places.work / "export")
     with progress.stage("partition") as stage:
         cutting = cut_as_asked(recipe, exported, places.work / "segments")
@@ -79,7 +84,9 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         values = reference(inputs)
     write_made(places.work, recipe, points)
     segments, halved = _halve(recipe, cutting.segments, values, places.work / "cast", progress)
-    converted = [_convert(recipe, segment, values, places.work, progress) for segment in segments]
+    converted = [
+        _convert(recipe, store, segment, values, places.work, progress) for segment in segments
+    ]
     staging = places.work / "bundle"
     with progress.stage("bundle") as stage:
         manifest = _bundle(recipe.model, converted, cutting, host, values, staging)
@@ -131,13 +138,24 @@ def _halve(
     return found
 
 
+def _store(recipe: Recipe) -> Store | None:
+    if recipe.cache == OFF:
+        return None
+    return Store(Path(recipe.cache).expanduser().absolute(), int(recipe.cache_gib * _GIB))
+
+
 def _convert(
-    recipe: Recipe, segment: Segment, values: Tensors, work: Path, progress: Progress
+    recipe: Recipe,
+    store: Store | None,
+    segment: Segment,
+    values: Tensors,
+    work: Path,
+    progress: Progress,
 ) -> Converted:
     backend = recipe.backend_of(segment.name)
     with progress.stage(f"convert {segment.name}") as stage:
         out = work / "artifacts" / segment.name
-        converted = convert(segment, backend, values, out, recipe.convert)
+        converted, stage.kept = convert_once(store, segment, backend, values, out, recipe.convert)
         made = converted.artifact
         stage.size = sum((out / file).stat().st_size for file in made.files or made.source)
     return converted

@@ -16,12 +16,16 @@ _PLAIN_WIDTH = 140
 
 @dataclass
 class Stage:
-    """One stage of a run; the stage itself fills in its size in bytes and its gap."""
+    """One stage of a run; the stage itself fills in its size in bytes and its gap.
+
+    ``kept`` is whether its result was in the cache.
+    """
 
     name: str
     seconds: float = 0.0
     size: int | None = None
     gap: float | None = None
+    kept: bool = False
 
 
 class Progress:
@@ -40,7 +44,8 @@ class Progress:
             yield stage
         stage.seconds = time.perf_counter() - start
         self.stages.append(stage)
-        self.console.print(f"{name:<24}{stage.seconds:8.1f} s", highlight=False)
+        kept = "  from the cache" if stage.kept else ""
+        self.console.print(f"{name:<24}{stage.seconds:8.1f} s{kept}", highlight=False)
 
 
 def stage_table(stages: Sequence[Stage]) -> Table:

@@ -247,9 +247,16 @@ class BenchRecipe:
     runs: int = 20
 
 
+OFF = "off"
+
+
 @dataclass
 class Recipe:
-    """One deployment: a model, its cuts, a backend for each segment, and where the bundle goes."""
+    """One deployment: a model, its cuts, a backend for each segment, and where the bundle goes.
+
+    ``cache`` is a folder that keeps exports and conversions for later runs, of at most
+    ``cache_gib`` GiB, or ``off``.
+    """
 
     model: ModelRecipe
     backend: BackendRecipe
@@ -260,6 +267,8 @@ class Recipe:
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)
+    cache: str = OFF
+    cache_gib: float = 10.0
 
     def backend_of(self, segment: str) -> BackendRecipe:
         """The backend chosen for this segment, or the one for all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.contract import Array, Tensors
 from deploy.exported import Exported
@@ -29,6 +29,10 @@ class Reference(Protocol):
 
 class Source(Protocol):
     """A whole model."""
+
+    def identity(self) -> dict[str, Any] | None:
+        """All that decides what ``export`` gives for some inputs; nothing where it does nothing."""
+        ...
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """The model as an ONNX file, in the folder ``out`` if it is not one already.

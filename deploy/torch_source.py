@@ -5,18 +5,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from backends.contract import Array, Tensors
+from deploy.caching.keys import loaded_code, versions
 from deploy.export import ExportError, export, reference
 from deploy.exported import Exported
 from deploy.hooks import marked
+from deploy.identity import model_identity
 from deploy.model import build_model
 from deploy.recipe import ModelRecipe
 from deploy.rewrite import chosen, collect, rewriting
 from deploy.shapes import axes
+
+_NOT_EXPORTED = {"samples": None, "eval": None, "classes": None, "pre": None, "post": None}
+_EXPORTERS = ("torch", "onnxscript", "onnx", "onnx-ir", "numpy")
 
 
 class TorchSource:
@@ -26,6 +34,19 @@ class TorchSource:
         self._recipe = recipe
         self._model = build_model(recipe)
         self._rewrites = chosen(collect(recipe.rewrites), backends)
+
+    def identity(self) -> dict[str, Any]:
+        """See ``Source``: the recipe, the model, and all code that it may consist of."""
+        kinds = {type(module).__module__.partition(".")[0] for module in self._model.modules()}
+        known = packages_distributions()
+        installed = [name for kind in sorted(kinds) for name in known.get(kind, ())]
+        return {
+            "recipe": {**asdict(self._recipe), **_NOT_EXPORTED},
+            "rewrites": [f"{one.target} by {one}" for one in self._rewrites],
+            "module": model_identity(self._model),
+            "code": loaded_code(),
+            "versions": versions([*_EXPORTERS, *installed]),
+        }
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``."""

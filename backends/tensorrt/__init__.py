@@ -46,6 +46,7 @@ ABOUT = About(
         },
         obstacle,
     ),
+    kept=False,
 )
 
 

@@ -151,3 +151,11 @@ def test_a_check_that_fails_is_noted_and_makes_the_whole_fail(tmp_path, monkeypa
     assert not gpu_check(tmp_path, 3, only=["pycuda: threads", "recorded graph"])
     (_, failed) = json.loads((tmp_path / "gpu.json").read_text())["checks"]
     assert failed["status"] == "failed" and "TensorRT builds no plan" in failed["result"]
+
+
+def test_a_chain_with_the_host_in_the_middle_runs_on_the_gpu(tmp_path):
+    words = ["deploy", "+model=mask_rcnn", "+partition=regions_in_engine", "+backend=tensorrt"]
+    done(*words, QUICK, "bundle=b", cwd=tmp_path)
+    notes = read_manifest(tmp_path / "b").verification.notes
+    assert notes["detections_matched"] == notes["detections"] > 80
+    assert notes["mask_iou"] > 0.99

@@ -1,0 +1,1 @@
+"""Results of stages, kept under what decides them, so that no work is done twice."""

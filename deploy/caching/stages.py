@@ -1,0 +1,102 @@
+"""The stages that are kept: the export of a model, and the conversion of each segment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backends.codec import from_json, to_json
+from backends.command import read_artifact
+from backends.contract import Segment, Specs, Tensors
+from backends.registry import about
+from deploy.caching.keys import Key, of_files, of_tensors, project_code, versions
+from deploy.caching.store import Store
+from deploy.convert import Converted, cast_precision, checked_options, convert, sample_file
+from deploy.exported import Exported
+from deploy.points import MarkedTensor
+from deploy.recipe import BackendRecipe, ConvertRecipe
+from deploy.source import Source
+
+_EXPORTED = "exported.json"
+
+
+@dataclass(frozen=True)
+class _About:
+    """An ``Exported`` but for its file."""
+
+    inputs: Specs
+    outputs: Specs
+    marks: tuple[MarkedTensor, ...]
+
+
+def export_once(
+    store: Store | None, name: str, source: Source, inputs: Tensors, out: Path
+) -> tuple[Exported, bool]:
+    """Export a model, or take what an equal one gave; and whether it was taken.
+
+    Args:
+        store: the cache, if there is one.
+        name: of the model, for people.
+        source: the model.
+        inputs: a sample of each input.
+        out: the folder.
+    """
+    identity = source.identity()
+    if store is None or identity is None:
+        return source.export(inputs, out), False
+    parts = {**identity, "inputs": of_tensors(inputs), "project": project_code()}
+
+    def build() -> None:
+        made = source.export(inputs, out)
+        about = to_json(_About(made.inputs, made.outputs, made.marks))
+        (out / _EXPORTED).write_text(json.dumps({"onnx": made.onnx.name, "about": about}, indent=2))
+
+    kept = store.fill(Key("export", name, parts), out, build)
+    found = json.loads((out / _EXPORTED).read_text())
+    about = from_json(_About, found["about"], _EXPORTED)
+    return Exported(out / found["onnx"], about.inputs, about.outputs, about.marks), kept
+
+
+def convert_once(
+    store: Store | None,
+    segment: Segment,
+    backend: BackendRecipe,
+    sample: Tensors,
+    out: Path,
+    asked: ConvertRecipe,
+) -> tuple[Converted, bool]:
+    """Convert a segment, or take what an equal one gave; and whether it was taken.
+
+    Args:
+        store: the cache, if there is one.
+        segment: as of ``convert``.
+        backend: likewise.
+        sample: likewise.
+        out: likewise; it does not exist yet.
+        asked: likewise.
+    """
+    if store is None or backend.build == "device" or not about(backend.name).kept:
+        return convert(segment, backend, sample, out, asked), False
+    files = sorted(segment.onnx.parent.glob(f"{segment.onnx.name}*"))  # its weights lie beside it
+    parts = {
+        "segment": to_json(replace(segment, onnx=Path())) | {"onnx": None},
+        "files": of_files(files),
+        "backend": backend.name,
+        "options": dict(checked_options(backend)),
+        "precision": cast_precision(backend),
+        "sample": _sample(segment, sample) if asked.check else None,
+        "versions": versions(about(backend.name).convert),
+        "project": project_code(),
+    }
+    subject = f"{segment.name} for {backend.name}"
+    kept = store.fill(
+        Key("convert", subject, parts), out, lambda: convert(segment, backend, sample, out, asked)
+    )
+    return Converted(read_artifact(out), out, sample_file(segment, sample, out)), kept
+
+
+def _sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:
+    names = [spec.name for spec in (*segment.inputs, *segment.outputs)]
+    return of_tensors({name: sample[name] for name in names})
