@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from backends.contract import Tensors
 
 _LAYOUT = 1  # of the cache; another one finds nothing of this
+_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 _ROOMS = ("deploy", "backends")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,15 +79,14 @@ def loaded_code() -> dict[str, str]:
 
 
 def _own_modules() -> Iterator[tuple[str, Path]]:
-    others = [Path(folder) for folder in sysconfig.get_paths().values()]
+    others = [Path(sysconfig.get_path(name)).resolve() for name in _INSTALLED]
     others += [_ROOT / room for room in _ROOMS]
     for name, module in sorted(sys.modules.items()):
-        origin = getattr(module.__spec__, "origin", None) if hasattr(module, "__spec__") else None
-        path = Path(origin) if origin else Path()
-        if path.suffix == ".py" and path.is_file():
-            resolved = path.resolve()
-            if not any(resolved.is_relative_to(folder) for folder in others):
-                yield name, resolved
+        spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
+        path = Path(spec.origin).resolve() if spec is not None and spec.origin else Path()
+        is_code = path.suffix == ".py" and path.is_file()
+        if is_code and not any(path.is_relative_to(folder) for folder in others):
+            yield name, path
 
 
 def _version(distribution: str) -> str:
