@@ -27,7 +27,7 @@ from mask_trainer import STEPS, WIDTH, build, train
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy.runtime.coco import Dataset
+from deploy.coco import mean_precision
 
 MODELS = Path(__file__).resolve().parent.parent / "deploy" / "models"
 DEMO, PICTURES = MODELS / "mask_rcnn" / "demo", MODELS / "yolov3" / "demo" / "eval"
@@ -69,13 +69,7 @@ def evaluate(annotations: Path, run: Path | None) -> None:
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
     model = build().eval()
     model.load_state_dict(weights)
-    dataset = Dataset(annotations)
-    rows = [
-        row
-        for number, path in dataset.pictures.items()
-        for row in dataset.rows(number, detect(model, path))
-    ]
-    scores = dataset.scores(rows)
+    scores = mean_precision(annotations, lambda picture: detect(model, picture))
     for kind, found in (("boxes", scores.boxes), ("masks", scores.masks)):
         if found is not None:
             print(f"{kind}: mAP@0.5 {found.at_50:.4f}  mAP@0.5:0.95 {found.at_50_95:.4f}")

@@ -43,7 +43,7 @@ def export_once(
         inputs: a sample of each input.
         out: the folder.
     """
-    identity = source.identity()
+    identity = source.identity() if store is not None else None
     if store is None or identity is None:
         return source.export(inputs, out), False
     parts = {**identity, "inputs": of_tensors(inputs), "project": project_code()}
@@ -91,10 +91,15 @@ def convert_once(
         "project": project_code(),
     }
     subject = f"{segment.name} for {backend.name}"
+    made: list[Converted] = []
     kept = store.fill(
-        Key("convert", subject, parts), out, lambda: convert(segment, backend, sample, out, asked)
+        Key("convert", subject, parts),
+        out,
+        lambda: made.append(convert(segment, backend, sample, out, asked)),
     )
-    return Converted(read_artifact(out), out, sample_file(segment, sample, out)), kept
+    if kept:
+        made = [Converted(read_artifact(out), out, sample_file(segment, sample, out))]
+    return made[0], kept
 
 
 def _sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -126,10 +126,8 @@ class Store:
 
     def remove(self, digest: str) -> None:
         """Take an entry out, at once for everybody."""
-        with suppress(OSError):
-            aside = Path(tempfile.mkdtemp(dir=self._aside()))
-            self._place(digest).rename(aside / digest)
-            shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._aside()) as aside:
+            self._place(digest).rename(Path(aside) / digest)
 
     def prune(self, limit: int | None = None) -> list[Entry]:
         """Remove what is beyond the limit, and what was left half-written; gives what went."""
@@ -169,8 +167,12 @@ class Store:
     def _held(self, digest: str) -> AbstractContextManager[object]:
         """A lock that the system takes back from a process that dies."""
         locks = self.folder / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(locks / f"{digest}.lock")
+        try:
+            locks.mkdir(parents=True, exist_ok=True)
+            return FileLock(locks / f"{digest}.lock").acquire()
+        except OSError as error:
+            warnings.warn(f"the cache '{self.folder}' is not used: {error}", stacklevel=3)
+            return nullcontext()
 
     def _place(self, digest: str) -> Path:
         return self.folder / "entries" / digest[:2] / digest

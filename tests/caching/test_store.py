@@ -158,6 +158,14 @@ def test_a_full_disk_leaves_no_half_entry_and_the_result_is_there(
     assert content(again) == content(out)
 
 
+def test_a_cache_that_cannot_be_used_is_a_warning_and_the_result_is_there(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match=r"the cache .* is not (used|written): "):
+        assert not Store(tmp_path / "cache", MIB).fill(key(), out, writer(out))
+    assert len(content(out)) == 2
+
+
 def entry_file(store: Store, of: Key) -> Path:
     return store._place(of.digest) / "entry.json"
 
