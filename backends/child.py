@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-import subprocess
+import shutil
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from backends.codec import FormatError
 from backends.command import ARTIFACT, read_artifact
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, Specs
+from backends.files import file_fault, name_fault
 from backends.options import Value
+from backends.process import Limits, run
 from backends.registry import package
 
 _TAIL = 15  # lines of a failed converter's stderr that the error shows
+_GIB = 1 << 30
+_NO_ROOM = ("MemoryError", "bad_alloc", "File too large", "SIGXFSZ", "Cannot allocate memory")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What one conversion may take.
+
+    Attributes:
+        timeout: seconds.
+        memory_gib: that it may allocate; 0 sets no limit.
+        file_gib: of a file that it writes; 0 sets no limit.
+    """
+
+    timeout: float
+    memory_gib: float = 0
+    file_gib: float = 0
+
+    def limits(self) -> Limits:
+        """The same in bytes."""
+        return Limits(self.timeout, int(self.memory_gib * _GIB), int(self.file_gib * _GIB))
+
+    def __str__(self) -> str:
+        return (
+            f"convert.timeout={self.timeout:g}, convert.memory_gib={self.memory_gib:g}, "
+            f"convert.file_gib={self.file_gib:g}"
+        )
 
 
 def convert_in_child(
@@ -26,7 +54,7 @@ def convert_in_child(
     precision: str,
     sample: Path | None,
     out: Path,
-    timeout: float,
+    allowance: Allowance,
 ) -> Artifact:
     """Convert one segment; it counts only when the result loads, runs and agrees.
 
@@ -38,21 +66,53 @@ def convert_in_child(
         sample: the npz file with every input and output of the segment; without one the result
             counts as it is, and nothing of it is run.
         out: the folder of the artifact; the converter's log is written beside it.
-        timeout: seconds until the converter's process is ended.
+        allowance: what the converter's process may take.
 
     Raises:
         ConversionError: with the segment, the backend, how the process ended, the end of its
             stderr, and the command that repeats it.
     """
     command = conversion(segment, backend, options, precision, sample, out)
-    what = f"segment '{segment.name}' to {backend}"
-    _run(command, what, out.with_suffix(".log"), timeout)
-    if not (out / ARTIFACT).is_file():
+    log = out.with_suffix(".log")
+    with log.open("w+") as output:
+        fault = run(command, allowance.limits(), output)
+    lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
+    if any(sign in text for sign in _NO_ROOM for text in (fault, *lines)):
+        fault += f", within {allowance}"
+    elif fault.startswith("no end"):
+        fault += " (convert.timeout)"
+    fault = fault or _fault(segment, backend, out)
+    if fault:
+        shutil.rmtree(out, ignore_errors=True)
+        shown = "".join(f"\n    {line}" for line in lines)
         raise ConversionError(
-            f"cannot convert {what}: exit code 0, but no artifact",
+            f"cannot convert segment '{segment.name}' to {backend}: {fault}{shown}",
             do=f"\n  To repeat it: {shlex.join(command)}",
         )
     return read_artifact(out)
+
+
+def _fault(segment: Segment, backend: str, out: Path) -> str:
+    """What is wrong with what a converter that reports success has left."""
+    if not (out / ARTIFACT).is_file():
+        return "exit code 0, but no artifact"
+    try:
+        artifact = read_artifact(out)
+    except (OSError, ValueError, FormatError, RecursionError) as error:
+        return f"exit code 0, but its {ARTIFACT} is not readable: {error}"
+    if (artifact.name, artifact.backend) != (segment.name, backend):
+        return f"exit code 0, but an artifact of '{artifact.name}' for '{artifact.backend}'"
+    for made, asked in ((artifact.inputs, segment.inputs), (artifact.outputs, segment.outputs)):
+        if _tensors(made) != _tensors(asked):
+            return f"exit code 0, but its tensors are {_tensors(made)}, not {_tensors(asked)}"
+    for name in artifact.files:
+        if fault := name_fault(name) or file_fault(out, name):
+            return f"exit code 0, but its file {name!r}: {fault}"
+    return "" if artifact.files else "exit code 0, but an artifact without files"
+
+
+def _tensors(specs: Specs) -> list[str]:
+    return [f"{spec.name}: {spec.dtype}" for spec in specs]
 
 
 def conversion(
@@ -83,30 +143,3 @@ def _text(value: Value) -> str:
 def _dynamic(specs: Specs) -> list[Dynamic]:
     dims = (dim for spec in specs for dim in spec.dims if isinstance(dim, Dynamic))
     return sorted(set(dims), key=lambda dim: dim.name)
-
-
-def _run(command: list[str], what: str, log: Path, timeout: float) -> None:
-    with log.open("w+") as stderr:
-        child = subprocess.Popen(
-            command, stdout=stderr, stderr=stderr, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        try:
-            code = child.wait(timeout)
-            ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
-        except subprocess.TimeoutExpired:
-            code, ending = 1, f"no end within {timeout:g} s (convert.timeout)"
-        finally:
-            _end(child)
-    if code:
-        lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
-        raise ConversionError(
-            f"cannot convert {what}: {ending}\n" + "\n".join(f"    {line}" for line in lines),
-            do=f"\n  To repeat it: {shlex.join(command)}",
-        )
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the converter together with everything it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()

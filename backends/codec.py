@@ -62,10 +62,17 @@ def _read(kind: Any, data: Json, where: str) -> Any:
         return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
     if kind is float:
         _check(int | float, data, where)
-        return float(data)
+        return _float(data, where)
     if kind is not Any:
         _check(kind, data, where)
     return data
+
+
+def _float(data: int | float, where: str) -> float:
+    try:
+        return float(data)
+    except OverflowError:
+        return cast(float, _refuse(where, "a number that fits 64 bits", "a longer one"))
 
 
 def _read_object(kind: Any, data: Json, where: str) -> Any:

@@ -22,6 +22,7 @@ from backends.codec import from_json, to_json
 from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment, Tensors
 from backends.gap import TOLERANCES, Gap, measure_all, worst
 from backends.options import describe, parse_options
+from backends.process import end_with_parent
 from backends.registry import converter, loader, options_type
 
 ARTIFACT = "artifact.json"
@@ -29,6 +30,7 @@ ARTIFACT = "artifact.json"
 
 def main(backend: str, arguments: Sequence[str] | None = None) -> None:
     """Convert one ONNX file as the command line asks."""
+    end_with_parent()
     asked = _parser(backend).parse_intermixed_args(arguments)
     try:
         artifact, gap = _convert(backend, asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -150,6 +150,11 @@ class Artifact:
         return not self.files
 
 
+def any_machine(options: Any) -> Mapping[str, str]:
+    """What decides the files of a backend that makes the same ones everywhere."""
+    return {}
+
+
 def nothing_missing() -> str:
     """The obstacle of a backend that its libraries are enough for."""
     return ""
@@ -183,7 +188,8 @@ class About:
         precisions: the options that give a precision beside fp32, where the engine reaches it by
             itself, and then there are no others. By default it takes graphs that are cast.
         gpu: how it is put on a GPU, if it can be.
-        kept: whether its files may be kept for another time; not if they fit one machine alone.
+        machine: what of this machine decides the files that it makes, such as a GPU, by the
+            backend's options. Nothing, as a rule.
     """
 
     summary: str
@@ -194,7 +200,7 @@ class About:
     builds_on_device: bool = False
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: OnGpu | None = None
-    kept: bool = True
+    machine: Callable[[Any], Mapping[str, str]] = any_machine
 
 
 class Runner(Protocol):
@@ -238,6 +244,21 @@ class Load(Protocol):
         ...
 
 
+def files_of(artifact: Artifact, root: Path, counts: Collection[int]) -> list[Path]:
+    """The artifact's files, of which there must be one of these numbers.
+
+    Raises:
+        EngineError: there are more or fewer.
+    """
+    if len(artifact.files) not in counts:
+        raise EngineError(
+            f"files of '{artifact.name}' for {artifact.backend}",
+            expected=" or ".join(map(str, counts)),
+            got=str(len(artifact.files)),
+        )
+    return [root / name for name in artifact.files]
+
+
 def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
     """The arrays in the order of their specs, C-contiguous.
 
@@ -253,7 +274,7 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
             raise _other_names(specs, inputs)
         if array.shape != spec.shape or array.dtype != spec.dtype:  # as a rule it is no call
             check_tensor(spec, array.dtype, array.shape)
-        arrays.append(np.ascontiguousarray(array))
+        arrays.append(np.asarray(array, order="C"))  # ascontiguousarray makes a scalar a row
     return arrays
 
 

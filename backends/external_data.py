@@ -169,7 +169,10 @@ def _fault(location: str) -> str:
     # engines use '*' for locations that are addresses in memory
     if re.search(r"[\x00-\x1f\x7f*]", location):
         return "a character that no file name should have"
-    return "'..' in it" if ".." in location.split("/") else ""
+    parts = location.split("/")
+    if parts[-1] in ("", "."):
+        return "one of a folder"
+    return "'..' in it" if ".." in parts else ""
 
 
 def _number(what: str, key: str, text: str) -> int:

@@ -43,13 +43,28 @@ def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segmen
     )
 
 
+def dtype_of(value: onnx.ValueInfoProto) -> str:
+    """NumPy's name of a tensor's dtype.
+
+    Raises:
+        ConversionError: the file gives it none that there is.
+    """
+    number = value.type.tensor_type.elem_type
+    try:
+        return str(tensor_dtype_to_np_dtype(number).name)
+    except KeyError as error:
+        raise ConversionError(
+            f"'{value.name}' of the file", expected="a dtype of ONNX", got=str(number)
+        ) from error
+
+
 def _spec(
     value: onnx.ValueInfoProto, ranges: Mapping[str, Dynamic], default: Dynamic | None = None
 ) -> TensorSpec:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type"):
         raise ConversionError(f"'{value.name}'", expected="a tensor", got="another type")
-    dtype = tensor_dtype_to_np_dtype(tensor.elem_type).name
+    dtype = dtype_of(value)
     if not tensor.HasField("shape"):
         return TensorSpec(value.name, dtype, None)
     dims = tuple(_dim(dim, value.name, ranges, default) for dim in tensor.shape.dim)

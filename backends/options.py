@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -10,6 +11,14 @@ from backends.contract import OptionError
 
 T = TypeVar("T")
 Value = bool | int | float | str
+
+MOST_THREADS = 1024  # of an engine; more is a mistake, or meant to do harm
+
+
+def threads_here(threads: int) -> int:
+    """As many of an engine's threads as there are cores; 0 stays the engine's own choice."""
+    return min(threads, os.cpu_count() or 1)
+
 
 _BOOLEANS = {"true": True, "false": False}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deploy.caching.store import Entry, Store
+from deploy.caching.store import Entry, Store, default_store
 from deploy.progress import in_bytes, plain_console
 
 _GIB = 1 << 30
@@ -39,7 +39,14 @@ def _parser() -> argparse.ArgumentParser:
         ("prune", "remove what was not used for the longest time"),
     ):
         command = commands.add_parser(name, help=what)
-        command.add_argument("folder", type=Path, metavar="DIR", help="as in cache=DIR")
+        command.add_argument(
+            "folder",
+            type=Path,
+            metavar="DIR",
+            nargs="?",
+            default=default_store(),
+            help="as in cache=DIR (default: %(default)s)",
+        )
         if name == "prune":
             command.add_argument(
                 "--gib", type=_size, default=0.0, help="how much stays (default: nothing)"

@@ -171,6 +171,8 @@ def _check_pre(model: ModelRecipe) -> None:
 def _check_numbers(recipe: Recipe) -> None:
     numbers = {
         "convert.timeout": (recipe.convert.timeout > 0, recipe.convert.timeout),
+        "convert.memory_gib": (recipe.convert.memory_gib >= 0, recipe.convert.memory_gib),
+        "convert.file_gib": (recipe.convert.file_gib > 0, recipe.convert.file_gib),
         "verify.images": (recipe.verify.images >= 1, recipe.verify.images),
         "verify.min_matched": (0 <= recipe.verify.min_matched <= 1, recipe.verify.min_matched),
         "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),

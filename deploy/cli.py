@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import hydra
@@ -20,8 +22,10 @@ from backends.contract import DeployError
 from deploy.catalog import choices, conf_folder, usage
 from deploy.checks import check_backends
 from deploy.recipe import Recipe, RecipeError
+from deploy.strangers import check_code, check_folder, check_folders
 from deploy.sweep import Row, write_row
 
+_BUNDLE = "bundle="
 _MODELS = Path(__file__).resolve().parent / "models"
 
 # at import, since a sweep's jobs may start in processes that never see main()
@@ -30,8 +34,22 @@ OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=Tr
 
 
 def main() -> None:
-    """``python -m deploy``."""
-    _job()
+    """``python -m deploy``; exit code 130 where it was cancelled."""
+    signal.signal(signal.SIGTERM, _cancel)
+    try:
+        sys.argv[1:] = map(_spelled_out, sys.argv[1:])
+        check_folders(sys.argv[1:])
+        _job()
+    except RecipeError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("cancelled: nothing was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def _cancel(number: int, frame: FrameType | None) -> None:
+    """To be asked to end is as Ctrl-C: what was started ends too."""
+    raise KeyboardInterrupt
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="deploy")
@@ -46,6 +64,11 @@ def _job(config: DictConfig) -> None:
         sys.exit(1)
 
 
+def _spelled_out(word: str) -> str:
+    """``bundle=FOLDER`` is what one writes most; the key has other values beside the folder."""
+    return f"bundle.folder={word.removeprefix(_BUNDLE)}" if word.startswith(_BUNDLE) else word
+
+
 def _run(config: DictConfig) -> Row:
     """One job: its row says what came of it, also where that is an error."""
     overrides = HydraConfig.get().overrides.task
@@ -53,6 +76,7 @@ def _run(config: DictConfig) -> Row:
     try:
         check_order(overrides)
         recipe = to_recipe(config)
+        check_code(recipe, overrides)
         check_backends(recipe)
         # torch takes longer to import than anything above takes to be refused
         from deploy.job import run_job
@@ -73,18 +97,23 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
         folder: further configuration, as Hydra's own ``--config-dir`` takes it.
 
     Raises:
-        RecipeError: a word that names nothing, or a value of the wrong type.
+        RecipeError: a word that names nothing, a value of the wrong type, or code that the
+            folder names and the words do not.
     """
+    if folder is not None:
+        check_folder(folder)
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
-            config = hydra.compose("deploy", [*overrides, *search])
+            config = hydra.compose("deploy", [*map(_spelled_out, overrides), *search])
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(str(error).partition("\nConfig search path")[0].rstrip()) from error
     check_order(overrides)
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})
-    return to_recipe(config)
+    recipe = to_recipe(config)
+    check_code(recipe, overrides)
+    return recipe
 
 
 def check_order(overrides: Sequence[str]) -> None:
@@ -128,6 +157,9 @@ def from_plain(given: Mapping[str, Any]) -> Recipe:
 def _typed(config: DictConfig) -> Recipe:
     try:
         given = _without_nulls(OmegaConf.to_container(config, resolve=True))
+        given.pop("code", None)  # counts on the command line alone
+        if isinstance(given.get("bundle"), str):
+            given["bundle"] = {"folder": given["bundle"]}
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), given)
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -152,8 +184,8 @@ def _keys(error: OmegaConfBaseException) -> str:
 def _places(recipe: Recipe) -> tuple[Path, Path]:
     """The bundle, and the folder of the stages' own files beside it."""
     runtime = HydraConfig.get().runtime
-    if recipe.bundle is not None:
-        bundle = Path(runtime.cwd) / Path(recipe.bundle).expanduser()
+    if recipe.bundle.folder is not None:
+        bundle = Path(runtime.cwd) / Path(recipe.bundle.folder).expanduser()
     elif _is_sweep():
         bundle = Path(runtime.output_dir) / "bundle"
     else:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from backends.child import convert_in_child
+from backends.child import Allowance, convert_in_child
 from backends.contract import Artifact, Segment, Tensors
 from backends.options import Value, options_json, parse_options
 from backends.registry import about, options_type
 from deploy.carrying import carry
 from deploy.recipe import BackendRecipe, ConvertRecipe
 from deploy.samples import write_sample
+
+_GIB = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,14 @@ def checked_options(backend: BackendRecipe) -> Mapping[str, Value]:
     Raises:
         OptionError: an option or value that the backend does not take.
     """
+    return options_json(parsed_options(backend))
+
+
+def parsed_options(backend: BackendRecipe) -> Any:
+    """The same as the backend's own dataclass."""
     own = about(backend.name).precisions or {}
     given = {**backend.options, **own.get(backend.precision, {})}
-    return options_json(parse_options(options_type(backend.name), given, backend.name))
+    return parse_options(options_type(backend.name), given, backend.name)
 
 
 def convert(
@@ -56,9 +65,14 @@ def convert(
         return Converted(carry(segment, backend, options, out), out, samples)
     held = samples if asked.check else None
     artifact = convert_in_child(
-        segment, backend.name, options, cast_precision(backend), held, out, asked.timeout
+        segment, backend.name, options, cast_precision(backend), held, out, _allowance(asked)
     )
     return Converted(artifact, out, samples)
+
+
+def _allowance(asked: ConvertRecipe) -> Allowance:
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    return Allowance(asked.timeout, asked.memory_gib or installed, asked.file_gib)
 
 
 def sample_file(segment: Segment, sample: Tensors, out: Path) -> Path:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from backends.files import ASIDE
 from deploy.recipe import RecipeError
+
+_LOCK = ".lock"
 
 
 def check_ours(folder: Path, names: Collection[str], do: str) -> None:
@@ -19,7 +26,8 @@ def check_ours(folder: Path, names: Collection[str], do: str) -> None:
     Raises:
         RecipeError: it is a file, or holds something of somebody else.
     """
-    strangers = {path.name for path in folder.glob("*")} - set(names)
+    found = {path.name for path in folder.glob("*") if not path.name.startswith(ASIDE)}
+    strangers = found - {_LOCK, *names}
     if strangers or (folder.exists() and not folder.is_dir()):
         raise RecipeError(
             f"'{folder}' is needed for the files of this run",
@@ -27,3 +35,41 @@ def check_ours(folder: Path, names: Collection[str], do: str) -> None:
             got=", ".join(sorted(strangers)) or "a file",
             do=do,
         )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have a folder for this process alone, and remove it when the user cancels.
+
+    Raises:
+        RecipeError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)  # the system takes it back from a process that dies
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise RecipeError(
+            f"'{folder}' is in use by another run",
+            do="Wait for it, or pass another bundle=FOLDER.",
+        ) from error
+    try:
+        yield
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+        if [path.name for path in folder.glob("*")] == [_LOCK]:
+            shutil.rmtree(folder)  # nothing was done
+
+
+def empty(folder: Path) -> None:
+    """Remove everything in a held folder."""
+    for path in folder.iterdir():
+        if path.name == _LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -21,8 +21,8 @@ from backends.registry import about, names, self_checks
 from deploy.gpureport import Check, environment, write_report
 from deploy.runtime.events import event_times
 from deploy.runtime.gaps import CHAIN, chain_tolerance
-from deploy.runtime.manifest import read_manifest
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.reading import read_manifest
 from deploy.runtime.sample import read_sample
 
 _BATCHES = (1, 2, 4)

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from backends.files import written_aside
 from deploy.recipe import Recipe, RecipeError
+from deploy.runtime.remembered import remember, remembered
 
 MADE = "made.json"
+_KIND = "made"
 
 
 def write_made(work: Path, recipe: Recipe, points: Mapping[str, str]) -> None:
     """Write a checked recipe, and the point of each tensor of its chain."""
     made = {"recipe": asdict(recipe), "points": dict(points)}
-    (work / MADE).write_text(json.dumps(made, indent=2))
+    text = json.dumps(made, indent=2)
+    with written_aside(work / MADE) as part:
+        part.write_text(text)
+    remember(_KIND, _digest(text))
 
 
-def read_made(bundle: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+def read_made(bundle: Path, trusted: bool) -> tuple[Mapping[str, Any], dict[str, str]]:
     """The recipe as plain mappings, and the point of each tensor.
 
+    Args:
+        bundle: the bundle.
+        trusted: whether the file may come from elsewhere: it names code, which will be run.
+
     Raises:
-        RecipeError: the folder beside the bundle has no such file.
+        RecipeError: the folder beside the bundle has no such file, or not one of this user's.
     """
     bundle = bundle.absolute()
     path = bundle.with_name(f"{bundle.name}.work") / MADE
     try:
-        made = json.loads(path.read_text())
-        return _numbered(made["recipe"]), made["points"]
+        text = path.read_text()
+        made = json.loads(text)
+        found = _numbered(made["recipe"]), made["points"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RecipeError(
             f"what bundle '{bundle}' was made of",
@@ -38,6 +50,18 @@ def read_made(bundle: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
             do="Run python -m deploy again for this bundle; or leave PyTorch out: "
             "python -m deploy.runtime eval.",
         ) from error
+    if not trusted and not remembered(_KIND, _digest(text)):
+        raise RecipeError(
+            f"'{path}' was not written by a run of yours on this machine, and it names code "
+            f"({made['recipe']['model'].get('target')})",
+            do="Run python -m deploy again for this bundle; or, if you know who wrote it, "
+            "pass --trust.",
+        )
+    return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _numbered(recipe: dict[str, Any]) -> dict[str, Any]:

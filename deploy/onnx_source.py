@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnx.helper import tensor_dtype_to_np_dtype
 
 from backends.contract import Array, Tensors, TensorSpec
 from backends.onnx_file import read_skeleton
+from backends.onnx_specs import dtype_of
 from deploy.engine import start
 from deploy.exported import Exported
 from deploy.partition import probe
@@ -126,7 +126,7 @@ def _input(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
     if not value.type.HasField("tensor_type"):
         raise RecipeError(f"input '{value.name}' of the file", expected="a tensor", got="another")
     tensor = value.type.tensor_type
-    dtype = tensor_dtype_to_np_dtype(tensor.elem_type).name
+    dtype = dtype_of(value)
     given = model.inputs.get(value.name)
     if given is None:
         if not tensor.HasField("shape"):

@@ -16,6 +16,7 @@ from deploy.cutting.anatomy import Anatomy
 from deploy.cutting.copying import WeightsFile
 from deploy.cutting.cover import cover
 from deploy.cutting.cuts import Cut, PartitionError, Places
+from deploy.cutting.faults import faults_of_a_file
 from deploy.cutting.loading import load_graph
 from deploy.cutting.parts import Part, check_engines_alone, explicit, whole_model
 from deploy.cutting.places import take_out_marks
@@ -80,7 +81,7 @@ def partition(
             done on the host.
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
-    with _without_collection():
+    with _without_collection(), faults_of_a_file(exported):
         return _partition(exported, cuts, across, out, inline_bytes)
 
 
@@ -133,6 +134,11 @@ def probe(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
         tensors: their names in the graph. Inputs of the graph are left out.
         out: the folder that gets ``reference.onnx``.
     """
+    with faults_of_a_file(exported):
+        return _probe(exported, tensors, out)
+
+
+def _probe(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
     model = load_graph(exported)
     places = take_out_marks(model, exported.marks, by_name=True)
     anatomy = Anatomy(model, same_names_same_sizes=False)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract import Segment, Tensors
 from deploy.asked import chosen_post, cut_as_asked
+from deploy.assembling import assemble, check_target, publish, restore, seal, write_picture
 from deploy.benchmark import Latency, benchmark
-from deploy.bundle import assemble, check_target, publish, seal, write_picture
 from deploy.caching.stages import convert_once, export_once
-from deploy.caching.store import Store
+from deploy.caching.store import Store, default_store
 from deploy.checks import check, check_backends
 from deploy.convert import Converted, cast_precision, checked_options
-from deploy.folders import check_ours
+from deploy.folders import check_ours, empty, held
 from deploy.halving import Halved, halve
 from deploy.hosting import host_points, host_steps
 from deploy.made import MADE, write_made
@@ -23,15 +22,18 @@ from deploy.onnx_source import complete
 from deploy.outcome import Outcome
 from deploy.partition import Cutting
 from deploy.progress import Progress
-from deploy.recipe import OFF, ModelRecipe, Recipe, RecipeError
+from deploy.recipe import AUTO, OFF, ModelRecipe, Recipe, RecipeError
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.sample import TENSORS
+from deploy.runtime.signing import private_key, sign
+from deploy.runtime.trying import remember_tried
 from deploy.samples import sample_inputs, sample_pictures, write_sample
 from deploy.source import source_of
 from deploy.verify import Evidence, Verdict, postpone, verify
 
 _GIB = 1 << 30
+_STAGING = "bundle"
 _STAGES = {
     "export",
     "segments",
@@ -41,7 +43,8 @@ _STAGES = {
     "blame",
     "blame.json",
     MADE,
-    "bundle",
+    _STAGING,
+    f"{_STAGING}.old",
 }  # what a run writes beside its bundle
 
 
@@ -63,11 +66,17 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         DeployError: a stage cannot do its work; no bundle is written.
     """
     recipe = _checked(recipe, places)
+    with held(places.work):
+        return _deploy(recipe, places, progress)
+
+
+def _deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
+    restore(places.work / _STAGING, places.bundle)
+    empty(places.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
     inputs = sample_inputs(recipe.model, pictures)
     with progress.stage("model"):
         source = source_of(recipe)
-    shutil.rmtree(places.work, ignore_errors=True)
     store = _store(recipe)
     with progress.stage("export") as stage:
         work = places.work / "export"
@@ -87,7 +96,7 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
     converted = [
         _convert(recipe, store, segment, values, places.work, progress) for segment in segments
     ]
-    staging = places.work / "bundle"
+    staging = places.work / _STAGING
     with progress.stage("bundle") as stage:
         manifest = _bundle(recipe.model, converted, cutting, host, values, staging)
         stage.size = _size(staging)
@@ -95,8 +104,12 @@ def deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
         verdict = _verdict(recipe, manifest, evidence, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
+        if recipe.bundle.sign is not None:
+            sign(staging, _key(recipe.bundle.sign))
     outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved)
     stage.gap = outcome.gap
+    if not outcome.pending:
+        remember_tried(manifest)
     publish(staging, places.bundle)
     if outcome.pending:
         return outcome
@@ -112,6 +125,8 @@ def _checked(recipe: Recipe, places: Places) -> Recipe:
     for backend in (recipe.backend, *recipe.chain.values()):
         checked_options(backend)
     check_target(places.bundle)
+    if recipe.bundle.sign is not None:
+        private_key(_key(recipe.bundle.sign))
     check_ours(places.work, _STAGES, "Pass another bundle=FOLDER.")
     if recipe.verify.eval and recipe.model.eval is None:
         raise RecipeError(
@@ -121,6 +136,10 @@ def _checked(recipe: Recipe, places: Places) -> Recipe:
             do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
         )
     return recipe
+
+
+def _key(name: str) -> Path:
+    return Path(name).expanduser()
 
 
 def _halve(
@@ -141,7 +160,8 @@ def _halve(
 def _store(recipe: Recipe) -> Store | None:
     if recipe.cache == OFF:
         return None
-    return Store(Path(recipe.cache).expanduser().absolute(), int(recipe.cache_gib * _GIB))
+    folder = default_store() if recipe.cache == AUTO else Path(recipe.cache).expanduser().absolute()
+    return Store(folder, int(recipe.cache_gib * _GIB))
 
 
 def _convert(

@@ -223,11 +223,15 @@ class ConvertRecipe:
 
     Attributes:
         timeout: seconds until the converter's process is ended.
+        memory_gib: that it may allocate; 0 is what the machine has.
+        file_gib: of a file that it writes.
         check: whether a result that does not agree with the segment ends the run. Without it the
             bundle is made all the same, fails its verification, and can be asked for its blame.
     """
 
     timeout: float = 900.0
+    memory_gib: float = 0.0
+    file_gib: float = 16.0
     check: bool = True
 
 
@@ -241,13 +245,26 @@ class VerifyRecipe:
 
 
 @dataclass
+class BundleRecipe:
+    """Where the bundle goes, and who signs it.
+
+    Attributes:
+        folder: by default ``bundles/<model>-<backend>``.
+        sign: the file of an Ed25519 private key.
+    """
+
+    folder: str | None = None
+    sign: str | None = None
+
+
+@dataclass
 class BenchRecipe:
     """How many runs the closing latency figures are taken from; 0 leaves them out."""
 
     runs: int = 20
 
 
-OFF = "off"
+OFF, AUTO = "off", "auto"
 
 
 @dataclass
@@ -255,19 +272,19 @@ class Recipe:
     """One deployment: a model, its cuts, a backend for each segment, and where the bundle goes.
 
     ``cache`` is a folder that keeps exports and conversions for later runs, of at most
-    ``cache_gib`` GiB, or ``off``.
+    ``cache_gib`` GiB; ``auto``, which is one in the user's cache folder; or ``off``.
     """
 
     model: ModelRecipe
     backend: BackendRecipe
-    bundle: str | None = None
+    bundle: BundleRecipe = field(default_factory=BundleRecipe)
     partition: PartitionRecipe = field(default_factory=PartitionRecipe)
     chain: dict[str, BackendRecipe] = field(default_factory=dict)
     precision: PrecisionRecipe = field(default_factory=PrecisionRecipe)
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)
-    cache: str = OFF
+    cache: str = AUTO
     cache_gib: float = 10.0
 
     def backend_of(self, segment: str) -> BackendRecipe:

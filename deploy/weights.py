@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -17,6 +19,23 @@ from backends.contract import DeployError
 State = dict[str, Tensor]
 Reader = Callable[[Path, nn.Module], State]
 
+_FAULTS = (  # what a damaged or hostile pickle makes torch's restricted unpickler raise
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    ImportError,
+)
+_ZIP = b"PK\3\4"
+_WRAPPED = 10  # times that a state dict may lie in another one
 _SHOWN = 5  # keys listed per kind of disagreement
 
 
@@ -73,9 +92,10 @@ def _read_safetensors(path: Path, _: nn.Module) -> State:
 
 
 def _read_checkpoint(path: Path, _: nn.Module) -> State:
+    _check_members(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _FAULTS as error:
         raise WeightsError(
             f"weights '{path}' is not a checkpoint that loads without running code: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
@@ -84,9 +104,29 @@ def _read_checkpoint(path: Path, _: nn.Module) -> State:
     return _unwrapped(path, loaded)
 
 
+def _check_members(path: Path) -> None:
+    """Refuse a checkpoint that would be larger unpacked: torch packs without compression."""
+    try:
+        with path.open("rb") as file:
+            if file.read(4) != _ZIP:
+                return  # torch tells by the same
+        with zipfile.ZipFile(path) as archive:
+            sizes = [(one.compress_type, one.file_size) for one in archive.infolist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, LookupError) as error:
+        raise WeightsError(f"weights '{path}' is a damaged zip: {error}") from error
+    total = sum(size for _, size in sizes)
+    if any(kind != zipfile.ZIP_STORED for kind, _ in sizes) or total > path.stat().st_size:
+        raise WeightsError(
+            f"weights '{path}'",
+            expected="a checkpoint as torch.save writes it, not compressed",
+            got=f"{total:,} bytes in a file of {path.stat().st_size:,}",
+        )
+
+
 def _unwrapped(path: Path, loaded: object) -> State:
-    while isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    for _ in range(_WRAPPED):  # one that holds itself would go on for ever
+        if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+            loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"weights '{path}'", expected="a state dict", got=type(loaded).__name__)
     strangers = [str(key) for key, value in loaded.items() if not isinstance(value, Tensor)]

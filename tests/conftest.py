@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +16,14 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
-from deploy.runtime.manifest import FileEntry, Manifest, Verification, write_manifest
+from deploy.runtime.manifest import FileEntry, Manifest, Verification
+from deploy.runtime.reading import write_manifest
 from tests.simulator import activate
+
+# no test finds what another one, or an earlier run, has kept
+os.environ["DEPLOY_CACHE"] = "off"
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="deploy-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 if "DEPLOY_TEST_GPU" in os.environ:  # the machine has a GPU and its libraries
     collect_ignore = ["simulator", "backends/tensorrt", "backends/test_onnxruntime_cuda.py"]
@@ -71,4 +80,5 @@ def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
 
 
 def entry(path: Path) -> FileEntry:
-    return FileEntry(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+    kind = "sample" if path.parent.name == "sample" else "engine"
+    return FileEntry(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size, kind)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from tests.commands import BACKENDS, QUICK, done, python, refused
 
 ENCODER = """\
@@ -77,13 +77,24 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
+MINE = ("deploy", "--config-dir", "my", "code=transformers", "+model=encoder")
+
+
 def module(name: str, *more: str) -> list[str]:
     return ["deploy", "+model=module", f"model.target=nets:{name}", "bundle=b", QUICK, *more]
 
 
 def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(here):
     assert len(ENCODER.splitlines()) <= 10
-    words = ["deploy", "--config-dir", "my", "+model=encoder", "bundle=b", QUICK]
+    words = [
+        "deploy",
+        "--config-dir",
+        "my",
+        "code=transformers",
+        "+model=encoder",
+        "bundle=b",
+        QUICK,
+    ]
     done(*words, "+backend=onnxruntime", cwd=here)
     manifest = read_manifest(here / "b")
     assert [step.name for step in manifest.steps] == ["part0", "part1", "part2"]
@@ -100,7 +111,15 @@ def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(
 def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
     if "ncnn" not in BACKENDS:
         pytest.skip("is about an engine that knows float32 alone")
-    words = ["deploy", "--config-dir", "my", "+model=encoder", "bundle=b", "+backend=ncnn"]
+    words = [
+        "deploy",
+        "--config-dir",
+        "my",
+        "code=transformers",
+        "+model=encoder",
+        "bundle=b",
+        "+backend=ncnn",
+    ]
     ended = python(*words, cwd=here)
     assert ended.returncode == 1 and not (here / "b").exists()
     assert "tensor 'input_ids': expected float32 for ncnn, got int64" in ended.stderr
@@ -108,7 +127,7 @@ def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
 
 def test_batch_and_length_of_an_encoder_may_both_vary(here):
     done(
-        "deploy", "--config-dir", "my", "+model=encoder", "+backend=onnxruntime", "bundle=b", QUICK,
+        *MINE, "+backend=onnxruntime", "bundle=b", QUICK,
         "model.inputs.input_ids.shape=[batch, length]",
         "model.inputs.attention_mask.shape=[batch, length]",
         "model.dynamic={batch: [1, 2, 4], length: [2, 16, 32]}", cwd=here,
@@ -119,7 +138,7 @@ def test_batch_and_length_of_an_encoder_may_both_vary(here):
 
 def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(here):
     error = python(
-        "deploy", "--config-dir", "my", "+model=encoder", "+backend=onnxruntime", "bundle=b",
+        *MINE, "+backend=onnxruntime", "bundle=b",
         "model.inputs.attention_mask.range=[1, 1]", cwd=here,
     ).stderr  # fmt: skip
     assert "does not reach 'first:input.attention_mask' when it runs on the sample" in error

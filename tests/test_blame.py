@@ -21,7 +21,8 @@ from deploy.runtime import host_steps, posts
 from deploy.runtime.detections import Detections
 from deploy.runtime.host import HostStep
 from deploy.runtime.image import Pre
-from deploy.runtime.manifest import PostStep, read_manifest, write_manifest
+from deploy.runtime.manifest import PostStep
+from deploy.runtime.reading import read_manifest, write_manifest
 from deploy.runtime.sample import DETECTIONS, IMAGE
 from tests.conftest import entry, spec, step
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from tests.commands import BACKENDS, QUICK, python, refused
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from backends import registry
-from backends.child import convert_in_child
+from backends.child import Allowance, convert_in_child
 from backends.contract import ConversionError
 from deploy.convert import convert
 from deploy.recipe import BackendRecipe, ConvertRecipe
@@ -19,6 +19,17 @@ from tests.planting import PACKAGES
         ("hang", r"no end within 0\.5 s \(convert\.timeout\)"),
         ("nothing", "exit code 0, but no artifact"),
         ("complain", r"exit code 1\n    operator Foo is not mine"),
+        (
+            "devour",
+            r"exit code 1, within convert\.timeout=60, convert\.memory_gib=1, .*\n(.*\n)*.*Memory",
+        ),
+        ("flood", r"exit code 1, within .*, convert\.file_gib=0\.03125\n(.*\n)*.*File too large"),
+        ("garbage", r"exit code 0, but its artifact\.json is not readable: Expecting property"),
+        ("another", "exit code 0, but an artifact of 'other' for 'crasher'"),
+        ("no files", "exit code 0, but an artifact without files"),
+        ("lost file", "exit code 0, but its file 'net': is missing"),
+        ("outside", r"exit code 0, but its file '\.\./net': a path that leads out of the folder"),
+        ("other tensors", r"exit code 0, but its tensors are \[\], not \['net.image: float32'\]"),
     ],
 )
 def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp_path, monkeypatch):
@@ -30,9 +41,9 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
     out = tmp_path / "work" / "conv"
     timeout = 0.5 if how == "hang" else 60.0
     with pytest.raises(ConversionError) as caught:
-        convert(segment, backend, sample, out, ConvertRecipe(timeout))
+        convert(segment, backend, sample, out, ConvertRecipe(timeout, 1, 1 / 32))
     assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
-    assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* how={how}")
+    assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* '?how={how}")
     assert not out.exists()
 
 
@@ -41,7 +52,7 @@ def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
     segment = conv(tmp_path / "conv.onnx")
     options = {"leaks": "", "rounds": False, "unable": "", "stumbles": True}
     out = tmp_path / "out"
-    artifact = convert_in_child(segment, "saboteur", options, "fp32", None, out, 60.0)
+    artifact = convert_in_child(segment, "saboteur", options, "fp32", None, out, Allowance(60))
     assert (artifact.name, artifact.backend) == ("conv", "saboteur")
     assert "not checked" in (tmp_path / "out.log").read_text()
 

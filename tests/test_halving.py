@@ -10,8 +10,8 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
+from deploy.assembling import assemble
 from deploy.borders import borders
-from deploy.bundle import assemble
 from deploy.checks import check_backends
 from deploy.convert import Converted, cast_precision, checked_options
 from deploy.halving import halve
@@ -24,7 +24,7 @@ from deploy.recipe import (
     Recipe,
     RecipeError,
 )
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from tests.commands import done
 from tests.graphs import conv, decode
 

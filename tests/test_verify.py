@@ -10,7 +10,7 @@ import pytest
 from deploy.asked import chosen_post
 from deploy.recipe import ModelRecipe, PostRecipe, VerifyRecipe
 from deploy.runtime.detections import Detections
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from deploy.verify import Evidence, VerificationError, agreement, verify
 from tests.conftest import step
 

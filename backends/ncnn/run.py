@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -13,19 +12,22 @@ import numpy as np
 
 from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tensors, check_inputs
 from backends.ncnn import Options, goes_by_rows
-from backends.options import parse_options
-
-PARAM_MAGIC = "7767517"
+from backends.ncnn.checking import check_net, read_axes
+from backends.options import parse_options, threads_here
 
 
 def load(artifact: Artifact, root: Path) -> NcnnRunner:
     """Load a ``.param``, its ``.bin`` and the axes of its blobs.
 
     Raises:
-        EngineError: a file is missing, damaged, or holds layers that this ncnn does not have.
+        EngineError: a file is missing, damaged, not what a converter writes for these tensors, or
+            holds layers that this ncnn does not have.
     """
-    param, weights, axes = (root / name for name in artifact.files)
-    _check_param(param)
+    if len(artifact.files) != 3:
+        raise EngineError("an ncnn artifact", expected="3 files", got=str(len(artifact.files)))
+    param, weights, beside = (root / name for name in artifact.files)
+    axes = read_axes(beside, artifact.inputs, artifact.outputs)
+    check_net(param, weights, artifact.inputs, artifact.outputs, axes, _has)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
     _configure(net.opt, options)
@@ -33,7 +35,7 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
         raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
     if net.load_model(str(weights)) != 0:
         raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
-    return NcnnRunner(net, artifact.inputs, artifact.outputs, json.loads(axes.read_text()))
+    return NcnnRunner(net, artifact.inputs, artifact.outputs, axes)
 
 
 class NcnnRunner:
@@ -71,17 +73,23 @@ class NcnnRunner:
             for index, array in enumerate(arrays)
         ]
         extractor = self._net.create_extractor()
-        for index, mat in enumerate(mats):
-            if extractor.input(f"in{index}", mat) != 0:
-                raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
-        return {spec.name: self._extract(extractor, i) for i, spec in enumerate(self._outputs)}
+        try:
+            for index, mat in enumerate(mats):
+                if extractor.input(f"in{index}", mat) != 0:
+                    raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
+            return {spec.name: self._extract(extractor, i) for i, spec in enumerate(self._outputs)}
+        finally:
+            extractor.clear()  # an error keeps this frame alive; its blobs must not outlive the net
 
     def _extract(self, extractor: Any, index: int) -> Array:
         name = self._outputs[index].name
         code, mat = extractor.extract(f"out{index}")
         if code != 0:
             raise EngineError(f"ncnn cannot compute '{name}' (code {code})")
-        array: Array = mat.numpy(batch_index=self._axes[f"out{index}"])
+        try:
+            array: Array = mat.numpy(batch_index=self._axes[f"out{index}"])
+        except RuntimeError as error:
+            raise EngineError(f"ncnn gives '{name}' as no array: {error}") from error
         dims = self._outputs[index].dims
         shape = tuple(1 if isinstance(dim, Dynamic) else dim for dim in dims)
         if array.size != prod(shape):
@@ -97,22 +105,16 @@ class NcnnRunner:
         self._net = None
 
 
+def _has(kind: str) -> bool:
+    return bool(ncnn.layer_to_index(kind) >= 0)
+
+
 def _configure(opt: Any, options: Options) -> None:
     if options.threads:
-        opt.num_threads = options.threads
+        opt.num_threads = threads_here(options.threads)
     opt.use_vulkan_compute = False
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
     opt.use_bf16_packed = opt.use_bf16_storage = False
     opt.use_int8_packed = opt.use_int8_storage = opt.use_int8_arithmetic = False
     opt.use_int8_inference = False
-
-
-def _check_param(param: Path) -> None:
-    try:
-        with param.open() as file:
-            magic = file.readline().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(f"'{param.name}' cannot be read: {error}") from error
-    if magic != PARAM_MAGIC:
-        raise EngineError(f"'{param.name}'", expected=f"ncnn's magic {PARAM_MAGIC}", got=magic[:20])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from backends.contract import About, OnGpu
+from backends.options import MOST_THREADS
 
 
 def _no_gpu() -> str:
@@ -61,8 +62,9 @@ class Options:
     tf32: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"threads: expected 0 to {MOST_THREADS}, got {self.threads}")
         numbers = {
-            "threads": self.threads,
             "gpu": self.gpu,
             "gpu_memory_mib": self.gpu_memory_mib,
         }

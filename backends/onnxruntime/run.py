@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,11 +15,14 @@ from backends.contract import (
     Specs,
     Tensors,
     check_inputs,
+    files_of,
 )
+from backends.onnx_locations import locations
 from backends.onnxruntime import Options
 from backends.onnxruntime.cuda import OrtCudaRunner
 from backends.onnxruntime.session import FAILURES, on_cpu, on_gpu
 from backends.options import parse_options
+from backends.wire import WireError
 
 
 def load(artifact: Artifact, root: Path) -> Runner:
@@ -28,12 +33,29 @@ def load(artifact: Artifact, root: Path) -> Runner:
             there is no such GPU for it.
     """
     options = parse_options(Options, artifact.options, artifact.backend)
-    path = root / artifact.files[0]
+    path, *beside = files_of(artifact, root, (1, 2))  # weights may lie beside it
+    _check_locations(path, beside)
     if options.device == "cuda":
         session = on_gpu(path, options)
         if session is not None:
             return OrtCudaRunner(session, artifact.inputs, artifact.outputs, options.gpu)
     return OrtRunner(on_cpu(path, options), artifact.inputs, artifact.outputs)
+
+
+def _check_locations(path: Path, beside: Sequence[Path]) -> None:
+    """Refuse a model that names any file but those that were listed and compared."""
+    listed = {os.fsencode(os.path.relpath(one, path.parent)) for one in beside}
+    try:
+        found = locations(path)
+    except (OSError, WireError) as error:
+        raise EngineError(f"'{path.name}' is not an ONNX file: {error}") from error
+    if path.suffix != ".onnx" or not found <= listed:
+        raise EngineError(
+            f"'{path.name}' names files beside it",
+            expected=", ".join(one.name for one in beside) or "none",
+            got=", ".join(sorted(repr(name[:80]) for name in found - listed)) or "another ending",
+            do="Make the bundle again.",
+        )
 
 
 class OrtRunner:

@@ -10,6 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from backends.contract import EngineError
 from backends.onnxruntime import Options
+from backends.options import threads_here
 
 _ERRORS_ONLY = 3
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -26,6 +27,13 @@ FAILURES = (
     errors.NoSuchFile,
     errors.NotImplemented,
     errors.RuntimeException,
+    # what the binding makes of any other exception of C++, such as of a damaged file
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
 )
 
 
@@ -85,7 +93,7 @@ def _fault() -> str:
 
 def _asked(options: Options) -> ort.SessionOptions:
     asked = ort.SessionOptions()
-    asked.intra_op_num_threads = options.threads
+    asked.intra_op_num_threads = threads_here(options.threads)
     asked.log_severity_level = _ERRORS_ONLY
     asked.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
     return asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -18,6 +19,18 @@ def obstacle() -> str:
         return fault
     missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     return f"{' and '.join(missing)} not installed here" if missing else ""
+
+
+def machine(options: Options) -> Mapping[str, str]:
+    """The TensorRT and the GPU that a plan is for."""
+    from backends.tensorrt.gpu import Gpu  # starts CUDA, which whoever only asks about it need not
+    from backends.tensorrt.plan import identity
+
+    gpu = Gpu(options.device)
+    try:
+        return identity(gpu)
+    finally:
+        gpu.close()
 
 
 def _driver_fault() -> str:
@@ -46,7 +59,7 @@ ABOUT = About(
         },
         obstacle,
     ),
-    kept=False,
+    machine=machine,
 )
 
 

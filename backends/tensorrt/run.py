@@ -10,7 +10,7 @@ from typing import Self
 
 import tensorrt as trt
 
-from backends.contract import Array, Artifact, EngineError, Tensors, check_inputs
+from backends.contract import Array, Artifact, EngineError, Tensors, check_inputs, files_of
 from backends.device import DeviceStream, DeviceTensor, DeviceTensors
 from backends.options import parse_options
 from backends.tensorrt import Options
@@ -33,7 +33,7 @@ def load(artifact: Artifact, root: Path) -> TensorRTRunner:
         check_fits(artifact, options, gpu)
         log = Log()
         with gpu.active():
-            engine = _engine([root / name for name in artifact.files], options, log)
+            engine = _engine(files_of(artifact, root, (1 + options.strip,)), options, log)
     except BaseException:
         gpu.close()
         raise

@@ -20,9 +20,11 @@ from deploy.blaming.tables import lines, probe_line
 from deploy.blaming.words import verdict
 from deploy.blaming.work import Work
 from deploy.recipe import BackendRecipe
-from deploy.runtime.manifest import MANIFEST, Manifest, file_entry, read_manifest
+from deploy.runtime.contents import content_of
+from deploy.runtime.manifest import MANIFEST, Manifest
 from deploy.runtime.output import write_text
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.reading import read_manifest
 
 _TIMEOUT = 900.0
 
@@ -68,7 +70,7 @@ def _blame(asked: argparse.Namespace) -> bool:
     bounds = Bounds(asked.max_rel, asked.cosine, asked.min_matched)
     manifest, work = read_manifest(asked.bundle), Work(asked.bundle)
     if asked.saved:
-        blame = read(work.metrics, file_entry(asked.bundle / MANIFEST).sha256)
+        blame = read(work.metrics, content_of(asked.bundle / MANIFEST).sha256)
     else:
         blame = _measured(asked, manifest, work, bounds)
         save(work.metrics, blame)
@@ -91,7 +93,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 def _measured(asked: argparse.Namespace, manifest: Manifest, work: Work, bounds: Bounds) -> Blame:
     values = work.values(manifest)
-    with Pipeline.of(asked.bundle, manifest) as pipeline:
+    with Pipeline.of(asked.bundle, manifest, trusted=True) as pipeline:
         blame = measure_blame(asked.bundle, pipeline, values)
     return _bisected(asked, work, manifest, values, blame, bounds) if asked.bisect else blame
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.child import conversion, convert_in_child
+from backends.child import Allowance, conversion, convert_in_child
 from backends.contract import (
     Array,
     Artifact,
@@ -109,8 +109,9 @@ class Halves:
         step = self.step
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "artifact"
+            allowed = Allowance(self.timeout)
             artifact = convert_in_child(
-                segment, step.backend, step.options, step.precision, None, out, self.timeout
+                segment, step.backend, step.options, step.precision, None, out, allowed
             )
             with _loaded(artifact, out) as runner:
                 try:

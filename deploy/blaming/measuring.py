@@ -13,9 +13,10 @@ from backends.contract import Array, Artifact, DeployError, Tensors
 from backends.gap import Gap, measure_all, worst
 from deploy.blaming.records import Blame, Final, StepBlame, Swaps
 from deploy.blaming.replay import Ran, Replay, Solo, names
+from deploy.runtime.contents import content_of
 from deploy.runtime.detections import Detections
 from deploy.runtime.gaps import behind_host
-from deploy.runtime.manifest import MANIFEST, file_entry
+from deploy.runtime.manifest import MANIFEST
 from deploy.runtime.order import Step
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import DETECTIONS, expected_detections, sample_picture
@@ -61,7 +62,7 @@ def measure_blame(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
         steps.append(replace(found, inherited=inherited, swaps=swaps))
     for step, runner in chain.called:
         steps.append(_described(step, values, Solo(step, runner)(known)))
-    return Blame(manifest.model, file_entry(bundle / MANIFEST).sha256, end(actual), tuple(steps))
+    return Blame(manifest.model, content_of(bundle / MANIFEST).sha256, end(actual), tuple(steps))
 
 
 def _swaps(replay: Replay, number: int, actual: Tensors, known: Known, end: End) -> Swaps:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,9 +68,22 @@ def versions(distributions: Iterable[str]) -> dict[str, str]:
 @cache
 def project_code() -> str:
     """The SHA-256 of this project's own code: a stage of another version is another stage."""
+    return _of_code([_ROOT / room for room in _ROOMS])
+
+
+@cache
+def package_code(package: str) -> str:
+    """The SHA-256 of a package's code, which may be somebody else's backend."""
+    spec = find_spec(package)
+    return _of_code(map(Path, spec.submodule_search_locations or ()) if spec else ())
+
+
+def _of_code(folders: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for room in _ROOMS for path in (_ROOT / room).rglob("*.py")):
-        digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            name = path.relative_to(folder.parent).as_posix()
+            digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

@@ -10,10 +10,17 @@ from pathlib import Path
 from backends.codec import from_json, to_json
 from backends.command import read_artifact
 from backends.contract import Segment, Specs, Tensors
-from backends.registry import about
-from deploy.caching.keys import Key, of_files, of_tensors, project_code, versions
+from backends.registry import about, package
+from deploy.caching.keys import Key, of_files, of_tensors, package_code, project_code, versions
 from deploy.caching.store import Store
-from deploy.convert import Converted, cast_precision, checked_options, convert, sample_file
+from deploy.convert import (
+    Converted,
+    cast_precision,
+    checked_options,
+    convert,
+    parsed_options,
+    sample_file,
+)
 from deploy.exported import Exported
 from deploy.points import MarkedTensor
 from deploy.recipe import BackendRecipe, ConvertRecipe
@@ -77,7 +84,7 @@ def convert_once(
         out: likewise; it does not exist yet.
         asked: likewise.
     """
-    if store is None or backend.build == "device" or not about(backend.name).kept:
+    if store is None or backend.build == "device":
         return convert(segment, backend, sample, out, asked), False
     files = sorted(segment.onnx.parent.glob(f"{segment.onnx.name}*"))  # its weights lie beside it
     parts = {
@@ -88,6 +95,8 @@ def convert_once(
         "precision": cast_precision(backend),
         "sample": _sample(segment, sample) if asked.check else None,
         "versions": versions(about(backend.name).convert),
+        "machine": dict(about(backend.name).machine(parsed_options(backend))),
+        "code": package_code(package(backend.name)),
         "project": project_code(),
     }
     subject = f"{segment.name} for {backend.name}"

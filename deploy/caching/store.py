@@ -16,8 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from backends.files import cache_folder, sync
 from deploy.caching.keys import Key
-from deploy.runtime.manifest import FileEntry, file_entry
+from deploy.runtime.contents import content_of
+from deploy.runtime.manifest import Content
 
 _ENTRY = "entry.json"
 _BLOCK = 1 << 20
@@ -39,13 +41,18 @@ class Entry:
     digest: str
     stage: str
     subject: str
-    files: Mapping[str, FileEntry]
+    files: Mapping[str, Content]
     used: float
 
     @property
     def size(self) -> int:
         """Bytes."""
         return sum(file.size for file in self.files.values())
+
+
+def default_store() -> Path:
+    """The folder of the user's own cache."""
+    return cache_folder() / "stages"
 
 
 class Store:
@@ -103,7 +110,7 @@ class Store:
         path = self._place(digest) / _ENTRY
         try:
             used, about = path.stat().st_mtime, json.loads(path.read_text())
-            files = {name: FileEntry(**file) for name, file in about["files"].items()}
+            files = {name: Content(**file) for name, file in about["files"].items()}
             return Entry(digest, about["stage"], about["subject"], files, used)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
@@ -120,7 +127,7 @@ class Store:
             path = self._place(entry.digest) / "files" / name
             if not path.is_file():
                 return f"'{name}' is missing"
-            if file_entry(path) != file:
+            if content_of(path) != file:
                 return f"'{name}' was changed"
         return ""
 
@@ -157,7 +164,7 @@ class Store:
                 if place.exists():  # it could not be read
                     self.remove(key.digest)
                 (aside / key.digest).rename(place)
-                _sync(place.parent)
+                sync(place.parent)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
             self.prune()
@@ -192,13 +199,13 @@ def _write(folder: Path, key: Key, source: Path) -> None:
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         name = path.relative_to(source).as_posix()
         target = folder / "files" / name
-        files[name] = FileEntry(_copy(path, target), path.stat().st_size)
-        _sync(target)
+        files[name] = Content(_copy(path, target), path.stat().st_size)
+        sync(target)
     about = {"stage": key.stage, "subject": key.subject, "parts": key.parts}
     about["files"] = {name: asdict(file) for name, file in files.items()}
     (folder / _ENTRY).write_text(json.dumps(about, indent=2))
-    _sync(folder / _ENTRY)
-    _sync(folder)
+    sync(folder / _ENTRY)
+    sync(folder)
 
 
 def _copy(source: Path, target: Path) -> str:
@@ -210,12 +217,3 @@ def _copy(source: Path, target: Path) -> str:
             digest.update(block)
             writing.write(block)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Have a file or a folder on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

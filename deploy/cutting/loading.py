@@ -13,6 +13,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from backends.contract import Array, DeployError, Dim, Specs
 from backends.onnx_file import read_skeleton
+from deploy.cutting.inferring import infer_shapes
 from deploy.exported import Exported
 
 Block = onnx.GraphProto | onnx.FunctionProto
@@ -41,7 +42,7 @@ def load_graph(exported: Exported) -> ir.Model:
     if exported.by_name:
         changed = fix_sizes(proto.graph, exported.inputs)
         if changed or not _has_all_shapes(proto.graph):
-            proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+            proto = infer_shapes(proto, str(exported.onnx))
     model = ir.serde.deserialize_model(proto)
     ir.external_data.set_base_dir(model.graph, exported.onnx.resolve().parent)
     return model

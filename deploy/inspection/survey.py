@@ -12,6 +12,7 @@ import onnx_ir as ir
 from backends.contract import Dynamic, TensorSpec
 from deploy.cutting.anatomy import Anatomy, is_weight
 from deploy.cutting.cuts import Places
+from deploy.cutting.faults import faults_of_a_file
 from deploy.cutting.graph import spec_of
 from deploy.cutting.loading import load_graph
 from deploy.cutting.places import take_out_marks
@@ -83,6 +84,11 @@ def survey(exported: Exported) -> Survey:
     Raises:
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
+    with faults_of_a_file(exported):
+        return _survey(exported)
+
+
+def _survey(exported: Exported) -> Survey:
     model = load_graph(exported)
     places = take_out_marks(model, exported.marks, by_name=exported.by_name)
     scales = _Scales(model, exported)

@@ -25,15 +25,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = _parser().parse_args(arguments)
     commands: dict[str, Callable[[argparse.Namespace], bool]] = {
         "run": lambda args: run(
-            args.bundle, args.images, args.json, args.out, args.score, args.threads
+            args.bundle,
+            args.images,
+            args.json,
+            args.out,
+            args.score,
+            args.threads,
+            args.require_signature,
         ),
-        "finish": lambda args: finish(args.bundle, args.timeout),
-        "check": lambda args: check(args.bundle, args.threads),
+        "finish": lambda args: finish(args.bundle, args.timeout, args.require_signature),
+        "check": lambda args: check(args.bundle, args.threads, args.require_signature),
         "bench": lambda args: bench(
-            args.bundle, args.runs, args.warmup, args.image, args.json, args.threads
+            args.bundle,
+            args.runs,
+            args.warmup,
+            args.image,
+            args.json,
+            args.threads,
+            args.require_signature,
         ),
         "eval": lambda args: evaluate(
-            args.bundle, args.dataset, args.limit, args.json, args.threads
+            args.bundle, args.dataset, args.limit, args.json, args.threads, args.require_signature
         ),
     }
     warnings.formatwarning = _one_line
@@ -60,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     finish_parser.add_argument(
         "--timeout", type=_count, default=_TIMEOUT, help="seconds for one engine"
     )
+    for each in (finish_parser, run_parser, check_parser, bench_parser, eval_parser):
+        each.add_argument(
+            "--require-signature",
+            type=Path,
+            metavar="PUBKEY",
+            help="refuse a bundle that this key did not sign, or with a byte changed since",
+        )
     for each in (run_parser, check_parser, bench_parser, eval_parser):
         each.add_argument("bundle", type=Path, metavar="BUNDLE")
         each.add_argument("--threads", type=_count, help="of the engines")

@@ -28,13 +28,14 @@ def bench(
     image: Path | None,
     report: str | None,
     threads: int | None,
+    key: Path | None = None,
 ) -> bool:
     """Measure and print p50, p90, p99 and mean of every part, in milliseconds.
 
     A bundle that takes pictures is measured from the picture file to the detections; any other
     from sample tensors to tensors.
     """
-    with Pipeline.open(bundle, threads) as pipeline:
+    with Pipeline.open(bundle, threads, key) as pipeline:
         once = _call(bundle, pipeline, image)
         for _ in range(warmup):
             once()

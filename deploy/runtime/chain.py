@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from threading import Condition
 from typing import NamedTuple, Self
 
 from backends.contract import (
@@ -32,7 +33,8 @@ Ready = tuple[Step, Runner]
 class Chain:
     """Engine and host steps wired by tensor name; a context manager that holds the engines.
 
-    Tensors between neighbours on one device stay there. Several threads may call a chain.
+    Tensors between neighbours on one device stay there. Several threads may call a chain; closing
+    it waits for the calls that have begun, so that no engine goes while it runs.
 
     Attributes:
         steps: each step and its runner, in data-flow order.
@@ -59,6 +61,7 @@ class Chain:
         ]
         self._device_runners = [link.there for link in self._links if link.there is not None]
         self._stack = ExitStack()
+        self._gate = _Gate()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run every step.
@@ -68,17 +71,20 @@ class Chain:
 
         Raises:
             TensorError: an input is missing, unknown, or of another dtype or shape.
-            EngineError: an engine step failed; it is named. The chain stays usable.
+            EngineError: the chain is closed, or an engine step failed; it is named, and the chain
+                stays usable.
             HostStepError: a host step failed; likewise.
         """
-        return self._run(inputs, None)
+        with self._gate:
+            return self._run(inputs, None)
 
     def timed(self, inputs: Tensors, seconds: dict[str, float]) -> dict[str, Array]:
         """Run every step and put the seconds that each took into ``seconds``.
 
         A device is waited for after each of its steps, which a plain call does not do.
         """
-        return self._run(inputs, seconds)
+        with self._gate:
+            return self._run(inputs, seconds)
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
         arrays = check_inputs(self._inputs, inputs)
@@ -91,7 +97,7 @@ class Chain:
                 if seconds is not None:
                     _settle(link, streams)
                     seconds[link.name] = time.perf_counter() - start
-            except DeployError as error:
+            except Exception as error:  # whatever it is, the step is to be named
                 raise _named(link.name, error) from error
             values.drop(link.dead)
         return values.on_host(self._outputs)
@@ -104,7 +110,34 @@ class Chain:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._gate.shut()
         self._stack.close()
+
+
+class _Gate:
+    """Lets calls in until it is shut, which is done when the last of them is out."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._inside = 0
+        self._is_shut = False
+
+    def shut(self) -> None:
+        with self._changed:
+            self._is_shut = True
+            self._changed.wait_for(lambda: self._inside == 0)
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._is_shut:
+                raise EngineError("the chain is closed", do="Call it inside its 'with' block.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._is_shut:
+                self._changed.notify_all()
 
 
 class _Link(NamedTuple):
@@ -165,7 +198,12 @@ def _settle(link: _Link, streams: Streams) -> None:
         stream.synchronize()
 
 
-def _named(step: str, error: DeployError) -> DeployError:
-    """The error with the name of its step: an engine's stays one, all else is of the host."""
+def _named(step: str, error: Exception) -> DeployError:
+    """The error with the name of its step: an engine's stays one, all else is of the host.
+
+    What is no error of ours can only be an engine's: host steps report theirs.
+    """
+    if not isinstance(error, DeployError):
+        return EngineError(f"step '{step}': {type(error).__name__}: {error}")
     kind = EngineError if isinstance(error, EngineError) else HostStepError
     return kind(f"step '{step}': {error}")

@@ -12,9 +12,9 @@ from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import expected_detections, read_sample, sample_picture
 
 
-def check(bundle: Path, threads: int | None) -> bool:
+def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
     """Replay the sample and print how far it is from PyTorch; true where it agrees."""
-    with Pipeline.open(bundle, threads) as pipeline:
+    with Pipeline.open(bundle, threads, key) as pipeline:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 

@@ -59,9 +59,14 @@ class Detections:
         """The detections of at least this score."""
         return self.take(self.scores >= score)
 
+    def finite(self) -> Self:
+        """Without those whose score or box is not finite."""
+        good = np.isfinite(self.scores) & np.isfinite(self.boxes).all(axis=1)
+        return self if good.all() else self.take(good)
+
     def placed(self, placement: Placement) -> Detections:
-        """From pixels of the input tensor to those of the picture."""
-        return replace(self, boxes=placement.boxes_back(self.boxes))
+        """From pixels of the input tensor to the picture's; what is not finite is dropped."""
+        return replace(self, boxes=placement.boxes_back(self.boxes)).finite()
 
     def to_json(self, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
         """One object per detection: ``box``, ``score``, ``label`` and, if known, ``class``.

@@ -17,7 +17,12 @@ _WARMUP = 3
 
 
 def evaluate(
-    bundle: Path, dataset: Path, limit: int | None, report: str | None, threads: int | None
+    bundle: Path,
+    dataset: Path,
+    limit: int | None,
+    report: str | None,
+    threads: int | None,
+    key: Path | None = None,
 ) -> bool:
     """Find what is in every picture; print mAP, and p50, p90, p99 and mean of every part.
 
@@ -27,6 +32,7 @@ def evaluate(
         limit: how many of its pictures count; by default all.
         report: a file for the same as JSON, or ``-`` for standard output.
         threads: of the engines.
+        key: a public key that must have signed the bundle.
 
     Raises:
         DatasetError: no COCO file, or one of other classes.
@@ -35,7 +41,7 @@ def evaluate(
         ImageError: a picture is missing, or none.
     """
     data = Dataset(dataset, limit)
-    with Pipeline.open(bundle, threads) as pipeline:
+    with Pipeline.open(bundle, threads, key) as pipeline:
         _check_finds(bundle, pipeline)
         data.check_classes(pipeline.classes)
         rows, seconds = measure(pipeline, data)

@@ -8,26 +8,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backends.child import convert_in_child
+from backends.child import Allowance, convert_in_child
 from backends.command import ARTIFACT
 from backends.contract import Artifact, EngineError, Segment
+from backends.files import ASIDE, held, remove_parts, sync_tree
 from backends.registry import about
 from deploy.runtime.check import check_detections
+from deploy.runtime.contents import content_of, entry_of, verify_files
 from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.draw import draw
 from deploy.runtime.gaps import chain_gaps, step_gaps, tensor_problem
 from deploy.runtime.image import load_image
-from deploy.runtime.manifest import (
-    BundleError,
-    FileEntry,
-    Manifest,
-    Verification,
-    file_entry,
-    read_manifest,
-    verify_files,
-    write_manifest,
-)
+from deploy.runtime.manifest import SIGNATURE, BundleError, FileEntry, Manifest, Verification
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.reading import read_manifest, write_manifest
 from deploy.runtime.sample import (
     PICTURE,
     read_sample,
@@ -35,14 +29,22 @@ from deploy.runtime.sample import (
     sample_picture,
     step_sample,
 )
+from deploy.runtime.signing import read_signed
+
+_SIGN = "python -m deploy.bundle sign"
 
 
-def finish(bundle: Path, timeout: float) -> bool:
+def finish(bundle: Path, timeout: float, key: Path | None = None) -> bool:
     """Build the engine of every step that carries its segment, and verify the whole.
 
     The new manifest takes the old one's place only when everything that it lists is there: until
     then, and after an error, the bundle is as it was. Engines of another machine, from an earlier
-    call, are replaced.
+    call, are replaced. A signature does not hold for the new manifest, and is removed.
+
+    Args:
+        bundle: the bundle.
+        timeout: seconds for one engine.
+        key: a public key that must have signed the bundle.
 
     Returns:
         Whether the chain agrees with the model; where it does not, the manifest says ``failed``.
@@ -52,7 +54,16 @@ def finish(bundle: Path, timeout: float) -> bool:
         EngineError: this machine cannot build them.
         ConversionError: a converter failed.
     """
-    manifest = read_manifest(bundle)
+    read_manifest(bundle)
+    with held(bundle) as alone:
+        if not alone:
+            raise BundleError(f"bundle '{bundle}' is in use by another process", do="Wait for it.")
+        remove_parts(bundle)
+        return _finish(bundle, timeout, key)
+
+
+def _finish(bundle: Path, timeout: float, key: Path | None) -> bool:
+    manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
     steps = [step for step in manifest.steps if step.source]
     if not steps:
         raise BundleError(
@@ -63,16 +74,18 @@ def finish(bundle: Path, timeout: float) -> bool:
         _check_able(step)
     samples = [step_sample(step.name) for step in steps]
     verify_files(bundle, manifest, [*samples, *(name for step in steps for name in step.source)])
-    with tempfile.TemporaryDirectory(dir=bundle, prefix=".finish-") as scratch:
+    with tempfile.TemporaryDirectory(dir=bundle, prefix=ASIDE) as scratch:
         built = {step.name: _build(bundle, step, Path(scratch), timeout) for step in steps}
         added = _move_in(bundle, built, Path(scratch))
     try:
         finished, good = _verified(bundle, _with(manifest, added, bundle))
         write_manifest(bundle, finished)
+        _drop_signature(bundle)
     except BaseException:
         _remove(bundle, added, manifest)
         raise
-    _remove(bundle, manifest.steps, finished)
+    for step in steps:
+        _tidy(bundle, step.name, finished)
     return good
 
 
@@ -89,7 +102,7 @@ def _build(bundle: Path, step: Artifact, scratch: Path, timeout: float) -> Artif
     segment = Segment(step.name, bundle / step.source[0], step.inputs, step.outputs)
     sample, out = bundle / step_sample(step.name), scratch / step.name
     built = convert_in_child(
-        segment, step.backend, step.options, step.precision, sample, out, timeout
+        segment, step.backend, step.options, step.precision, sample, out, Allowance(timeout)
     )
     return replace(built, inputs=step.inputs, outputs=step.outputs, source=step.source)
 
@@ -98,9 +111,10 @@ def _move_in(bundle: Path, built: Mapping[str, Artifact], scratch: Path) -> list
     """Give each engine a folder named after its contents, beside those that there may be."""
     moved = []
     for name, artifact in built.items():
-        folder = f"{name}/{file_entry(scratch / name / artifact.files[0]).sha256[:12]}"
+        folder = f"{name}/{content_of(scratch / name / artifact.files[0]).sha256[:12]}"
         if not (bundle / folder).exists():  # it does where the same engine was built before
             (scratch / name / ARTIFACT).unlink()
+            sync_tree(scratch / name)
             (scratch / name).rename(bundle / folder)
         moved.append(replace(artifact, files=tuple(f"{folder}/{file}" for file in artifact.files)))
     return moved
@@ -111,12 +125,12 @@ def _with(manifest: Manifest, added: Sequence[Artifact], bundle: Path) -> Manife
     steps = tuple(fresh.get(step.name, step) for step in manifest.steps)
     stale = {name for step in manifest.steps if step.name in fresh for name in step.files}
     files = {name: entry for name, entry in manifest.files.items() if name not in stale}
-    files |= {name: file_entry(bundle / name) for step in added for name in step.files}
+    files |= {name: entry_of(bundle / name, "engine") for step in added for name in step.files}
     return replace(manifest, steps=steps, files=files)
 
 
 def _verified(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
-    with Pipeline.of(bundle, manifest) as pipeline:
+    with Pipeline.of(bundle, manifest, trusted=True) as pipeline:
         gaps = []
         for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):
             if isinstance(step, Artifact):
@@ -142,7 +156,23 @@ def _drawing(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> dict[str, 
     pixels = load_image(picture)
     found = pipeline(pixels).above(CONFIDENT)
     draw(pixels, found, manifest.classes).save(bundle / PICTURE)
-    return {PICTURE: file_entry(bundle / PICTURE)}
+    return {PICTURE: entry_of(bundle / PICTURE, "picture")}
+
+
+def _drop_signature(bundle: Path) -> None:
+    if (bundle / SIGNATURE).exists():
+        (bundle / SIGNATURE).unlink()
+        print(f"the signature of the bundle as it came is gone; sign it: {_SIGN} {bundle} KEYFILE")
+
+
+def _tidy(bundle: Path, step: str, kept: Manifest) -> None:
+    """Delete engines of earlier calls, also of those that were killed."""
+    for path in sorted((bundle / step).rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # others are still in there
+                path.rmdir()
+        elif path.relative_to(bundle).as_posix() not in kept.files:
+            path.unlink()
 
 
 def _remove(bundle: Path, steps: Sequence[Artifact], kept: Manifest) -> None:

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from backends.contract import Array, DeployError
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 
 _MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would start a program
+_LOADED = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads the other formats by itself
+_FAILURES = (  # what Pillow raises on damaged files
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 class ImageError(DeployError):
@@ -63,7 +83,8 @@ class Placement:
     def boxes_back(self, boxes: Array) -> Array:
         """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        back: Array = (boxes / scale).astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite
+            back: Array = (boxes / scale).astype(np.float32)
         return back
 
 
@@ -77,24 +98,18 @@ def load_image(source: Picture) -> Array:
         source: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
 
     Raises:
-        ImageError: no such file, not a picture, truncated, or too large.
+        ImageError: no such file, not a picture, without pixels, truncated, or too large.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _to_rgb(source)
-    path = Path(source)
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing"
-        raise ImageError(f"picture '{path}'", expected="a file", got=got)
     try:
-        with Image.open(path) as image:
-            _check_size(path, image)
-            return _to_rgb(image)
+        return _to_rgb(source) if isinstance(source, Image.Image) else _from_file(Path(source))
     except UnidentifiedImageError as error:
-        raise ImageError(f"'{path}' is not a picture that Pillow knows") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"picture '{path}' cannot be decoded: {error}") from error
+        raise ImageError(
+            f"'{source}' is not a picture", expected=f"one of {', '.join(_FORMATS)}", got="another"
+        ) from error
+    except _FAILURES as error:
+        raise ImageError(f"picture '{source}' cannot be decoded: {error}") from error
 
 
 class Letterbox:
@@ -154,7 +169,18 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Array:
     return _to_rgb(Image.fromarray(np.ascontiguousarray(plane)))
 
 
+def _from_file(path: Path) -> Array:
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "nothing"
+        raise ImageError(f"picture '{path}'", expected="a file", got=got)
+    with Image.open(path, formats=_FORMATS) as image:
+        _check_size(path, image)
+        return _to_rgb(image)
+
+
 def _to_rgb(image: Image.Image) -> Array:
+    if 0 in image.size:
+        raise ImageError("picture", expected="pixels", got=f"{image.width} x {image.height}")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
         image = _to_eight_bits(image)
@@ -166,8 +192,12 @@ def _to_rgb(image: Image.Image) -> Array:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16 bits per pixel to 8; Pillow's own conversion would clip instead of scale."""
+    """16 bits per pixel to 8; Pillow's own conversion would clip instead of scale.
+
+    Where a float is not finite, the picture is black.
+    """
     values = np.asarray(image).astype(np.float64)
+    values[~np.isfinite(values)] = 0
     scale = 1 if image.mode == "F" and values.max(initial=0) <= 255 else 257
     return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from backends.contract import DeployError
+from backends.files import written_aside
 
 
 def write_text(target: str, text: str) -> None:
@@ -19,9 +19,7 @@ def write_text(target: str, text: str) -> None:
         return
     path = Path(target)
     try:
-        with tempfile.TemporaryDirectory(dir=path.absolute().parent) as scratch:
-            part = Path(scratch) / path.name
+        with written_aside(path) as part:
             part.write_text(text + "\n")
-            part.replace(path)
     except OSError as error:
         raise DeployError(f"'{path}' cannot be written: {error.strerror}") from error

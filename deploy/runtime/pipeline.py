@@ -16,14 +16,18 @@ from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tenso
 from backends.registry import loader
 from deploy.runtime.calls import Call
 from deploy.runtime.chain import Chain
+from deploy.runtime.contents import verify_files
 from deploy.runtime.detections import Detections
 from deploy.runtime.host import HostRunner
 from deploy.runtime.host_steps import make_host_function
 from deploy.runtime.image import Letterbox, Picture, Placement, load_image
-from deploy.runtime.manifest import BundleError, Manifest, called, read_manifest, verify_files
+from deploy.runtime.manifest import BundleError, Manifest, called
 from deploy.runtime.order import in_order
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
+from deploy.runtime.reading import read_manifest
+from deploy.runtime.signing import read_signed
+from deploy.runtime.trying import try_first
 
 Options = dict[str, bool | int | float | str]
 
@@ -44,31 +48,45 @@ class Pipeline:
         self._letterbox = Letterbox(manifest.pre) if manifest.pre else None
 
     @classmethod
-    def open(cls, bundle: str | Path, threads: int | None = None) -> Pipeline:
+    def open(
+        cls,
+        bundle: str | Path,
+        threads: int | None = None,
+        key: Path | None = None,
+        trusted: bool = False,
+    ) -> Pipeline:
         """Check a bundle and prepare its engines.
 
         Args:
             bundle: the folder.
             threads: for every engine that has this option, in the place of what was recorded.
+            key: a public key; a bundle that it did not sign, or with one byte changed, is refused.
+            trusted: leaves out the trial in a process of its own that files get which this machine
+                has not loaded before. A signature that was asked for stands for it too.
 
         Raises:
-            BundleError: not a bundle, damaged, of a newer format, or with engines to build.
+            BundleError: not a bundle, damaged, of a newer format, not signed, or with engines to
+                build.
             MissingLibraryError: an engine is not installed here.
             EngineError: an engine does not load its files.
         """
         root = Path(bundle)
-        manifest = read_manifest(root)
+        manifest = read_manifest(root) if key is None else read_signed(root, key)
         if manifest.verification.status == "failed":
             warnings.warn(
                 f"bundle '{bundle}' did not agree with its model when it was made", stacklevel=2
             )
-        return cls.of(root, manifest, threads)
+        return cls.of(root, manifest, threads, trusted=trusted or key is not None)
 
     @classmethod
-    def of(cls, root: Path, manifest: Manifest, threads: int | None = None) -> Pipeline:
+    def of(
+        cls, root: Path, manifest: Manifest, threads: int | None = None, trusted: bool = False
+    ) -> Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
         _check_built(root, manifest.steps)
         verify_files(root, manifest, [name for step in manifest.steps for name in step.files])
+        if not trusted:
+            try_first(root, manifest)
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
         return cls(manifest, _chain(root, manifest, threads), post)
 

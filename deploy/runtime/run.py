@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import DeployError
+from backends.files import written_aside
 from deploy.runtime.detections import Detections
 from deploy.runtime.draw import draw
 from deploy.runtime.image import ImageError, load_image
@@ -23,6 +24,7 @@ def run(
     out: Path | None,
     score: float,
     threads: int | None,
+    key: Path | None = None,
 ) -> bool:
     """Find what is in each picture; false where one could not be read.
 
@@ -33,9 +35,10 @@ def run(
         out: a folder for drawings.
         score: what is printed and drawn has at least this score.
         threads: of the engines.
+        key: a public key that must have signed the bundle.
     """
     results: list[dict[str, Any]] = []
-    with Pipeline.open(bundle, threads) as pipeline:
+    with Pipeline.open(bundle, threads, key) as pipeline:
         _make_folder(out)
         for path in images:
             try:
@@ -50,7 +53,8 @@ def run(
             if report != "-":
                 _print(path, shown, pipeline.classes)
             if out is not None:
-                draw(picture, shown, pipeline.classes).save(out / f"{path.stem}.png")
+                with written_aside(out / f"{path.stem}.png") as part:
+                    draw(picture, shown, pipeline.classes).save(part)
     if report is not None:
         write_text(report, json.dumps(results, indent=2))
     return all("error" not in result for result in results)

@@ -117,7 +117,7 @@ RELATIVE = "expected a path relative to the model's folder, got "
         (fifo, "bad/w.bin", "expected a folder, got a FIFO"),
         (a_folder, "bad", "expected a regular file, got a folder"),
         (a_socket, "bad", "expected a regular file, got a socket"),
-        (nothing, ".", "expected a regular file, got a folder"),
+        (nothing, ".", "got one of a folder"),
         (nothing, "bad", "expected a regular file, got No such file or directory"),
         (nothing, "w" * 5000, "expected a regular file, got File name too long"),
         (nothing, "", RELATIVE + "none"),

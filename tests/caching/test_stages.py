@@ -15,33 +15,19 @@ import pytest
 import torch
 from torch import nn
 
+from backends.registry import about
 from deploy.cache import main
+from deploy.caching import stages
 from deploy.caching.keys import loaded_code, of_tensors
+from deploy.caching.store import Store
 from deploy.identity import model_identity
-from deploy.recipe import InputRecipe, ModelRecipe
-from deploy.runtime.manifest import read_manifest
+from deploy.recipe import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
+from deploy.runtime.reading import read_manifest
 from deploy.torch_source import TorchSource
-from tests.commands import done, refused
+from tests.commands import done, python, refused
+from tests.graphs import conv
+from tests.nets import TWO_PARTS
 
-NET = """\
-from torch import nn
-from deploy.mark import mark
-
-
-class Net(nn.Module):
-    def __init__(self, wide=8):
-        super().__init__()
-        self.body, self.head = nn.Conv2d(3, wide, 3), nn.Conv2d(wide, 2, 1)
-        for weight in self.parameters():
-            nn.init.constant_(weight, 0.01)
-
-    def forward(self, image):
-        return self.classify(self.body(image).relu())
-
-    @mark("head", inputs=["features"], outputs=["logits"])
-    def classify(self, features):
-        return self.head(features).mean((2, 3))
-"""
 WORDS = [
     "+model=module",
     "model.target=my_cached_net:Net",
@@ -58,7 +44,7 @@ WORDS = [
 def filled(tmp_path_factory) -> Path:
     """A folder with a model, a bundle of it and a cache."""
     folder = tmp_path_factory.mktemp("filled")
-    (folder / "my_cached_net.py").write_text(NET)
+    (folder / "my_cached_net.py").write_text(TWO_PARTS)
     assert kept(folder) == []
     return folder
 
@@ -94,7 +80,7 @@ def test_another_cut_exports_nothing(folder):
 
 
 def test_other_code_of_the_model_is_another_export(folder):
-    (folder / "my_cached_net.py").write_text(NET.replace(".relu()", ".sigmoid()"))
+    (folder / "my_cached_net.py").write_text(TWO_PARTS.replace(".relu()", ".sigmoid()"))
     assert "export" not in kept(folder)
     assert read_manifest(folder / "b").verification.status == "passed"
 
@@ -213,3 +199,29 @@ def test_tensors_count_by_dtype_shape_and_content():
     digests = [of_tensors({"x": array})["x"] for array in (ones, *others)]
     assert len(set(digests)) == 5
     assert of_tensors({"x": np.asfortranarray(ones)})["x"] == digests[0]
+
+
+def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch):
+    segment = conv(tmp_path / "conv.onnx")
+    store = Store(tmp_path / "cache", 1 << 30)
+    ours = about("onnxruntime")
+    kept = []
+    for number, gpu in enumerate("ABA"):
+        of_gpu = replace(ours, machine=lambda options, gpu=gpu: {"gpu": gpu})
+        monkeypatch.setattr(stages, "about", lambda name, of_gpu=of_gpu: of_gpu)
+        out, asked = tmp_path / f"out{number}", ConvertRecipe(check=False)
+        sample = {spec.name: np.zeros(spec.typical, np.float32)
+                  for spec in (*segment.inputs, *segment.outputs)}  # fmt: skip
+        backend = BackendRecipe("onnxruntime")
+        kept.append(stages.convert_once(store, segment, backend, sample, out, asked)[1])
+    assert kept == [False, False, True]
+
+
+def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(folder):
+    home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(folder / "home")}
+    words = [*(word for word in WORDS if not word.startswith("cache=")), "bundle=b"]
+    printed = [python("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
+    assert "from the cache" not in printed[0] and printed[1].count("from the cache") == 3
+    assert (folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
+    listed = python("deploy.cache", "list", cwd=folder, **home).stdout
+    assert "3 entries" in listed

@@ -137,13 +137,13 @@ def test_a_full_disk_leaves_no_half_entry_and_the_result_is_there(
     """The ``number``-th time that something is to reach the disk, there is no room."""
     calls = []
 
-    def full(place: Path, original=module._sync) -> None:
+    def full(place: Path, original=module.sync) -> None:
         calls.append(place)
         if len(calls) == number:
             raise OSError(28, "No space left on device")
         original(place)
 
-    monkeypatch.setattr(module, "_sync", full)
+    monkeypatch.setattr(module, "sync", full)
     out = tmp_path / "out"
     if number <= 5:
         with pytest.warns(UserWarning, match="the cache .* is not written: .*No space left"):
@@ -186,7 +186,7 @@ def at(function):
         return function(*args, **kwargs)
     return wrapped
 
-for name in ("_copy", "_sync"):
+for name in ("_copy", "sync"):
     setattr(module, name, at(getattr(module, name)))
 for name in ("rename", "mkdir", "write_text"):
     setattr(Path, name, at(getattr(Path, name)))

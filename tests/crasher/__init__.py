@@ -10,4 +10,7 @@ ABOUT = About(summary="goes wrong", extra="crasher", convert=(), run=())
 
 @dataclass(frozen=True)
 class Options:
-    how: Literal["crash", "hang", "nothing", "complain"] = "crash"
+    how: Literal[
+        "crash", "hang", "nothing", "complain", "devour", "flood",
+        "garbage", "another", "no files", "lost file", "outside", "other tensors",
+    ] = "crash"  # fmt: skip

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from deploy.runtime.finish import finish
-from deploy.runtime.manifest import BundleError, read_manifest
+from deploy.runtime.manifest import BundleError
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.reading import read_manifest
 from tests.commands import done, files, python, refused
 
 MODEL = """
@@ -118,10 +119,10 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
     with np.load(sample) as stored:
         tensors = {name: stored[name] for name in stored.files}
     np.savez(sample, **{**tensors, "output/logits": tensors["output/logits"] + 1})
-    from deploy.runtime.manifest import file_entry
+    from deploy.runtime.contents import content_of
 
-    entry = file_entry(sample)
-    data["files"][data["sample"]] = {"sha256": entry.sha256, "size": entry.size}
+    entry = content_of(sample)
+    data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
     (bundle / "manifest.json").write_text(json.dumps(data))
     ended = python("deploy.runtime", "finish", bundle, cwd=bundle)
     assert ended.returncode == 1

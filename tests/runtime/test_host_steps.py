@@ -10,8 +10,9 @@ import pytest
 from backends.contract import Artifact, Dynamic, EngineError, TensorSpec
 from deploy.runtime import host_steps
 from deploy.runtime.host import HostStep, HostStepError
-from deploy.runtime.manifest import BundleError, read_manifest
+from deploy.runtime.manifest import BundleError
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.reading import read_manifest
 from tests.conftest import spec, step
 
 X = {"x": np.ones((1, 2), np.float32)}
@@ -161,7 +162,7 @@ def test_a_host_step_calls_a_segment_as_often_as_it_likes(make_bundle):
 def test_a_call_of_a_segment_that_there_is_not_is_refused(make_bundle):
     loop = HostStep("loop", "test.repeat", (spec("x"),), (spec("y"),), {"limit": 1}, ("triple",))
     bundle = make_bundle([(step("double", "a", "b"), 2.0)], host=(loop,))
-    with pytest.raises(BundleError, match="a host step calls 'triple': expected one of double"):
+    with pytest.raises(BundleError, match="what a host step calls: expected one of double, got"):
         Pipeline.open(bundle)
 
 

@@ -124,8 +124,8 @@ def png() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not a picture", "is not a picture that Pillow knows"),
-        (b"", "is not a picture that Pillow knows"),
+        (b"not a picture", "is not a picture: expected one of BMP, GIF, JPEG"),
+        (b"", "is not a picture: expected one of BMP, GIF, JPEG"),
         (png()[:2000], "cannot be decoded"),
     ],
 )

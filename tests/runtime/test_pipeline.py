@@ -13,8 +13,7 @@ import pytest
 from backends.contract import DeployError, EngineError, TensorError
 from backends.registry import UnknownBackendError
 from deploy.runtime import BundleError, Pipeline
-from deploy.runtime.image import Pre
-from deploy.runtime.manifest import MANIFEST, PostStep, Verification, read_manifest
+from deploy.runtime.manifest import MANIFEST, PostStep, Verification
 from deploy.runtime.posts import PostError
 from tests.conftest import spec, step
 
@@ -144,13 +143,11 @@ def edited(bundle: Path, **changes: object) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "expected format 1, got format 2. Update this runtime"),
-        ({"format": 0}, "expected format 1, got format 0. Make the bundle again"),
+        ({"format": 3}, "expected format 2, got format 3. Update this runtime"),
+        ({"format": 1}, "expected format 2, got format 1. Make the bundle again"),
         ({"format": None}, "has no format number"),
         ({"colour": "red"}, "manifest.json: unknown field 'colour'"),
         ({"classes": "abc"}, "manifest.json.classes: expected an array"),
-        ({"files": {"../x": {"sha256": "", "size": 1}}}, "expected files inside the bundle"),
-        ({"files": {"/x": {"sha256": "", "size": 1}}}, "expected files inside the bundle"),
         ({"files": {}}, "file 'one/factor.txt' is used, but not listed in files"),
         (
             {"verification": {"status": "fine"}},
@@ -221,10 +218,3 @@ def test_a_manifest_that_is_not_json_is_refused(tmp_path, text):
     (tmp_path / MANIFEST).write_bytes(text)
     with pytest.raises(BundleError, match="is not JSON"):
         Pipeline.open(tmp_path)
-
-
-def test_a_manifest_survives_writing_and_reading(make_bundle):
-    pre = Pre("x", 2, 2, (0, 0, 0), (1, 1, 1))
-    manifest = read_manifest(make_bundle(pre=pre, classes=("a",)))
-    assert manifest.pre == pre
-    assert manifest.classes == ("a",)

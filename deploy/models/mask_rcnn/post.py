@@ -32,12 +32,16 @@ class Stamped(Detections):
         return replace(super().take(chosen), stamps=self.stamps[chosen])
 
     def placed(self, placement: Placement) -> Detections:
-        """In the picture's own pixels: the masks pasted, and the boxes clipped."""
-        boxes = placement.boxes_back(self.boxes)
+        """In the picture's own pixels: the masks pasted, and the boxes clipped.
+
+        What has a box or a score that is not finite is dropped.
+        """
+        found = replace(self, boxes=placement.boxes_back(self.boxes)).finite()
         height, width = placement.height, placement.width
-        masks = paste(self.stamps, boxes, height, width, self.threshold)
-        clipped = np.clip(boxes, np.float32(0), np.array((width, height) * 2, np.float32))
-        return Detections(clipped, self.scores, self.labels, masks)
+        with np.errstate(over="ignore", invalid="ignore"):  # boxes may be far beyond any picture
+            masks = paste(found.stamps, found.boxes, height, width, self.threshold)
+        clipped = np.clip(found.boxes, np.float32(0), np.array((width, height) * 2, np.float32))
+        return Detections(clipped, found.scores, found.labels, masks)
 
 
 class MaskPost:
@@ -63,7 +67,8 @@ class MaskPost:
         _check(tensors)
         logits, boxes, scores, labels = tensors
         own = logits[np.arange(len(labels)), labels]
-        stamps = 1 / (1 + np.exp(-np.maximum(own, -80)))  # exp(80) is still a float32
+        # exp(80) is still a float32; what is no number is not of the mask
+        stamps = 1 / (1 + np.exp(-np.fmax(own, -80)))
         return [Stamped(boxes, scores, labels, stamps=stamps, threshold=self._threshold)]
 
 

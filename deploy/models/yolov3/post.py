@@ -180,6 +180,8 @@ def select(
 ) -> Detections:
     """The last steps for (anchor, class) pairs: thresholds, the best ``nms_pre``, NMS.
 
+    Boxes without area are dropped, and those whose box or score is not finite.
+
     Args:
         boxes: (n, 4) in input pixels.
         scores: (n,) class scores after the sigmoid.
@@ -187,18 +189,18 @@ def select(
         objectness: (n,) after the sigmoid.
         limits: the thresholds.
     """
-    sides = boxes[:, 2:] - boxes[:, :2]
     good = (objectness >= limits.conf_thr) & (scores > limits.score_thr)
     best = np.flatnonzero(good)
     best = best[np.argsort(-scores[best], kind="stable")[: limits.nms_pre]]
-    best = best[(sides[best] > 0).all(axis=1)]
-    final = scores[best] * objectness[best]
-    kept = nms(boxes[best], final, labels[best], limits.iou_thr, limits.max_per_img)
-    return Detections(
-        boxes[best][kept].astype(np.float32),
-        final[kept].astype(np.float32),
-        labels[best][kept].astype(np.int64),
-    )
+    best = best[(boxes[best, 2:] > boxes[best, :2]).all(axis=1)]
+    with np.errstate(over="ignore", invalid="ignore"):  # boxes may be far beyond any picture
+        found = Detections(
+            boxes[best].astype(np.float32),
+            (scores[best] * objectness[best]).astype(np.float32),
+            labels[best].astype(np.int64),
+        ).finite()
+        kept = nms(found.boxes, found.scores, found.labels, limits.iou_thr, limits.max_per_img)
+    return found.take(kept)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -143,10 +143,10 @@ def test_an_engine_that_does_not_load_closes_those_before_it(driver, tmp_path):
         artifact = registry.converter("tensorrt")(segment, options, out)
         steps.append(replace(artifact, files=(f"{source}{target}/engine.plan",)))
     steps[1] = replace(steps[1], tools={**steps[1].tools, "gpu": "Another"})
-    from deploy.runtime.manifest import file_entry
+    from deploy.runtime.contents import entry_of
 
     files: dict[str, FileEntry] = {
-        name: file_entry(root / name) for step in steps for name in step.files
+        name: entry_of(root / name, "engine") for step in steps for name in step.files
     }
     manifest = Manifest(
         "m", (), steps[0].inputs, steps[1].outputs, tuple(steps), None, None, None, files, {},

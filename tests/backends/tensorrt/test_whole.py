@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.gpucheck import gpu_check
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from tests.commands import QUICK, done, python, refused
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from deploy.runtime import Pipeline
 from deploy.runtime.coco import Dataset
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from tests.commands import BACKENDS, QUICK, done
 
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"

@@ -15,7 +15,7 @@ from deploy.model import build_model
 from deploy.models.seq2seq.words import digit_tokens, in_words, text_of
 from deploy.runtime import Pipeline
 from deploy.runtime.gaps import chain_gaps, tensor_problem
-from deploy.runtime.manifest import read_manifest
+from deploy.runtime.reading import read_manifest
 from deploy.runtime.sample import read_sample
 from tests.commands import BACKENDS, QUICK, done
 
@@ -144,10 +144,10 @@ def test_another_family_on_another_engine_needs_only_other_lines(tmp_path, monke
     (tmp_path / "my" / "model").mkdir(parents=True)
     (tmp_path / "my" / "model" / "t5.yaml").write_text(T5)
     (tmp_path / "my_t5.py").write_text(MAKE_T5)
-    words = ["--config-dir", "my", "+model=t5", "~partition.host.0.params.last"]
+    words = ["--config-dir", "my", "code=my_t5", "+model=t5", "~partition.host.0.params.last"]
     if "tensorrt" in BACKENDS:
         words += [f"+backend@chain.{name}=tensorrt" for name in ("encoder", "decoder")]
     bundle = deploy(tmp_path, *words)
     monkeypatch.syspath_prepend(tmp_path)
-    model = build_model(compose(["+model=t5"], tmp_path / "my").model)
+    model = build_model(compose(["code=my_t5", "+model=t5"], tmp_path / "my").model)
     assert len(set(write(bundle, model, *scrawl(8)))) > 4

@@ -1,0 +1,214 @@
+"""Artifacts -> a bundle: a folder with manifest.json, the files it lists, and a sample."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from PIL import Image
+
+from backends.contract import Artifact, Specs
+from backends.files import sync, sync_tree
+from deploy.convert import Converted
+from deploy.recipe import ModelRecipe, RecipeError
+from deploy.runtime.contents import entry_of
+from deploy.runtime.detections import CONFIDENT, Detections
+from deploy.runtime.draw import draw
+from deploy.runtime.host import HostStep
+from deploy.runtime.image import load_image
+from deploy.runtime.manifest import MANIFEST, Kind, Manifest, Verification
+from deploy.runtime.order import Step
+from deploy.runtime.reading import write_manifest
+from deploy.runtime.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample
+from deploy.samples import preprocessing
+
+_DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
+
+
+def check_target(bundle: Path) -> None:
+    """Refuse a place where the bundle could not be put, before any work is done.
+
+    Raises:
+        RecipeError: the folder is something else's, or cannot be written.
+    """
+    if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
+        raise RecipeError(
+            f"bundle={bundle}",
+            expected="a new folder, or an earlier bundle to replace",
+            got="something else",
+            do="Pass another bundle=FOLDER.",
+        )
+    parent = next(folder for folder in bundle.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass  # the surest way to know; permission bits mislead for root and on some mounts
+    except OSError as error:
+        raise RecipeError(
+            f"bundle={bundle}",
+            expected="a folder that can be written",
+            got=f"{parent} ({error.strerror})",
+            do="Pass another bundle=FOLDER.",
+        ) from error
+
+
+def assemble(
+    model: ModelRecipe,
+    converted: Sequence[Converted],
+    out: Path,
+    results: Sequence[str] = (),
+    host: Sequence[HostStep] = (),
+) -> Manifest:
+    """Copy the artifacts' files into the new folder ``out`` and describe them.
+
+    Args:
+        model: the model's recipe.
+        converted: the artifacts.
+        out: the folder.
+        results: tensors that the chain gives even where a later step takes them.
+        host: what is done between the artifacts.
+
+    Returns:
+        The manifest, not yet written: no host step, no sample, no verification.
+
+    Raises:
+        RecipeError: two steps want one tensor in different dtypes.
+    """
+    _check_dtypes([*(item.artifact for item in converted), *host])
+    steps = tuple(_copied(item, out) for item in converted)
+    if any(step.pending for step in steps):
+        _copy_samples(converted, out)
+    apart = {name for one in host for name in one.calls}
+    inputs, outputs = chain_specs(
+        [*(step for step in steps if step.name not in apart), *host], results
+    )
+    pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
+    return Manifest(
+        model=model.name,
+        classes=tuple(model.classes),
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps,
+        pre=preprocessing(model, model.pre) if model.pre and pictured else None,
+        post=None,
+        sample=None,
+        files={},
+        tools=tool_versions(),
+        verification=Verification(status="not run", gaps=(), notes={}),
+        host=tuple(host),
+    )
+
+
+def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
+    """What the steps need and do not make; and what they make for nobody, or for ``results``."""
+    made = {spec.name: spec for step in steps for spec in step.outputs}
+    needed = {spec.name: spec for step in steps for spec in step.inputs}
+    inputs = {name: spec for name, spec in needed.items() if name not in made}
+    given = {name: spec for name, spec in made.items() if name not in needed or name in results}
+    through = {name: spec for name, spec in inputs.items() if name in results}
+    return tuple(inputs.values()), (*given.values(), *through.values())
+
+
+def write_picture(
+    out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
+) -> None:
+    """Write the sample picture, what PyTorch finds in it, and a drawing of what the chain finds."""
+    pixels = load_image(picture)
+    Image.fromarray(pixels).save(out / IMAGE)
+    (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
+    if found is not None:
+        draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
+
+
+def seal(out: Path, manifest: Manifest) -> Manifest:
+    """List every file with its hash and write the manifest."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST)
+    names = [path.relative_to(out).as_posix() for path in paths]
+    files = {name: entry_of(out / name, _kind(manifest, name)) for name in names}
+    sealed = replace(manifest, files=files, sample=TENSORS if TENSORS in files else None)
+    write_manifest(out, sealed)
+    return sealed
+
+
+def publish(staging: Path, bundle: Path) -> None:
+    """Give the finished bundle its name; an earlier one is replaced as a whole."""
+    sync_tree(staging)
+    old = _replaced(staging)
+    if bundle.exists():
+        bundle.rename(old)
+    staging.rename(bundle)
+    sync(bundle.absolute().parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(staging: Path, bundle: Path) -> None:
+    """Put back the earlier bundle of a run that was killed between the two renames."""
+    if _replaced(staging).is_dir() and not bundle.exists():
+        _replaced(staging).rename(bundle)
+
+
+def _replaced(staging: Path) -> Path:
+    return staging.with_name(f"{staging.name}.old")
+
+
+def _kind(manifest: Manifest, name: str) -> Kind:
+    if any(name in step.files for step in manifest.steps):
+        return "engine"
+    if any(name in step.source for step in manifest.steps):
+        return "source"
+    return "sample" if name.startswith("sample/") else "picture"
+
+
+def tool_versions() -> Mapping[str, str]:
+    """The versions of what made the bundle, as far as it is installed."""
+    found: dict[str, str] = {}
+    for name in _DESK_TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_dtypes(steps: Sequence[Step]) -> None:
+    """Between half and full precision a chain converts; other dtypes must be the same."""
+    seen: dict[str, tuple[str, str]] = {}
+    for step in steps:
+        for spec in (*step.inputs, *step.outputs):
+            dtype, other = seen.setdefault(spec.name, (spec.dtype, step.name))
+            if dtype != spec.dtype and {dtype, spec.dtype} != {"float16", "float32"}:
+                raise RecipeError(
+                    f"tensor '{spec.name}' of step '{step.name}'",
+                    expected=f"{dtype}, as step '{other}' has it",
+                    got=spec.dtype,
+                )
+
+
+def _copied(item: Converted, out: Path) -> Artifact:
+    artifact = item.artifact
+    for name in (*artifact.files, *artifact.source):
+        target = out / artifact.name / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.root / name, target)
+    inside = (
+        tuple(f"{artifact.name}/{name}" for name in names)
+        for names in (artifact.files, artifact.source)
+    )
+    files, source = inside
+    return replace(artifact, files=files, source=source)
+
+
+def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
+    """What the device needs to check each engine that it builds."""
+    for item in converted:
+        target = out / step_sample(item.artifact.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.sample, target)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

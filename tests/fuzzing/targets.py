@@ -1,0 +1,140 @@
+"""What we do with each kind of thing that a stranger hands over."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from backends.contract import Array, DeployError, Specs
+from backends.onnx_file import read_skeleton
+from backends.registry import loader
+from deploy.bundle import main as bundle_command
+from deploy.exported import Exported
+from deploy.inspection.survey import survey
+from deploy.onnx_source import FileSource, complete, opened
+from deploy.partition import partition
+from deploy.recipe import BackendRecipe, ModelRecipe
+from deploy.runtime import Pipeline
+from deploy.runtime.archive import unpack
+from deploy.runtime.check import check
+from deploy.runtime.image import load_image
+
+_MOST_GIB = 0.1
+_MOST_ELEMENTS = 1 << 22  # of a tensor of zeros; the harness itself shall not run out of memory
+
+
+def load_onnx(bundle: Path, out: Path) -> None:
+    """Desk and device: cut the model, then open and run a bundle of it."""
+    model = bundle / "net" / "model.onnx"
+    plain = Path(os.path.realpath(bundle)) / "net" / "model.onnx"
+    ours = Path(os.path.realpath(model)) == plain  # a link that is asked for is followed
+    both(lambda: cut(model, out) if ours else None, lambda: run_bundle(bundle, out))
+
+
+def load_manifest(bundle: Path, out: Path) -> None:
+    """Open, run, check and verify a bundle."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        both(lambda: _run_and_check(bundle), lambda: command("verify", str(bundle)))
+
+
+def run_bundle(bundle: Path, out: Path) -> None:
+    """Open a bundle as anybody does, and run it once."""
+    with Pipeline.open(bundle) as pipeline:
+        pipeline.chain(_zeros(pipeline.manifest.inputs))
+
+
+def _run_and_check(bundle: Path) -> None:
+    with Pipeline.open(bundle) as pipeline:
+        specs = pipeline.manifest.inputs
+        both(lambda: pipeline.chain(_zeros(specs)), lambda: check(bundle, None))
+
+
+def cut(path: Path, out: Path) -> None:
+    """What the desk does with ``model.file``: look at it, and cut it into one segment and two."""
+    read_skeleton(path)
+    asked = ModelRecipe("fuzzed", file=str(path), reference=BackendRecipe("onnxruntime"))
+    exported = FileSource(complete(opened(asked))).export({}, out)
+    (out / "whole").mkdir()
+    (out / "cut").mkdir()
+    both(
+        lambda: partition(exported, [], out / "whole"),
+        lambda: _cut_in_two(exported, out / "cut"),
+    )
+
+
+def _cut_in_two(exported: Exported, out: Path) -> None:
+    points = [one.point for one in survey(exported).tensors]
+    if points:
+        partition(exported, [], out, across=[[points[len(points) // 2]]])
+
+
+def unpack_archive(archive: Path, out: Path) -> None:
+    """Unpack, as ``python -m deploy.bundle unpack`` does."""
+    unpack(archive, out / "bundle", _MOST_GIB)
+
+
+def read_picture(path: Path, out: Path) -> None:
+    """Decode."""
+    load_image(path)
+
+
+def read_weights(path: Path, out: Path) -> None:
+    """Load into a model."""
+    from deploy.weights import load_weights
+    from tests.fuzzing.seed_files import Net
+
+    load_weights(Net(), path, {})
+
+
+def command(*words: str) -> None:
+    """``python -m deploy.bundle``; what it says to people is an error like any other."""
+    try:
+        bundle_command(words)
+    except SystemExit as error:
+        if error.code not in (None, 0):
+            raise DeployError(str(error.code)) from error
+
+
+def both(*doors: Callable[[], object]) -> None:
+    """Every door is tried; at the end a fault is raised, or else the first refusal."""
+    errors: list[Exception] = []
+    for door in doors:
+        try:
+            door()
+        except Exception as error:  # noqa: BLE001 - the other doors are to be tried too
+            errors.append(error)
+    faults = [error for error in errors if not isinstance(error, DeployError)]
+    for error in (*faults, *errors):
+        raise error
+
+
+def _zeros(specs: Specs) -> dict[str, Array]:
+    shapes = {spec.name: spec.typical for spec in specs}
+    if any(np.prod(shape, dtype=np.float64) > _MOST_ELEMENTS for shape in shapes.values()):
+        return {}
+    return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in specs}
+
+
+TARGETS: Mapping[str, Callable[[Path, Path], None]] = {
+    "onnx": load_onnx,
+    "ncnn": run_bundle,
+    "manifest": load_manifest,
+    "archive": unpack_archive,
+    "image": read_picture,
+    "weights": read_weights,
+}
+
+
+def warm(kind: str) -> None:
+    """Import what the kind needs before any worker is forked; a fork of less is faster."""
+    if kind == "weights":
+        importlib.import_module("deploy.weights")
+        importlib.import_module("tests.fuzzing.seed_files")
+    for backend in ("onnxruntime", "ncnn"):
+        loader(backend)
