@@ -9,15 +9,21 @@ from pathlib import Path
 
 import onnx
 
+import backends
 from backends.onnx_file import OnnxFileError
 from backends.process import Limits, run
 from deploy.runtime.remembered import remember, remembered
 
-_LIMITS = Limits(60.0, 16 << 30)
+_SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
 _KIND = "inferred"
+_ROOT = str(Path(backends.__file__).parents[1])
 _TAIL = 300  # characters of what went wrong
 _CHILD = """\
-import sys, onnx
+import sys
+sys.path.append(sys.argv[3])
+from backends.process import end_with_parent
+end_with_parent()
+import onnx
 from onnx import shape_inference
 model = onnx.ModelProto()
 with open(sys.argv[1], "rb") as file:
@@ -52,8 +58,9 @@ def _in_a_child(model: bytes, name: str) -> onnx.ModelProto:
         given, found, log = (Path(folder) / part for part in ("given", "found", "log"))
         given.write_bytes(model)
         with log.open("w+") as output:
-            command = [sys.executable, "-P", "-c", _CHILD, str(given), str(found)]
-            ending = run(command, _LIMITS, output)
+            command = [sys.executable, "-P", "-c", _CHILD, str(given), str(found), _ROOT]
+            limits = Limits(_SECONDS + len(model) / 1e6, _MEMORY + 64 * len(model))
+            ending = run(command, limits, output)
         if ending or not found.is_file():
             said = log.read_text(errors="replace").strip().rpartition("\n")[2][-_TAIL:]
             raise OnnxFileError(

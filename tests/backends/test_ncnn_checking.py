@@ -260,11 +260,11 @@ def test_axes_that_are_not_those_of_the_tensors_are_refused(tmp_path, text, mess
         read_axes(path, (IMAGE,), (IMAGE,))
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((1,), 0), ((1, 2, 3, 4, 5), 233), ((1,) * 6, 0)])
+@pytest.mark.parametrize(("shape", "axis"), [((1,), 0), ((1,) * 5, 233), ((1,) * 6, 0)])
 def test_an_input_has_one_to_four_axes_beside_the_batch(tmp_path, shape, axis):
     path = tmp_path / "axes.json"
     path.write_text(json.dumps({"in0": axis}))
-    with pytest.raises(EngineError, match=r"expected an axis beside the batch of 'in0'|1 to 4"):
+    with pytest.raises(EngineError, match="expected 1 to 4 axes beside the batch of 'in0'"):
         read_axes(path, (replace(IMAGE, shape=shape),), ())
 
 

@@ -125,15 +125,6 @@ MODULES = {
     ),
     "lstm": (lambda: Of(lambda m, x: m(x)[0], nn.LSTM(8, 12, 2, True, True, 0.0, True)), ROWS),
     "gru": (lambda: Of(lambda m, x: m(x)[0], nn.GRU(8, 12, batch_first=True)), ROWS),
-    "attention": (
-        lambda: Of(
-            lambda m, q, k, v: m(q, k, v, need_weights=False)[0],
-            nn.MultiheadAttention(16, 4, kdim=8, vdim=12, batch_first=True),
-        ),
-        (1, 6, 16),
-        (1, 9, 8),
-        (1, 9, 12),
-    ),
     "heads": (
         lambda: Of(functional.scaled_dot_product_attention),
         (1, 4, 6, 8),

@@ -135,7 +135,21 @@ FAULTS = [
         "biases: expected 5",
     ),
     (IMAGE, chain("Deconvolution 0=5 1=3 4=40 6=180"), r"its result: .*1 x 5 x -70 x -68"),
-    (IMAGE, chain("Deconvolution 0=5 1=65536 3=65536 11=1 6=1310720"), "its result: expected 1 to"),
+    (
+        IMAGE,
+        chain("Deconvolution 0=5 1=65536 3=65536 11=1 6=1310720"),
+        "what it pads or cuts: expected at most 536870912 numbers, got 5 x 458753 x 655360",
+    ),
+    (
+        IMAGE,
+        chain("Convolution 0=1 1=1 3=65536 4=65536 6=4"),
+        "what it pads or cuts: expected at most 536870912 numbers, got 4 x 131080 x 131082",
+    ),
+    (
+        [(1, 1 << 20, 1)],
+        chain("Pooling 0=1 7=1 8=1 18=1048576"),
+        "the size of its result: expected less for 1048576",
+    ),
     (
         [*IMAGE, (9, 6, 8)],
         ["DeformableConv2D a 2 1 in0 in1 out0 0=5 1=3 6=180"],
@@ -168,6 +182,7 @@ FAULTS = [
     (IMAGE, chain("ShuffleChannel 0=3"), "groups: expected a divisor of the channels"),
     (IMAGE, chain("Softmax 0=3 1=1"), "axis: expected -3 to 2, got 3"),
     (IMAGE, chain("Flip -23300=1,-4"), "axis: expected -3 to 2, got -4"),
+    ([(4,)], chain("Reduction 1=0 -23303=1,-4 5=1"), "axis: expected -1 to 0, got -4"),
     (IMAGE, chain("Reduction 1=0 -23303=1,3 5=1"), "axis: expected -3 to 2, got 3"),
     ([(1, 1)], chain("GLU 0=0"), "its result: expected 1 to"),
     ([(2, 4, 8, 10)], chain("LRN 1=3"), "the rank of its bottom: expected 1 to 3, got 4"),

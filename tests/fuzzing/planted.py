@@ -17,7 +17,7 @@ from tests.fuzzing.campaign import run
 from tests.fuzzing.ground import Ground, ground
 from tests.fuzzing.paths import CANARY
 from tests.fuzzing.trees import Node
-from tests.fuzzing.worker import Given, Job
+from tests.fuzzing.worker import Door, Given, Job
 
 _SECONDS = 1.0  # that a case may take
 _MEMORY = 1 << 30
@@ -29,7 +29,7 @@ def main() -> None:
         faults = _faults(place)
         names = list(faults)
 
-        def target(given: Path, out: Path) -> None:
+        def target(given: Path, out: Path, door: Door) -> None:
             faults[given.read_text()](out)
 
         def make(number: int) -> Given:

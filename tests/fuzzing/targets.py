@@ -24,38 +24,43 @@ from deploy.runtime import Pipeline
 from deploy.runtime.archive import unpack
 from deploy.runtime.check import check
 from deploy.runtime.image import load_image
+from tests.fuzzing.worker import Door, Target
 
 _MOST_GIB = 0.1
 _MOST_ELEMENTS = 1 << 22  # of a tensor of zeros; the harness itself shall not run out of memory
 
 
-def load_onnx(bundle: Path, out: Path) -> None:
+def load_onnx(bundle: Path, out: Path, door: Door) -> None:
     """Desk and device: cut the model, then open and run a bundle of it."""
     model = bundle / "net" / "model.onnx"
     plain = Path(os.path.realpath(bundle)) / "net" / "model.onnx"
     ours = Path(os.path.realpath(model)) == plain  # a link that is asked for is followed
-    both(lambda: cut(model, out) if ours else None, lambda: run_bundle(bundle, out))
+    both(
+        door,
+        lambda: cut(model, out, door) if ours else None,
+        lambda: run_bundle(bundle, out, door),
+    )
 
 
-def load_manifest(bundle: Path, out: Path) -> None:
+def load_manifest(bundle: Path, out: Path, door: Door) -> None:
     """Open, run, check and verify a bundle."""
     with contextlib.redirect_stdout(io.StringIO()):
-        both(lambda: _run_and_check(bundle), lambda: command("verify", str(bundle)))
+        both(door, lambda: _run_and_check(bundle, door), lambda: command("verify", str(bundle)))
 
 
-def run_bundle(bundle: Path, out: Path) -> None:
+def run_bundle(bundle: Path, out: Path, door: Door) -> None:
     """Open a bundle as anybody does, and run it once."""
     with Pipeline.open(bundle) as pipeline:
         pipeline.chain(_zeros(pipeline.manifest.inputs))
 
 
-def _run_and_check(bundle: Path) -> None:
+def _run_and_check(bundle: Path, door: Door) -> None:
     with Pipeline.open(bundle) as pipeline:
         specs = pipeline.manifest.inputs
-        both(lambda: pipeline.chain(_zeros(specs)), lambda: check(bundle, None))
+        both(door, lambda: pipeline.chain(_zeros(specs)), lambda: check(bundle, None))
 
 
-def cut(path: Path, out: Path) -> None:
+def cut(path: Path, out: Path, door: Door) -> None:
     """What the desk does with ``model.file``: look at it, and cut it into one segment and two."""
     read_skeleton(path)
     asked = ModelRecipe("fuzzed", file=str(path), reference=BackendRecipe("onnxruntime"))
@@ -63,28 +68,30 @@ def cut(path: Path, out: Path) -> None:
     (out / "whole").mkdir()
     (out / "cut").mkdir()
     both(
+        door,
         lambda: partition(exported, [], out / "whole"),
-        lambda: _cut_in_two(exported, out / "cut"),
+        lambda: _cut_in_two(exported, out / "cut", door),
     )
 
 
-def _cut_in_two(exported: Exported, out: Path) -> None:
+def _cut_in_two(exported: Exported, out: Path, door: Door) -> None:
     points = [one.point for one in survey(exported).tensors]
+    door()
     if points:
         partition(exported, [], out, across=[[points[len(points) // 2]]])
 
 
-def unpack_archive(archive: Path, out: Path) -> None:
+def unpack_archive(archive: Path, out: Path, door: Door) -> None:
     """Unpack, as ``python -m deploy.bundle unpack`` does."""
     unpack(archive, out / "bundle", _MOST_GIB)
 
 
-def read_picture(path: Path, out: Path) -> None:
+def read_picture(path: Path, out: Path, door: Door) -> None:
     """Decode."""
     load_image(path)
 
 
-def read_weights(path: Path, out: Path) -> None:
+def read_weights(path: Path, out: Path, door: Door) -> None:
     """Load into a model."""
     from deploy.weights import load_weights
     from tests.fuzzing.seed_files import Net
@@ -101,13 +108,14 @@ def command(*words: str) -> None:
             raise DeployError(str(error.code)) from error
 
 
-def both(*doors: Callable[[], object]) -> None:
-    """Every door is tried; at the end a fault is raised, or else the first refusal."""
+def both(door: Door, *ways: Callable[[], object]) -> None:
+    """Every way in is tried; at the end a fault is raised, or else the first refusal."""
     errors: list[Exception] = []
-    for door in doors:
+    for way in ways:
+        door()
         try:
-            door()
-        except Exception as error:  # noqa: BLE001 - the other doors are to be tried too
+            way()
+        except Exception as error:  # noqa: BLE001 - the other ways are to be tried too
             errors.append(error)
     faults = [error for error in errors if not isinstance(error, DeployError)]
     for error in (*faults, *errors):
@@ -121,7 +129,7 @@ def _zeros(specs: Specs) -> dict[str, Array]:
     return {spec.name: np.zeros(shapes[spec.name], spec.dtype) for spec in specs}
 
 
-TARGETS: Mapping[str, Callable[[Path, Path], None]] = {
+TARGETS: Mapping[str, Target] = {
     "onnx": load_onnx,
     "ncnn": run_bundle,
     "manifest": load_manifest,

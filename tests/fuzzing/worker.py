@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,8 @@ from tests.fuzzing.ground import Ground, settle
 from tests.fuzzing.trees import Tree, write
 from tests.fuzzing.watch import Watch
 
-Target = Callable[[Path, Path], None]
+Door = Callable[[], None]
+Target = Callable[[Path, Path, Door], None]
 
 MEMORY = 4 << 30  # bytes that a case may ask for
 _FILE = 1 << 28  # bytes of a file that a case may write
@@ -53,7 +55,8 @@ class Job:
     Attributes:
         kind: its name.
         make: the case of a number.
-        target: is called with the path that is handed over, and a folder to write into.
+        target: is called with the path that is handed over, a folder to write into, and what it
+            calls before each further way in, which may take as long again.
         ground: where everything lies.
         memory: bytes that a case may ask for.
     """
@@ -112,9 +115,14 @@ def _case(job: Job, number: int, watch: Watch, audit: Audit, results: int) -> No
     watch.events()
     tell(results, start=number, changes=given.changes)
     audit.arm(home, job.ground.scratch)
-    start = time.monotonic()
-    verdict, place, detail = _tried(job.target, inside / given.entry, out)
-    seconds = time.monotonic() - start
+    starts = [time.monotonic()]
+
+    def door() -> None:
+        starts.append(time.monotonic())
+        tell(results, door=number)
+
+    verdict, place, detail = _tried(job.target, inside / given.entry, out, door)
+    seconds = max(b - a for a, b in pairwise([*starts, time.monotonic()]))
     asked = audit.disarm()
     seen = [*asked, *watch.events(), *_left(job.ground, home)]
     os.chdir("/")
@@ -129,9 +137,9 @@ def _case(job: Job, number: int, watch: Watch, audit: Audit, results: int) -> No
     )
 
 
-def _tried(target: Target, given: Path, out: Path) -> tuple[str, str, str]:
+def _tried(target: Target, given: Path, out: Path, door: Door) -> tuple[str, str, str]:
     try:
-        target(given, out)
+        target(given, out, door)
     except DeployError as error:
         return "refused", f"{type(error).__name__} {_place(error, _OURS)}", str(error)[:500]
     except MemoryError as error:

@@ -13,11 +13,11 @@ from pathlib import Path
 from backends.contract import Dynamic, EngineError, Specs, TensorSpec
 from backends.ncnn import goes_by_rows
 from backends.ncnn.checking.axes import NO_BATCH, read_axes
-from backends.ncnn.checking.blob import Blob
+from backends.ncnn.checking.blob import MOST_NUMBERS, Blob
 from backends.ncnn.checking.files import check_file, read
 from backends.ncnn.checking.graph import check_graph
 from backends.ncnn.checking.param import AGAIN, parse
-from backends.ncnn.checking.shapes import MOST_NUMBERS, propagate
+from backends.ncnn.checking.shapes import propagate
 from backends.ncnn.checking.sizes import check_size
 
 __all__ = ["check_net", "read_axes"]

@@ -32,11 +32,12 @@ def read_axes(path: Path, inputs: Specs, outputs: Specs) -> Mapping[str, int]:
         raise _fault(path, f"an axis for each of {', '.join(specs)}"[:80], got)
     for name, axis in axes.items():
         rank = len(specs[name].dims)
-        most = _MOST_RANK if axis == NO_BATCH else _MOST_RANK + 1
         if type(axis) is not int or axis not in (*range(rank), NO_BATCH):
             raise _fault(path, f"0 to {rank - 1} or {NO_BATCH} for '{name}'", repr(axis)[:40])
-        if name.startswith("in") and not (1 <= rank <= most and (rank > 1 or axis == NO_BATCH)):
-            raise _fault(path, f"an axis beside the batch of '{name}'", f"{rank} axes")
+        beside = rank if axis == NO_BATCH else rank - 1
+        if name.startswith("in") and not 1 <= beside <= _MOST_RANK:
+            expected = f"1 to {_MOST_RANK} axes beside the batch of '{name}'"
+            raise _fault(path, expected, str(beside))
     return axes
 
 

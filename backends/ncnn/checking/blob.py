@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from backends.ncnn.checking.param import Layer
+
 Sizes = tuple[int, ...]
+
+LETTERS: Mapping[int, str] = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}  # what ncnn calls the axes
+MOST_NUMBERS = 1 << 29  # of a blob: 2 GiB
 
 
 @dataclass(frozen=True)
@@ -29,5 +35,8 @@ class Blob:
         """What ncnn calls w, h, d, c or n; 1 where there is no such axis."""
         if letter == "n":
             return self.rows
-        of_rank = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}[len(self.sizes)]
-        return self.sizes[of_rank.index(letter)] if letter in of_rank else 1
+        letters = LETTERS[len(self.sizes)]
+        return self.sizes[letters.index(letter)] if letter in letters else 1
+
+
+Rule = Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]  # the tops' sizes of its bottoms

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking.blob import Blob, Rule, Sizes
+from backends.ncnn.checking.layouts import axis_in
 from backends.ncnn.checking.param import Layer
 from backends.ncnn.checking.parts import axis_of
 
@@ -92,7 +93,7 @@ def _along(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
 
 def _flip(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
     for axis in layer.wholes(0):
-        axis_of(layer, axis, len(blobs[0].sizes))
+        axis_in(layer, axis, len(blobs[0].sizes))
     return [blobs[0].sizes]
 
 
@@ -106,7 +107,7 @@ def _glu(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
 
 def _reduction(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
     sizes = blobs[0].sizes
-    axes = {axis_of(layer, axis, len(sizes)) for axis in layer.wholes(3)}
+    axes = {axis_in(layer, axis, len(sizes)) for axis in layer.wholes(3)}
     if layer.whole(1, 1) or len(sizes) == 1:
         axes = set(range(len(sizes)))
     if layer.whole(4):
@@ -149,7 +150,7 @@ def _length(layer: Layer) -> int:
     return length
 
 
-RULES: Mapping[str, Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]] = {
+RULES: Mapping[str, Rule] = {
     "BatchNorm": partial(_of_channels, 0),
     "Bias": partial(_of_channels, 0),
     "CumulativeSum": _along,

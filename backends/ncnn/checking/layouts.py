@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking.blob import LETTERS, Blob, Rule, Sizes
 from backends.ncnn.checking.expressions import evaluate
 from backends.ncnn.checking.param import Layer
 
 _NO_BATCH = 233
-_REST = -233  # as a size: an equal share of what is left, or an end; as a side: no such axis
+_REST = -233  # as a side: no such axis
 _MOST_RANK = 4
 
 
@@ -26,27 +26,32 @@ def reshape_rows(layer: Layer, blobs: Sequence[Blob]) -> Blob | None:
     taken, made = (layer.whole(key, _NO_BATCH) for key in (12, 13))
     logical = list(bottom.sizes)
     if taken != _NO_BATCH:
-        logical.insert(_axis(layer, taken, len(logical) + 1), bottom.rows)
+        logical.insert(axis_in(layer, taken, len(logical) + 1), bottom.rows)
     sides = _sides(layer, blobs)
     if sides is None:
         return None
     found = _filled(layer, sides, tuple(logical))
     rows = 1
     if made != _NO_BATCH:
-        rows = found.pop(_axis(layer, made, len(found)))
+        rows = found.pop(axis_in(layer, made, len(found)))
     if not 1 <= len(found) <= _MOST_RANK:
         raise layer.fault("axes beside the batch", f"1 to {_MOST_RANK}", len(found))
     return Blob(tuple(found), rows)
 
 
-def _axis(layer: Layer, axis: int, rank: int) -> int:
+def axis_in(layer: Layer, axis: int, rank: int) -> int:
+    """An axis from 0 on.
+
+    Raises:
+        EngineError: there is none of this number.
+    """
     if not -rank <= axis < rank:
         raise layer.fault("axis", f"{-rank} to {rank - 1}", axis)
     return axis % rank
 
 
 def _axes(layer: Layer, key: int, rank: int) -> list[int]:
-    return [_axis(layer, axis, rank) for axis in layer.wholes(key)]
+    return [axis_in(layer, axis, rank) for axis in layer.wholes(key)]
 
 
 def _sides(layer: Layer, blobs: Sequence[Blob]) -> list[int] | None:
@@ -92,7 +97,7 @@ def _reshape(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes | None]:
         return [None]
     if not 1 <= len(sides) <= _MOST_RANK:
         raise layer.fault("its rank", f"1 to {_MOST_RANK}", len(sides))
-    letters = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}[len(sides)]
+    letters = LETTERS[len(sides)]
     kept = [
         blobs[0].size(letter) if side == 0 else side
         for letter, side in zip(letters, sides, strict=True)
@@ -108,7 +113,7 @@ def _squeeze(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
     sizes = blobs[0].sizes
     axes = set(_axes(layer, 3, len(sizes)))
     if not axes:
-        letters = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}[len(sizes)]
+        letters = LETTERS[len(sizes)]
         flags = {"w": 0, "h": 1, "d": 11, "c": 2}
         axes = {at for at, letter in enumerate(letters) if layer.whole(flags[letter])}
     kept = tuple(size for at, size in enumerate(sizes) if size != 1 or at not in axes)
@@ -152,14 +157,13 @@ def _tile(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
         times = layer.whole(1, 1)
         return [tuple(size * (times if at == along else 1) for at, size in enumerate(sizes))]
     rank = max(len(sizes), len(repeats))
-    letters = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}
-    of_letter = dict(zip(letters[len(repeats)], repeats, strict=True))
+    of_letter = dict(zip(LETTERS[len(repeats)], repeats, strict=True))
     if len(sizes) == 4 and len(repeats) == 3:
         of_letter = dict(zip("dhw", repeats, strict=True))
-    return [tuple(blobs[0].size(letter) * of_letter.get(letter, 1) for letter in letters[rank])]
+    return [tuple(blobs[0].size(letter) * of_letter.get(letter, 1) for letter in LETTERS[rank])]
 
 
-RULES: Mapping[str, Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]] = {
+RULES: Mapping[str, Rule] = {
     "ExpandDims": _expand_dims,
     "Flatten": _flatten,
     "Permute": _permute,

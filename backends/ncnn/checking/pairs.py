@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking.blob import Blob, Rule, Sizes
 from backends.ncnn.checking.param import Layer
 
 
@@ -45,7 +45,7 @@ def _grid_sample(layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
     return [(sizes[0], *result)]
 
 
-RULES: Mapping[str, Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]] = {
+RULES: Mapping[str, Rule] = {
     "BinaryOp": _binary,
     "Eltwise": _eltwise,
     "GridSample": _grid_sample,

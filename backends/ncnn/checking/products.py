@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import prod
 
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking.blob import Blob, Rule, Sizes
 from backends.ncnn.checking.param import Layer
 
 _MOST_TERMS = 1 << 36  # that an Einsum adds up
@@ -164,7 +164,7 @@ def _recurrent(gates: int, layer: Layer, blobs: Sequence[Blob]) -> list[Sizes]:
     return [(steps, outputs * directions), *kept[: len(layer.tops) - 1]]
 
 
-RULES: Mapping[str, Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]] = {
+RULES: Mapping[str, Rule] = {
     "Einsum": _einsum,
     "Embed": _embed,
     "GRU": partial(_recurrent, 3),

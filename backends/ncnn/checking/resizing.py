@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking.blob import Blob, Rule, Sizes
 from backends.ncnn.checking.expressions import evaluate
 from backends.ncnn.checking.param import Layer
 
@@ -88,7 +88,7 @@ def _image(layer: Layer, blob: Blob) -> Sizes:
     return blob.sizes
 
 
-RULES: Mapping[str, Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]] = {
+RULES: Mapping[str, Rule] = {
     "Interp": _interp,
     "Padding": _padding,
     "PixelShuffle": _pixel_shuffle,

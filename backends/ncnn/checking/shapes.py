@@ -6,15 +6,20 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from backends.ncnn.checking import channels, layouts, pairs, parts, products, resizing, windows
-from backends.ncnn.checking.blob import Blob, Sizes
+from backends.ncnn.checking import (
+    channels,
+    convolutions,
+    layouts,
+    pairs,
+    parts,
+    pooling,
+    products,
+    resizing,
+)
+from backends.ncnn.checking.blob import MOST_NUMBERS, Blob, Rule, Sizes
 from backends.ncnn.checking.param import Layer
-
-MOST_NUMBERS = 1 << 29  # of a blob: 2 GiB
-
-Rule = Callable[[Layer, Sequence[Blob]], Sequence[Sizes | None]]
 
 
 def propagate(layers: Iterable[Layer], inputs: Mapping[str, Blob]) -> dict[str, Blob | None]:
@@ -77,10 +82,11 @@ _RULES: Mapping[str, Rule] = {
     "Noop": _each,
     "Split": _split,
     **channels.RULES,
+    **convolutions.RULES,
     **layouts.RULES,
     **pairs.RULES,
     **parts.RULES,
+    **pooling.RULES,
     **products.RULES,
     **resizing.RULES,
-    **windows.RULES,
 }
