@@ -8,6 +8,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -142,8 +143,10 @@ class Flaky:
     @contextmanager
     def failing(self, error: Exception, threads: set[int] | None = None):
         self.error, self.threads = error, threads
-        yield
-        self.error = None
+        try:
+            yield
+        finally:
+            self.error = None
 
     def __call__(self, inputs):
         if self.error and (self.threads is None or threading.get_ident() in self.threads):
@@ -209,13 +212,14 @@ def test_eight_threads_share_a_chain_of_several_segments(several):
 # Memory and handles
 
 MEASURED = """
-import gc, json, sys
+import ctypes, gc, json, sys
 from pathlib import Path
 from deploy.runtime import Pipeline
 from deploy.runtime.image import load_image
 
 def measure():
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     kib = {line.split()[0]: int(line.split()[1]) for line in lines}
     handles, threads = (len(list(Path("/proc/self", name).iterdir())) for name in ("fd", "task"))
@@ -368,8 +372,9 @@ def test_closing_waits_for_a_call_that_has_begun_and_refuses_those_that_have_not
         assert slow.begun.wait(60)
         closing = pool.submit(chain.__exit__)
         with pytest.raises(EngineError, match="the chain is closed"):
-            while True:
+            for _ in range(10_000):
                 chain(noise(0))
+                time.sleep(0.001)
         assert not slow.closed.is_set() and not closing.done()
         slow.goes_on.set()
         closing.result(60)
