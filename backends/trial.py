@@ -39,7 +39,7 @@ def trial(root: Path, artifacts: Sequence[Artifact]) -> str:
     told = json.dumps({"root": str(root.absolute()), "artifacts": [to_json(a) for a in artifacts]})
     # found beside this package wherever it is started, and never in the folder of somebody else
     command = [sys.executable, "-P", "-c", _CHILD, str(Path(backends.__file__).parents[1])]
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
         ending = run(command, limits, output, told)
         output.seek(0)
         tail = [line.strip() for line in output.read().splitlines() if line.strip()][-_TAIL:]

@@ -150,3 +150,10 @@ def test_a_child_ends_with_its_parent(tmp_path):
     started.kill()
     started.wait()
     until(lambda: not running(b"# marked-child"))
+
+
+def test_what_an_engine_says_in_no_encoding_is_no_error_of_its_own(tmp_path, monkeypatch):
+    code = r"import os; os.write(2, b'\xff\xfe'); os.abort()"
+    monkeypatch.setattr(module, "_CHILD", code)
+    with pytest.raises(EngineError, match="ends its process: signal SIGABRT"):
+        Pipeline.open(bundle(tmp_path / "b", fine()))
