@@ -26,7 +26,7 @@ def write_made(work: Path, recipe: Recipe, points: Mapping[str, str]) -> None:
     remember(_KIND, _digest(text))
 
 
-def read_made(bundle: Path, trusted: bool) -> tuple[Mapping[str, Any], dict[str, str]]:
+def read_made(bundle: Path, trusted: bool = False) -> tuple[Mapping[str, Any], dict[str, str]]:
     """The recipe as plain mappings, and the point of each tensor.
 
     Args:

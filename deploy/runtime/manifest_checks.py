@@ -135,13 +135,14 @@ def _possible(dim: Dim) -> bool:
 
 
 def _check_pre(pre: Pre, inputs: Specs) -> None:
-    if [spec.name for spec in inputs] != [pre.input] or len(inputs[0].dims) != 4:
+    if [spec.name for spec in inputs] != [pre.input]:
         raise FormatError(
             f"{MANIFEST}: pre.input",
-            expected="the one input of the chain, of four dimensions",
+            expected="the one input of the chain",
             got=repr(pre.input[:_MOST_NAME]),
         )
-    if not inputs[0].accepts((inputs[0].typical[0], 3, pre.height, pre.width)):
+    dims = inputs[0].dims  # of another rank is refused when a picture comes
+    if len(dims) == 4 and not inputs[0].accepts((*inputs[0].typical[:2], pre.height, pre.width)):
         raise FormatError(
             f"{MANIFEST}: pre",
             expected=f"the size of {inputs[0]}",
