@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         RecipeError: another process has it.
     """
+    made = [parent for parent in folder.parents if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK)  # the system takes it back from a process that dies
     try:
@@ -57,11 +58,22 @@ def held(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(made)
         raise
     finally:
         lock.release()
         if [path.name for path in folder.glob("*")] == [_LOCK]:
             shutil.rmtree(folder)  # nothing was done
+            _remove_empty(made)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Take back folders, the innermost first, up to one that another run has come to use."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 def empty(folder: Path) -> None:
