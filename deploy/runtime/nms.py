@@ -1,20 +1,38 @@
-"""Non-maximum suppression in NumPy."""
+"""Non-maximum suppression, as machine code where numba is installed, and else in NumPy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.compiling import as_compiled, can_compile
+
+_BLOCK = 128  # boxes that are compared with each other at once; their matrices stay in the cache
 
 
 def iou_of(box: Array, boxes: Array) -> Array:
     """Intersection over union (n,) of one box (4,) with boxes (n, 4)."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - shared
-    iou: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return iou
+    row: Array = iou(box[None], boxes)[0]
+    return row
+
+
+def iou(one: Array, other: Array) -> Array:
+    """Intersection over union (n, m) of boxes (n, 4) with boxes (m, 4); 0 for two without area."""
+    x1, y1, x2, y2 = one.T[:, :, None]
+    left, top, right, bottom = other.T[:, None]
+    shared = np.minimum(x2, right)
+    shared -= np.maximum(x1, left)
+    high = np.minimum(y2, bottom)
+    high -= np.maximum(y1, top)
+    np.maximum(shared, 0, out=shared)
+    shared *= np.maximum(high, 0, out=high)
+    union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
+    union -= shared
+    found: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return found
 
 
 def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -> Array:
@@ -32,13 +50,50 @@ def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -
     Returns:
         Indices of the boxes that stay, best first.
     """
-    pending = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while len(pending) and len(kept) < most:
-        best, pending = pending[0], pending[1:]
-        kept.append(int(best))
-        rivals = np.flatnonzero(labels[pending] == labels[best])
-        if len(rivals):
-            near = iou_of(boxes[best], boxes[pending[rivals]]) > iou_thr
-            pending = np.delete(pending, rivals[near])
-    return np.array(kept, dtype=np.int64)
+    order = np.argsort(-scores, kind="stable")
+    boxes, labels = as_compiled(boxes, np.float32), as_compiled(labels, np.int64)
+    return _greedy()(boxes, order, labels, iou_thr, most)
+
+
+@cache
+def _greedy() -> Callable[[Array, Array, Array, float, int], Array]:
+    if can_compile():
+        from deploy.runtime.compiled import greedy
+
+        return greedy
+    return greedy_in_blocks
+
+
+def greedy_in_blocks(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int) -> Array:
+    """Those of ``order`` (k,), indices of boxes with the best first, that stay; see ``nms``."""
+    kept = order[:0]
+    for first in range(0, len(order), _BLOCK):
+        block = order[first : first + _BLOCK]
+        if len(kept):
+            block = block[~_rivals(boxes, labels, kept, block, iou_thr).any(axis=0)]
+        inside = _rivals(boxes, labels, block, block, iou_thr)
+        kept = np.concatenate((kept, block[_survivors(inside)]))
+        if len(kept) >= most:
+            break
+    return kept[:most]
+
+
+def _rivals(boxes: Array, labels: Array, one: Array, other: Array, iou_thr: float) -> Array:
+    """Which of the boxes ``one`` (n,) and ``other`` (m,) are of one class and overlap: (n, m)."""
+    over = iou(boxes[one], boxes[other]) > iou_thr
+    over &= labels[one][:, None] == labels[other]
+    return over
+
+
+def _survivors(rivals: Array) -> list[int]:
+    """Which stay, in their order, when each that stays removes all its rivals (n, n) behind it.
+
+    A row is one number of n bits, so that a box costs a few operations on numbers.
+    """
+    rows = np.packbits(rivals, axis=1, bitorder="little")
+    gone, kept = 0, []
+    for rank, row in enumerate(rows):
+        if not gone >> rank & 1:
+            kept.append(rank)
+            gone |= int.from_bytes(row.tobytes(), "little")
+    return kept

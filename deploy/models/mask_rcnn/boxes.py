@@ -8,6 +8,8 @@ from math import log
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.compiling import can_compile
+from deploy.runtime.nms import nms
 
 _LARGEST = abs(log(16 / 1000))  # of the logarithm of a side's growth
 _CHUNK = 1 << 16  # pairs that are looked at together; more of them do not stay in the cache
@@ -34,28 +36,40 @@ def decode(anchors: Array, deltas: Array, height: int, width: int) -> Array:
     return clipped
 
 
-def suppress(boxes: Array, scores: Array, groups: Array, iou_thr: float) -> Array:
+def suppress(boxes: Array, scores: Array, groups: Array, iou_thr: float, most: int) -> Array:
     """Greedy suppression within each group, of all groups at once.
 
-    Instead of a box with all others, only those are compared that begin at about the same x: the
-    IoU of two boxes is never more than that of their extents in x.
+    As ``nms``, for thousands of boxes.
 
     Args:
         boxes: (n, 4) float32.
         scores: (n,); equal scores keep their order.
         groups: (n,) integers, such as levels or classes.
         iou_thr: a box goes when it overlaps a better one of its group by more than this.
+        most: so many stay.
 
     Returns:
         (k,) int64, indices of the boxes that stay, best first.
+    """
+    way = nms if can_compile() else suppress_in_numpy
+    return way(boxes, scores, groups, iou_thr, most)
+
+
+def suppress_in_numpy(
+    boxes: Array, scores: Array, groups: Array, iou_thr: float, most: int
+) -> Array:
+    """As ``suppress``.
+
+    Instead of a box with all others, only those are compared that begin at about the same x: the
+    IoU of two boxes is never more than that of their extents in x.
     """
     order = np.argsort(-scores, kind="stable")
     ranked, kinds = boxes[order], groups[order]
     found = [_overlapping(ranked, *pair, iou_thr) for pair in _near(ranked, kinds, iou_thr)]
     if not found:
-        return order
+        return order[:most]
     better, worse = (np.concatenate(ends) for ends in zip(*found, strict=True))
-    return order[_survivors(len(order), better, worse)]
+    return order[_survivors(len(order), better, worse)][:most]
 
 
 def _survivors(count: int, better: Array, worse: Array) -> Array:

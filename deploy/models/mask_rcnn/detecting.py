@@ -54,7 +54,7 @@ class BoxDetections:
         moves = deltas.reshape(*shares.shape, 4)[roi, label] * _STDS
         boxes = decode(rois[roi, 1:], moves, self._height, self._width)
         scores = shares[roi, label]
-        kept = suppress(boxes, scores, label, self._iou_thr)[: self._most]
+        kept = suppress(boxes, scores, label, self._iou_thr, self._most)
         return {
             "boxes": boxes[kept],
             "scores": scores[kept],

@@ -68,8 +68,8 @@ class Proposals:
         level = np.repeat(np.arange(len(parts)), [len(part[2]) for part in parts])
         boxes = decode(anchors, moves, self._height, self._width)
         good = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] > self._min_size).all(axis=1))
-        kept = suppress(boxes[good], found[good], level[good], self._iou_thr)
-        kept = good[kept[: self._most]]
+        kept = suppress(boxes[good], found[good], level[good], self._iou_thr, self._most)
+        kept = good[kept]
         return boxes[kept], 1 / (1 + np.exp(-np.maximum(found[kept], -80)))
 
     @property

@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import log
 
 import numpy as np
 
 from backends.contract import Array, TensorError
-from deploy.models.yolov3.anchors import ANCHORS, STRIDES, Sizes
+from deploy.models.yolov3.anchors import ANCHORS, Sizes
+from deploy.models.yolov3.finding import finder
+from deploy.models.yolov3.selecting import Limits, select
 from deploy.runtime.detections import Detections
-from deploy.runtime.nms import nms
 from deploy.runtime.post import PostFactory
-
-_LARGEST = 20.0  # exp of it is far beyond any picture, and areas stay within float32
-_SLACK = 1e-3  # logits this far below a threshold are still computed exactly
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The thresholds of MMDetection's ``test_cfg``.
-
-    Attributes:
-        score_thr: a class score counts above it, whatever the objectness.
-        conf_thr: the least objectness of an anchor.
-        nms_pre: how many (anchor, class) pairs of the best class scores go on.
-        iou_thr: overlap from which the lesser box of a class goes.
-        max_per_img: how many boxes stay.
-    """
-
-    score_thr: float = 0.05
-    conf_thr: float = 0.005
-    nms_pre: int = 1000
-    iou_thr: float = 0.45
-    max_per_img: int = 100
 
 
 class YoloPost:
@@ -66,6 +43,7 @@ class YoloPost:
         self._half = np.array(ANCHORS[backbone] if anchors is None else anchors, np.float32) / 2
         self._attributes = 5 + num_classes
         self._limits = Limits(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
+        self._find = finder(self._half, self._limits)
 
     def __call__(self, maps: Sequence[Array]) -> Detections:
         """Detections of one picture.
@@ -90,7 +68,7 @@ class YoloPost:
             TensorError: another number or shape of maps.
         """
         self._check(maps)
-        return [self._one([raw[index] for raw in maps]) for index in range(len(maps[0]))]
+        return [self._find([raw[index] for raw in maps]) for index in range(len(maps[0]))]
 
     def _check(self, maps: Sequence[Array]) -> None:
         levels, anchors = self._half.shape[:2]
@@ -104,30 +82,6 @@ class YoloPost:
                 expected=f"{levels} of shape [batch, {channels}, height, width]",
                 got=", ".join(str(list(shape)) for shape in shapes),
             )
-
-    def _one(self, maps: Sequence[Array]) -> Detections:
-        levels = zip(maps, self._half, STRIDES, strict=True)
-        parts = [self._candidates(*level) for level in levels]
-        boxes, logits, objectness = (np.concatenate(part) for part in zip(*parts, strict=True))
-        anchor, label = np.nonzero(logits > _logit(self._limits.score_thr) - _SLACK)
-        scores = _sigmoid(logits[anchor, label])
-        return select(boxes[anchor], scores, label, objectness[anchor], self._limits)
-
-    def _candidates(self, raw: Array, half: Array, stride: int) -> tuple[Array, Array, Array]:
-        """Boxes (n, 4), class logits (n, classes) and objectness (n,) of anchors that may count.
-
-        The objectness is compared before any sigmoid, so that all others are read only once.
-        """
-        width = raw.shape[2]
-        rows = raw.reshape(len(half), self._attributes, -1)
-        # cells first: the order of anchors is row, column, anchor
-        cell, anchor = np.nonzero(_logit(self._limits.conf_thr) - _SLACK <= rows[:, 4].T)
-        found = rows[anchor, :, cell]
-        grid = np.stack((cell % width, cell // width), axis=1).astype(np.float32)
-        centre = (grid + 0.5) * stride + (_sigmoid(found[:, 0:2]) - 0.5) * stride
-        size = np.exp(np.minimum(found[:, 2:4], _LARGEST)) * half[anchor]
-        boxes = np.concatenate((centre - size, centre + size), axis=1)
-        return boxes, found[:, 5:], _sigmoid(found[:, 4])
 
 
 class YoloBoxes:
@@ -173,42 +127,6 @@ class YoloBoxes:
         anchor, label = np.nonzero(scores[likely] > self._limits.score_thr)
         anchor = likely[anchor]
         return select(boxes[anchor], scores[anchor, label], label, objectness[anchor], self._limits)
-
-
-def select(
-    boxes: Array, scores: Array, labels: Array, objectness: Array, limits: Limits
-) -> Detections:
-    """The last steps for (anchor, class) pairs: thresholds, the best ``nms_pre``, NMS.
-
-    Boxes without area are dropped, and those whose box or score is not finite.
-
-    Args:
-        boxes: (n, 4) in input pixels.
-        scores: (n,) class scores after the sigmoid.
-        labels: (n,).
-        objectness: (n,) after the sigmoid.
-        limits: the thresholds.
-    """
-    good = (objectness >= limits.conf_thr) & (scores > limits.score_thr)
-    best = np.flatnonzero(good)
-    best = best[np.argsort(-scores[best], kind="stable")[: limits.nms_pre]]
-    best = best[(boxes[best, 2:] > boxes[best, :2]).all(axis=1)]
-    with np.errstate(over="ignore", invalid="ignore"):  # boxes may be far beyond any picture
-        found = Detections(
-            boxes[best].astype(np.float32),
-            (scores[best] * objectness[best]).astype(np.float32),
-            labels[best].astype(np.int64),
-        ).finite()
-        kept = nms(found.boxes, found.scores, found.labels, limits.iou_thr, limits.max_per_img)
-    return found.take(kept)
-
-
-def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-np.maximum(x, -80)))  # exp(80) is still a float32
-
-
-def _logit(share: float) -> float:
-    return log(share / (1 - share)) if 0 < share < 1 else -np.inf if share <= 0 else np.inf
 
 
 POSTS: Mapping[str, PostFactory] = {"yolov3.maps": YoloPost, "yolov3.boxes": YoloBoxes}

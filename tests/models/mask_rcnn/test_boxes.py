@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from deploy.models.mask_rcnn import boxes as module
-from deploy.models.mask_rcnn.boxes import decode, suppress
-from deploy.runtime.nms import nms
+from deploy.models.mask_rcnn.boxes import decode, suppress_in_numpy
+from deploy.runtime.nms import greedy_in_blocks, nms
+
+ALL = 10**6
+
+
+@pytest.fixture(params=[suppress_in_numpy, nms], ids=["in NumPy", "compiled"])
+def suppress(request):
+    """Both ways of ``boxes.suppress``; without a limit on how many stay."""
+    return lambda *arguments, most=ALL: request.param(*arguments, most)
 
 
 def scene(seed, count=400, groups=3):
@@ -20,18 +28,21 @@ def scene(seed, count=400, groups=3):
 
 @pytest.mark.parametrize("iou_thr", [0.1, 0.5, 0.7])
 @pytest.mark.parametrize("seed", range(6))
-def test_it_keeps_what_greedy_suppression_keeps(seed, iou_thr):
-    wanted = nms(*scene(seed), iou_thr, most=10**6)
-    np.testing.assert_array_equal(suppress(*scene(seed), iou_thr), wanted)
+def test_it_keeps_what_greedy_suppression_keeps(suppress, seed, iou_thr):
+    boxes, scores, groups = scene(seed)
+    wanted = greedy_in_blocks(boxes, np.argsort(-scores), groups, iou_thr, ALL)
+    np.testing.assert_array_equal(suppress(boxes, scores, groups, iou_thr), wanted)
+    few = suppress(boxes, scores, groups, iou_thr, most=7)
+    np.testing.assert_array_equal(few, wanted[:7])
 
 
-def test_few_pairs_at_a_time_give_the_same(monkeypatch):
+def test_few_pairs_at_a_time_give_the_same(suppress, monkeypatch):
     wanted = suppress(*scene(0), 0.5)
     monkeypatch.setattr(module, "_CHUNK", 50)
     np.testing.assert_array_equal(suppress(*scene(0), 0.5), wanted)
 
 
-def test_a_chain_of_boxes_is_resolved_from_its_best():
+def test_a_chain_of_boxes_is_resolved_from_its_best(suppress):
     start = np.arange(9, dtype=np.float32) * 2
     boxes = np.stack((start, 0 * start, start + 10, 0 * start + 10), axis=1)
     scores = np.linspace(1, 0.1, 9)
@@ -39,23 +50,23 @@ def test_a_chain_of_boxes_is_resolved_from_its_best():
     assert kept.tolist() == [0, 2, 4, 6, 8]
 
 
-def test_equal_scores_keep_their_order():
+def test_equal_scores_keep_their_order(suppress):
     boxes = np.array([[0, 0, 10, 10], [50, 0, 60, 10], [100, 0, 110, 10]], np.float32)
     assert suppress(boxes, np.ones(3), np.zeros(3, int), 0.5).tolist() == [0, 1, 2]
 
 
-def test_equal_boxes_of_other_groups_and_far_coordinates_stay():
+def test_equal_boxes_of_other_groups_and_far_coordinates_stay(suppress):
     boxes = np.array([[1e6, 5, 1e6 + 50, 60]] * 3 + [[-1e6, 5, -1e6 + 50, 60]], np.float32)
     kept = suppress(boxes, np.array([0.9, 0.8, 0.7, 0.6]), np.array([0, 0, 1, 0]), 0.5)
     assert kept.tolist() == [0, 2, 3]
 
 
-def test_boxes_without_area_suppress_nobody():
+def test_boxes_without_area_suppress_nobody(suppress):
     boxes = np.array([[5, 5, 5, 5], [5, 5, 5, 5], [5, 5, 5, 9]], np.float32)
     assert len(suppress(boxes, np.ones(3), np.zeros(3, int), 0.5)) == 3
 
 
-def test_nothing_is_kept_of_nothing():
+def test_nothing_is_kept_of_nothing(suppress):
     none = np.zeros(0, np.float32)
     assert suppress(none.reshape(0, 4), none, none.astype(int), 0.5).shape == (0,)
 
