@@ -10,6 +10,7 @@ from backends.contract import Array
 from deploy.runtime.detections import Detections
 from deploy.runtime.nms import nms
 
+
 @dataclass(frozen=True)
 class Limits:
     """The thresholds of MMDetection's ``test_cfg``.
