@@ -10,7 +10,8 @@ import numpy as np
 from backends.contract import Array, Specs, Tensors
 from deploy.recipe import ModelRecipe, PreRecipe, RecipeError
 from deploy.runtime.gaps import pick
-from deploy.runtime.image import Letterbox, Pre, load_image
+from deploy.runtime.image import Pre, decode
+from deploy.runtime.letterbox import Letterbox
 from deploy.shapes import typical
 
 _SEED = 0
@@ -42,7 +43,7 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
         for name, spec in model.inputs.items()
     }
     if model.pre is not None and pictures:
-        tensor, _ = Letterbox(preprocessing(model, model.pre))(load_image(pictures[0]))
+        tensor, _ = Letterbox(preprocessing(model, model.pre))(decode(pictures[0]))
         batch = typical(model, model.pre.input)[0]
         inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
     return inputs

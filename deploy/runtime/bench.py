@@ -10,9 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from backends.contract import Array
 from deploy.runtime.detections import Detections
-from deploy.runtime.image import load_image
+from deploy.runtime.image import Picture, decode
 from deploy.runtime.output import write_text
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import read_sample, sample_picture
@@ -77,7 +76,7 @@ def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], 
 class Finder(Protocol):
     """What finds things in a decoded picture, such as a pipeline."""
 
-    def timed(self, picture: Array, seconds: dict[str, float], /) -> Detections:
+    def timed(self, picture: Picture, seconds: dict[str, float], /) -> Detections:
         """What is in the picture, and the seconds of each part and in ``total``."""
         ...
 
@@ -85,11 +84,11 @@ class Finder(Protocol):
 def find_timed(finder: Finder, path: Path) -> tuple[Detections, Seconds]:
     """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
     start = time.perf_counter()
-    picture = load_image(path)
-    decode = time.perf_counter() - start
+    picture = decode(path)
+    decoded = time.perf_counter() - start
     parts: dict[str, float] = {}
     found = finder.timed(picture, parts)
-    return found, {"decode": decode, **parts, "total": decode + parts["total"]}
+    return found, {"decode": decoded, **parts, "total": decoded + parts["total"]}
 
 
 def print_figures(figures: Mapping[str, Figures], runs: int) -> None:

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 from backends.contract import Array, DeployError
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+Decoded = Image.Image | npt.NDArray[np.uint8]
 
 _MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would start a program
@@ -89,7 +90,12 @@ class Placement:
 
 
 def load_image(source: Picture) -> Array:
-    """A picture as (H, W, 3) uint8, RGB.
+    """A picture as (H, W, 3) uint8, RGB; otherwise as ``decode``."""
+    return np.array(decode(source))
+
+
+def decode(source: Picture) -> Decoded:
+    """A picture in RGB, as a Pillow image or an array (H, W, 3) of uint8, whichever is no copy.
 
     Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is laid over
     white, and the camera's orientation is applied.
@@ -112,50 +118,7 @@ def load_image(source: Picture) -> Array:
         raise ImageError(f"picture '{source}' cannot be decoded: {error}") from error
 
 
-class Letterbox:
-    """Keep-ratio resize into the top-left corner, padding right and below, normalisation."""
-
-    def __init__(self, pre: Pre) -> None:
-        self._pre = pre
-        gain = 1 / np.array(pre.std, np.float32)
-        self._gain = gain
-        self._offset = -np.array(pre.mean, np.float32) * gain
-
-    def __call__(self, picture: Array) -> tuple[Array, Placement]:
-        """A picture (H, W, 3) uint8 RGB to a tensor (1, 3, height, width) float32."""
-        height, width = self._fitted(picture)
-        tensor = self._blank(height, width)
-        planes = _planes(picture, height, width)
-        order = (0, 1, 2) if self._pre.order == "rgb" else (2, 1, 0)
-        for channel, source in enumerate(order):
-            inside = tensor[0, channel, :height, :width]
-            np.multiply(planes[source], self._gain[channel], out=inside)
-            if self._offset[channel]:
-                inside += self._offset[channel]
-        tall, wide = picture.shape[:2]
-        return tensor, Placement(width / wide, height / tall, tall, wide)
-
-    def _fitted(self, picture: Array) -> tuple[int, int]:
-        scale = min(self._pre.height / picture.shape[0], self._pre.width / picture.shape[1])
-        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-        return min(height, self._pre.height), min(width, self._pre.width)
-
-    def _blank(self, height: int, width: int) -> Array:
-        shape = (1, 3, self._pre.height, self._pre.width)
-        if (height, width) == shape[2:]:
-            return np.empty(shape, np.float32)
-        return np.full(shape, self._pre.pad, np.float32)
-
-
-def _planes(picture: Array, height: int, width: int) -> list[Array]:
-    """The three planes (height, width) uint8 of a picture, bilinear where the size differs."""
-    if picture.shape[:2] == (height, width):
-        return [picture[:, :, channel] for channel in range(3)]
-    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
-    return [np.asarray(plane) for plane in resized.split()]
-
-
-def _from_array(array: npt.NDArray[np.uint8]) -> Array:
+def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
     plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
     shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] in (3, 4))
     if array.dtype != np.uint8 or not shaped or 0 in array.shape:
@@ -169,7 +132,7 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Array:
     return _to_rgb(Image.fromarray(np.ascontiguousarray(plane)))
 
 
-def _from_file(path: Path) -> Array:
+def _from_file(path: Path) -> Image.Image:
     if not path.is_file():
         got = "a folder" if path.is_dir() else "nothing"
         raise ImageError(f"picture '{path}'", expected="a file", got=got)
@@ -178,7 +141,7 @@ def _from_file(path: Path) -> Array:
         return _to_rgb(image)
 
 
-def _to_rgb(image: Image.Image) -> Array:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise ImageError("picture", expected="pixels", got=f"{image.width} x {image.height}")
     image = ImageOps.exif_transpose(image)
@@ -188,7 +151,7 @@ def _to_rgb(image: Image.Image) -> Array:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -20,7 +20,8 @@ from deploy.runtime.contents import verify_files
 from deploy.runtime.detections import Detections
 from deploy.runtime.host import HostRunner
 from deploy.runtime.host_steps import make_host_function
-from deploy.runtime.image import Letterbox, Picture, Placement, load_image
+from deploy.runtime.image import Picture, Placement, decode
+from deploy.runtime.letterbox import Letterbox
 from deploy.runtime.manifest import BundleError, Manifest, called
 from deploy.runtime.order import in_order
 from deploy.runtime.post import Post
@@ -107,7 +108,7 @@ class Pipeline:
         inputs, placement = self.prepare(picture)
         return self.finish(self.chain(inputs), placement)
 
-    def timed(self, picture: Array, seconds: dict[str, float]) -> Detections:
+    def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
         """As a call on a decoded picture, and the seconds of pre, each step, chain and post."""
         start = time.perf_counter()
         inputs, placement = self.prepare(picture)
@@ -129,7 +130,7 @@ class Pipeline:
                 f"bundle of '{self.manifest.model}' takes tensors, not pictures",
                 do="Use pipeline.chain({...}).",
             )
-        tensor, placement = self._letterbox(load_image(picture))
+        tensor, placement = self._letterbox(decode(picture))
         batch = self.manifest.inputs[0].typical[0] if _fixed(self.manifest.inputs) else 1
         if batch > 1:
             tensor = np.repeat(tensor, batch, axis=0)

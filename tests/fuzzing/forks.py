@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO, NoReturn
 
 from backends import trial
@@ -32,7 +33,8 @@ def run_in_a_fork(command: Sequence[str], limits: Limits, output: IO[str], told:
         os.close(writer)
         _be(command[3], command[4:], limits, output, reader)
     os.close(reader)
-    os.write(writer, f"{told}\n".encode())
+    with suppress(BrokenPipeError):  # it has ended already
+        os.write(writer, f"{told}\n".encode())
     os.close(writer)
     return _ending(child, limits.seconds)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.runtime.image import ImageError, Letterbox, Pre, load_image
+from deploy.runtime.image import ImageError, Pre, decode, load_image
+from deploy.runtime.letterbox import Letterbox, enlarged, planes_of
 
 PRE = Pre("image", 32, 64, (0, 0, 0), (255, 255, 255))
 
@@ -148,3 +149,27 @@ def test_a_file_that_claims_an_absurd_size_is_refused_before_decoding(tmp_path):
     (tmp_path / "bomb.png").write_bytes(claimed)
     with pytest.raises(ImageError, match=r"bomb\.png"):
         load_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 90), (200, 67), (640, 480)])
+def test_opencv_enlarges_as_pillow_does_within_one_of_255(size):
+    image = Image.fromarray(picture(60, 61))
+    expected = planes_of(image.resize(size, Image.Resampling.BILINEAR))
+    for plane, other in zip(enlarged(image, *size), expected, strict=True):
+        assert plane.shape == other.shape
+        assert abs(plane.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(31, 63), (32, 64), (20, 30), (80, 200)])
+def test_a_file_and_its_array_give_the_same_tensor(tmp_path, size):
+    Image.fromarray(picture(*size)).save(tmp_path / "a.png")
+    pre = Pre("image", 32, 64, (10, 20, 30), (1, 2, 4), order="bgr", pad=3)
+    ours, placement = Letterbox(pre)(decode(tmp_path / "a.png"))
+    theirs, same = Letterbox(pre)(picture(*size))
+    np.testing.assert_array_equal(ours, theirs)
+    assert placement == same
+
+
+def test_decoding_what_is_already_an_rgb_array_copies_nothing():
+    image = picture(4, 5)
+    assert decode(image) is image or np.shares_memory(decode(image), image)
