@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -21,6 +23,8 @@ class Letterbox:
         self._gain = gain
         self._offset = -np.array(pre.mean, np.float32) * gain
         self._order = (0, 1, 2) if pre.order == "rgb" else (2, 1, 0)
+        if has_opencv():
+            _opencv()  # now, and not at the first picture that it enlarges
 
     def __call__(self, picture: Decoded) -> tuple[Array, Placement]:
         """A picture in RGB to a tensor (1, 3, height, width) float32."""
@@ -79,10 +83,20 @@ def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
 
     Its bilinear filter does not smooth where a picture shrinks, so that it is no match there.
     """
-    import cv2  # is not everywhere
-
+    cv2 = _opencv()
     size = (width, height)
     return list(cv2.split(cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_LINEAR)))
+
+
+@cache
+def _opencv() -> Any:
+    """OpenCV; with one thread, since the engines have the cores, unless others use it here too."""
+    others = "cv2" in sys.modules
+    import cv2  # is not everywhere
+
+    if not others:
+        cv2.setNumThreads(1)
+    return cv2
 
 
 @cache

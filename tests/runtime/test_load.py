@@ -230,7 +230,6 @@ scene = load_image(file)
 """
 CALLS = """
 with Pipeline.open(bundle, threads=1) as pipeline:
-    pipeline(scene[160:, :160])  # enlarged so much that OpenCV starts its threads, which stay
     for number in range(250):
         pipeline(file if number % 10 == 0 else scene[number:, : 20 + number])
         if number % 50 == 49:
