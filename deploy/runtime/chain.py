@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from threading import Condition
+from functools import partial
 from typing import NamedTuple, Self
 
 from backends.contract import (
@@ -21,8 +21,10 @@ from backends.contract import (
 )
 from backends.device import DeviceRunner
 from deploy.runtime.empty import empty_outputs, may_be_empty
+from deploy.runtime.gate import Gate
 from deploy.runtime.host import HostStepError
 from deploy.runtime.order import Step, last_uses
+from deploy.runtime.streaming import Stage
 from deploy.runtime.values import Streams, Taken, Values, streams_of
 
 _FLOATS = {"float16", "float32"}
@@ -61,7 +63,7 @@ class Chain:
         ]
         self._device_runners = [link.there for link in self._links if link.there is not None]
         self._stack = ExitStack()
-        self._gate = _Gate()
+        self._gate = Gate()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run every step.
@@ -87,20 +89,40 @@ class Chain:
             return self._run(inputs, seconds)
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
-        arrays = check_inputs(self._inputs, inputs)
         streams = streams_of(self._device_runners)
-        values = Values(dict(zip(self._names, arrays, strict=True)), streams)
+        values = self._begun(inputs, streams)
         for link in self._links:
             start = time.perf_counter()
-            try:
-                _step(link, values)
-                if seconds is not None:
-                    _settle(link, streams)
-                    seconds[link.name] = time.perf_counter() - start
-            except Exception as error:  # whatever it is, the step is to be named
-                raise _named(link.name, error) from error
+            _named_step(link, values, None if seconds is None else streams)
+            if seconds is not None:
+                seconds[link.name] = time.perf_counter() - start
             values.drop(link.dead)
         return values.on_host(self._outputs)
+
+    def _begun(self, inputs: Tensors, streams: Streams) -> Values:
+        arrays = check_inputs(self._inputs, inputs)
+        return Values(dict(zip(self._names, arrays, strict=True)), streams)
+
+    def stages(self) -> list[Stage]:
+        """What a call does in parts, for ``stream``: inputs into the first, outputs from the last.
+
+        Tensors on a device belong to one thread's stream, so that a chain with one is one part.
+        """
+        if self._device_runners or not self._links:
+            return [self]
+        parts: list[Stage] = [partial(self._part, link) for link in self._links]
+        first, last = parts[0], parts[-1]
+        if len(parts) == 1:
+            return [self]
+        parts[0] = lambda inputs: first(self._begun(inputs, {}))
+        parts[-1] = lambda values: last(values).on_host(self._outputs)
+        return parts
+
+    def _part(self, link: _Link, values: Values) -> Values:
+        with self._gate:
+            _named_step(link, values, None)
+        values.drop(link.dead)
+        return values
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -112,32 +134,6 @@ class Chain:
     def __exit__(self, *_: object) -> None:
         self._gate.shut()
         self._stack.close()
-
-
-class _Gate:
-    """Lets calls in until it is shut, which is done when the last of them is out."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._inside = 0
-        self._is_shut = False
-
-    def shut(self) -> None:
-        with self._changed:
-            self._is_shut = True
-            self._changed.wait_for(lambda: self._inside == 0)
-
-    def __enter__(self) -> None:
-        with self._changed:
-            if self._is_shut:
-                raise EngineError("the chain is closed", do="Call it inside its 'with' block.")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside -= 1
-            if self._is_shut:
-                self._changed.notify_all()
 
 
 class _Link(NamedTuple):
@@ -177,6 +173,16 @@ def _taken(spec: TensorSpec, made: str) -> Taken:
 def _dtypes(steps: Sequence[Step], inputs: Specs) -> dict[str, str]:
     made = [spec for step in steps for spec in step.outputs]
     return {spec.name: spec.dtype for spec in (*inputs, *made)}
+
+
+def _named_step(link: _Link, values: Values, waited_for: Streams | None) -> None:
+    """Run a step; where there are streams to wait for, until its work is done."""
+    try:
+        _step(link, values)
+        if waited_for is not None:
+            _settle(link, waited_for)
+    except Exception as error:  # whatever it is, the step is to be named
+        raise _named(link.name, error) from error
 
 
 def _step(link: _Link, values: Values) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
-from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
+from backends.contract import Array, Artifact, DeployError, Runner, Tensors
 from backends.registry import loader
+from deploy.runtime.batching import batch_size, beside, in_batches, least_batch
 from deploy.runtime.calls import Call
 from deploy.runtime.chain import Chain
 from deploy.runtime.contents import verify_files
@@ -28,6 +29,7 @@ from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
+from deploy.runtime.streaming import stream
 from deploy.runtime.trying import try_first
 
 Options = dict[str, bool | int | float | str]
@@ -125,27 +127,66 @@ class Pipeline:
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""
+        inputs, placements = self._prepared([picture])
+        return inputs, placements[0]
+
+    def finish(self, outputs: Tensors, placement: Placement) -> Detections:
+        """The first picture's detections, from the chain's outputs."""
+        return self._finished(outputs, [placement])[0]
+
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        depth: int | None = None,
+        batch: int | Literal["auto"] = 1,
+    ) -> Iterator[Detections]:
+        """What is in each picture, in their order; steps of neighbouring pictures overlap.
+
+        Preparing, each step of the chain and finishing run at once, in threads of their own, on
+        different pictures. The pictures are asked for in the caller's thread.
+
+        Args:
+            pictures: as for a call.
+            depth: how many batches may be under way, which bounds the memory; by default one more
+                than there are parts that can run at once.
+            batch: pictures in a call of the chain; ``auto`` is what the bundle was made for: its
+                fixed batch, or the usual size of one that varies.
+
+        Raises:
+            DeployError: as for a call, where the picture's detections would have come; or this
+                bundle does not take such a batch.
+        """
+        size = batch_size(self.manifest.inputs, batch)
+        parts = [self._prepared, *map(beside, self.chain.stages()), self._finish_pair]
+        batches = stream(parts, in_batches(pictures, size), depth or len(parts) + 1)
+        return (found for batch in batches for found in batch)
+
+    def _prepared(self, pictures: Sequence[Picture]) -> tuple[dict[str, Array], list[Placement]]:
         if self._letterbox is None or self.manifest.pre is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' takes tensors, not pictures",
                 do="Use pipeline.chain({...}).",
             )
-        tensor, placement = self._letterbox(decode(picture))
-        batch = self.manifest.inputs[0].typical[0] if _fixed(self.manifest.inputs) else 1
-        if batch > 1:
-            tensor = np.repeat(tensor, batch, axis=0)
-        dtype = self.manifest.inputs[0].dtype
-        return {self.manifest.pre.input: tensor.astype(dtype, copy=False)}, placement
+        made = [self._letterbox(decode(picture)) for picture in pictures]
+        tensors, placements = [tensor for tensor, _ in made], [place for _, place in made]
+        spec = self.manifest.inputs[0]
+        least = least_batch(self.manifest.inputs)  # a smaller one repeats its last picture
+        tensors += tensors[-1:] * (least - len(tensors))
+        tensor = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
+        return {self.manifest.pre.input: tensor.astype(spec.dtype, copy=False)}, placements
 
-    def finish(self, outputs: Tensors, placement: Placement) -> Detections:
-        """The first picture's detections, from the chain's outputs."""
+    def _finish_pair(self, pair: tuple[Tensors, Sequence[Placement]]) -> list[Detections]:
+        return self._finished(*pair)
+
+    def _finished(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
                 do="Use pipeline.chain({...}).",
             )
-        tensors = [outputs[name] for name in self.manifest.post.inputs]
-        return self.post.batch([_full(tensor) for tensor in tensors])[0].placed(placement)
+        tensors = [_full(outputs[name]) for name in self.manifest.post.inputs]
+        found = self.post.batch(tensors)[: len(placements)]
+        return [one.placed(place) for one, place in zip(found, placements, strict=True)]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -208,7 +249,3 @@ def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
 def _full(tensor: Array) -> Array:
     """Host steps compute in fp32, also where an engine ends in fp16."""
     return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
-
-
-def _fixed(inputs: Specs) -> bool:
-    return isinstance(inputs[0].dims[0], int)
