@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Self
@@ -12,8 +13,11 @@ import numpy as np
 
 from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tensors, check_inputs
 from backends.ncnn import Options, goes_by_rows
-from backends.ncnn.checking import check_net, read_axes
+from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.options import parse_options, threads_here
+
+_READERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
+_ALIGNED = 16  # bytes, of what the engine's instructions load at once
 
 
 def load(artifact: Artifact, root: Path) -> NcnnRunner:
@@ -27,7 +31,7 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
         raise EngineError("an ncnn artifact", expected="3 files", got=str(len(artifact.files)))
     param, weights, beside = (root / name for name in artifact.files)
     axes = read_axes(beside, artifact.inputs, artifact.outputs)
-    check_net(param, weights, artifact.inputs, artifact.outputs, axes, _has)
+    checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, _has)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
     _configure(net.opt, options)
@@ -35,19 +39,25 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
         raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
     if net.load_model(str(weights)) != 0:
         raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
-    return NcnnRunner(net, artifact.inputs, artifact.outputs, axes)
+    return NcnnRunner(net, artifact.inputs, artifact.outputs, axes, _only_read(checked))
 
 
 class NcnnRunner:
     """A loaded net; each call has an extractor of its own."""
 
     def __init__(
-        self, net: Any, inputs: Specs, outputs: Specs, batch_axes: Mapping[str, int]
+        self,
+        net: Any,
+        inputs: Specs,
+        outputs: Specs,
+        batch_axes: Mapping[str, int],
+        only_read: Collection[str] = (),
     ) -> None:
         self._net: Any = net
         self._inputs = inputs
         self._outputs = outputs
         self._axes = batch_axes
+        self._only_read = only_read
         self._by_rows = goes_by_rows(inputs, outputs)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -67,11 +77,8 @@ class NcnnRunner:
         }
 
     def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        # a Mat borrows its array's memory, and a first layer that works in place writes there
-        mats = [
-            ncnn.Mat(array, batch_index=self._axes[f"in{index}"]).clone()
-            for index, array in enumerate(arrays)
-        ]
+        # a Mat may borrow its array's memory; the arrays live until the extractor is cleared
+        mats = [self._mat(f"in{index}", array) for index, array in enumerate(arrays)]
         extractor = self._net.create_extractor()
         try:
             for index, mat in enumerate(mats):
@@ -81,20 +88,30 @@ class NcnnRunner:
         finally:
             extractor.clear()  # an error keeps this frame alive; its blobs must not outlive the net
 
+    def _mat(self, blob: str, array: Array) -> Any:
+        axis = self._axes[blob]
+        one = array if axis == NO_BATCH else _first(array, axis)
+        if one is None:
+            return ncnn.Mat(array, batch_index=axis)  # ncnn copies batches itself
+        mat = ncnn.Mat(one)
+        lent = blob in self._only_read and array.ctypes.data % _ALIGNED == 0
+        return mat if lent and mat.cstep * mat.elemsize % _ALIGNED == 0 else mat.clone()
+
     def _extract(self, extractor: Any, index: int) -> Array:
         name = self._outputs[index].name
         code, mat = extractor.extract(f"out{index}")
         if code != 0:
             raise EngineError(f"ncnn cannot compute '{name}' (code {code})")
         try:
-            array: Array = mat.numpy(batch_index=self._axes[f"out{index}"])
+            axis = NO_BATCH if mat.n == 1 else self._axes[f"out{index}"]
+            array: Array = mat.numpy(batch_index=axis)  # without a batch the Mat's own memory
         except RuntimeError as error:
             raise EngineError(f"ncnn gives '{name}' as no array: {error}") from error
         dims = self._outputs[index].dims
         shape = tuple(1 if isinstance(dim, Dynamic) else dim for dim in dims)
         if array.size != prod(shape):
             raise EngineError(f"'{name}'", expected=f"shape {list(shape)}", got=str(array.shape))
-        return array.reshape(shape)
+        return np.asarray(array.reshape(shape), order="C")  # channels may lie apart
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +120,21 @@ class NcnnRunner:
         if self._net is not None:
             self._net.clear()
         self._net = None
+
+
+def _first(array: Array, axis: int) -> Array | None:
+    """What a batch of one holds, without a copy; nothing for any other."""
+    return array.squeeze(axis) if array.ndim > 1 and array.shape[axis] == 1 else None
+
+
+def _only_read(net: Net) -> set[str]:
+    """The inputs that one layer takes alone, and that it neither writes to nor hands on.
+
+    A layer that works in place would write into the caller's array.
+    """
+    taken = Counter(blob for layer in net.layers for blob in layer.bottoms)
+    read = {blob for layer in net.layers if layer.kind in _READERS for blob in layer.bottoms}
+    return {blob for blob in read if taken[blob] == 1}
 
 
 def _has(kind: str) -> bool:

@@ -15,7 +15,7 @@ if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
     pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
 
 from backends.ncnn.convert import batch_axes, convert
-from backends.ncnn.run import load
+from backends.ncnn.run import NcnnRunner, load
 
 
 def test_without_fp16_neither_the_file_nor_the_engine_is_half(tmp_path):
@@ -110,3 +110,61 @@ def test_anything_else_that_varies_is_refused_by_name(tmp_path):
     changed = replace(segment, inputs=(TensorSpec("x", "float32", (2, wide)),))
     with pytest.raises(ConversionError, match=r"fixed shape, and 'x' is float32\[2, 1\.\.8\]"):
         convert(changed, Options(), tmp_path)
+
+
+def mats_of(monkeypatch) -> list:
+    """Collects for each input whether the engine is lent the caller's memory."""
+    lent = []
+    plain = NcnnRunner._mat
+
+    def watched(runner, blob, array):
+        mat = plain(runner, blob, array)
+        pointer = mat.numpy().ctypes.data
+        lent.append(pointer == array.ctypes.data)
+        return mat
+
+    monkeypatch.setattr(NcnnRunner, "_mat", watched)
+    return lent
+
+
+@pytest.mark.parametrize(
+    ("operators", "is_lent"),
+    [(["Conv"], True), (["Relu"], False), (["Conv", "Relu on the input"], False)],
+)
+def test_an_input_is_lent_to_a_layer_that_only_reads_it(tmp_path, monkeypatch, operators, is_lent):
+    known = {
+        "Conv": helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1]),
+        "Relu": helper.make_node("Relu", ["x"], ["y"]),
+        "Relu on the input": helper.make_node("Relu", ["x"], ["z"]),
+    }
+    nodes = [known[name] for name in operators]
+    shape = [1, 3, 4, 4]
+    outputs = {node.output[0]: shape for node in nodes}
+    weights = {"w": kernel(3, 3, 1, 1)} if "Conv" in operators else {}
+    segment = save(tmp_path / "m.onnx", nodes, {"x": shape}, outputs, weights)
+    (tmp_path / "out").mkdir()
+    artifact = convert(segment, Options(), tmp_path / "out")
+    image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    kept, lent = image.copy(), mats_of(monkeypatch)
+    with load(artifact, tmp_path / "out") as runner:
+        first = runner({"x": image})
+        memory = np.zeros(image.size + 1, np.float32)
+        memory[1:] = image.ravel()
+        second = runner({"x": memory[1:].reshape(shape)})  # not where the engine may load at once
+    assert lent == [is_lent, False]
+    np.testing.assert_array_equal(image, kept)
+    for name in outputs:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_rows_that_no_instruction_can_load_at_once_are_copied(tmp_path, monkeypatch):
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1])
+    shape = [1, 3, 3, 3]  # a channel is 36 bytes
+    segment = save(
+        tmp_path / "m.onnx", [node], {"x": shape}, {"y": shape}, {"w": kernel(3, 3, 1, 1)}
+    )
+    (tmp_path / "out").mkdir()
+    lent = mats_of(monkeypatch)
+    with load(convert(segment, Options(), tmp_path / "out"), tmp_path / "out") as runner:
+        runner({"x": kernel(*shape)})
+    assert lent == [False]

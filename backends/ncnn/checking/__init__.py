@@ -16,11 +16,11 @@ from backends.ncnn.checking.axes import NO_BATCH, read_axes
 from backends.ncnn.checking.blob import MOST_NUMBERS, Blob
 from backends.ncnn.checking.files import check_file, read
 from backends.ncnn.checking.graph import check_graph
-from backends.ncnn.checking.param import AGAIN, parse
+from backends.ncnn.checking.param import AGAIN, Net, parse
 from backends.ncnn.checking.shapes import propagate
 from backends.ncnn.checking.sizes import check_size
 
-__all__ = ["check_net", "read_axes"]
+__all__ = ["NO_BATCH", "Net", "check_net", "read_axes"]
 
 _MOST_BYTES = 1 << 24  # of text
 
@@ -32,7 +32,7 @@ def check_net(
     outputs: Specs,
     axes: Mapping[str, int],
     has: Callable[[str], bool],
-) -> None:
+) -> Net:
     """Refuse a net that pnnx would not have written for these tensors.
 
     Every layer is checked: the text of its line, its blobs, its parameters, the bytes that it reads
@@ -46,6 +46,9 @@ def check_net(
         outputs: likewise.
         axes: which axis of each is the batch, as of ``read_axes``.
         has: whether the engine has layers of a kind.
+
+    Returns:
+        The net as it was read.
 
     Raises:
         EngineError: with the file or the layer, what was expected of it, and what it has.
@@ -66,6 +69,7 @@ def check_net(
                 got=str(blob.total),
                 do=AGAIN,
             )
+    return net
 
 
 def _check_specs(inputs: Specs, outputs: Specs) -> None:
