@@ -1,0 +1,213 @@
+"""What is done with a picture beside the network: before it, behind it, and all of it at once.
+
+``scripts/bench picture``. YOLOv3's post-processing at 608 (22,743 anchors of 85 numbers) beside
+MMDetection's order in PyTorch (``tests/models/yolov3/plain.py``), decoding beside merely looking
+for the anchors that may count, pre-processing beside Pillow's own decoding and resizing, and a
+stream of stages that sleep. A round measures each way by itself for a while, one after the other,
+on inputs in turns, so that they are not all in the nearest cache; figures are medians of rounds.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench_rounds import ROUNDS, quartiles, spread
+from PIL import Image
+
+from backends.contract import Array
+from deploy.models.yolov3.anchors import ANCHORS
+from deploy.models.yolov3.decoding import SLACK, logit, make_grid, pairs
+from deploy.models.yolov3.finding import CompiledFinder, NumpyFinder
+from deploy.models.yolov3.selecting import Limits
+from deploy.runtime.image import Pre, decode
+from deploy.runtime.letterbox import Letterbox
+from deploy.runtime.streaming import stream
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.models.yolov3.plain import crowded_maps, loop_nms, plain_detections
+
+SECONDS, SETS = 0.15, 8  # of a way in a round; maps that are looked at in turns
+BACKBONE, CLASSES, SIDE = "darknet53", 80, 608
+HALF = np.array(ANCHORS[BACKBONE], np.float32) / 2
+LIMITS = Limits()
+CANDIDATES = (0, 100, 1000)
+PHOTOS = (((640, 480), 320), ((640, 480), 608), ((1920, 1080), 416), ((4000, 3000), 608))
+
+Way = Callable[[], object]
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    print("\n".join(_posts()), end="\n\n", flush=True)
+    print("\n".join(_decoding()), end="\n\n", flush=True)
+    print("\n".join(_pre()), end="\n\n", flush=True)
+    print("\n".join(_streams()))
+
+
+def compared(ways: Sequence[Way]) -> Array:
+    """Seconds (rounds, ways) of a call of each; the order turns from round to round."""
+    for way in ways:
+        way()
+    rows = []
+    for turn in range(ROUNDS):
+        order = np.roll(np.arange(len(ways)), turn)
+        row = np.empty(len(ways))
+        for at in order:
+            row[at] = _median(ways[at])
+        rows.append(row)
+    return np.array(rows)
+
+
+def _median(way: Way) -> float:
+    calls, end = [], time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        kept = way()
+        calls.append(time.perf_counter() - start)
+        del kept
+    return float(np.median(calls))
+
+
+def in_turns(function: Callable[[list[Array]], object], inputs: Sequence[list[Array]]) -> Way:
+    """A call on the next of the inputs."""
+    turns = cycle(inputs)
+    return lambda: function(next(turns))
+
+
+def _posts() -> Iterator[str]:
+    yield (
+        "| candidates | plain suppression | torch's threads | plain, ms | NumPy, ms "
+        "| compiled, ms | NumPy is faster by | compiled is faster by |"
+    )
+    yield "|" + "---|" * 8
+    for candidates in CANDIDATES:
+        sets = _maps(candidates)
+        bare = [[raw[0] for raw in maps] for maps in sets]
+        ours = [in_turns(kind(HALF, LIMITS), bare) for kind in (NumpyFinder, CompiledFinder)]
+        for name, nms in {"in PyTorch": loop_nms, "left out": _keep_all}.items():
+            for threads in (2, 1):
+                torch.set_num_threads(threads)
+                plain = in_turns(
+                    lambda maps, nms=nms: plain_detections(maps, BACKBONE, CLASSES, LIMITS, nms),
+                    sets,
+                )
+                found = compared([plain, *ours])
+                cells = [spread(quartiles(found[:, way]), 1e3, 3) for way in range(3)]
+                ratios = [spread(quartiles(found[:, 0] / found[:, way]), 1, 1) for way in (1, 2)]
+                yield (
+                    f"| {candidates:,} | {name} | {threads} | "
+                    + " | ".join([*cells, *ratios])
+                    + " |"
+                )
+
+
+def _keep_all(boxes: torch.Tensor, scores: torch.Tensor, iou_thr: float) -> torch.Tensor:
+    """No suppression: the plain way can only take longer than this."""
+    return torch.arange(len(boxes))
+
+
+def _maps(candidates: int) -> list[list[Array]]:
+    first = crowded_maps(candidates, SIDE, CLASSES)
+    return [[raw.copy() for raw in first] for _ in range(SETS)]
+
+
+def _decoding() -> Iterator[str]:
+    yield (
+        "| candidates | the greatest objectness, us | anchors that may count, us "
+        "| decoding in NumPy, us | the whole step compiled, us | NumPy's over the second |"
+    )
+    yield "|" + "---|" * 6
+    grid = make_grid([(SIDE // stride,) * 2 for stride in (32, 16, 8)], HALF)
+    least = logit(LIMITS.conf_thr) - SLACK
+    compiled = CompiledFinder(HALF, LIMITS)
+    for candidates in CANDIDATES:
+        sets = _maps(candidates)
+        rows = [[raw.reshape(3, 5 + CLASSES, -1) for raw in maps] for maps in sets]
+        found = compared(
+            [
+                in_turns(lambda maps: [raw[:, 4].max() for raw in maps], rows),
+                in_turns(lambda maps: [(raw[:, 4] >= least).nonzero() for raw in maps], rows),
+                in_turns(lambda maps: pairs(maps, grid, LIMITS.conf_thr, LIMITS.score_thr), rows),
+                in_turns(compiled, [[raw[0] for raw in maps] for maps in sets]),
+            ]
+        )
+        cells = [spread(quartiles(found[:, way]), 1e6, 0) for way in range(4)]
+        over = spread(quartiles(found[:, 2] / found[:, 1]), 1, 2)
+        yield f"| {candidates:,} | " + " | ".join([*cells, over]) + " |"
+
+
+def _pre() -> Iterator[str]:
+    yield "| picture | into | ours, ms | Pillow, ms | ratio |"
+    yield "|" + "---|" * 5
+    with tempfile.TemporaryDirectory() as folder:
+        for size, side in PHOTOS:
+            for kind in ("jpg", "png"):
+                path = Path(folder) / f"photo.{kind}"
+                _photo(*size).save(path)
+                box = Letterbox(Pre("image", side, side, (123, 116, 103), (58, 57, 57)))
+                fitted = _fitted(box, path)
+                found = compared([partial(_ours, box, path), partial(_pillow, path, fitted)])
+                cells = [spread(quartiles(found[:, way]), 1e3, 2) for way in range(2)]
+                ratio = spread(quartiles(found[:, 0] / found[:, 1]), 1, 3)
+                yield (
+                    f"| {size[0]} x {size[1]} {kind} | {side} | "
+                    + " | ".join([*cells, ratio])
+                    + " |"
+                )
+
+
+def _photo(width: int, height: int) -> Image.Image:
+    rs = np.random.RandomState(0)
+    coarse = rs.randint(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def _fitted(box: Letterbox, path: Path) -> tuple[int, int]:
+    picture = decode(path)
+    _, placement = box(picture)
+    return round(placement.width * placement.scale_x), round(placement.height * placement.scale_y)
+
+
+def _ours(box: Letterbox, path: Path) -> object:
+    return box(decode(path))
+
+
+def _pillow(path: Path, size: tuple[int, int]) -> object:
+    with Image.open(path) as image:
+        return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+
+
+def _streams() -> Iterator[str]:
+    yield "| stages that sleep, ms | items a second | of 1 / the longest |"
+    yield "|---|---|---|"
+    for sleeps in ((10, 10, 10), (2, 20, 5), (1, 1, 8, 1)):
+        rates = [_rate(sleeps) for _ in range(5)]
+        shares = quartiles(np.array(rates) * max(sleeps) / 1e3)
+        names = ", ".join(map(str, sleeps))
+        yield f"| {names} | {spread(quartiles(np.array(rates)), 1, 1)} | {spread(shares, 1, 3)} |"
+
+
+def _rate(sleeps: Sequence[int], items: int = 200) -> float:
+    """Items a second from the first to the last that comes out."""
+
+    def stage(milliseconds: int) -> Callable[[int], int]:
+        def work(item: int) -> int:
+            time.sleep(milliseconds / 1e3)
+            return item
+
+        return work
+
+    out = stream([stage(each) for each in sleeps], range(items), len(sleeps) + 1)
+    next(out)
+    start = time.perf_counter()
+    rest = sum(1 for _ in out)
+    return rest / (time.perf_counter() - start)
