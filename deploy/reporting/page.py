@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
+from jinja2 import Environment as Filler
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
 from backends.contract import DeployError
 from deploy.drawing.diagram import svg
 from deploy.progress import as_gap, in_bytes
-from deploy.reporting.contents import Parity, Report
+from deploy.reporting.contents import Environment, Parity, Report
 from deploy.reporting.scenes import scenes
 from deploy.reporting.sweeps import Job, Sweep
 from deploy.reporting.words import WORDS, about, absent
@@ -48,13 +51,21 @@ def sweep_page(sweep: Sweep) -> str:
         measured=[job for job in shown if job.report is not None and job.report.latency],
         against=_against(shown),
         scenes=scenes(_against(shown), [(job.title, job.sightings) for job in shown]),
-        environment=next((job.report.environment for job in shown if job.report), None),
+        environment=_environment([job.report for job in shown if job.report is not None]),
     )
 
 
 def _against(jobs: Sequence[Job]) -> str:
     """What the jobs were compared with; all of a sweep are of one kind."""
     return next((job.report.against for job in jobs if job.report is not None), "")
+
+
+def _environment(reports: Sequence[Report]) -> Environment | None:
+    """Of the first, with what made the bundles of the others too."""
+    if not reports:
+        return None
+    tools = ChainMap(*(dict(one.environment.tools) for one in reports))
+    return replace(reports[0].environment, tools=dict(tools))
 
 
 def _worst(rows: Sequence[Parity]) -> Parity | None:
@@ -72,7 +83,7 @@ def _rendered(name: str, **shown: object) -> str:
 
 
 def _template(name: str) -> Template:
-    made = Environment(
+    made = Filler(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,

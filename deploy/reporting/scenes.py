@@ -176,7 +176,8 @@ def _tag(one: Seen, sighting: Sighting) -> Tag:
     width, height = (len(text) * _WIDE + 0.5) * font, font * _HIGH
     x1, y1, _, y2 = one.box
     left = min(max(0.0, x1), max(0.0, sighting.width - width))
-    above = y1 - height
-    below = min(max(0.0, y2), sighting.height - height)
-    top = below if above < 0 or one.state == "missing" else above
+    top = y2 if one.state == "missing" else y1 - height  # two at one place are both read
+    if top < 0:
+        top = y1
+    top = min(max(0.0, top), sighting.height - height)
     return Tag(text, left, top, width, height, font)

@@ -12,8 +12,10 @@ WORDS: Mapping[str, str] = {
     "not run": "\N{WHITE CIRCLE} not measured",
     "within": "\N{CHECK MARK} within",
     "beyond": "\N{BALLOT X} beyond",
+    "PyTorch": "mAP of PyTorch",
+    "PyTorch masks": "mask mAP of PyTorch",
 }
-"""Verdicts, readable without their colours."""
+"""Verdicts, readable without their colours; and what the scores of a sweep are."""
 
 _PARTS = {
     "decode": "picture file to pixels",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -140,6 +141,13 @@ def test_a_sweep_shows_a_picture_once_with_every_job_beside_the_reference():
     text = sweep_page(sweep(job("threads=1"), job("threads=2")))
     assert text.count("data:image/") == 1
     assert text.count('<use href="#picture0"/>') == 3
+
+
+def test_a_sweep_has_the_tools_of_all_its_jobs():
+    environment = report().environment
+    other = job("b", environment=replace(environment, tools={"only-there": "7.0"}))
+    read = Reader(sweep_page(sweep(job("a"), other))).text
+    assert "only-there" in read and "numpy" in read
 
 
 def test_a_sweep_of_failures_alone_has_a_page():
