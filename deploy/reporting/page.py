@@ -13,7 +13,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
 from backends.contract import DeployError
-from deploy.drawing.diagram import svg
+from deploy.drawing.diagram import begin, svg
 from deploy.progress import as_gap, in_bytes
 from deploy.reporting.contents import Environment, Parity, Report
 from deploy.reporting.scenes import scenes
@@ -34,6 +34,7 @@ def run_page(report: Report) -> str:
         report=report,
         title=f"{report.model} on {report.backends}",
         picture=Markup(svg(f"The chain of {report.model}", report.boxes, report.arrows)),
+        begin=f"{100 * begin(report.boxes, report.arrows):.1f}%",
         parity=[list(rows) for _, rows in groupby(report.parity, key=lambda row: row.step)],
         chain=_worst([row for row in report.parity if row.step == "chain"]),
         scenes=scenes(report.against, [(f"Chain ({report.backends})", report.sightings)]),

@@ -9,6 +9,7 @@ from deploy.reporting.contents import DATA, PAGE
 from deploy.reporting.page import ReportError
 from deploy.reporting.writing import job_of, read_report, write_report
 from deploy.rows import Row
+from deploy.sweep import _write_page
 from tests.reporting.samples import report
 
 
@@ -71,3 +72,19 @@ def test_the_report_of_a_later_job_in_the_same_bundle_is_not_taken_for_an_earlie
 
 def test_a_job_without_a_bundle_has_no_report(tmp_path):
     assert job_of(row("", error="it failed"), "", tmp_path).page == ""
+
+
+def test_a_sweep_whose_page_cannot_be_made_says_why_and_goes_on(tmp_path, capsys):
+    work = tmp_path / "b.work"
+    work.mkdir()
+    (work / DATA).write_text("{")
+    _write_page(tmp_path, [row(tmp_path / "b")])
+    said = capsys.readouterr().err
+    assert "warning: the sweep's report is not written: " in said and "cannot be read" in said
+    assert not (tmp_path / PAGE).exists()
+
+
+def test_a_sweep_has_its_page_in_its_folder(tmp_path, capsys):
+    _write_page(tmp_path, [row("", error="it failed")])
+    assert f"report: {tmp_path / PAGE}" in capsys.readouterr().out
+    assert "it failed" in (tmp_path / PAGE).read_text()
