@@ -20,6 +20,7 @@ from deploy.blaming.tables import lines, probe_line
 from deploy.blaming.words import verdict
 from deploy.blaming.work import Work
 from deploy.recipe import BackendRecipe
+from deploy.reporting.contents import DATA
 from deploy.runtime.contents import content_of
 from deploy.runtime.manifest import MANIFEST, Manifest
 from deploy.runtime.output import write_text
@@ -85,6 +86,8 @@ def _blame(asked: argparse.Namespace) -> bool:
 
 def _report(work: Work, blame: Blame, found: Judgement, bounds: Bounds) -> None:
     """Have the run's report show it; what was found stands without that too."""
+    if not (work.folder / DATA).is_file():
+        return
     try:
         from deploy.reporting.blamed import add_blame
 
