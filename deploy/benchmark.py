@@ -12,11 +12,31 @@ from backends.contract import EngineError
 
 
 @dataclass(frozen=True)
+class Part:
+    """Milliseconds of one part of a call: a step's, or what is around the steps."""
+
+    name: str
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+
+
+@dataclass(frozen=True)
 class Latency:
-    """Milliseconds from a picture to detections, or of the chain where there is no picture."""
+    """Milliseconds from a picture to detections, or of the chain where there is no picture.
+
+    Attributes:
+        p50: of the whole.
+        p90: of the whole.
+        parts: of every part, the whole last.
+        runs: that they were taken from.
+    """
 
     p50: float
     p90: float
+    parts: tuple[Part, ...] = ()
+    runs: int = 0
 
 
 def benchmark(bundle: Path, runs: int) -> Latency:
@@ -31,5 +51,6 @@ def benchmark(bundle: Path, runs: int) -> Latency:
     )
     if done.returncode:
         raise EngineError(f"the bundle does not run on its own: {done.stderr.strip()}")
-    total = json.loads(done.stdout)["total"]
-    return Latency(total["p50"], total["p90"])
+    parts = tuple(Part(name, **figures) for name, figures in json.loads(done.stdout).items())
+    total = parts[-1]
+    return Latency(total.p50, total.p90, parts, runs)

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from backends.contract import Specs, TensorSpec
+from deploy.progress import in_bytes
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest, called
 from deploy.runtime.order import Step
@@ -80,8 +81,17 @@ def _border(source: str, target: str, given: Specs, taken: Specs) -> Border:
 
 
 def _bytes(specs: Sequence[TensorSpec]) -> int:
-    return sum(
-        prod(spec.typical) * np.dtype(spec.dtype).itemsize
-        for spec in specs
-        if spec.shape is not None
-    )
+    return sum(bytes_of(spec) or 0 for spec in specs)
+
+
+def bytes_of(spec: TensorSpec) -> int | None:
+    """The size of a tensor at its typical shape, where that is known."""
+    if spec.shape is None or spec.dtype == "object":
+        return None
+    return prod(spec.typical) * np.dtype(spec.dtype).itemsize
+
+
+def label(spec: TensorSpec) -> str:
+    """Such as ``features float32[1, 256, 20, 20] 409.6 kB``."""
+    size = bytes_of(spec)
+    return f"{spec.name} {spec}" + (f" {in_bytes(size)}" if size is not None else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,9 @@ from backends.contract import DeployError
 from deploy.catalog import choices, conf_folder, usage
 from deploy.checks import check_backends
 from deploy.recipe import Recipe, RecipeError
+from deploy.rows import Row
 from deploy.strangers import check_code, check_folder, check_folders
-from deploy.sweep import Row, write_row
+from deploy.sweep import write_row
 
 _BUNDLE = "bundle="
 _MODELS = Path(__file__).resolve().parent / "models"
@@ -81,12 +83,22 @@ def _run(config: DictConfig) -> Row:
         # torch takes longer to import than anything above takes to be refused
         from deploy.job import run_job
 
-        return run_job(job, recipe, *_places(recipe))
+        return run_job(job, recipe, *_places(recipe), _command(overrides))
     except (DeployError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         print(f"error: {error}", file=sys.stderr)
         return Row(job, error=str(error))
+
+
+def _command(overrides: Sequence[str]) -> str:
+    """The command line, quoted for a shell; of a sweep's job, the one that does it alone."""
+    words = sys.argv[1:]
+    if _is_sweep():
+        sources = HydraConfig.get().runtime.config_sources
+        folders = [source.path for source in sources if source.provider == "command-line"]
+        words = [*(word for one in folders for word in ("--config-dir", one)), *overrides]
+    return shlex.join(["python", "-m", "deploy", *words])
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:

@@ -1,35 +1,55 @@
-"""One job: a recipe carried out, shown, and summed up as a row of a table."""
+"""One job: a recipe carried out, shown, and summed up as a page and as a row of a table."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from backends.contract import DeployError
+from deploy.folders import held
 from deploy.outcome import Outcome
 from deploy.pipeline import Places, deploy
-from deploy.progress import Progress
+from deploy.progress import Progress, Stage
 from deploy.recipe import Recipe
 from deploy.report import show_outcome
-from deploy.sweep import Row
+from deploy.reporting.collecting import collect
+from deploy.reporting.writing import write_report
+from deploy.rows import Row
 
 
-def run_job(job: str, recipe: Recipe, bundle: Path, work: Path) -> Row:
-    """Carry out a recipe and print what came of it.
+def run_job(job: str, recipe: Recipe, bundle: Path, work: Path, command: str = "") -> Row:
+    """Carry out a recipe, and print and write what came of it.
 
     Args:
         job: the words of the command line.
         recipe: the recipe.
         bundle: the folder to write.
         work: the folder for the stages' own files.
+        command: the whole command line, quoted for a shell.
 
     Raises:
         DeployError: a stage cannot do its work.
     """
     progress = Progress(Console(soft_wrap=True))
     outcome = deploy(recipe, Places(bundle, work), progress)
-    show_outcome(progress.console, progress.stages, outcome)
+    page = _report(work, outcome, recipe, progress.stages, job, command)
+    show_outcome(progress.console, progress.stages, outcome, page)
     return _row(job, recipe, outcome)
+
+
+def _report(
+    work: Path, outcome: Outcome, recipe: Recipe, stages: Sequence[Stage], job: str, command: str
+) -> Path | None:
+    """The page of a run; the bundle is there and stays there without it too."""
+    try:
+        with held(work):
+            return write_report(work, collect(outcome, recipe, stages, job, command))
+    except (DeployError, OSError) as error:
+        print(f"warning: the bundle is written, its report is not: {error}", file=sys.stderr)
+        return None
 
 
 def _row(job: str, recipe: Recipe, outcome: Outcome) -> Row:

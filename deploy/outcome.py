@@ -16,7 +16,10 @@ from deploy.verify import Verdict
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made, how it measured up, and against what."""
+    """What a run made, how it measured up, and against what.
+
+    ``pictures`` are those that detections were compared on.
+    """
 
     bundle: Path
     manifest: Manifest
@@ -24,6 +27,7 @@ class Outcome:
     against: str
     latency: Latency | None
     halved: Sequence[Halved] = ()
+    pictures: Sequence[Path] = ()
 
     @property
     def size(self) -> int:

@@ -23,6 +23,7 @@ from deploy.outcome import Outcome
 from deploy.partition import Cutting
 from deploy.progress import Progress
 from deploy.recipe import AUTO, OFF, ModelRecipe, Recipe, RecipeError
+from deploy.reporting.contents import DATA, PAGE
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.sample import TENSORS
@@ -43,6 +44,8 @@ _STAGES = {
     "blame",
     "blame.json",
     MADE,
+    PAGE,
+    DATA,
     _STAGING,
     f"{_STAGING}.old",
 }  # what a run writes beside its bundle
@@ -106,7 +109,7 @@ def _deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
             sign(staging, _key(recipe.bundle.sign))
-    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved)
+    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved, pictures)
     stage.gap = outcome.gap
     if not outcome.pending:
         remember_tried(manifest)

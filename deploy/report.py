@@ -15,10 +15,19 @@ from deploy.progress import Stage, in_bytes, stage_table
 from deploy.runtime.sample import PICTURE
 
 
-def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) -> None:
-    """Print the closing table, what was measured, the bundle's path and the next command."""
-    bundle = _shown(outcome.bundle)
-    lines = [*map(_halved, outcome.halved), *map(_border, borders(outcome.manifest))]
+def show_outcome(
+    console: Console, stages: Sequence[Stage], outcome: Outcome, page: Path | None
+) -> None:
+    """Print the closing table, what was measured, where it is and the next command.
+
+    Args:
+        console: to print on.
+        stages: of the run.
+        outcome: of the run.
+        page: the page that shows it, if it could be written.
+    """
+    bundle = shown(outcome.bundle)
+    lines = notes(outcome)
     lines += [_agreement(outcome), _map(outcome), _latency(outcome)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
@@ -26,6 +35,8 @@ def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) ->
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
     if PICTURE in outcome.manifest.files:
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"report      {shown(page)}", highlight=False, soft_wrap=True)
     command = f"python -m deploy.runtime {'finish' if outcome.pending else 'check'} {bundle}"
     where = " (on the device)" if outcome.pending else ""
     console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
@@ -33,11 +44,16 @@ def show_outcome(console: Console, stages: Sequence[Stage], outcome: Outcome) ->
         print(f"error: {outcome.verdict.problem}", file=sys.stderr)
 
 
+def notes(outcome: Outcome) -> list[str]:
+    """A line for each segment that was cast, and for each border."""
+    return [*map(_halved, outcome.halved), *map(_border, borders(outcome.manifest))]
+
+
 def _halved(one: Halved) -> str:
     text = f"precision   {one.name}: {one.cast} nodes in {one.precision}"
     if one.kept:
         reasons = ", ".join(f"{count} {why}" for why, count in one.kept.items())
-        text += f", in fp32: {reasons} ({_shown(one.report)})"
+        text += f", in fp32: {reasons} ({shown(one.report)})"
     return text
 
 
@@ -81,7 +97,7 @@ def _latency(outcome: Outcome) -> str:
     return f"latency     p50 {latency.p50:.1f} ms, p90 {latency.p90:.1f} ms" if latency else ""
 
 
-def _shown(path: Path) -> Path:
+def shown(path: Path) -> Path:
     """Relative to the current folder where it lies in there, else as it is."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +17,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
+from backends.contract import DeployError
 from deploy.progress import as_gap, in_bytes, plain_console
+from deploy.reporting.sweeps import Sweep
+from deploy.reporting.writing import job_of, write_sweep
+from deploy.rows import Row, differences
 
 _ROW = "result.json"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One job of a sweep; latency in milliseconds, size in bytes."""
-
-    job: str
-    model: str = ""
-    backend: str = ""
-    status: str = "failed"
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    size: int | None = None
-    gap: float | None = None
-    map_50: float | None = None
-    map_50_95: float | None = None
-    torch_map_50_95: float | None = None
-    mask_map_50: float | None = None
-    mask_map_50_95: float | None = None
-    torch_mask_map_50_95: float | None = None
-    bundle: str = ""
-    error: str = ""
-
-    @property
-    def scores(self) -> dict[str, float | None]:
-        """What the table shows of how well things are found."""
-        return {
-            "mAP": self.map_50_95,
-            "PyTorch": self.torch_map_50_95,
-            "mask mAP": self.mask_map_50_95,
-            "PyTorch masks": self.torch_mask_map_50_95,
-        }
 
 
 def write_row(folder: Path, row: Row) -> None:
@@ -83,7 +58,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
-    for row, job in zip(rows, _differences(rows), strict=True):
+    for row, job in zip(rows, differences(rows), strict=True):
         table.add_row(
             job,
             row.backend,
@@ -96,13 +71,6 @@ def sweep_table(rows: Sequence[Row]) -> Table:
             row.error.splitlines()[0] if row.error else "",
         )
     return table
-
-
-def _differences(rows: Sequence[Row]) -> list[str]:
-    """Of each job's overrides those that not all jobs have."""
-    overrides = [row.job.split() for row in rows]
-    shared = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
-    return [" ".join(one for one in job if one not in shared) for job in overrides]
 
 
 class SweepTable(Callback):
@@ -118,8 +86,22 @@ class SweepTable(Callback):
         console.print(
             f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True
         )
+        _write_page(sweep, rows)
         if any(row.status == "failed" for row in rows):
             sys.exit(1)
+
+
+def _write_page(sweep: Path, rows: Sequence[Row]) -> None:
+    """The page over all jobs; the table stands without it too."""
+    command = shlex.join(["python", "-m", "deploy", *sys.argv[1:]])
+    ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        jobs = tuple(map(job_of, rows, differences(rows), repeat(sweep)))
+        page = write_sweep(sweep, Sweep(jobs, command, ended))
+    except (DeployError, OSError) as error:
+        print(f"warning: the sweep's report is not written: {error}", file=sys.stderr)
+        return
+    plain_console().print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def _read_row(folder: Path) -> Row:

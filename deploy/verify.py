@@ -18,7 +18,8 @@ from deploy.runtime.manifest import Manifest, StepGap, Verification
 from deploy.runtime.matching import match
 from deploy.runtime.pipeline import Pipeline
 
-_IOU = 0.9
+MATCH_IOU = 0.9
+"""The least overlap of detections that count as the same."""
 
 Reference = Callable[[Tensors], dict[str, Array]]
 """Chain inputs -> the whole model's value of every tensor of the chain."""
@@ -209,5 +210,5 @@ def _noted(whose: str, scores: Scores) -> dict[str, float]:
 def _shared(one: Detections, other: Detections) -> Agreement:
     """The confident detections of ``one`` that are in ``other`` too."""
     sure = one.above(CONFIDENT)
-    found = match(sure, other, _IOU)
+    found = match(sure, other, MATCH_IOU)
     return Agreement(found.matched, len(sure), found.mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,12 @@ def test_a_sweep_ends_with_a_table_and_a_failed_job_is_a_row_in_it(tmp_path):
     with (sweep / "results.csv").open() as file:
         assert [row["status"] for row in csv.DictReader(file)] == [row["status"] for row in rows]
     assert "p50 ms" in done.stdout and "convert.timeout=0.01" in done.stdout
+    assert f"report: {sweep / 'report.html'}" in done.stdout
+    page = (sweep / "report.html").read_text()
+    assert f"{len(BACKENDS)} of {len(rows)} jobs failed" in page
+    assert page.count("no end within 0.01 s (convert.timeout)") == len(BACKENDS)
+    own = re.findall(r'href="(\d+/bundle\.work/report\.html)"', page)
+    assert len(own) == len(BACKENDS) and all((sweep / one).is_file() for one in own)
 
 
 def test_without_a_model_it_says_what_there_is(tmp_path):

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from backends.contract import DeployError
-from deploy.drawing.diagram import Arrow, Box, DiagramError, svg
+from deploy.drawing.diagram import Arrow, Box, DiagramError, begin, svg
 from deploy.drawing.layout import Edge, Layout, Point, Rect, Size, place
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -237,3 +237,13 @@ def test_the_error_for_a_circle_names_the_arrows_in_their_direction():
         svg("t", [box(key) for key in "abc"], chained("a", "b", "c", "a"))
     way = str(caught.value).split("got ")[1].rstrip(".").split(" to ")
     assert all(pair in ("ab", "bc", "ca") for pair in map("".join, pairwise(way)))
+
+
+def test_where_the_first_box_stands_is_told():
+    assert begin([box("a")], []) == 0.5
+    boxes = [box("left"), box("right"), box("below")]
+    arrows = [Arrow("left", "below", "x"), Arrow("right", "below", "y")]
+    middle = begin([boxes[2], *boxes[:2]], arrows)
+    assert 0 < begin(boxes, arrows) < middle < 1
+    with pytest.raises(DiagramError, match="at least one box"):
+        begin([], [])

@@ -9,9 +9,10 @@ import onnx
 import pytest
 
 from backends.contract import Segment, TensorSpec
+from deploy.borders import bytes_of
 from deploy.export import export
 from deploy.exported import Exported
-from deploy.inspection.plan import Plan, bytes_of, drawing, planned
+from deploy.inspection.plan import Plan, drawing, planned
 from deploy.inspection.survey import survey
 from tests.chains import along_batch, mark_of, net, samples
 from tests.commands import done, python, refused

@@ -10,7 +10,17 @@ import pytest
 from backends import registry
 
 ROOT = Path(__file__).parent.parent
-DESK_ONLY = ("torch", "hydra", "omegaconf", "onnx", "onnx_ir", "onnxscript", "rich", "safetensors")
+DESK_ONLY = (
+    "torch",
+    "hydra",
+    "jinja2",
+    "omegaconf",
+    "onnx",
+    "onnx_ir",
+    "onnxscript",
+    "rich",
+    "safetensors",
+)
 
 
 def test_the_device_loads_nothing_of_the_desk():

@@ -20,6 +20,7 @@ from deploy.blaming.tables import lines, probe_line
 from deploy.blaming.words import verdict
 from deploy.blaming.work import Work
 from deploy.recipe import BackendRecipe
+from deploy.reporting.contents import DATA
 from deploy.runtime.contents import content_of
 from deploy.runtime.manifest import MANIFEST, Manifest
 from deploy.runtime.output import write_text
@@ -77,9 +78,25 @@ def _blame(asked: argparse.Namespace) -> bool:
     found = judge(blame, bounds)
     if asked.json != "-":
         print("\n".join(lines(blame, found, bounds)))
+    _report(work, blame, found, bounds)
     if asked.json is not None:
         write_text(asked.json, json.dumps(_as_json(blame, found, bounds), indent=2))
     return found.good
+
+
+def _report(work: Work, blame: Blame, found: Judgement, bounds: Bounds) -> None:
+    """Have the run's report show it; what was found stands without that too."""
+    if not (work.folder / DATA).is_file():
+        return
+    try:
+        from deploy.reporting.blamed import add_blame
+
+        page = add_blame(work.folder, blame, found, bounds)
+    except (ImportError, DeployError, OSError) as error:
+        print(f"warning: the report does not show this: {error}", file=sys.stderr)
+        return
+    if page is not None:
+        print(f"the report shows it: {page}", file=sys.stderr)
 
 
 def _check(asked: argparse.Namespace) -> None:

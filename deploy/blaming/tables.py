@@ -10,20 +10,25 @@ from deploy.blaming.judging import Bounds, Judged, Judgement
 from deploy.blaming.records import Bisection, Blame, Final, Operator, Probe
 from deploy.blaming.words import verdict
 
-_HEAD = ("step", "runs on", "own", "inherited", "end: inputs", "end: outputs", "adds", "")
+HEAD = ("step", "runs on", "own", "inherited", "end: inputs", "end: outputs", "adds", "")
 
 
 def lines(blame: Blame, found: Judgement, bounds: Bounds) -> Iterator[str]:
     """The culprit, then every step, then the operator if one was looked for."""
     yield from verdict(blame, found, bounds)
     yield ""
-    yield from _table([_HEAD, *(_row(one, bounds) for one in found.steps), _end(blame, found)])
+    yield from _table([HEAD, *rows(blame, found)])
     yield ""
     yield "max_rel of the worst tensor. own: fed with the reference's inputs; inherited: with the"
     yield "chain's. end: of the chain, with the reference's inputs or outputs of that step."
     if blame.bisection is not None:
         yield ""
         yield from bisection_lines(blame.bisection)
+
+
+def rows(blame: Blame, found: Judgement) -> list[tuple[str, ...]]:
+    """The cells of every step, the most guilty first, and of the chain's end."""
+    return [*map(_row, found.steps), _end(blame, found)]
 
 
 def bisection_lines(found: Bisection) -> Iterator[str]:
@@ -74,7 +79,7 @@ def _alone(alone: Probe, found: Bisection) -> str:
     return said
 
 
-def _row(one: Judged, bounds: Bounds) -> tuple[str, ...]:
+def _row(one: Judged) -> tuple[str, ...]:
     step = one.step
     own = f"{_max(step.own)} {'ok' if one.good else 'BAD'}"
     cells = (step.name, step.backend or "host", own, _max(step.inherited))

@@ -73,6 +73,16 @@ def svg(title: str, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str:
     return document(title, _told(boxes, stacks), heading, found.size, shown)
 
 
+def begin(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> float:
+    """How far from the left the first box stands in the drawing, from 0 to 1; errors as of svg."""
+    _check(boxes, arrows)
+    texts = {box.key: _box_rows(box) for box in boxes}
+    labels = {ends: _label_rows(stack) for ends, stack in _stacks(arrows).items()}
+    found = _placed(texts, labels)
+    first = found.boxes[boxes[0].key]
+    return (first.left + first.width / 2) / found.size.width
+
+
 def _check(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> None:
     keys = [box.key for box in boxes]
     if not keys:

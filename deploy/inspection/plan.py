@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
-
-import numpy as np
 
 from backends.contract import Dynamic, Segment, TensorSpec
+from deploy.borders import label
 from deploy.cutting.loading import load_graph
 from deploy.drawing.diagram import Arrow, Box, svg
 from deploy.exported import Exported
 from deploy.inspection.flops import total_flops
 from deploy.inspection.survey import Load
-from deploy.progress import in_bytes
 from deploy.runtime.host import HostStep
 
 _HOST = "the host"
@@ -67,13 +64,6 @@ def planned(segment: Segment) -> Planned:
     return Planned(segment, Load(parameters, flops.known, flops.unknown))
 
 
-def bytes_of(spec: TensorSpec) -> int | None:
-    """The size of a tensor at its typical shape, where that is known."""
-    if spec.shape is None or spec.dtype == "object":
-        return None
-    return prod(spec.typical) * np.dtype(spec.dtype).itemsize
-
-
 def drawing(title: str, plan: Plan) -> str:
     """The plan as an SVG document: segments, what flows between them, and the host's share."""
     boxes, arrows = [], []
@@ -102,12 +92,6 @@ def drawing(title: str, plan: Plan) -> str:
             boxes.append(Box(key, spec.name, (), "output"))
         arrows.append(Arrow(maker, key, label(spec)))
     return svg(title, boxes, arrows)
-
-
-def label(spec: TensorSpec) -> str:
-    """Such as ``features float32[1, 256, 20, 20] 400 KiB``."""
-    size = bytes_of(spec)
-    return f"{spec.name} {spec}" + (f" {in_bytes(size)}" if size is not None else "")
 
 
 def load_lines(load: Load) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from backends.contract import Specs, TensorSpec
-from deploy.inspection.plan import Plan, bytes_of, flops_of, load_lines, scaled
+from deploy.borders import bytes_of
+from deploy.inspection.plan import Plan, flops_of, load_lines, scaled
 from deploy.inspection.survey import CutPoint, Survey
 from deploy.progress import in_bytes
 

@@ -69,13 +69,18 @@ def chain_tolerance(manifest: Manifest) -> Tolerance:
     return max(bounds, key=lambda bound: bound.max_rel)
 
 
+def tolerances(manifest: Manifest) -> dict[str, Tolerance]:
+    """What each step may differ by, and the chain."""
+    bounds = {step.name: TOLERANCES[step.precision] for step in manifest.steps}
+    bounds |= {step.name: TOLERANCES["fp32"] for step in manifest.host}
+    return {**bounds, CHAIN: chain_tolerance(manifest)}
+
+
 def tensor_problem(
     manifest: Manifest, gaps: Sequence[StepGap], reference: str
 ) -> VerificationError | None:
     """The first step beyond its tolerance, if any: segments in order, then the chain."""
-    bounds = {step.name: TOLERANCES[step.precision] for step in manifest.steps}
-    bounds |= {step.name: TOLERANCES["fp32"] for step in manifest.host}
-    bounds[CHAIN] = chain_tolerance(manifest)
+    bounds = tolerances(manifest)
     bad = next((gap.step for gap in gaps if not bounds[gap.step].admits(gap.gap)), None)
     if bad is None:
         return None

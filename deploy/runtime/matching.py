@@ -32,7 +32,12 @@ class Match:
 
 
 def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
-    """Pair each expected detection with the best actual one that is still free.
+    """How many detections are the same in both, and how far the pairs are apart; see ``pair``."""
+    return _summary(expected, actual, pair(expected, actual, iou))
+
+
+def pair(expected: Detections, actual: Detections, iou: float = 0.9) -> list[tuple[int, int]]:
+    """Pair each expected detection with the best actual one that is still free, by their indices.
 
     Args:
         expected: best first.
@@ -50,7 +55,7 @@ def match(expected: Detections, actual: Detections, iou: float = 0.9) -> Match:
             best = int(overlaps.argmax())
             free[best] = False
             pairs.append((index, best))
-    return _summary(expected, actual, pairs)
+    return pairs
 
 
 def _summary(expected: Detections, actual: Detections, pairs: list[tuple[int, int]]) -> Match:

@@ -1,0 +1,81 @@
+"""A report with every section, in which every name is hostile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from deploy.benchmark import Part
+from deploy.drawing.diagram import Arrow, Box
+from deploy.reporting.contents import (
+    BlameTable,
+    Environment,
+    MeanPrecision,
+    Parity,
+    Report,
+    Seen,
+    Sighting,
+    StageTime,
+)
+from deploy.reporting.sightings import small
+
+EVIL = "<script>alert('1')</script>\"&amp;"
+LONG = "a_segment_with_a_name_that_has_no_place_to_break_and_goes_on_for_a_very_long_while"
+
+
+def parity(step: str, good: bool, worst: bool = False) -> Parity:
+    gap = (2e-5, 3e-4, 0.99999) if good else (float("inf"), float("inf"), -1.0)
+    return Parity(step, "engine, fp32", EVIL, *gap, "max_rel <= 0.001", good, worst)
+
+
+def seen(x: float, state: Any, other: float | None = None) -> Seen:
+    return Seen((x, 10.0, x + 30.0, 50.0), 0.91, EVIL, state, other, f"M{x} 10h30v40h-30z")
+
+
+def sighting(**changes: Any) -> Sighting:
+    noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
+    expected = (seen(5, "matched", 0.9), seen(50, "missing"))
+    made = Sighting(EVIL, 160, 120, small(noise), expected, (expected[0], seen(100, "extra")))
+    return replace(made, **changes)
+
+
+def report(**changes: Any) -> Report:
+    made = Report(
+        model=f"model {EVIL}",
+        backends="one+two",
+        job="+model=m +backend=one",
+        command=f"python -m deploy +model=m 'key={EVIL}'",
+        bundle=f"bundles/{LONG}",
+        manifest="0" * 64,
+        against="PyTorch",
+        status="failed",
+        problem=f"segment '{EVIL}' does not agree with PyTorch at '{LONG}'",
+        size=12_345_678,
+        boxes=(
+            Box("in:x", EVIL, (), "input"),
+            Box("step:body", LONG, ("one, fp32", "1.0 MB in 1 file"), "segment"),
+            Box("step:between", EVIL, ("host.step",), "host"),
+        ),
+        arrows=(Arrow("in:x", "step:body", EVIL), Arrow("step:body", "step:between", "t 1.0 kB")),
+        notes=(f"border      {EVIL} to {LONG}",),
+        parity=(parity("body", True), parity(LONG, False, True), parity("chain", False)),
+        sightings=(sighting(),),
+        matched=2,
+        total=4,
+        latency=(Part("body", 1.5, 2.0, 3.0, 1.6), Part("total", 2.0, 2.5, 4.0, 2.1)),
+        runs=20,
+        means=(MeanPrecision("Boxes, mAP@.5:.95", 0.5, 0.75),),
+        evaluable=True,
+        pending=False,
+        stages=(StageTime("export", 1.0, True),),
+        environment=Environment(
+            "2026-01-02 03:04:05 UTC", EVIL, LONG, 2, "3.11", {"numpy": "2.0", EVIL: "1"}
+        ),
+        recipe={"model.name": EVIL, "bench.runs": 20},
+        blame=BlameTable(
+            (f"The culprit is segment '{LONG}'.",), LONG, ("step", "own"), ((LONG, "BAD"),), (EVIL,)
+        ),
+    )
+    return replace(made, **changes)
