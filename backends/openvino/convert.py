@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import openvino as ov
-
 from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
 from backends.openvino import Options
 from backends.openvino.engine import DTYPES, FAILURES, complaint, shape_of
 from backends.openvino.ir import check_ir
+from backends.openvino.library import ov
 from backends.openvino.ports import check_ports
 from backends.options import options_json
 
@@ -29,7 +28,6 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     for spec in (*segment.inputs, *segment.outputs):
         _check_dtype(segment.name, spec)
     try:
-        # not openvino.convert_model, which tells the vendor over the network that it was called
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
         model.reshape(dict(enumerate(map(shape_of, segment.inputs))))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import openvino as ov
-
 from backends.contract import Dynamic, TensorSpec
 from backends.openvino import Options
+from backends.openvino.library import ov
 from backends.options import threads_here
 
 # what the binding makes of the exceptions of C++; the engine's own is a RuntimeError

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import openvino as ov
-
 from backends.contract import EngineError, Specs
 from backends.openvino.engine import dtype_of, shape_of
+from backends.openvino.library import ov
 
 
 def check_ports(ports: Sequence[ov.ConstOutput], specs: Specs) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import openvino as ov
 
 from backends.contract import (
     Array,
@@ -21,6 +20,7 @@ from backends.contract import (
 from backends.openvino import Options
 from backends.openvino.engine import FAILURES, complaint, settings
 from backends.openvino.ir import check_ir
+from backends.openvino.library import ov
 from backends.openvino.ports import check_ports
 from backends.options import parse_options
 
