@@ -13,6 +13,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from backends import registry
+from backends.command import read_artifact
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorError
 from backends.gap import TOLERANCES, measure_all
 from tests.graphs import GRAPHS, conv, save
@@ -181,9 +182,7 @@ def test_a_damaged_file_is_an_engine_error(backend, segment, tmp_path, damage):
     out = tmp_path / "converted"
     command = [sys.executable, "-m", registry.package(backend), str(segment.onnx), str(out)]
     subprocess.run(command, check=True, capture_output=True)
-    main_file = next(
-        path for path in sorted(out.iterdir()) if path.suffix in (".onnx", ".param", ".plan")
-    )
+    main_file = out / read_artifact(out).files[0]
     if damage == "missing":
         main_file.unlink()
     else:

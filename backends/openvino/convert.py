@@ -1,0 +1,70 @@
+"""Segment -> OpenVINO's ``.xml`` and ``.bin``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
+from backends.openvino import Options
+from backends.openvino.engine import DTYPES, FAILURES, complaint, shape_of
+from backends.openvino.ir import check_ir
+from backends.openvino.library import ov
+from backends.openvino.ports import check_ports
+from backends.options import options_json
+
+_XML, _BIN = "model.xml", "model.bin"
+_ELSE = "Choose another backend for this segment."
+
+
+def convert(segment: Segment, options: Options, out: Path) -> Artifact:
+    """Read the segment, set the bounds of what varies, and write it as IR into ``out``.
+
+    Raises:
+        ConversionError: OpenVINO has no rule for an operator or no such tensors, or reads the
+            segment in another way than its specs.
+    """
+    for spec in segment.inputs:
+        _check_rank(segment.name, spec)
+    for spec in (*segment.inputs, *segment.outputs):
+        _check_dtype(segment.name, spec)
+    try:
+        model = ov.Core().read_model(segment.onnx)
+        check_ports(model.inputs, segment.inputs)
+        model.reshape(dict(enumerate(map(shape_of, segment.inputs))))
+        check_ports(model.outputs, segment.outputs)
+        # by default it would halve the weights
+        ov.save_model(model, out / _XML, compress_to_fp16=False)
+        check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
+    except FAILURES as error:
+        raise ConversionError(f"segment '{segment.name}': {complaint(error)}", do=_ELSE) from error
+    except EngineError as error:
+        raise ConversionError(f"segment '{segment.name}': {error}") from error
+    return Artifact(
+        name=segment.name,
+        backend="openvino",
+        files=(_XML, _BIN),
+        inputs=segment.inputs,
+        outputs=segment.outputs,
+        options=options_json(options),
+        tools={"openvino": ov.get_version()},
+    )
+
+
+def _check_rank(segment: str, spec: TensorSpec) -> None:
+    if spec.shape is None:
+        raise ConversionError(
+            f"segment '{segment}': input '{spec.name}'",
+            expected="a known number of dimensions for OpenVINO",
+            got=str(spec),
+            do=_ELSE,
+        )
+
+
+def _check_dtype(segment: str, spec: TensorSpec) -> None:
+    if spec.dtype not in DTYPES.values():  # float64 it would compute in fp32
+        raise ConversionError(
+            f"segment '{segment}': tensor '{spec.name}'",
+            expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
+            got=spec.dtype,
+            do=f"Cut so that it stays outside, or: {_ELSE.lower()}",
+        )

@@ -1,0 +1,121 @@
+"""OpenVINO's device half."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from backends.contract import (
+    Array,
+    Artifact,
+    EngineError,
+    Specs,
+    Tensors,
+    check_inputs,
+    files_of,
+)
+from backends.openvino import Options
+from backends.openvino.engine import FAILURES, complaint, settings
+from backends.openvino.ir import check_ir
+from backends.openvino.library import ov
+from backends.openvino.ports import check_ports
+from backends.options import parse_options
+
+_WIDE = ("int64", "uint32", "uint64")  # the engine computes them in 32 bits with a sign
+_INT32 = np.iinfo(np.int32)
+
+
+def load(artifact: Artifact, root: Path) -> OpenvinoRunner:
+    """Load an ``.xml`` and its ``.bin`` for this machine's CPU.
+
+    Raises:
+        EngineError: a file is missing, damaged, not what the converter writes for these tensors,
+            or holds what this OpenVINO lacks.
+    """
+    options = parse_options(Options, artifact.options, artifact.backend)
+    xml, beside = files_of(artifact, root, (2,))
+    try:
+        text, weights = xml.read_bytes(), _mapped(beside)
+    except (OSError, ValueError) as error:
+        raise EngineError(f"'{xml.name}' or '{beside.name}' does not open: {error}") from error
+    check_ir(text, xml.name, weights.size)
+    try:
+        core = ov.Core()
+        # from memory, so that nothing but what was checked is read, and as nothing but IR
+        model = core.read_model(text, ov.Tensor(weights, shared_memory=True))
+        check_ports(model.inputs, artifact.inputs)
+        check_ports(model.outputs, artifact.outputs)
+        compiled = core.compile_model(model, "CPU", settings(options))
+    except FAILURES as error:
+        raise EngineError(
+            f"'{xml.name}' does not load in OpenVINO {ov.get_version()}: {complaint(error)}"
+        ) from error
+    return OpenvinoRunner(compiled, artifact.inputs, artifact.outputs, weights)
+
+
+def _mapped(path: Path) -> Array:
+    """The bytes of a file, which a net without weights leaves empty."""
+    if not path.stat().st_size:
+        return np.zeros(0, np.uint8)
+    return np.memmap(path, np.uint8, "c")  # the engine refuses what is not writable
+
+
+class OpenvinoRunner:
+    """A compiled model; calls at the same time have requests of their own."""
+
+    def __init__(
+        self, compiled: ov.CompiledModel, inputs: Specs, outputs: Specs, weights: Array
+    ) -> None:
+        self._compiled: ov.CompiledModel | None = compiled
+        self._inputs = inputs
+        self._outputs = outputs
+        self._weights = weights  # which the compiled model may use where they are
+        self._idle: deque[ov.InferRequest] = deque()
+        self._wide = [at for at, spec in enumerate(inputs) if spec.dtype in _WIDE]
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """Run once; see ``Runner``."""
+        compiled = self._compiled
+        if compiled is None:
+            raise EngineError("the OpenVINO runner is closed")
+        arrays = check_inputs(self._inputs, inputs)
+        for at in self._wide:
+            _check_range(self._inputs[at].name, arrays[at])
+        try:
+            request = self._request(compiled)
+            # both ways are copies: a request's own memory serves its next call
+            found = request.infer(dict(enumerate(arrays)), share_inputs=False, share_outputs=False)
+            values = list(found.values())
+        except FAILURES as error:
+            raise EngineError(f"OpenVINO failed: {complaint(error)}") from error
+        self._idle.append(request)
+        if self._compiled is None:  # it was closed meanwhile
+            self._idle.clear()
+        return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
+
+    def _request(self, compiled: ov.CompiledModel) -> ov.InferRequest:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return compiled.create_infer_request()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._compiled = None
+        self._idle.clear()
+
+
+def _check_range(name: str, array: Array) -> None:
+    """Refuse numbers that the engine would cut to other numbers without a word."""
+    if array.size and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
+        raise EngineError(
+            f"input '{name}': OpenVINO computes {array.dtype} in 32 bits",
+            expected=f"{_INT32.min} to {_INT32.max}",
+            got=f"{array.min()} to {array.max()}",
+            do="Choose another backend for this segment.",
+        )
