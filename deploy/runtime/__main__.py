@@ -1,4 +1,4 @@
-"""``python -m deploy.runtime``: finish, run, check, bench and eval a bundle on the device."""
+"""``python -m deploy.runtime``: finish, run, check, bench, tune and eval a bundle on a device."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.eval import evaluate
 from deploy.runtime.finish import finish
 from deploy.runtime.run import run
+from deploy.runtime.tune import tune
 
 _TIMEOUT = 3600
 
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.threads,
             args.require_signature,
         ),
+        "tune": lambda args: tune(
+            args.bundle, args.threads, args.rounds, args.forget, args.require_signature
+        ),
         "eval": lambda args: evaluate(
             args.bundle, args.dataset, args.limit, args.json, args.threads, args.require_signature
         ),
@@ -68,11 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     finish_parser = commands.add_parser(
         "finish", help="build the engines of a bundle made with backend.build=device, and verify it"
     )
-    finish_parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    tune_parser = commands.add_parser(
+        "tune", help="find how many threads each engine is fastest with here, and keep that"
+    )
+    for each in (finish_parser, tune_parser):
+        each.add_argument("bundle", type=Path, metavar="BUNDLE")
+    tune_parser.add_argument("--threads", type=_counts, default=(), help="to try, such as 1,2,4")
+    tune_parser.add_argument("--rounds", type=_count, default=15)
+    tune_parser.add_argument(
+        "--forget", action="store_true", help="forget what was found, and measure nothing"
+    )
     finish_parser.add_argument(
         "--timeout", type=_count, default=_TIMEOUT, help="seconds for one engine"
     )
-    for each in (finish_parser, run_parser, check_parser, bench_parser, eval_parser):
+    for each in (finish_parser, run_parser, check_parser, bench_parser, tune_parser, eval_parser):
         each.add_argument(
             "--require-signature",
             type=Path,
@@ -106,6 +119,10 @@ def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text}")
     return int(text)
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(map(_count, text.split(","))))
 
 
 def _one_line(

@@ -35,7 +35,7 @@ def bench(
     from sample tensors to tensors.
     """
     with Pipeline.open(bundle, threads, key) as pipeline:
-        once = _call(bundle, pipeline, image)
+        once = once_of(bundle, pipeline, image)
         for _ in range(warmup):
             once()
         rows = [once() for _ in range(runs)]
@@ -57,7 +57,8 @@ def _figures(values: Sequence[float]) -> Figures:
     return {"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(values))}
 
 
-def _call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
+def once_of(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
+    """What measures one call, from a picture file or from the sample's tensors on."""
     picture = image or sample_picture(bundle, pipeline.manifest)
     if pipeline.post is not None and picture is not None:
         return lambda: find_timed(pipeline, picture)[1]

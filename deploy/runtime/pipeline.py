@@ -31,6 +31,7 @@ from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
 from deploy.runtime.streaming import stream
 from deploy.runtime.trying import try_first
+from deploy.runtime.tuned import Threads, read_tuned
 
 Options = dict[str, bool | int | float | str]
 
@@ -54,7 +55,7 @@ class Pipeline:
     def open(
         cls,
         bundle: str | Path,
-        threads: int | None = None,
+        threads: int | Threads | None = None,
         key: Path | None = None,
         trusted: bool = False,
     ) -> Pipeline:
@@ -62,7 +63,8 @@ class Pipeline:
 
         Args:
             bundle: the folder.
-            threads: for every engine that has this option, in the place of what was recorded.
+            threads: for every engine that has this option, or by the names of steps, in the place
+                of what was recorded and of what ``tune`` has found here.
             key: a public key; a bundle that it did not sign, or with one byte changed, is refused.
             trusted: leaves out the trial in a process of its own that files get which this machine
                 has not loaded before. A signature that was asked for stands for it too.
@@ -83,7 +85,11 @@ class Pipeline:
 
     @classmethod
     def of(
-        cls, root: Path, manifest: Manifest, threads: int | None = None, trusted: bool = False
+        cls,
+        root: Path,
+        manifest: Manifest,
+        threads: int | Threads | None = None,
+        trusted: bool = False,
     ) -> Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
         _check_built(root, manifest.steps)
@@ -91,7 +97,10 @@ class Pipeline:
         if not trusted:
             try_first(root, manifest)
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
-        return cls(manifest, _chain(root, manifest, threads), post)
+        asked = read_tuned(manifest) if threads is None else threads
+        if isinstance(asked, int):
+            asked = {step.name: asked for step in manifest.steps}
+        return cls(manifest, _chain(root, manifest, asked), post)
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:
@@ -210,14 +219,14 @@ def _check_built(root: Path, steps: Sequence[Artifact]) -> None:
         )
 
 
-def _chain(root: Path, manifest: Manifest, threads: int | None) -> Chain:
+def _chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
     apart = called(manifest)
     steps = [step for step in manifest.steps if step.name not in apart]
     order = in_order([*steps, *manifest.host], manifest.inputs, manifest.outputs)
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}
         for step in manifest.steps:
-            settled = _settled(step, threads, len(manifest.steps) == 1)
+            settled = _settled(step, threads.get(step.name), len(manifest.steps) == 1)
             runners[step.name] = loader(step.backend)(replace(step, options=settled), root)
             loaded.push(runners[step.name].__exit__)
         calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}

@@ -30,7 +30,7 @@ def try_first(root: Path, manifest: Manifest) -> None:
     Raises:
         EngineError: that process crashed, or did not come to an end.
     """
-    digest = _digest(manifest)
+    digest = digest_of(manifest)
     if remembered(_KIND, digest):
         return
     if not Path(sys.executable).name.lower().startswith("python"):
@@ -48,10 +48,11 @@ def try_first(root: Path, manifest: Manifest) -> None:
 
 def remember_tried(manifest: Manifest) -> None:
     """What has just been loaded and run here need not be tried again."""
-    remember(_KIND, _digest(manifest))
+    remember(_KIND, digest_of(manifest))
 
 
-def _digest(manifest: Manifest) -> str:
+def digest_of(manifest: Manifest) -> str:
+    """Of what decides how a bundle's engines run here: steps, files, engines and machine."""
     files = {name: manifest.files[name].sha256 for step in manifest.steps for name in step.files}
     engines = {name for step in manifest.steps for name in about(step.backend).run}
     parts = {

@@ -1,0 +1,100 @@
+"""One way of running a bundle, measured in a process of its own whenever it is asked.
+
+``python -m deploy.runtime.contender BUNDLE THREADS [PUBKEY]``: for each line of standard input it
+prints the median milliseconds of every part.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backends.contract import EngineError
+from backends.gap import measure_all
+from deploy.runtime.bench import once_of, summary
+from deploy.runtime.gaps import chain_tolerance
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.sample import read_sample
+from deploy.runtime.tuned import Threads
+
+_SECONDS, _LEAST = 0.3, 5  # of a round, and its calls
+_PAUSE = 0.1  # threads of the one before may still look for work
+
+Medians = dict[str, float]
+
+
+class Contender:
+    """A process that runs a bundle in one way.
+
+    Attributes:
+        agrees: whether its outputs for the bundle's sample are within the tolerance.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.agrees = bool(self._answer()["agrees"])
+
+    def round(self) -> Medians:
+        """Median milliseconds of every part and of the ``total``.
+
+        Raises:
+            EngineError: the process has ended.
+        """
+        time.sleep(_PAUSE)
+        if self._process.stdin is not None:
+            print("again", file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Medians:
+        line = self._process.stdout.readline() if self._process.stdout is not None else ""
+        if not line:
+            raise EngineError("a process that measured the bundle has ended by itself")
+        answer: Medians = json.loads(line)
+        return answer
+
+
+@contextmanager
+def contender(bundle: Path, threads: Threads, key: Path | None) -> Iterator[Contender]:
+    """Start one, and end it with the block.
+
+    Raises:
+        EngineError: the bundle does not run so.
+    """
+    words = [str(bundle), json.dumps(dict(threads)), *([str(key)] if key else [])]
+    command = [sys.executable, "-m", "deploy.runtime.contender", *words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield Contender(process)
+        finally:
+            process.kill()
+
+
+def main(bundle: str, threads: str, key: str | None = None) -> None:
+    """The process's own side."""
+    root = Path(bundle)
+    with Pipeline.open(root, json.loads(threads), Path(key) if key else None) as pipeline:
+        print(json.dumps({"agrees": _agrees(root, pipeline)}), flush=True)
+        once = once_of(root, pipeline, None)
+        for _ in sys.stdin:
+            rows, end = [once()], time.perf_counter() + _SECONDS
+            while time.perf_counter() < end or len(rows) < _LEAST:
+                rows.append(once())
+            medians = {part: figures["p50"] for part, figures in summary(rows).items()}
+            print(json.dumps(medians), flush=True)
+
+
+def _agrees(root: Path, pipeline: Pipeline) -> bool:
+    sample = read_sample(root, pipeline.manifest)
+    bound = chain_tolerance(pipeline.manifest)
+    return all(map(bound.admits, measure_all(sample.outputs, pipeline.chain(sample.inputs))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
