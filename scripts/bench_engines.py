@@ -26,7 +26,7 @@ from bench_rounds import quartiles, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "benchmarks" / "engines.json"
-ROUNDS, SECONDS, PAUSE = 15, 0.6, 0.3  # of a way in a round; a round has five calls at the least
+ROUNDS, SECONDS, PAUSE = 15, 0.4, 0.3  # of a way in a round; a round has five calls at the least
 THREADS = 2
 BACKENDS = ("onnxruntime", "ncnn", "openvino")
 DISTRIBUTIONS = ("torch", *BACKENDS, "numpy")
