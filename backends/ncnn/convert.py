@@ -12,7 +12,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import ncnn
 import onnx
 
 from backends.contract import (
@@ -24,6 +23,7 @@ from backends.contract import (
     TensorSpec,
 )
 from backends.ncnn import Options, goes_by_rows
+from backends.ncnn.library import ncnn
 from backends.options import options_json
 
 _PARAM, _BIN, _AXES = "model.ncnn.param", "model.ncnn.bin", "axes.json"

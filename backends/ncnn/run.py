@@ -8,12 +8,12 @@ from math import prod
 from pathlib import Path
 from typing import Any, Self
 
-import ncnn
 import numpy as np
 
 from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tensors, check_inputs
 from backends.ncnn import Options, goes_by_rows
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
+from backends.ncnn.library import ncnn
 from backends.options import parse_options, threads_here
 
 _READERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")

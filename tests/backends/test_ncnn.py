@@ -1,6 +1,8 @@
 """ncnn's own traps."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -168,3 +170,19 @@ def test_rows_that_no_instruction_can_load_at_once_are_copied(tmp_path, monkeypa
     with load(convert(segment, Options(), tmp_path / "out"), tmp_path / "out") as runner:
         runner({"x": kernel(*shape)})
     assert lent == [False]
+
+
+def test_its_threads_sleep_soon_and_the_environment_is_as_it_was():
+    code = (
+        "import os; before = dict(os.environ); import backends.ncnn.run\n"
+        "assert dict(os.environ) == before\n"
+        "print(open('/proc/self/maps').read().count('libgomp') > 0)"
+    )
+    asked = {"OMP_DISPLAY_ENV": "VERBOSE"}
+    for told, looks in (({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77")):
+        given = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        ended = subprocess.run(
+            [sys.executable, "-c", code], env=given | asked | told, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert f"GOMP_SPINCOUNT = '{looks}'" in ended.stderr

@@ -17,6 +17,7 @@ from backends.registry import loader
 from deploy.bundle import main as bundle_command
 from deploy.exported import Exported
 from deploy.inspection.survey import survey
+from deploy.models.yolov3.post import YoloPost
 from deploy.onnx_source import FileSource, complete, opened
 from deploy.partition import partition
 from deploy.recipe import BackendRecipe, ModelRecipe
@@ -24,6 +25,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.archive import unpack
 from deploy.runtime.check import check
 from deploy.runtime.image import load_image
+from deploy.runtime.nms import nms
 from tests.fuzzing.worker import Door, Target
 
 _MOST_GIB = 0.1
@@ -146,3 +148,6 @@ def warm(kind: str) -> None:
         importlib.import_module("tests.fuzzing.seed_files")
     for backend in ("onnxruntime", "ncnn"):
         loader(backend)
+    # machine code of host steps is kept beside them, outside any case's folder
+    YoloPost("darknet53", 2)
+    nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1, int), 0.5, 1)
