@@ -24,7 +24,8 @@ from deploy.recipe import BackendRecipe, ModelRecipe
 from deploy.runtime import Pipeline
 from deploy.runtime.archive import unpack
 from deploy.runtime.check import check
-from deploy.runtime.image import load_image
+from deploy.runtime.image import Pre, load_image
+from deploy.runtime.letterbox import Letterbox
 from deploy.runtime.nms import nms
 from tests.fuzzing.worker import Door, Target
 
@@ -148,6 +149,8 @@ def warm(kind: str) -> None:
         importlib.import_module("tests.fuzzing.seed_files")
     for backend in ("onnxruntime", "ncnn"):
         loader(backend)
-    # machine code of host steps is kept beside them, outside any case's folder
+    # machine code of host steps is kept beside them, outside any case's folder; and OpenCV sets
+    # variables of the environment when it is imported
     YoloPost("darknet53", 2)
+    Letterbox(Pre("image", 8, 8, (0, 0, 0), (1, 1, 1)))
     nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1, int), 0.5, 1)
