@@ -33,7 +33,8 @@ from deploy.runtime.streaming import stream
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.models.yolov3.plain import crowded_maps, loop_nms, plain_detections
+from tests.models.plain import loop_nms
+from tests.models.yolov3.plain import crowded_maps, plain_detections
 
 SECONDS, SETS = 0.15, 8  # of a way in a round; maps that are looked at in turns
 BACKBONE, CLASSES, SIDE = "darknet53", 80, 608
@@ -183,7 +184,7 @@ def _ours(box: Letterbox, path: Path) -> object:
 
 def _pillow(path: Path, size: tuple[int, int]) -> object:
     with Image.open(path) as image:
-        return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _streams() -> Iterator[str]:

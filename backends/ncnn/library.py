@@ -1,9 +1,9 @@
 """ncnn's own module, whose threads do not wait busily for long.
 
 They are OpenMP's. Between two layers they look for work, for milliseconds, and keep the cores from
-everybody else: with two programs on two cores, a call that takes 14 ms alone took more than 2 s.
-With 1,000 looks it takes 15 ms alone, and 41 ms where two share the cores (the demo cut in three).
-OpenMP reads the environment when it is loaded, and ncnn's wheel brings one of its own.
+everybody else: with two programs on two cores, calls that take 22 ms alone took 130 ms to 2.6 s.
+With 1,000 looks they take 23 ms alone, and 48 ms where two share the cores (docs/speed.md has the
+commands). OpenMP reads the environment when it is loaded, and ncnn's wheel brings one of its own.
 """
 
 import os

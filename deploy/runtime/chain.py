@@ -108,12 +108,10 @@ class Chain:
 
         Tensors on a device belong to one thread's stream, so that a chain with one is one part.
         """
-        if self._device_runners or not self._links:
+        if self._device_runners or len(self._links) < 2:
             return [self]
         parts: list[Stage] = [partial(self._part, link) for link in self._links]
         first, last = parts[0], parts[-1]
-        if len(parts) == 1:
-            return [self]
         parts[0] = lambda inputs: first(self._begun(inputs, {}))
         parts[-1] = lambda values: last(values).on_host(self._outputs)
         return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.gap import measure_all
+from backends.gap import Gap, Tolerance, measure_all
 from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.gaps import chain_tolerance
 from deploy.runtime.matching import match
@@ -18,10 +18,15 @@ def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 
-def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
+def sample_gaps(bundle: Path, pipeline: Pipeline) -> tuple[list[Gap], Tolerance]:
+    """How far each output for the bundle's sample is from PyTorch's, and how far it may be."""
     sample = read_sample(bundle, pipeline.manifest)
     gaps = measure_all(sample.outputs, pipeline.chain(sample.inputs))
-    bound = chain_tolerance(pipeline.manifest)
+    return gaps, chain_tolerance(pipeline.manifest)
+
+
+def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
+    gaps, bound = sample_gaps(bundle, pipeline)
     for gap in gaps:
         print(
             f"{'ok' if bound.admits(gap) else 'BAD':<4}{gap.tensor:<16}max_abs {gap.max_abs:.2e}  "

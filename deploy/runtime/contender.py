@@ -15,11 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backends.contract import EngineError
-from backends.gap import measure_all
 from deploy.runtime.bench import once_of, summary
-from deploy.runtime.gaps import chain_tolerance
+from deploy.runtime.check import sample_gaps
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.sample import read_sample
 from deploy.runtime.tuned import Threads
 
 _SECONDS, _LEAST = 0.3, 5  # of a round, and its calls
@@ -80,7 +78,8 @@ def main(bundle: str, threads: str, key: str | None = None) -> None:
     """The process's own side."""
     root = Path(bundle)
     with Pipeline.open(root, json.loads(threads), Path(key) if key else None) as pipeline:
-        print(json.dumps({"agrees": _agrees(root, pipeline)}), flush=True)
+        gaps, bound = sample_gaps(root, pipeline)
+        print(json.dumps({"agrees": all(map(bound.admits, gaps))}), flush=True)
         once = once_of(root, pipeline, None)
         for _ in sys.stdin:
             rows, end = [once()], time.perf_counter() + _SECONDS
@@ -88,12 +87,6 @@ def main(bundle: str, threads: str, key: str | None = None) -> None:
                 rows.append(once())
             medians = {part: figures["p50"] for part, figures in summary(rows).items()}
             print(json.dumps(medians), flush=True)
-
-
-def _agrees(root: Path, pipeline: Pipeline) -> bool:
-    sample = read_sample(root, pipeline.manifest)
-    bound = chain_tolerance(pipeline.manifest)
-    return all(map(bound.admits, measure_all(sample.outputs, pipeline.chain(sample.inputs))))
 
 
 if __name__ == "__main__":

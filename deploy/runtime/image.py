@@ -19,6 +19,7 @@ Decoded = Image.Image | npt.NDArray[np.uint8]
 
 _MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would start a program
+_ORIENTATION = 0x0112  # the tag of Exif
 _LOADED = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads the other formats by itself
 _FAILURES = (  # what Pillow raises on damaged files
     OSError,
@@ -91,7 +92,8 @@ class Placement:
 
 def load_image(source: Picture) -> Array:
     """A picture as (H, W, 3) uint8, RGB; otherwise as ``decode``."""
-    return np.array(decode(source))
+    decoded = decode(source)
+    return np.array(decoded) if isinstance(decoded, Image.Image) else decoded
 
 
 def decode(source: Picture) -> Decoded:
@@ -144,14 +146,18 @@ def _from_file(path: Path) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise ImageError("picture", expected="pixels", got=f"{image.width} x {image.height}")
-    image = ImageOps.exif_transpose(image)
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # it would copy any other picture too
+        image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
         image = _to_eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
 
-from backends.contract import Array, Artifact, DeployError, Runner, Tensors
-from backends.registry import loader
+from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.batching import batch_size, beside, in_batches, least_batch
-from deploy.runtime.calls import Call
 from deploy.runtime.chain import Chain
 from deploy.runtime.contents import verify_files
 from deploy.runtime.detections import Detections
-from deploy.runtime.host import HostRunner
-from deploy.runtime.host_steps import make_host_function
 from deploy.runtime.image import Picture, Placement, decode
 from deploy.runtime.letterbox import Letterbox
-from deploy.runtime.manifest import BundleError, Manifest, called
-from deploy.runtime.order import in_order
+from deploy.runtime.manifest import Manifest
+from deploy.runtime.opening import check_built, load_chain
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
 from deploy.runtime.reading import read_manifest
@@ -32,8 +26,6 @@ from deploy.runtime.signing import read_signed
 from deploy.runtime.streaming import stream
 from deploy.runtime.trying import try_first
 from deploy.runtime.tuned import Threads, read_tuned
-
-Options = dict[str, bool | int | float | str]
 
 
 class Pipeline:
@@ -92,7 +84,7 @@ class Pipeline:
         trusted: bool = False,
     ) -> Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
-        _check_built(root, manifest.steps)
+        check_built(root, manifest.steps)
         verify_files(root, manifest, [name for step in manifest.steps for name in step.files])
         if not trusted:
             try_first(root, manifest)
@@ -100,7 +92,7 @@ class Pipeline:
         asked = read_tuned(manifest) if threads is None else threads
         if isinstance(asked, int):
             asked = {step.name: asked for step in manifest.steps}
-        return cls(manifest, _chain(root, manifest, asked), post)
+        return cls(manifest, load_chain(root, manifest, asked), post)
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:
@@ -163,8 +155,10 @@ class Pipeline:
 
         Raises:
             DeployError: as for a call, where the picture's detections would have come; or this
-                bundle does not take such a batch.
+                bundle does not take such a batch, or nothing may be under way.
         """
+        if depth is not None and depth < 1:
+            raise DeployError("depth", expected="1 or more", got=str(depth))
         size = batch_size(self.manifest.inputs, batch)
         parts = [self._prepared, *map(beside, self.chain.stages()), self._finish_pair]
         batches = stream(parts, in_batches(pictures, size), depth or len(parts) + 1)
@@ -208,51 +202,6 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.chain.__exit__()
-
-
-def _check_built(root: Path, steps: Sequence[Artifact]) -> None:
-    waiting = ", ".join(f"'{step.name}'" for step in steps if step.pending)
-    if waiting:
-        raise BundleError(
-            f"bundle '{root}': the engine of {waiting} is not built yet",
-            do=f"On the device that runs it: python -m deploy.runtime finish {root}",
-        )
-
-
-def _chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
-    apart = called(manifest)
-    steps = [step for step in manifest.steps if step.name not in apart]
-    order = in_order([*steps, *manifest.host], manifest.inputs, manifest.outputs)
-    with ExitStack() as loaded:
-        runners: dict[str, Runner] = {}
-        for step in manifest.steps:
-            settled = _settled(step, threads.get(step.name), len(manifest.steps) == 1)
-            runners[step.name] = loader(step.backend)(replace(step, options=settled), root)
-            loaded.push(runners[step.name].__exit__)
-        calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
-        for host in manifest.host:
-            segments = {name: calls[name] for name in host.calls}
-            runners[host.name] = HostRunner(host, make_host_function(host, segments))
-        loaded.pop_all()  # all of them are there: the chain closes them
-    ready = [(step, runners[step.name]) for step in order]
-    rest = [(step, runners[step.name]) for step in manifest.steps if step.name in apart]
-    return Chain(ready, manifest.inputs, manifest.outputs, rest)
-
-
-def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
-    """A step's options with what is known only here, of those that its backend has.
-
-    Args:
-        step: the step.
-        threads: in the place of what was recorded.
-        alone: whether no other engine is in the chain, whose threads would be disturbed.
-    """
-    options = dict(step.options)
-    if threads is not None and "threads" in options:
-        options["threads"] = threads
-    if options.get("spin") == "auto":
-        options["spin"] = "on" if alone else "off"
-    return options
 
 
 def _full(tensor: Array) -> Array:

@@ -210,6 +210,12 @@ def test_a_step_that_fails_is_named_and_the_pipeline_stays_usable(pipeline, monk
     assert_same([pipeline(SCENES[0])], [expected])
 
 
+@pytest.mark.parametrize("depth", [0, -1])
+def test_a_stream_without_room_is_refused_at_once(pipeline, depth):
+    with pytest.raises(DeployError, match=f"depth: expected 1 or more, got {depth}"):
+        pipeline.stream(SCENES, depth=depth)
+
+
 def test_a_batch_that_the_bundle_does_not_take_is_refused_at_once(pipeline):
     with pytest.raises(DeployError, match=r"batch: expected 1 to 8, as .* got 9"):
         pipeline.stream(SCENES, batch=9)

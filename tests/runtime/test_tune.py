@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.contract import DeployError
-from deploy.runtime import Pipeline, pipeline, tune
+from deploy.runtime import Pipeline, opening, tune
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.tune import AS_IT_IS, MIXED, best_of_each, choose
 from deploy.runtime.tuned import forget_tuned, read_tuned, write_tuned
@@ -55,6 +55,11 @@ def test_each_step_gets_the_threads_it_was_fastest_with():
         "4": [{"a": 2.0, "b": 5.0}],
     }
     assert best_of_each(ways, found) == {"a": 4, "b": 1}
+
+
+def test_a_step_that_a_host_step_calls_is_judged_by_the_whole():
+    ways = {AS_IT_IS: {"a": 0}, "1": {"a": 1}}
+    assert best_of_each(ways, {AS_IT_IS: rounds(9), "1": rounds(8)}) == {"a": 1}
 
 
 def stand_in(milliseconds, off=()):
@@ -107,7 +112,7 @@ def test_a_bundle_beyond_its_tolerance_is_not_tuned(bundle, manifest, monkeypatc
 def opened_with(bundle, monkeypatch, **asked):
     """The threads that each engine of an opened bundle is loaded with."""
     seen = {}
-    plain = pipeline.loader
+    plain = opening.loader
 
     def watched(backend):
         def load(artifact, root):
@@ -116,7 +121,7 @@ def opened_with(bundle, monkeypatch, **asked):
 
         return load
 
-    monkeypatch.setattr(pipeline, "loader", watched)
+    monkeypatch.setattr(opening, "loader", watched)
     with Pipeline.open(bundle, **asked):
         pass
     monkeypatch.undo()

@@ -6,30 +6,19 @@ that MMDetection does not do in PyTorch is suppression: it is an operator of mmc
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from deploy.models.mask_rcnn.anchors import STRIDES, level_anchors
+from tests.models.plain import loop_nms
 
 NMS_PRE, MOST, IOU_THR, LARGEST = 1000, 1000, 0.7, 4.135166556742356
 
-
-def plain_nms(boxes: Tensor, scores: Tensor) -> Tensor:
-    """Indices of the boxes that stay, best first: one box after the other with all below it."""
-    pending = scores.argsort(descending=True)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept = []
-    while len(pending):
-        best, pending = pending[0], pending[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[pending, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[pending, 2:])
-        sides = (high - low).clamp(min=0)
-        shared = sides[:, 0] * sides[:, 1]
-        pending = pending[shared / (areas[best] + areas[pending] - shared) <= IOU_THR]
-    return torch.stack(kept)
+plain_nms = partial(loop_nms, iou_thr=IOU_THR)
 
 
 def plain_proposals(logits, deltas, height, width, nms=plain_nms):

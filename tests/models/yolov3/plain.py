@@ -1,6 +1,6 @@
 """YOLOv3's post-processing in plain PyTorch, in the order in which MMDetection (3.3) does it.
 
-What ``scripts/bench post`` measures the host step against, and what its results are compared
+What ``scripts/bench picture`` measures the host step against, and what its results are compared
 with. The one thing that MMDetection does not do in PyTorch is suppression: it is an operator of
 mmcv in C++.
 """
@@ -15,24 +15,9 @@ from torch import Tensor
 
 from deploy.models.yolov3.anchors import ANCHORS, STRIDES
 from deploy.models.yolov3.selecting import Limits
+from tests.models.plain import loop_nms
 
 Nms = Callable[[Tensor, Tensor, float], Tensor]
-
-
-def loop_nms(boxes: Tensor, scores: Tensor, iou_thr: float) -> Tensor:
-    """Indices of the boxes that stay, best first: one box after the other with all below it."""
-    pending = scores.argsort(descending=True, stable=True)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept = []
-    while len(pending):
-        best, pending = pending[0], pending[1:]
-        kept.append(best)
-        low = torch.maximum(boxes[best, :2], boxes[pending, :2])
-        high = torch.minimum(boxes[best, 2:], boxes[pending, 2:])
-        sides = (high - low).clamp(min=0)
-        shared = sides[:, 0] * sides[:, 1]
-        pending = pending[shared / (areas[best] + areas[pending] - shared) <= iou_thr]
-    return torch.stack(kept)
 
 
 def plain_detections(

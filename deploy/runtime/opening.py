@@ -1,0 +1,81 @@
+"""From a bundle's files to a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from backends.contract import Artifact, Runner
+from backends.registry import loader
+from deploy.runtime.calls import Call
+from deploy.runtime.chain import Chain
+from deploy.runtime.host import HostRunner
+from deploy.runtime.host_steps import make_host_function
+from deploy.runtime.manifest import BundleError, Manifest, called
+from deploy.runtime.order import in_order
+from deploy.runtime.tuned import Threads
+
+Options = dict[str, bool | int | float | str]
+
+
+def check_built(root: Path, steps: Sequence[Artifact]) -> None:
+    """Refuse a bundle whose engines the device has still to build.
+
+    Raises:
+        BundleError: with their names.
+    """
+    waiting = ", ".join(f"'{step.name}'" for step in steps if step.pending)
+    if waiting:
+        raise BundleError(
+            f"bundle '{root}': the engine of {waiting} is not built yet",
+            do=f"On the device that runs it: python -m deploy.runtime finish {root}",
+        )
+
+
+def load_chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
+    """Every engine and host step of a bundle, wired.
+
+    Args:
+        root: the bundle, of which the files are known to be those of the manifest.
+        manifest: its manifest.
+        threads: of engine steps, in the place of what was recorded.
+
+    Raises:
+        MissingLibraryError: an engine is not installed here.
+        EngineError: an engine does not load its files.
+    """
+    apart = called(manifest)
+    steps = [step for step in manifest.steps if step.name not in apart]
+    order = in_order([*steps, *manifest.host], manifest.inputs, manifest.outputs)
+    with ExitStack() as loaded:
+        runners: dict[str, Runner] = {}
+        for step in manifest.steps:
+            settled = _settled(step, threads.get(step.name), len(manifest.steps) == 1)
+            runners[step.name] = loader(step.backend)(replace(step, options=settled), root)
+            loaded.push(runners[step.name].__exit__)
+        calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
+        for host in manifest.host:
+            segments = {name: calls[name] for name in host.calls}
+            runners[host.name] = HostRunner(host, make_host_function(host, segments))
+        loaded.pop_all()  # all of them are there: the chain closes them
+    ready = [(step, runners[step.name]) for step in order]
+    rest = [(step, runners[step.name]) for step in manifest.steps if step.name in apart]
+    return Chain(ready, manifest.inputs, manifest.outputs, rest)
+
+
+def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
+    """A step's options with what is known only here, of those that its backend has.
+
+    Args:
+        step: the step.
+        threads: in the place of what was recorded.
+        alone: whether no other engine is in the chain, whose threads would be disturbed.
+    """
+    options = dict(step.options)
+    if threads is not None and "threads" in options:
+        options["threads"] = threads
+    if options.get("spin") == "auto":
+        options["spin"] = "on" if alone else "off"
+    return options
