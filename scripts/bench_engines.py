@@ -71,7 +71,7 @@ def measured(model: Model, folder: Path) -> dict[str, list[list[float]]]:
     """For each way the wall and CPU seconds of a call, round by round."""
     folder.mkdir()
     ways = dict(_ways(model, folder))
-    children = {name: _Child(command) for name, command in ways.items()}
+    children = {name: Child(command) for name, command in ways.items()}
     rows: dict[str, list[list[float]]] = {name: [] for name in ways}
     names = list(ways)
     for turn in range(ROUNDS):
@@ -117,7 +117,7 @@ def _deploy(model: Model, weights: Path | None, backend: str, bundle: Path, *wor
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
 
 
-class _Child:
+class Child:
     """A way in a process of its own, which works only when it is asked."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
@@ -209,6 +209,15 @@ def _chain(bundle: str) -> Call:
     return lambda: chain(inputs)
 
 
+def _sample(bundle: str, threads: str) -> Call:
+    from deploy.runtime import Pipeline
+    from deploy.runtime.sample import read_sample
+
+    pipeline = Pipeline.open(bundle, threads=int(threads), trusted=True).__enter__()
+    inputs = read_sample(Path(bundle), pipeline.manifest).inputs
+    return lambda: pipeline.chain(inputs)
+
+
 def _onnxruntime(bundle: str) -> Call:
     import onnxruntime
 
@@ -278,6 +287,7 @@ _MADE: dict[str, Callable[..., Call]] = {
     "PyTorch": _torch,
     "torch.compile": lambda *given: _torch(*given, compiled=True),
     "chain": _chain,
+    "sample": _sample,
     "onnxruntime by hand": _onnxruntime,
     "ncnn by hand": _ncnn,
     "openvino by hand": _openvino,

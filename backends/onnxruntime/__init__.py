@@ -36,8 +36,9 @@ class Options:
     Attributes:
         threads: within an operator; 0 leaves it to the engine.
         spin: whether threads without work look for it busily, which saves microseconds for each
-            operator, and takes the processor from every other engine. ``auto`` is ``on`` where
-            the engine is alone in its chain, and else ``off``.
+            operator, and takes the processor from every other engine. With ``run`` they stop at
+            the end of a call. ``auto`` is ``on`` where the engine is alone in its chain, and else
+            ``run``.
         optimize: what is rewritten in the file already. ``basic`` keeps to standard ONNX
             operators and runs anywhere; ``extended`` fuses into operators that only ONNX Runtime
             has. What depends on the processor is left to the start of the engine.
@@ -52,7 +53,7 @@ class Options:
     """
 
     threads: int = 0
-    spin: Literal["auto", "on", "off"] = "auto"
+    spin: Literal["auto", "on", "run", "off"] = "auto"
     optimize: Literal["off", "basic", "extended"] = "basic"
     device: Literal["cpu", "cuda"] = "cpu"
     gpu: int = 0

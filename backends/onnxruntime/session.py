@@ -15,7 +15,7 @@ from backends.options import threads_here
 _ERRORS_ONLY = 3
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MIB = 1 << 20
-_SPIN = "session.intra_op.allow_spinning"
+_SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
 # the engine's exceptions have no base class of their own
 FAILURES = (
@@ -96,6 +96,7 @@ def _asked(options: Options) -> ort.SessionOptions:
     asked.intra_op_num_threads = threads_here(options.threads)
     asked.log_severity_level = _ERRORS_ONLY
     asked.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
+    asked.add_session_config_entry(_STOP, str(int(options.spin == "run")))
     return asked
 
 

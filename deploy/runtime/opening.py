@@ -77,5 +77,5 @@ def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
     if threads is not None and "threads" in options:
         options["threads"] = threads
     if options.get("spin") == "auto":
-        options["spin"] = "on" if alone else "off"
+        options["spin"] = "on" if alone else "run"
     return options

@@ -45,7 +45,7 @@ def test_an_output_may_also_be_used_by_a_later_step(make_bundle):
 
 @pytest.mark.parametrize(
     ("recorded", "steps", "settled"),
-    [("auto", 1, "on"), ("auto", 2, "off"), ("on", 2, "on"), ("off", 1, "off")],
+    [("auto", 1, "on"), ("auto", 2, "run"), ("on", 2, "on"), ("off", 1, "off")],
 )
 def test_threads_spin_where_no_other_engine_is_disturbed(recorded, steps, settled, make_bundle):
     chain = [step("one", "x", "y"), step("two", "y", "z")][:steps]
