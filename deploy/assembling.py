@@ -15,7 +15,9 @@ from PIL import Image
 from backends.contract import Artifact, Specs
 from backends.files import sync, sync_tree
 from deploy.convert import Converted
+from deploy.engines import Engines
 from deploy.recipe import ModelRecipe, RecipeError
+from deploy.runtime.choices import engine_of
 from deploy.runtime.contents import entry_of
 from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.draw import draw
@@ -58,7 +60,7 @@ def check_target(bundle: Path) -> None:
 
 def assemble(
     model: ModelRecipe,
-    converted: Sequence[Converted],
+    engines: Engines,
     out: Path,
     results: Sequence[str] = (),
     host: Sequence[HostStep] = (),
@@ -67,7 +69,7 @@ def assemble(
 
     Args:
         model: the model's recipe.
-        converted: the artifacts.
+        engines: the artifacts.
         out: the folder.
         results: tensors that the chain gives even where a later step takes them.
         host: what is done between the artifacts.
@@ -78,10 +80,11 @@ def assemble(
     Raises:
         RecipeError: two steps want one tensor in different dtypes.
     """
-    _check_dtypes([*(item.artifact for item in converted), *host])
-    steps = tuple(_copied(item, out) for item in converted)
-    if any(step.pending for step in steps):
-        _copy_samples(converted, out)
+    _check_dtypes([*(item.artifact for item in engines.own), *host])
+    steps = tuple(_copied(item, out, item.artifact.name) for item in engines.own)
+    others = tuple(_copied(item, out, _beside(item.artifact)) for item in engines.others)
+    if any(artifact.pending for artifact in (*steps, *others)):
+        _copy_samples(engines.own, out)
     apart = {name for one in host for name in one.calls}
     inputs, outputs = chain_specs(
         [*(step for step in steps if step.name not in apart), *host], results
@@ -100,6 +103,7 @@ def assemble(
         tools=tool_versions(),
         verification=Verification(status="not run", gaps=(), notes={}),
         host=tuple(host),
+        alternatives=others,
     )
 
 
@@ -156,9 +160,9 @@ def _replaced(staging: Path) -> Path:
 
 
 def _kind(manifest: Manifest, name: str) -> Kind:
-    if any(name in step.files for step in manifest.steps):
+    if any(name in one.files for one in manifest.artifacts):
         return "engine"
-    if any(name in step.source for step in manifest.steps):
+    if any(name in one.source for one in manifest.artifacts):
         return "source"
     return "sample" if name.startswith("sample/") else "picture"
 
@@ -188,15 +192,18 @@ def _check_dtypes(steps: Sequence[Step]) -> None:
                 )
 
 
-def _copied(item: Converted, out: Path) -> Artifact:
+def _beside(other: Artifact) -> str:
+    return f"{other.name}/{engine_of(other)}"
+
+
+def _copied(item: Converted, out: Path, folder: str) -> Artifact:
     artifact = item.artifact
     for name in (*artifact.files, *artifact.source):
-        target = out / artifact.name / name
+        target = out / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(item.root / name, target)
     inside = (
-        tuple(f"{artifact.name}/{name}" for name in names)
-        for names in (artifact.files, artifact.source)
+        tuple(f"{folder}/{name}" for name in names) for names in (artifact.files, artifact.source)
     )
     files, source = inside
     return replace(artifact, files=files, source=source)

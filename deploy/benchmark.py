@@ -45,9 +45,12 @@ def benchmark(bundle: Path, runs: int) -> Latency:
     Raises:
         EngineError: the bundle does not run on its own.
     """
-    command = [sys.executable, "-m", "deploy.runtime", "bench", str(bundle)]
+    command = [sys.executable, "-m", "deploy.runtime", "bench", str(bundle), "--as-made"]
     done = subprocess.run(
-        [*command, "--runs", str(runs), "--json", "-"], capture_output=True, text=True, check=False
+        [*command, "--runs", str(runs), "--json", "-"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise EngineError(f"the bundle does not run on its own: {done.stderr.strip()}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backends.registry import about
 from deploy.recipe import (
     BackendRecipe,
@@ -107,12 +109,32 @@ def check_backends(recipe: Recipe) -> None:
         RecipeError: naming the backend and the choices.
         UnknownBackendError: there is none of this name.
     """
-    used = [recipe.backend, *recipe.chain.values()]
+    used = recipe.backends
     if recipe.partition.segments or recipe.partition.cuts:
-        used = [recipe.backend_of(name) for name in segment_names(recipe.partition)]
+        of_each = {name: recipe.backends_of(name) for name in segment_names(recipe.partition)}
+        used = [backend for found in of_each.values() for backend in found]
     for backend in used:
         _check_precision(backend)
         _check_build(backend, recipe)
+    for name in segment_names(recipe.partition):
+        _check_alternatives(name, recipe.backends_of(name))
+
+
+def _check_alternatives(segment: str, found: Sequence[BackendRecipe]) -> None:
+    kinds = [f"{one.name} in {one.precision}" for one in found]
+    if double := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+        raise RecipeError(
+            f"backends of segment '{segment}'",
+            expected="each in a precision once",
+            got=f"{double} twice",
+        )
+    if len(found) > 1 and any(one.cast.io for one in found):
+        raise RecipeError(
+            f"cast.io with several backends for segment '{segment}'",
+            expected="one backend and precision, or cast.io=false",
+            got=", ".join(kinds),
+            do="All of them have to take and give the same tensors.",
+        )
 
 
 def _check_precision(backend: BackendRecipe) -> None:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, cast
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from backends.contract import DeployError
+from deploy.alternatives import Files, Plain, told_apart
 from deploy.catalog import choices, conf_folder, usage
 from deploy.checks import check_backends
 from deploy.recipe import Recipe, RecipeError
@@ -27,6 +29,7 @@ from deploy.rows import Row
 from deploy.strangers import check_code, check_folder, check_folders
 from deploy.sweep import write_row
 
+_CONFIG, _BACKENDS = "deploy", "backend/"
 _BUNDLE = "bundle="
 _MODELS = Path(__file__).resolve().parent / "models"
 
@@ -54,7 +57,7 @@ def _cancel(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="deploy")
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=_CONFIG)
 def _job(config: DictConfig) -> None:
     if "model" not in config:
         print(usage())
@@ -77,7 +80,7 @@ def _run(config: DictConfig) -> Row:
     job = " ".join(overrides)
     try:
         check_order(overrides)
-        recipe = to_recipe(config)
+        recipe = to_recipe(config, _files(overrides))
         check_code(recipe, overrides)
         check_backends(recipe)
         # torch takes longer to import than anything above takes to be refused
@@ -117,15 +120,33 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
-            config = hydra.compose("deploy", [*map(_spelled_out, overrides), *search])
+            words = [*map(_spelled_out, overrides), *search]
+            config, files = hydra.compose(_CONFIG, words), _files(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(str(error).partition("\nConfig search path")[0].rstrip()) from error
     check_order(overrides)
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})
-    recipe = to_recipe(config)
+    recipe = to_recipe(config, files)
     check_code(recipe, overrides)
     return recipe
+
+
+def _files(overrides: Sequence[str]) -> Files:
+    """Of keys for which a list of backends was chosen, what the file of each says."""
+    loader = GlobalHydra.instance().config_loader()
+    found = loader.compute_defaults_list(_CONFIG, list(overrides), RunMode.RUN)
+    names: dict[str, list[str]] = {}
+    for one in found.defaults:
+        if one.config_path.startswith(_BACKENDS):
+            names.setdefault(one.package, []).append(one.config_path)
+    return {key: list(map(_file, paths)) for key, paths in names.items() if len(paths) > 1}
+
+
+def _file(path: str) -> Plain:
+    group = _BACKENDS.rstrip("/")
+    plain = OmegaConf.to_container(hydra.compose(path)[group], resolve=True)
+    return cast(Plain, _without_nulls(plain))
 
 
 def check_order(overrides: Sequence[str]) -> None:
@@ -143,8 +164,12 @@ def check_order(overrides: Sequence[str]) -> None:
         )
 
 
-def to_recipe(config: DictConfig) -> Recipe:
+def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:
     """The configuration as a typed recipe.
+
+    Args:
+        config: what Hydra composed.
+        files: of keys for which a list of backends was chosen, what the file of each says.
 
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
@@ -154,7 +179,7 @@ def to_recipe(config: DictConfig) -> Recipe:
             "no backend is chosen",
             do=f"Pass +backend=NAME, one of {', '.join(choices('backend'))}.",
         )
-    return _typed(config)
+    return _typed(config, files or {})
 
 
 def from_plain(given: Mapping[str, Any]) -> Recipe:
@@ -163,16 +188,16 @@ def from_plain(given: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
     """
-    return _typed(OmegaConf.create(dict(given)))
+    return _typed(OmegaConf.create(dict(given)), {})
 
 
-def _typed(config: DictConfig) -> Recipe:
+def _typed(config: DictConfig, files: Files) -> Recipe:
     try:
         given = _without_nulls(OmegaConf.to_container(config, resolve=True))
         given.pop("code", None)  # counts on the command line alone
         if isinstance(given.get("bundle"), str):
             given["bundle"] = {"folder": given["bundle"]}
-        merged = OmegaConf.merge(OmegaConf.structured(Recipe), given)
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe), told_apart(given, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         what = str(error).splitlines()[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 from backends.gap import worst
 from deploy.benchmark import Latency
 from deploy.halving import Halved
+from deploy.runtime.choices import engines_of
 from deploy.runtime.gaps import CHAIN
 from deploy.runtime.manifest import Manifest
 from deploy.verify import Verdict
@@ -40,6 +41,12 @@ class Outcome:
     def backends(self) -> str:
         """The backends of the steps, such as ``a`` or ``a+b``."""
         return "+".join(dict.fromkeys(step.backend for step in self.manifest.steps))
+
+    @property
+    def choices(self) -> dict[str, list[str]]:
+        """The engines of each step that has several, its own first."""
+        found = {step: list(engines) for step, engines in engines_of(self.manifest).items()}
+        return {step: engines for step, engines in found.items() if len(engines) > 1}
 
     @property
     def gap(self) -> float | None:

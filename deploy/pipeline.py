@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.contract import Segment, Tensors
+from backends.contract import Tensors
 from deploy.asked import chosen_post, cut_as_asked
 from deploy.assembling import assemble, check_target, publish, restore, seal, write_picture
 from deploy.benchmark import Latency, benchmark
-from deploy.caching.stages import convert_once, export_once
+from deploy.caching.stages import export_once
 from deploy.caching.store import Store, default_store
 from deploy.checks import check, check_backends
-from deploy.convert import Converted, cast_precision, checked_options
+from deploy.convert import checked_options
+from deploy.engines import ALSO, ARTIFACTS, CAST, Converting, Engines, convert_all
 from deploy.folders import check_ours, empty, held
-from deploy.halving import Halved, halve
 from deploy.hosting import host_points, host_steps
 from deploy.made import MADE, write_made
 from deploy.onnx_source import complete
@@ -39,8 +39,9 @@ _STAGES = {
     "export",
     "segments",
     "reference",
-    "cast",
-    "artifacts",
+    CAST,
+    ARTIFACTS,
+    ALSO,
     "blame",
     "blame.json",
     MADE,
@@ -95,13 +96,11 @@ def _deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         reference = source.reference(points, places.work / "reference")
         values = reference(inputs)
     write_made(places.work, recipe, points)
-    segments, halved = _halve(recipe, cutting.segments, values, places.work / "cast", progress)
-    converted = [
-        _convert(recipe, store, segment, values, places.work, progress) for segment in segments
-    ]
+    given = Converting(store, values, progress)
+    engines = convert_all(recipe, cutting.segments, places.work, given)
     staging = places.work / _STAGING
     with progress.stage("bundle") as stage:
-        manifest = _bundle(recipe.model, converted, cutting, host, values, staging)
+        manifest = _bundle(recipe.model, engines, cutting, host, values, staging)
         stage.size = _size(staging)
     with progress.stage("verify") as stage:
         evidence = Evidence(reference, values, pictures, _annotations(recipe), reference.name)
@@ -109,7 +108,8 @@ def _deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
             sign(staging, _key(recipe.bundle.sign))
-    outcome = Outcome(places.bundle, manifest, verdict, reference.name, None, halved, pictures)
+    made = Outcome(places.bundle, manifest, verdict, reference.name, None, engines.halved)
+    outcome = replace(made, pictures=pictures)
     stage.gap = outcome.gap
     if not outcome.pending:
         remember_tried(manifest)
@@ -125,7 +125,7 @@ def _checked(recipe: Recipe, places: Places) -> Recipe:
         recipe = replace(recipe, model=complete(recipe.model))
     check(recipe)
     check_backends(recipe)
-    for backend in (recipe.backend, *recipe.chain.values()):
+    for backend in recipe.backends:
         checked_options(backend)
     check_target(places.bundle)
     if recipe.bundle.sign is not None:
@@ -145,21 +145,6 @@ def _key(name: str) -> Path:
     return Path(name).expanduser()
 
 
-def _halve(
-    recipe: Recipe,
-    segments: Sequence[Segment],
-    values: Tensors,
-    out: Path,
-    progress: Progress,
-) -> tuple[list[Segment], list[Halved]]:
-    if all(cast_precision(recipe.backend_of(one.name)) == "fp32" for one in segments):
-        return list(segments), []
-    with progress.stage("precision") as stage:
-        found = halve(recipe, segments, values, out)
-        stage.size = _size(out)
-    return found
-
-
 def _store(recipe: Recipe) -> Store | None:
     if recipe.cache == OFF:
         return None
@@ -167,32 +152,15 @@ def _store(recipe: Recipe) -> Store | None:
     return Store(folder, int(recipe.cache_gib * _GIB))
 
 
-def _convert(
-    recipe: Recipe,
-    store: Store | None,
-    segment: Segment,
-    values: Tensors,
-    work: Path,
-    progress: Progress,
-) -> Converted:
-    backend = recipe.backend_of(segment.name)
-    with progress.stage(f"convert {segment.name}") as stage:
-        out = work / "artifacts" / segment.name
-        converted, stage.kept = convert_once(store, segment, backend, values, out, recipe.convert)
-        made = converted.artifact
-        stage.size = sum((out / file).stat().st_size for file in made.files or made.source)
-    return converted
-
-
 def _bundle(
     model: ModelRecipe,
-    converted: Sequence[Converted],
+    engines: Engines,
     cutting: Cutting,
     host: Sequence[HostStep],
     values: Tensors,
     staging: Path,
 ) -> Manifest:
-    manifest = assemble(model, converted, staging, cutting.results, host)
+    manifest = assemble(model, engines, staging, cutting.results, host)
     if manifest.pre is not None:
         outputs = [spec.name for spec in manifest.outputs]
         manifest = replace(manifest, post=chosen_post(model, outputs, cutting.marks))

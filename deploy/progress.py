@@ -45,7 +45,7 @@ class Progress:
         stage.seconds = time.perf_counter() - start
         self.stages.append(stage)
         kept = "  from the cache" if stage.kept else ""
-        self.console.print(f"{name:<24}{stage.seconds:8.1f} s{kept}", highlight=False)
+        self.console.print(f"{name:<36}{stage.seconds:8.1f} s{kept}", highlight=False)
 
 
 def stage_table(stages: Sequence[Stage]) -> Table:

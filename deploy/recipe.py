@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backends.contract import DeployError
@@ -265,6 +265,15 @@ class BenchRecipe:
 
 
 OFF, AUTO = "off", "auto"
+ALL = "*"
+
+
+@dataclass
+class FurtherRecipe:
+    """A further backend for a segment, or for all that have none of their own (``*``)."""
+
+    segment: str
+    backend: BackendRecipe
 
 
 @dataclass
@@ -273,6 +282,9 @@ class Recipe:
 
     ``cache`` is a folder that keeps exports and conversions for later runs, of at most
     ``cache_gib`` GiB; ``auto``, which is one in the user's cache folder; or ``off``.
+
+    ``also`` is what lists of backends and precisions come to: further ones, among which the device
+    chooses. The bundle runs on the first ones unless it does.
     """
 
     model: ModelRecipe
@@ -280,6 +292,7 @@ class Recipe:
     bundle: BundleRecipe = field(default_factory=BundleRecipe)
     partition: PartitionRecipe = field(default_factory=PartitionRecipe)
     chain: dict[str, BackendRecipe] = field(default_factory=dict)
+    also: list[FurtherRecipe] = field(default_factory=list)
     precision: PrecisionRecipe = field(default_factory=PrecisionRecipe)
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
@@ -290,3 +303,23 @@ class Recipe:
     def backend_of(self, segment: str) -> BackendRecipe:
         """The backend chosen for this segment, or the one for all."""
         return self.chain.get(segment, self.backend)
+
+    def backends_of(self, segment: str) -> list[BackendRecipe]:
+        """All among which the device may choose for this segment; the first is ``backend_of``."""
+        key = segment if segment in self.chain else ALL
+        return [self.backend_of(segment), *self._further(key)]
+
+    def ranked(self, rank: int) -> Recipe:
+        """The recipe with the further backend of this number, from 1 up, in the place of each."""
+        found = {key: self._further(key)[rank - 1 : rank] for key in (ALL, *self.chain)}
+        further = {key: one for key, several in found.items() for one in several}
+        backend = further.pop(ALL, self.backend)
+        return replace(self, backend=backend, chain={**self.chain, **further}, also=[])
+
+    def _further(self, key: str) -> list[BackendRecipe]:
+        return [one.backend for one in self.also if one.segment == key]
+
+    @property
+    def backends(self) -> list[BackendRecipe]:
+        """Every one that is named."""
+        return [self.backend, *self.chain.values(), *(one.backend for one in self.also)]

@@ -40,13 +40,21 @@ def show_outcome(
     command = f"python -m deploy.runtime {'finish' if outcome.pending else 'check'} {bundle}"
     where = " (on the device)" if outcome.pending else ""
     console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
+    if outcome.choices:
+        tune = f"python -m deploy.runtime tune {bundle}"
+        console.print(f"then        {tune} (on the device)", highlight=False, soft_wrap=True)
     if outcome.verdict.problem is not None:
         print(f"error: {outcome.verdict.problem}", file=sys.stderr)
 
 
 def notes(outcome: Outcome) -> list[str]:
-    """A line for each segment that was cast, and for each border."""
-    return [*map(_halved, outcome.halved), *map(_border, borders(outcome.manifest))]
+    """A line for each segment that was cast, that has several engines, and for each border."""
+    engines = [
+        f"engines     {step} on {own}, or {' or '.join(others)}"
+        for step, (own, *others) in outcome.choices.items()
+    ]
+    halved = map(_halved, outcome.halved)
+    return [*halved, *engines, *map(_border, borders(outcome.manifest))]
 
 
 def _halved(one: Halved) -> str:

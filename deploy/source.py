@@ -66,4 +66,4 @@ def source_of(recipe: Recipe) -> Source:
 
 def used_backends(recipe: Recipe) -> frozenset[str]:
     """The backends that this recipe may convert a segment for."""
-    return frozenset(one.name for one in (recipe.backend, *recipe.chain.values()))
+    return frozenset(one.name for one in recipe.backends)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from deploy.recipe import HostRecipe, PartitionRecipe, Recipe, RecipeError
+from deploy.recipe import ALL, HostRecipe, PartitionRecipe, Recipe, RecipeError
 from deploy.runtime.host_steps import factory
 
 _RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
@@ -39,6 +39,7 @@ def check_segments(recipe: Recipe, segments: Sequence[str]) -> None:
         RecipeError: by its key.
     """
     named = [(f"chain.{name}", name) for name in recipe.chain]
+    named += [("also", further.segment) for further in recipe.also if further.segment != ALL]
     for host in recipe.partition.host:
         named += [(f"partition.host.{host.name}.calls", name) for name in host.calls]
     for key, name in named:

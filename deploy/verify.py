@@ -10,6 +10,7 @@ from pathlib import Path
 from backends.contract import Array, Tensors
 from deploy.coco import mean_precision
 from deploy.recipe import VerifyRecipe
+from deploy.runtime.alternatives import alternative_gaps
 from deploy.runtime.coco import Scores
 from deploy.runtime.detections import CONFIDENT, Detections
 from deploy.runtime.gaps import VerificationError, chain_gaps, step_gaps, tensor_problem
@@ -102,9 +103,10 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
         evidence: what it is held against.
         asked: the recipe's bounds.
     """
-    with Pipeline.open(bundle, trusted=True) as pipeline:
+    with Pipeline.open(bundle, trusted=True, choices={}) as pipeline:
         steps = [*pipeline.chain.steps, *pipeline.chain.called]
         gaps = [gap for step in steps for gap in step_gaps(*step, evidence.values)]
+        gaps += alternative_gaps(bundle, manifest, evidence.values)
         gaps += chain_gaps(manifest, pipeline.chain, evidence.values)
         problem = tensor_problem(manifest, gaps, evidence.name)
         if pipeline.post is None:

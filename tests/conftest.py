@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,16 +42,26 @@ def step(name: str, source: str, target: str) -> Artifact:
     return Artifact(name, "scaler", (f"{name}/factor.txt",), (spec(source),), (spec(target),))
 
 
+def other(of: Artifact, precision: str = "fp16", **changes: object) -> Artifact:
+    """A further engine for a step."""
+    files = (f"{of.name}/scaler-{precision}/factor.txt",)
+    return replace(of, files=files, precision=precision, **changes)
+
+
 @pytest.fixture
 def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
     """Write a bundle of steps with their factors; further fields go into its manifest."""
     packages = registry._packages()
     monkeypatch.setattr(registry, "_packages", lambda: {**packages, "scaler": "tests.scaler"})
 
-    def make(steps: list[tuple[Artifact, float]] | None = None, **fields: object) -> Path:
+    def make(
+        steps: list[tuple[Artifact, float]] | None = None,
+        others: Sequence[tuple[Artifact, float]] = (),
+        **fields: object,
+    ) -> Path:
         bundle = tmp_path / "bundle"
         chosen = steps or [(step("one", "x", "y"), 2.0)]
-        for artifact, factor in chosen:
+        for artifact, factor in (*chosen, *others):
             path = bundle / artifact.files[0]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(str(factor))
@@ -72,6 +82,7 @@ def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
             files={str(path.relative_to(bundle)): entry(path) for path in names},
             tools={},
             verification=Verification("passed"),
+            alternatives=tuple(artifact for artifact, _ in others),
         )
         write_manifest(bundle, replace(manifest, **fields))
         return bundle

@@ -14,6 +14,7 @@ from deploy.assembling import assemble
 from deploy.borders import borders
 from deploy.checks import check_backends
 from deploy.convert import Converted, cast_precision, checked_options
+from deploy.engines import Engines
 from deploy.halving import halve
 from deploy.precision import PrecisionError
 from deploy.recipe import (
@@ -115,13 +116,13 @@ def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype,
     one = Artifact("one", "none", ("f",), (replace(single, name="in"),), (other,))
     two = Artifact("two", "none", ("f",), (single,), (replace(single, name="out"),))
     (tmp_path / "f").write_text("")
-    steps = [Converted(step, tmp_path, tmp_path) for step in (one, two)]
+    engines = Engines([Converted(step, tmp_path, tmp_path) for step in (one, two)], [], [])
     if fits:
-        (border,) = borders(assemble(ModelRecipe("m"), steps, tmp_path / "bundle"))
+        (border,) = borders(assemble(ModelRecipe("m"), engines, tmp_path / "bundle"))
         assert border.converted == ("x from float16 to float32",) and border.size == 2
         return
     with pytest.raises(RecipeError, match="'x' of step 'two': expected int64, as step 'one'"):
-        assemble(ModelRecipe("m"), steps, tmp_path / "bundle")
+        assemble(ModelRecipe("m"), engines, tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("io", ["false", "true"])

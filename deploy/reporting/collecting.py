@@ -16,7 +16,7 @@ from deploy.reporting.contents import MeanPrecision, Parity, Report, StageTime
 from deploy.reporting.environment import environment
 from deploy.reporting.sightings import sightings
 from deploy.runtime.contents import content_of
-from deploy.runtime.gaps import CHAIN, tolerances
+from deploy.runtime.gaps import CHAIN, label, tolerances
 from deploy.runtime.manifest import MANIFEST, Manifest, StepGap
 
 _MEANS = {
@@ -75,6 +75,7 @@ def parity(manifest: Manifest) -> tuple[Parity, ...]:
     bounds = tolerances(manifest)
     where = {step.name: f"{step.backend}, {step.precision}" for step in manifest.steps}
     where |= {step.name: "host" for step in manifest.host} | {CHAIN: "all of it"}
+    where |= {label(one): f"{one.backend}, {one.precision}" for one in manifest.alternatives}
     gaps = manifest.verification.gaps
     rows = [_row(one, where[one.step], bounds[one.step]) for one in gaps]
     used = [one.gap.max_rel / bounds[one.step].max_rel for one in gaps]
@@ -109,8 +110,8 @@ def means(noted: Mapping[str, float]) -> tuple[MeanPrecision, ...]:
 
 def _tools(manifest: Manifest) -> dict[str, str]:
     found = dict(manifest.tools)
-    for step in manifest.steps:
-        found |= step.tools
+    for one in manifest.artifacts:
+        found |= one.tools
     return found
 
 

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.json,
             args.threads,
             args.require_signature,
+            args.as_made,
         ),
         "tune": lambda args: tune(
             args.bundle, args.threads, args.rounds, args.forget, args.require_signature
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "finish", help="build the engines of a bundle made with backend.build=device, and verify it"
     )
     tune_parser = commands.add_parser(
-        "tune", help="find how many threads each engine is fastest with here, and keep that"
+        "tune", help="find which engine and threads each step is fastest with here, and keep that"
     )
     for each in (finish_parser, tune_parser):
         each.add_argument("bundle", type=Path, metavar="BUNDLE")
@@ -111,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--json", metavar="FILE", help="write the result; - is standard output")
     bench_parser.add_argument("--runs", type=_count, default=100)
     bench_parser.add_argument("--warmup", type=_count, default=10)
+    bench_parser.add_argument(
+        "--as-made", action="store_true", help="without what tune has found here"
+    )
     bench_parser.add_argument("--image", type=Path, help="in the place of the bundle's sample")
     return parser
 

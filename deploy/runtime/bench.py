@@ -10,8 +10,10 @@ from typing import Protocol
 
 import numpy as np
 
+from deploy.runtime.choices import Choices, engine_of
 from deploy.runtime.detections import Detections
 from deploy.runtime.image import Picture, decode
+from deploy.runtime.manifest import Manifest
 from deploy.runtime.output import write_text
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import read_sample, sample_picture
@@ -28,23 +30,32 @@ def bench(
     report: str | None,
     threads: int | None,
     key: Path | None = None,
+    as_made: bool = False,
 ) -> bool:
     """Measure and print p50, p90, p99 and mean of every part, in milliseconds.
 
     A bundle that takes pictures is measured from the picture file to the detections; any other
     from sample tensors to tensors.
     """
-    with Pipeline.open(bundle, threads, key) as pipeline:
+    choices: Choices | None = {} if as_made and threads is None else None
+    with Pipeline.open(bundle, threads, key, choices=choices) as pipeline:
         once = once_of(bundle, pipeline, image)
         for _ in range(warmup):
             once()
         rows = [once() for _ in range(runs)]
     figures = summary(rows)
     if report != "-":
+        if pipeline.manifest.alternatives:
+            print(engines_line(pipeline.manifest))
         print_figures(figures, runs)
     if report is not None:
         write_text(report, json.dumps(figures, indent=2))
     return True
+
+
+def engines_line(manifest: Manifest) -> str:
+    """What each step runs on."""
+    return "; ".join(f"{step.name} on {engine_of(step)}" for step in manifest.steps)
 
 
 def summary(rows: Sequence[Seconds]) -> dict[str, Figures]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from backends.gap import Gap, Tolerance, measure_all
 from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.gaps import chain_tolerance
-from deploy.runtime.matching import match
+from deploy.runtime.matching import Match, match
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.sample import expected_detections, read_sample, sample_picture
 
@@ -36,17 +36,31 @@ def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
     return all(bound.admits(gap) for gap in gaps)
 
 
-def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
-    """Print how many of PyTorch's detections are found in the sample picture; true if all."""
+def agrees(bundle: Path, pipeline: Pipeline) -> bool:
+    """Whether the sample's tensors and picture give what PyTorch gave; prints nothing."""
+    gaps, bound = sample_gaps(bundle, pipeline)
+    found = _sample_match(bundle, pipeline)
+    return all(map(bound.admits, gaps)) and (found is None or not found.missing)
+
+
+def _sample_match(bundle: Path, pipeline: Pipeline) -> Match | None:
+    """PyTorch's detections in the sample picture beside those of the bundle, if it finds any."""
     picture = sample_picture(bundle, pipeline.manifest)
     if picture is None or pipeline.post is None:
-        return True
+        return None
     expected = expected_detections(bundle, pipeline.manifest).above(CONFIDENT)
-    result = match(expected, pipeline(picture))
-    good = result.missing == 0
+    return match(expected, pipeline(picture))
+
+
+def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
+    """Print how many of PyTorch's detections are found in the sample picture; true if all."""
+    result = _sample_match(bundle, pipeline)
+    if result is None:
+        return True
+    good, expected = not result.missing, result.matched + result.missing
     masks = "" if result.mask is None else f", masks from IoU {result.mask:.4f} up"
     print(
-        f"{'ok' if good else 'BAD':<4}{result.matched} of {len(expected)} detections matched, "
+        f"{'ok' if good else 'BAD':<4}{result.matched} of {expected} detections matched, "
         f"boxes within {result.box:.3f} px, scores within {result.score:.4f}{masks}"
     )
     return good

@@ -1,6 +1,6 @@
 """One way of running a bundle, measured in a process of its own whenever it is asked.
 
-``python -m deploy.runtime.contender BUNDLE THREADS [PUBKEY]``: for each line of standard input it
+``python -m deploy.runtime.contender BUNDLE CHOICES [PUBKEY]``: for each line of standard input it
 prints the median milliseconds of every part.
 """
 
@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backends.contract import EngineError
+from backends.contract import DeployError, EngineError
 from deploy.runtime.bench import once_of, summary
-from deploy.runtime.check import sample_gaps
+from deploy.runtime.check import agrees
+from deploy.runtime.choices import Choices
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.tuned import Threads
+from deploy.runtime.tuned import choices_from, choices_text
 
 _SECONDS, _LEAST = 0.3, 5  # of a round, and its calls
 _PAUSE = 0.1  # threads of the one before may still look for work
@@ -30,7 +31,7 @@ class Contender:
     """A process that runs a bundle in one way.
 
     Attributes:
-        agrees: whether its outputs for the bundle's sample are within the tolerance.
+        agrees: whether what it gives for the bundle's sample is within the tolerance.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -57,13 +58,13 @@ class Contender:
 
 
 @contextmanager
-def contender(bundle: Path, threads: Threads, key: Path | None) -> Iterator[Contender]:
+def contender(bundle: Path, choices: Choices, key: Path | None) -> Iterator[Contender]:
     """Start one, and end it with the block.
 
     Raises:
         EngineError: the bundle does not run so.
     """
-    words = [str(bundle), json.dumps(dict(threads)), *([str(key)] if key else [])]
+    words = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
     command = [sys.executable, "-m", "deploy.runtime.contender", *words]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -74,12 +75,11 @@ def contender(bundle: Path, threads: Threads, key: Path | None) -> Iterator[Cont
             process.kill()
 
 
-def main(bundle: str, threads: str, key: str | None = None) -> None:
+def main(bundle: str, choices: str, key: str | None = None) -> None:
     """The process's own side."""
-    root = Path(bundle)
-    with Pipeline.open(root, json.loads(threads), Path(key) if key else None) as pipeline:
-        gaps, bound = sample_gaps(root, pipeline)
-        print(json.dumps({"agrees": all(map(bound.admits, gaps))}), flush=True)
+    root, asked = Path(bundle), choices_from(choices)
+    with Pipeline.open(root, key=Path(key) if key else None, choices=asked) as pipeline:
+        print(json.dumps({"agrees": agrees(root, pipeline)}), flush=True)
         once = once_of(root, pipeline, None)
         for _ in sys.stdin:
             rows, end = [once()], time.perf_counter() + _SECONDS
@@ -90,4 +90,7 @@ def main(bundle: str, threads: str, key: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except DeployError as problem:
+        sys.exit(f"error: {problem}")

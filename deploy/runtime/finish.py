@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from backends.child import Allowance, convert_in_child
 from backends.command import ARTIFACT
-from backends.contract import Artifact, EngineError, Segment
+from backends.contract import Array, Artifact, EngineError, Segment
 from backends.files import ASIDE, held, remove_parts, sync_tree
 from backends.registry import about
+from deploy.runtime.alternatives import alternative_gaps
 from deploy.runtime.check import check_detections
 from deploy.runtime.contents import content_of, entry_of, verify_files
 from deploy.runtime.detections import CONFIDENT
 from deploy.runtime.draw import draw
-from deploy.runtime.gaps import chain_gaps, step_gaps, tensor_problem
+from deploy.runtime.gaps import chain_gaps, label, step_gaps, tensor_problem
 from deploy.runtime.image import load_image
 from deploy.runtime.manifest import SIGNATURE, BundleError, FileEntry, Manifest, Verification
 from deploy.runtime.pipeline import Pipeline
@@ -64,7 +65,7 @@ def finish(bundle: Path, timeout: float, key: Path | None = None) -> bool:
 
 def _finish(bundle: Path, timeout: float, key: Path | None) -> bool:
     manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
-    steps = [step for step in manifest.steps if step.source]
+    steps = [one for one in manifest.artifacts if one.source]
     if not steps:
         raise BundleError(
             f"bundle '{bundle}' has no engines to build",
@@ -72,11 +73,11 @@ def _finish(bundle: Path, timeout: float, key: Path | None) -> bool:
         )
     for step in steps:
         _check_able(step)
-    samples = [step_sample(step.name) for step in steps]
+    samples = {step_sample(step.name) for step in steps}
     verify_files(bundle, manifest, [*samples, *(name for step in steps for name in step.source)])
     with tempfile.TemporaryDirectory(dir=bundle, prefix=ASIDE) as scratch:
-        built = {step.name: _build(bundle, step, Path(scratch), timeout) for step in steps}
-        added = _move_in(bundle, built, Path(scratch))
+        built = [_build(bundle, step, Path(scratch), timeout) for step in steps]
+        added = [_moved_in(bundle, artifact, Path(scratch)) for artifact in built]
     try:
         finished, good = _verified(bundle, _with(manifest, added, bundle))
         write_manifest(bundle, finished)
@@ -84,8 +85,8 @@ def _finish(bundle: Path, timeout: float, key: Path | None) -> bool:
     except BaseException:
         _remove(bundle, added, manifest)
         raise
-    for step in steps:
-        _tidy(bundle, step.name, finished)
+    for name in {step.name for step in steps}:
+        _tidy(bundle, name, finished)
     return good
 
 
@@ -100,47 +101,52 @@ def _check_able(step: Artifact) -> None:
 def _build(bundle: Path, step: Artifact, scratch: Path, timeout: float) -> Artifact:
     print(f"building {step.name} ...", flush=True)
     segment = Segment(step.name, bundle / step.source[0], step.inputs, step.outputs)
-    sample, out = bundle / step_sample(step.name), scratch / step.name
+    sample, out = bundle / step_sample(step.name), scratch / label(step)
     built = convert_in_child(
         segment, step.backend, step.options, step.precision, sample, out, Allowance(timeout)
     )
     return replace(built, inputs=step.inputs, outputs=step.outputs, source=step.source)
 
 
-def _move_in(bundle: Path, built: Mapping[str, Artifact], scratch: Path) -> list[Artifact]:
-    """Give each engine a folder named after its contents, beside those that there may be."""
-    moved = []
-    for name, artifact in built.items():
-        folder = f"{name}/{content_of(scratch / name / artifact.files[0]).sha256[:12]}"
-        if not (bundle / folder).exists():  # it does where the same engine was built before
-            (scratch / name / ARTIFACT).unlink()
-            sync_tree(scratch / name)
-            (scratch / name).rename(bundle / folder)
-        moved.append(replace(artifact, files=tuple(f"{folder}/{file}" for file in artifact.files)))
-    return moved
+def _moved_in(bundle: Path, built: Artifact, scratch: Path) -> Artifact:
+    """Give an engine a folder named after its contents, beside those that there may be."""
+    out = scratch / label(built)
+    folder = f"{built.name}/{content_of(out / built.files[0]).sha256[:12]}"
+    if not (bundle / folder).exists():  # it does where the same engine was built before
+        (out / ARTIFACT).unlink()
+        sync_tree(out)
+        out.rename(bundle / folder)
+    return replace(built, files=tuple(f"{folder}/{file}" for file in built.files))
 
 
 def _with(manifest: Manifest, added: Sequence[Artifact], bundle: Path) -> Manifest:
-    fresh = {step.name: step for step in added}
-    steps = tuple(fresh.get(step.name, step) for step in manifest.steps)
-    stale = {name for step in manifest.steps if step.name in fresh for name in step.files}
+    fresh = {label(one): one for one in added}
+    stale = {name for one in manifest.artifacts if label(one) in fresh for name in one.files}
     files = {name: entry for name, entry in manifest.files.items() if name not in stale}
-    files |= {name: entry_of(bundle / name, "engine") for step in added for name in step.files}
-    return replace(manifest, steps=steps, files=files)
+    files |= {name: entry_of(bundle / name, "engine") for one in added for name in one.files}
+    return replace(
+        manifest,
+        steps=tuple(fresh.get(label(step), step) for step in manifest.steps),
+        alternatives=tuple(fresh.get(label(one), one) for one in manifest.alternatives),
+        files=files,
+    )
 
 
 def _verified(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
-    with Pipeline.of(bundle, manifest, trusted=True) as pipeline:
+    with Pipeline.of(bundle, manifest, trusted=True, choices={}) as pipeline:
         gaps = []
+        values: dict[str, Array] = {}
         for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):
             if isinstance(step, Artifact):
                 sample = read_step_sample(bundle, manifest, step.name)
-                gaps += step_gaps(step, runner, {**sample.inputs, **sample.outputs})
+                values |= {**sample.inputs, **sample.outputs}
+                gaps += step_gaps(step, runner, values)
+        gaps += alternative_gaps(bundle, manifest, values)
         whole = read_sample(bundle, manifest)
         gaps += chain_gaps(manifest, pipeline.chain, {**whole.inputs, **whole.outputs})
         problem = tensor_problem(manifest, gaps, "the model")
         for item in gaps:
-            print(f"    {item.step:<16}{item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
+            print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
         good = (problem is None) & check_detections(bundle, pipeline)
         files = {**manifest.files, **_drawing(bundle, manifest, pipeline)}
     if problem is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from backends.contract import Array, DeployError, Runner, Specs, Tensors
+from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
 from backends.gap import TOLERANCES, Tolerance, measure_all, worst
 from deploy.runtime.chain import Chain
+from deploy.runtime.choices import engine_of
 from deploy.runtime.host import HostStep
 from deploy.runtime.manifest import Manifest, StepGap, called
 from deploy.runtime.order import Step, in_order
@@ -29,6 +30,11 @@ def step_gaps(step: Step, runner: Runner, values: Tensors) -> list[StepGap]:
     expected = _known(step.outputs, values)
     outputs = runner(pick(step.inputs, values)) if expected else {}
     return [StepGap(step.name, gap) for gap in measure_all(expected, outputs)]
+
+
+def label(other: Artifact) -> str:
+    """How an alternative is told from its step, such as ``head on some-fp16``."""
+    return f"{other.name} on {engine_of(other)}"
 
 
 def chain_gaps(manifest: Manifest, chain: Chain, values: Tensors) -> list[StepGap]:
@@ -72,6 +78,7 @@ def chain_tolerance(manifest: Manifest) -> Tolerance:
 def tolerances(manifest: Manifest) -> dict[str, Tolerance]:
     """What each step may differ by, and the chain."""
     bounds = {step.name: TOLERANCES[step.precision] for step in manifest.steps}
+    bounds |= {label(other): TOLERANCES[other.precision] for other in manifest.alternatives}
     bounds |= {step.name: TOLERANCES["fp32"] for step in manifest.host}
     return {**bounds, CHAIN: chain_tolerance(manifest)}
 

@@ -84,6 +84,7 @@ class Manifest:
         inputs: tensors that the chain takes.
         outputs: tensors that the chain gives.
         steps: the artifacts, their files relative to the bundle.
+        alternatives: further artifacts for some of the steps, which bear the names of these.
         host: what is done between them on the host.
         pre: how a picture becomes the input, if the model takes one.
         post: the host step after the chain, if there is one.
@@ -106,7 +107,13 @@ class Manifest:
     tools: Mapping[str, str]
     verification: Verification
     host: tuple[HostStep, ...] = ()
+    alternatives: tuple[Artifact, ...] = ()
     format: int = FORMAT
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Everything that a backend loads: of the steps, and their alternatives."""
+        return (*self.steps, *self.alternatives)
 
 
 def called(manifest: Manifest) -> set[str]:

@@ -63,7 +63,7 @@ def _check_files(manifest: Manifest) -> None:
 
 
 def _used_files(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
-    for step in manifest.steps:
+    for step in manifest.artifacts:
         yield from ((name, "engine") for name in step.files)
         yield from ((name, "source") for name in step.source)
     if manifest.sample is not None:
@@ -86,10 +86,29 @@ def _check_steps(manifest: Manifest) -> None:
             )
         if names.count(name) > 1:
             raise FormatError(f"{MANIFEST}: two steps are called '{name}'")
-    for step in manifest.steps:
+    for step in manifest.artifacts:
         _among(f"precision of '{step.name}'", [step.precision], list(TOLERANCES))
+    _check_alternatives(manifest)
     engines = [step.name for step in manifest.steps]
     _among("what a host step calls", sorted(called(manifest)), engines)
+
+
+def _check_alternatives(manifest: Manifest) -> None:
+    """Each stands for a step: it takes and gives the same, and is told from the others."""
+    steps = {step.name: step for step in manifest.steps}
+    seen = {(step.name, step.backend, step.precision) for step in manifest.steps}
+    for other in manifest.alternatives:
+        _among("step of an alternative", [other.name], list(steps))
+        step, key = steps[other.name], (other.name, other.backend, other.precision)
+        if key in seen:
+            raise FormatError(f"{MANIFEST}: two engines of '{other.name}' are of one kind")
+        seen.add(key)
+        if (other.inputs, other.outputs) != (step.inputs, step.outputs):
+            raise FormatError(
+                f"{MANIFEST}: an alternative of '{other.name}'",
+                expected="the inputs and outputs of its step",
+                got="others",
+            )
 
 
 def _all_specs(manifest: Manifest) -> Iterator[tuple[str, Specs]]:

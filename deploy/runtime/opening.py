@@ -15,9 +15,6 @@ from deploy.runtime.host import HostRunner
 from deploy.runtime.host_steps import make_host_function
 from deploy.runtime.manifest import BundleError, Manifest, called
 from deploy.runtime.order import in_order
-from deploy.runtime.tuned import Threads
-
-Options = dict[str, bool | int | float | str]
 
 
 def check_built(root: Path, steps: Sequence[Artifact]) -> None:
@@ -34,13 +31,12 @@ def check_built(root: Path, steps: Sequence[Artifact]) -> None:
         )
 
 
-def load_chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
+def load_chain(root: Path, manifest: Manifest) -> Chain:
     """Every engine and host step of a bundle, wired.
 
     Args:
         root: the bundle, of which the files are known to be those of the manifest.
-        manifest: its manifest.
-        threads: of engine steps, in the place of what was recorded.
+        manifest: its manifest, with the engines that are to run.
 
     Raises:
         MissingLibraryError: an engine is not installed here.
@@ -52,8 +48,7 @@ def load_chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}
         for step in manifest.steps:
-            settled = _settled(step, threads.get(step.name), len(manifest.steps) == 1)
-            runners[step.name] = loader(step.backend)(replace(step, options=settled), root)
+            runners[step.name] = load(root, step, alone=len(manifest.steps) == 1)
             loaded.push(runners[step.name].__exit__)
         calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
         for host in manifest.host:
@@ -65,17 +60,18 @@ def load_chain(root: Path, manifest: Manifest, threads: Threads) -> Chain:
     return Chain(ready, manifest.inputs, manifest.outputs, rest)
 
 
-def _settled(step: Artifact, threads: int | None, alone: bool) -> Options:
-    """A step's options with what is known only here, of those that its backend has.
+def load(root: Path, step: Artifact, alone: bool) -> Runner:
+    """An engine, with what of its options is known only here.
 
     Args:
-        step: the step.
-        threads: in the place of what was recorded.
+        root: the bundle.
+        step: an artifact of it.
         alone: whether no other engine is in the chain, whose threads would be disturbed.
+
+    Raises:
+        MissingLibraryError, EngineError: as of ``load_chain``.
     """
     options = dict(step.options)
-    if threads is not None and "threads" in options:
-        options["threads"] = threads
     if options.get("spin") == "auto":
         options["spin"] = "on" if alone else "run"
-    return options
+    return loader(step.backend)(replace(step, options=options), root)

@@ -13,6 +13,7 @@ import numpy as np
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.batching import batch_size, beside, in_batches, least_batch
 from deploy.runtime.chain import Chain
+from deploy.runtime.choices import Choice, Choices, chosen
 from deploy.runtime.contents import verify_files
 from deploy.runtime.detections import Detections
 from deploy.runtime.image import Picture, Placement, decode
@@ -25,14 +26,14 @@ from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
 from deploy.runtime.streaming import stream
 from deploy.runtime.trying import try_first
-from deploy.runtime.tuned import Threads, read_tuned
+from deploy.runtime.tuned import read_tuned
 
 
 class Pipeline:
     """A bundle's chain with what surrounds it; open it in a ``with`` statement.
 
     Attributes:
-        manifest: the bundle's description.
+        manifest: the bundle's description, its steps on the engines that run.
         chain: tensors by name to tensors by name.
         post: the host step after the chain, or nothing.
     """
@@ -47,23 +48,26 @@ class Pipeline:
     def open(
         cls,
         bundle: str | Path,
-        threads: int | Threads | None = None,
+        threads: int | None = None,
         key: Path | None = None,
         trusted: bool = False,
+        choices: Choices | None = None,
     ) -> Pipeline:
         """Check a bundle and prepare its engines.
 
         Args:
             bundle: the folder.
-            threads: for every engine that has this option, or by the names of steps, in the place
-                of what was recorded and of what ``tune`` has found here.
+            threads: for every engine that has this option, in the place of what was recorded and
+                of what ``tune`` has found here.
             key: a public key; a bundle that it did not sign, or with one byte changed, is refused.
             trusted: leaves out the trial in a process of its own that files get which this machine
                 has not loaded before. A signature that was asked for stands for it too.
+            choices: what each step runs on and with how many threads, in the place of ``threads``
+                and of what ``tune`` has found here; an empty one is the bundle as it was made.
 
         Raises:
-            BundleError: not a bundle, damaged, of a newer format, not signed, or with engines to
-                build.
+            BundleError: not a bundle, damaged, of a newer format, not signed, with engines to
+                build, or without an engine that is chosen.
             MissingLibraryError: an engine is not installed here.
             EngineError: an engine does not load its files.
         """
@@ -73,26 +77,27 @@ class Pipeline:
             warnings.warn(
                 f"bundle '{bundle}' did not agree with its model when it was made", stacklevel=2
             )
-        return cls.of(root, manifest, threads, trusted=trusted or key is not None)
+        return cls.of(root, manifest, threads, trusted or key is not None, choices)
 
     @classmethod
     def of(
         cls,
         root: Path,
         manifest: Manifest,
-        threads: int | Threads | None = None,
+        threads: int | None = None,
         trusted: bool = False,
+        choices: Choices | None = None,
     ) -> Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
-        check_built(root, manifest.steps)
-        verify_files(root, manifest, [name for step in manifest.steps for name in step.files])
+        if choices is None and threads is not None:
+            choices = {step.name: Choice(threads=threads) for step in manifest.steps}
+        running = chosen(manifest, read_tuned(manifest) if choices is None else choices)
+        check_built(root, running.steps)
+        verify_files(root, running, [name for step in running.steps for name in step.files])
         if not trusted:
             try_first(root, manifest)
-        post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
-        asked = read_tuned(manifest) if threads is None else threads
-        if isinstance(asked, int):
-            asked = {step.name: asked for step in manifest.steps}
-        return cls(manifest, load_chain(root, manifest, asked), post)
+        post = make_post(running.post.id, running.post.params) if running.post else None
+        return cls(running, load_chain(root, running), post)
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:

@@ -14,6 +14,7 @@ from backends.codec import to_json
 from backends.contract import EngineError
 from backends.registry import about
 from backends.trial import trial
+from deploy.runtime.contents import verify_files
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.remembered import remember, remembered
 
@@ -24,20 +25,23 @@ def try_first(root: Path, manifest: Manifest) -> None:
     """Load and run a bundle's engines in a child process, unless this machine has done so before.
 
     Args:
-        root: the bundle, of which the files are known to be those of the manifest.
+        root: the bundle.
         manifest: its manifest.
 
     Raises:
+        BundleError: a file is not that of the manifest.
         EngineError: that process crashed, or did not come to an end.
     """
     digest = digest_of(manifest)
     if remembered(_KIND, digest):
         return
+    built = [one for one in manifest.artifacts if not one.pending]
+    verify_files(root, manifest, [name for one in built for name in one.files])
     if not Path(sys.executable).name.lower().startswith("python"):
         warnings.warn("an embedded Python cannot try a bundle in another process", stacklevel=3)
         return
-    if ending := trial(root, manifest.steps):
-        names = ", ".join(f"'{step.name}' ({step.backend})" for step in manifest.steps)
+    if ending := trial(root, built):
+        names = ", ".join(f"'{one.name}' ({one.backend})" for one in built)
         raise EngineError(
             f"bundle '{root}': loading {names} and running it once ends its process: {ending}",
             do="Its files are damaged or made to do that; make the bundle again. "
@@ -53,10 +57,10 @@ def remember_tried(manifest: Manifest) -> None:
 
 def digest_of(manifest: Manifest) -> str:
     """Of what decides how a bundle's engines run here: steps, files, engines and machine."""
-    files = {name: manifest.files[name].sha256 for step in manifest.steps for name in step.files}
-    engines = {name for step in manifest.steps for name in about(step.backend).run}
+    files = {name: manifest.files[name].sha256 for one in manifest.artifacts for name in one.files}
+    engines = {name for one in manifest.artifacts for name in about(one.backend).run}
     parts = {
-        "steps": [to_json(step) for step in manifest.steps],
+        "steps": [to_json(one) for one in manifest.artifacts],
         "files": files,
         "engines": {name: _version(name) for name in sorted(engines)},
         "machine": [platform.machine(), platform.system(), sys.version],

@@ -1,26 +1,59 @@
-"""``tune``: how many threads each engine of a bundle is fastest with, on this machine."""
+"""``tune``: which engine each step of a bundle is fastest on here, and with how many threads."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Artifact, DeployError
-from deploy.runtime.contender import Medians, contender
+from backends.contract import DeployError, EngineError
+from deploy.runtime.choices import Choice, Choices
+from deploy.runtime.contender import Contender, Medians, contender
 from deploy.runtime.manifest import Manifest
-from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
-from deploy.runtime.tuned import Threads, forget_tuned, write_tuned
+from deploy.runtime.tuned import forget_tuned, write_tuned
+from deploy.runtime.ways import (
+    AS_IT_IS,
+    Costs,
+    as_made,
+    cheapest,
+    crossed,
+    handed_over,
+    uniform_ways,
+    usable,
+)
 
-AS_IT_IS, MIXED = "as it was made", "each step its best"
+MIXED = "each step its best"
+_MOST_MIXED = 3
 
-Rounds = Mapping[str, Sequence[Medians]]
-"""What each way took, round by round."""
+Ways = Mapping[str, Choices]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What ways took.
+
+    Attributes:
+        rounds: of each way, round by round.
+        refused: the ways that do not count, with the reason.
+    """
+
+    rounds: Mapping[str, Sequence[Medians]]
+    refused: Mapping[str, str]
+
+    def median(self, way: str, part: str = "total") -> float:
+        """Of a part; of the whole for a step that a host step calls, which has no own time."""
+        rows = self.rounds[way]
+        return float(np.median([row[part if part in row else "total"] for row in rows]))
+
+    @property
+    def fastest(self) -> str:
+        """The way that is fastest as a whole."""
+        return min(self.rounds, key=self.median)
 
 
 def tune(
@@ -28,9 +61,10 @@ def tune(
 ) -> bool:
     """Measure, print, and keep the fastest for later openings of this bundle by this user.
 
-    Every way is a process of its own, and their rounds alternate. Each number of threads is tried
-    for all engines; then, beside the fastest of these, each engine with its own best. A way counts
-    only where its outputs are within the bundle's tolerance.
+    Every way is a process of its own, and their rounds alternate. Each engine, with each number of
+    threads, is tried on all steps; then, beside the fastest of these, ways in which each step has
+    its best. The time of the whole decides, so that what borders cost is in it. A way counts only
+    where its outputs are within the tolerance of its precisions.
 
     Args:
         bundle: the bundle.
@@ -40,41 +74,75 @@ def tune(
         key: a public key that must have signed the bundle.
 
     Raises:
-        DeployError: no engine in it has threads to choose, or what was found cannot be kept.
+        DeployError: there is nothing to choose, or what was found cannot be kept.
     """
+    manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
     if forget:
-        forget_tuned(read_manifest(bundle) if key is None else read_signed(bundle, key))
+        forget_tuned(manifest)
         return True
-    with Pipeline.open(bundle, key=key) as pipeline:
-        manifest = pipeline.manifest
-    made = {step.name: int(step.options["threads"]) for step in _tunable(manifest)}
-    ways: dict[str, Threads] = {AS_IT_IS: made}
-    ways |= {_words(count): dict.fromkeys(made, count) for count in counts or _counts()}
+    engines, left_out = usable(manifest)
+    for one in left_out:
+        print(f"left out: {one}")
+    ways = {AS_IT_IS: as_made(engines), **uniform_ways(engines, counts)}
     found = measured(bundle, ways, rounds, key)
-    mixed = best_of_each(ways, found)
-    final = found
-    if mixed not in ways.values():
-        ways |= {MIXED: mixed}
-        finalists = {name: ways[name] for name in (AS_IT_IS, fastest(found), MIXED)}
-        final = measured(bundle, finalists, rounds, key)
+    mixed, final = _mixed(bundle, manifest, ways, found, rounds, key)
+    ways |= mixed
     chosen = choose(final)
-    _print(ways, {**found, **final}, chosen)
+    both = Measured({**found.rounds, **final.rounds}, {**found.refused, **final.refused})
+    _print(list(engines), both, chosen)
+    print(f"chosen: {'; '.join(map(_settled, ways[chosen].items()))}")
     print(f"kept: {write_tuned(manifest, ways[chosen])}")
     return True
 
 
-def measured(bundle: Path, ways: Mapping[str, Threads], rounds: int, key: Path | None) -> Rounds:
+def _mixed(
+    bundle: Path,
+    manifest: Manifest,
+    ways: Ways,
+    found: Measured,
+    rounds: int,
+    key: Path | None,
+) -> tuple[Ways, Measured]:
+    """Ways with several engines or numbers of threads, and what they and the best others took.
+
+    A border costs nothing until one was measured; so what looks best is measured, until what looks
+    best is known.
+    """
+    costs = costs_of(ways, found, handed_over(manifest))
+    starts = {name: ways[name] for name in found.rounds}
+    finalists = {name: ways[name] for name in dict.fromkeys((AS_IT_IS, found.fastest))}
+    mixed: dict[str, Choices] = {}
+    final = found
+    while len(mixed) < _MOST_MIXED:
+        way = cheapest(starts.values(), costs)
+        if way in (*starts.values(), *mixed.values()):
+            break
+        name = MIXED if not mixed else f"{MIXED}, {len(mixed) + 1}"
+        mixed[name] = way
+        final = measured(bundle, {**finalists, **mixed}, rounds, key)
+        costs = _with_borders(costs, way, name, final)
+    return mixed, final
+
+
+def measured(bundle: Path, ways: Ways, rounds: int, key: Path | None) -> Measured:
     """The rounds of each way that agrees with the bundle's sample."""
     found: dict[str, list[Medians]] = {}
     with ExitStack() as running:
-        started = {
-            name: running.enter_context(contender(bundle, threads, key))
-            for name, threads in ways.items()
-        }
-        good = {name: one for name, one in started.items() if one.agrees}
-        if AS_IT_IS not in good:
+        good: dict[str, Contender] = {}
+        refused: dict[str, str] = {}
+        for name, choices in ways.items():
+            try:
+                started = running.enter_context(contender(bundle, choices, key))
+            except EngineError:  # its process has said why
+                refused[name] = "does not run here"
+                continue
+            if started.agrees:
+                good[name] = started
+            else:
+                refused[name] = "beyond the tolerance"
+        if AS_IT_IS in refused:
             raise DeployError(
-                f"bundle '{bundle}' is beyond its tolerance on this machine",
+                f"bundle '{bundle}' as it was made: {refused[AS_IT_IS]}",
                 do=f"Look at it: python -m deploy.runtime check {bundle}",
             )
         names = list(good)
@@ -82,59 +150,50 @@ def measured(bundle: Path, ways: Mapping[str, Threads], rounds: int, key: Path |
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 found.setdefault(name, []).append(good[name].round())
-    return found
+    return Measured(found, refused)
 
 
-def best_of_each(ways: Mapping[str, Threads], found: Rounds) -> Threads:
-    """Each step with the threads of the way that it was fastest in."""
-    return {
-        step: ways[min(found, key=lambda name: _median(found[name], step))][step]
-        for step in ways[AS_IT_IS]
-    }
+def costs_of(ways: Ways, found: Measured, pairs: Sequence[tuple[str, str]]) -> Costs:
+    """What each step took with each choice, at the least; and nothing yet for borders."""
+    steps: dict[str, dict[Choice, float]] = {step: {} for step in ways[AS_IT_IS]}
+    for name in found.rounds:
+        for step, choice in ways[name].items():
+            took = found.median(name, step)
+            steps[step][choice] = min(took, steps[step].get(choice, took))
+    return Costs(steps, {}, pairs)
 
 
-def fastest(found: Rounds) -> str:
-    """The way that is fastest as a whole."""
-    return min(found, key=lambda name: _median(found[name], "total"))
+def _with_borders(costs: Costs, way: Choices, name: str, final: Measured) -> Costs:
+    """The costs, with what this way took beyond its steps, shared by its borders."""
+    borders = crossed(way, costs.pairs)
+    if not borders or name not in final.rounds:
+        return costs
+    took = sum(final.median(name, step) for step in way)
+    steps = sum(costs.steps[step][choice] for step, choice in way.items())
+    more = max(0.0, took - steps) / len(borders)
+    return replace(costs, borders={**costs.borders, **dict.fromkeys(borders, more)})
 
 
-def choose(found: Rounds) -> str:
+def choose(found: Measured) -> str:
     """The fastest way, where it is faster than the bundle as it is in three of four rounds."""
-    best = fastest(found)
-    pairs = zip(found[best], found[AS_IT_IS], strict=True)
+    best = found.fastest
+    pairs = zip(found.rounds[best], found.rounds[AS_IT_IS], strict=True)
     ratios = [one["total"] / other["total"] for one, other in pairs]
     return best if np.percentile(ratios, 75) < 1 else AS_IT_IS
 
 
-def _tunable(manifest: Manifest) -> list[Artifact]:
-    steps = [step for step in manifest.steps if "threads" in step.options]
-    if not steps:
-        raise DeployError(f"bundle of '{manifest.model}' has no engine with threads to choose")
-    return steps
+def _settled(step: tuple[str, Choice]) -> str:
+    name, choice = step
+    threads = "" if choice.threads is None else f", threads {choice.threads or 'auto'}"
+    return f"{name} on {choice.engine}{threads}"
 
 
-def _counts() -> list[int]:
-    cores = os.cpu_count() or 1
-    powers = [1 << power for power in range(cores.bit_length())]
-    return sorted({*(power for power in powers if power <= cores), cores})
-
-
-def _median(rounds: Sequence[Medians], part: str) -> float:
-    """Of a part; of the whole for a step that a host step calls, which has no time of its own."""
-    return float(np.median([one[part if part in one else "total"] for one in rounds]))
-
-
-def _words(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"
-
-
-def _print(ways: Mapping[str, Threads], found: Rounds, chosen: str) -> None:
-    steps = [step for step in ways[AS_IT_IS] if step in found[AS_IT_IS][0]]
-    print(f"{'ms, median':<22}" + "".join(f"{name:>14}" for name in (*steps, "total")))
-    for name, rounds in found.items():
-        row = "".join(f"{_median(rounds, part):14.3f}" for part in (*steps, "total"))
-        print(f"{name:<22}{row}{'  <- chosen' if name == chosen else ''}")
-    for name in set(ways) - set(found):
-        print(f"{name:<22}  beyond the tolerance")
-    settled = ", ".join(f"{step} {count or 'auto'}" for step, count in ways[chosen].items())
-    print(f"threads: {settled}")
+def _print(steps: Sequence[str], found: Measured, chosen: str) -> None:
+    shown = [step for step in steps if step in found.rounds[AS_IT_IS][0]]
+    width = max(map(len, (*found.rounds, *found.refused))) + 2
+    print(f"{'ms, median':<{width}}" + "".join(f"{name:>14}" for name in (*shown, "total")))
+    for name in found.rounds:
+        row = "".join(f"{found.median(name, part):14.3f}" for part in (*shown, "total"))
+        print(f"{name:<{width}}{row}{'  <- chosen' if name == chosen else ''}")
+    for name, why in found.refused.items():
+        print(f"{name:<{width}}  {why}")

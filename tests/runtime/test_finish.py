@@ -95,6 +95,23 @@ def test_it_can_be_finished_again_elsewhere(bundle):
     assert read_manifest(bundle).verification.status == "passed"
 
 
+def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
+    (tmp_path / "my_net.py").write_text(MODEL)
+    done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
+    bundle = tmp_path / "bundle"
+    assert all(one.pending for one in read_manifest(bundle).artifacts)
+    assert finish(bundle, 60)
+    manifest = read_manifest(bundle)
+    assert not any(one.pending for one in manifest.artifacts)
+    assert [one.precision for one in manifest.artifacts] == ["fp32", "fp32", "fp16", "fp16"]
+    compared = [item.step for item in manifest.verification.gaps]
+    assert compared == [
+        "body", "head", "body on onnxruntime-fp16", "head on onnxruntime-fp16", "chain",
+    ]  # fmt: skip
+    listed = {bundle / name for name in manifest.files} | {bundle / "manifest.json"}
+    assert {path for path in bundle.rglob("*") if path.is_file()} == listed
+
+
 def test_a_segment_that_was_changed_is_refused_before_anything_is_built(bundle):
     (bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
     before = files(bundle)

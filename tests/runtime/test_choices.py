@@ -1,0 +1,105 @@
+"""A bundle may carry several engines for a step; one of them runs, and all are verified."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from deploy.runtime import Pipeline
+from deploy.runtime.check import check
+from deploy.runtime.choices import Choice, engines_of
+from deploy.runtime.manifest import BundleError
+from deploy.runtime.reading import read_manifest
+from deploy.runtime.tuned import forget_tuned, write_tuned
+from tests.conftest import other, spec, step
+from tests.test_verify import X, verdict_of
+
+ONE = step("one", "x", "y")
+
+
+@pytest.fixture
+def bundle(make_bundle):
+    threaded = replace(ONE, options={"threads": 4})
+    return make_bundle([(threaded, 2.0)], [(other(threaded), 2.5)])
+
+
+def run(bundle, **asked):
+    with Pipeline.open(bundle, **asked) as pipeline:
+        return pipeline.chain({"x": X})["y"].tolist()
+
+
+def test_the_first_engine_runs_unless_another_is_chosen(bundle):
+    assert list(engines_of(read_manifest(bundle))["one"]) == ["scaler-fp32", "scaler-fp16"]
+    assert run(bundle) == (X * 2).tolist()
+    assert run(bundle, choices={"one": Choice("scaler-fp16")}) == (X * 2.5).tolist()
+
+
+def test_what_was_tuned_runs_unless_it_is_asked_otherwise(bundle):
+    manifest = read_manifest(bundle)
+    write_tuned(manifest, {"one": Choice("scaler-fp16", 1)})
+    assert run(bundle) == (X * 2.5).tolist()
+    assert run(bundle, choices={}) == run(bundle, threads=1) == (X * 2).tolist()
+    forget_tuned(manifest)
+    assert run(bundle) == (X * 2).tolist()
+
+
+def test_an_opened_bundle_says_what_runs(bundle):
+    with Pipeline.open(bundle, choices={"one": Choice("scaler-fp16", 2)}) as pipeline:
+        (running,) = pipeline.manifest.steps
+    assert (running.precision, running.options) == ("fp16", {"threads": 2})
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"one": Choice("scaler-bf16")}, "engine of step 'one': expected one of scaler-fp32, scal"),
+        ({"two": Choice()}, "step 'two': expected one of one, got two"),
+    ],
+)
+def test_what_a_bundle_does_not_carry_cannot_be_chosen(bundle, choices, message):
+    with pytest.raises(BundleError, match=message):
+        Pipeline.open(bundle, choices=choices)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (replace(other(ONE), name="two"), "step of an alternative: expected one of one, got 'two'"),
+        (other(ONE, "fp32"), "two engines of 'one' are of one kind"),
+        (other(ONE, "fp8"), "precision of 'one': expected one of bf16, fp16, fp32, got 'fp8'"),
+        (
+            other(ONE, inputs=(spec("z"),)),
+            "an alternative of 'one': expected the inputs and outputs of its step, got others",
+        ),
+    ],
+)
+def test_an_alternative_that_does_not_stand_for_its_step_is_refused(make_bundle, wrong, message):
+    with pytest.raises(BundleError, match=message):
+        Pipeline.open(make_bundle(others=[(wrong, 2.0)]))
+
+
+def test_no_engine_is_loaded_from_a_file_that_was_changed(bundle):
+    (bundle / "one" / "scaler-fp16" / "factor.txt").write_text("3.5")
+    with pytest.raises(BundleError, match=r"'one/scaler-fp16/factor\.txt' was changed"):
+        Pipeline.open(bundle, trusted=True, choices={"one": Choice("scaler-fp16")})
+
+
+def test_every_engine_is_measured_against_the_model(bundle):
+    verdict = verdict_of(bundle, {"x": X, "y": X * 2})
+    assert [gap.step for gap in verdict.verification.gaps] == [
+        "one", "one on scaler-fp16", "chain",
+    ]  # fmt: skip
+    assert "segment 'one on scaler-fp16' does not agree with PyTorch at 'y'" in str(verdict.problem)
+
+
+def test_engines_of_half_precision_have_their_own_bound(make_bundle):
+    close = make_bundle([(ONE, 2.0)], [(other(ONE), 2.02)])
+    assert verdict_of(close, {"x": X, "y": X * 2}).problem is None
+
+
+def test_the_sample_decides_for_what_runs(bundle, capsys):
+    write_tuned(read_manifest(bundle), {"one": Choice("scaler-fp16")})
+    assert not check(bundle, None)
+    assert check(bundle, threads=1)
+    assert "BAD" in capsys.readouterr().out
