@@ -2,7 +2,8 @@
 
 ``scripts/bench cutting``: chains of the demo models, whole and cut, whose threads wait for work
 always, within a call, or never; and on one thread, where there is nobody to wait for. Each way is a
-process of its own, and rounds are taken in turns, as in ``scripts/bench engines``.
+process of its own that is started anew several times, and rounds are taken in turns, as in
+``scripts/bench engines``.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from bench_engines import ROOT, Child
+from bench_engines import ROOT, in_rounds
 from bench_rounds import quartiles, spread
 
-ROUNDS = 25
+SETS, ROUNDS = 9, 3  # of fresh processes, and in each of them
 WHOLE = ("+model=yolov3",)
 CUT = ("+model=yolov3", "+partition=by_stage")
 MASK = ("+model=mask_rcnn",)
@@ -43,15 +44,7 @@ Rows = Mapping[Way, Sequence[Sequence[float]]]
 def main() -> None:
     """Measure and print a table."""
     with tempfile.TemporaryDirectory() as folder:
-        ways = dict(_ways(Path(folder)))
-        children = {way: Child(command) for way, command in ways.items()}
-        rows: dict[Way, list[list[float]]] = {way: [] for way in ways}
-        names = list(ways)
-        for turn in range(ROUNDS):
-            for way in names[turn % len(names) :] + names[: turn % len(names)]:
-                rows[way].append(children[way].round())
-        for child in children.values():
-            child.end()
+        rows = in_rounds(dict(_ways(Path(folder))), SETS, ROUNDS)
     print("\n".join(table(rows)))
 
 

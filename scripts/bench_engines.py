@@ -3,7 +3,8 @@
 ``scripts/bench engines`` measures the demo model and YOLOv3 with MobileNetV2 at 320 and with
 DarkNet-53 at 416 (weights of chance), from the input tensor to the raw maps, on 2 threads. Each way
 is a process of its own, since engines in one process disturb each other; in a round each is asked
-in turns, and the others wait. ``docs/benchmarks/engines.json`` gets every round.
+in turns, and the others wait. All are started anew several times, since one and the same way is up
+to a fifth faster in one process than in the next. ``docs/benchmarks/engines.json`` gets each round.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from bench_rounds import quartiles, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "benchmarks" / "engines.json"
-ROUNDS, SECONDS, PAUSE = 15, 0.4, 0.3  # of a way in a round; a round has five calls at the least
+SETS, ROUNDS = 5, 3  # of fresh processes, and in each of them
+SECONDS, PAUSE = 0.4, 0.3  # of a way in a round; a round has five calls at the least
 THREADS = 2
 BACKENDS = ("onnxruntime", "ncnn", "openvino")
 DISTRIBUTIONS = ("torch", *BACKENDS, "numpy")
 
 Call = Callable[[], object]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -70,15 +74,23 @@ def main() -> None:
 def measured(model: Model, folder: Path) -> dict[str, list[list[float]]]:
     """For each way the wall and CPU seconds of a call, round by round."""
     folder.mkdir()
-    ways = dict(_ways(model, folder))
-    children = {name: Child(command) for name, command in ways.items()}
-    rows: dict[str, list[list[float]]] = {name: [] for name in ways}
+    return in_rounds(dict(_ways(model, folder)), SETS, ROUNDS)
+
+
+def in_rounds(
+    ways: Mapping[K, Sequence[str]], sets: int, rounds: int
+) -> dict[K, list[list[float]]]:
+    """The rounds of each way, in sets of fresh processes: one of a kind may be a lucky one."""
+    rows: dict[K, list[list[float]]] = {name: [] for name in ways}
     names = list(ways)
-    for turn in range(ROUNDS):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            rows[name].append(children[name].round())
-    for child in children.values():
-        child.end()
+    for _ in range(sets):
+        children = {name: Child(command) for name, command in ways.items()}
+        for turn in range(rounds):
+            first = turn * len(names) // rounds
+            for name in names[first:] + names[:first]:
+                rows[name].append(children[name].round())
+        for child in children.values():
+            child.end()
     return rows
 
 

@@ -110,7 +110,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 def _measured(asked: argparse.Namespace, manifest: Manifest, work: Work, bounds: Bounds) -> Blame:
     values = work.values(manifest)
-    with Pipeline.of(asked.bundle, manifest, trusted=True) as pipeline:
+    with Pipeline.of(asked.bundle, manifest, trusted=True, choices={}) as pipeline:
         blame = measure_blame(asked.bundle, pipeline, values)
     return _bisected(asked, work, manifest, values, blame, bounds) if asked.bisect else blame
 

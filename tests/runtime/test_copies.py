@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
-
 import numpy as np
 import pytest
 
 from deploy.runtime import Pipeline
 from tests.commands import BACKENDS, done
+from tests.costs import peak
 
 LENDING = [name for name in BACKENDS if name in ("onnxruntime", "ncnn")]  # others copy
 
@@ -27,21 +25,8 @@ def test_a_call_takes_no_memory_for_tensors_from_python(chain):
     inputs = {"image": np.zeros((1, 3, 320, 320), np.float32)}
     for _ in range(3):
         chain(inputs)
-    tracemalloc.start()
-    try:
-        most = max(peak(lambda: chain(inputs)) for _ in range(10))
-    finally:
-        tracemalloc.stop()
+    most = max(peak(lambda: chain(inputs)) for _ in range(10))
     assert most < 16 << 10  # its outputs alone are 369 KiB
-
-
-def peak(call):
-    """Bytes that a call takes at the most."""
-    gc.collect()
-    before, _ = tracemalloc.get_traced_memory()
-    tracemalloc.reset_peak()
-    call()
-    return tracemalloc.get_traced_memory()[1] - before
 
 
 def test_what_an_engine_gives_is_what_the_next_takes(chain, monkeypatch):
