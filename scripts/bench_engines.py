@@ -60,15 +60,15 @@ MODELS = {
 
 def main() -> None:
     """Measure, write the rounds and print a table for each model."""
+    versions = {name: version(name) for name in DISTRIBUTIONS}
+    machine = {"system": platform.system(), "machine": platform.machine(), "cpu": _cpu()}
+    about = {"date": str(date.today()), "python": platform.python_version(), "versions": versions}
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, model in MODELS.items():
             found[name] = measured(model, Path(folder) / name.replace(", ", "-"))
             print("\n".join(table(name, found[name])), end="\n\n", flush=True)
-    versions = {name: version(name) for name in DISTRIBUTIONS}
-    machine = {"system": platform.system(), "machine": platform.machine(), "cpu": _cpu()}
-    about = {"date": str(date.today()), "python": platform.python_version(), "versions": versions}
-    RESULT.write_text(json.dumps({**about, **machine, "seconds": found}, indent=1))
+            RESULT.write_text(json.dumps({**about, **machine, "seconds": found}, indent=1))
 
 
 def measured(model: Model, folder: Path) -> dict[str, list[list[float]]]:

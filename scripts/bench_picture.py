@@ -17,6 +17,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from bench_rounds import ROUNDS, quartiles, spread
@@ -34,7 +35,7 @@ from deploy.runtime.streaming import stream
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.models.plain import loop_nms
-from tests.models.yolov3.plain import crowded_maps, plain_detections
+from tests.models.yolov3.plain import Nms, crowded_maps, plain_detections
 
 SECONDS, SETS = 0.15, 8  # of a way in a round; maps that are looked at in turns
 BACKBONE, CLASSES, SIDE = "darknet53", 80, 608
@@ -94,7 +95,7 @@ def _posts() -> Iterator[str]:
         sets = _maps(candidates)
         bare = [[raw[0] for raw in maps] for maps in sets]
         ours = [in_turns(kind(HALF, LIMITS), bare) for kind in (NumpyFinder, CompiledFinder)]
-        for name, nms in {"in PyTorch": loop_nms, "left out": _keep_all}.items():
+        for name, nms in PLAIN.items():
             for threads in (2, 1):
                 torch.set_num_threads(threads)
                 plain = in_turns(
@@ -114,6 +115,20 @@ def _posts() -> Iterator[str]:
 def _keep_all(boxes: torch.Tensor, scores: torch.Tensor, iou_thr: float) -> torch.Tensor:
     """No suppression: the plain way can only take longer than this."""
     return torch.arange(len(boxes))
+
+
+def _in_opencv(boxes: torch.Tensor, scores: torch.Tensor, iou_thr: float) -> torch.Tensor:
+    """Suppression in C++, by an operator that is installed."""
+    corners = boxes.numpy()
+    sized = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+    return torch.from_numpy(np.array(cv2.dnn.NMSBoxes(sized, scores.numpy(), 0.0, iou_thr)))
+
+
+PLAIN: dict[str, Nms] = {
+    "in PyTorch": loop_nms,
+    "in C++, OpenCV's": _in_opencv,
+    "left out": _keep_all,
+}
 
 
 def _maps(candidates: int) -> list[list[Array]]:

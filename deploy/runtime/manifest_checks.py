@@ -73,10 +73,8 @@ def _used_files(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
 def _check_steps(manifest: Manifest) -> None:
     steps: list[Artifact | HostStep] = [*manifest.steps, *manifest.host]
     names = [step.name for step in steps]
-    if len(names) > _MOST_STEPS:
-        raise FormatError(
-            f"{MANIFEST}: steps", expected=f"at most {_MOST_STEPS}", got=f"{len(names)}"
-        )
+    if (count := len(names) + len(manifest.alternatives)) > _MOST_STEPS:
+        raise FormatError(f"{MANIFEST}: steps", expected=f"at most {_MOST_STEPS}", got=f"{count}")
     for name in names:
         if not STEP_NAME.fullmatch(name):
             raise FormatError(

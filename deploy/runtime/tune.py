@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from backends.contract import DeployError, EngineError
 from deploy.runtime.choices import Choice, Choices
 from deploy.runtime.contender import Contender, Medians, contender
-from deploy.runtime.manifest import Manifest
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
 from deploy.runtime.tuned import forget_tuned, write_tuned
@@ -28,7 +28,7 @@ from deploy.runtime.ways import (
 )
 
 MIXED = "each step its best"
-_MOST_MIXED = 3
+_MOST_MIXED, _SETS = 3, 3
 
 Ways = Mapping[str, Choices]
 
@@ -61,7 +61,7 @@ def tune(
 ) -> bool:
     """Measure, print, and keep the fastest for later openings of this bundle by this user.
 
-    Every way is a process of its own, and their rounds alternate. Each engine, with each number of
+    Every way is a process of its own, and their rounds take turns. Each engine, with each number of
     threads, is tried on all steps; then, beside the fastest of these, ways in which each step has
     its best. The time of the whole decides, so that what borders cost is in it. A way counts only
     where its outputs are within the tolerance of its precisions.
@@ -83,9 +83,10 @@ def tune(
     engines, left_out = usable(manifest)
     for one in left_out:
         print(f"left out: {one}")
+    measure = partial(measured, bundle, rounds=rounds, key=key)
     ways = {AS_IT_IS: as_made(engines), **uniform_ways(engines, counts)}
-    found = measured(bundle, ways, rounds, key)
-    mixed, final = _mixed(bundle, manifest, ways, found, rounds, key)
+    found = measure(ways)
+    mixed, final = _mixed(ways, found, handed_over(manifest), measure)
     ways |= mixed
     chosen = choose(final)
     both = Measured({**found.rounds, **final.rounds}, {**found.refused, **final.refused})
@@ -96,19 +97,17 @@ def tune(
 
 
 def _mixed(
-    bundle: Path,
-    manifest: Manifest,
     ways: Ways,
     found: Measured,
-    rounds: int,
-    key: Path | None,
+    pairs: Sequence[tuple[str, str]],
+    measure: Callable[[Ways], Measured],
 ) -> tuple[Ways, Measured]:
     """Ways with several engines or numbers of threads, and what they and the best others took.
 
     A border costs nothing until one was measured; so what looks best is measured, until what looks
     best is known.
     """
-    costs = costs_of(ways, found, handed_over(manifest))
+    costs = costs_of(ways, found, pairs)
     starts = {name: ways[name] for name in found.rounds}
     finalists = {name: ways[name] for name in dict.fromkeys((AS_IT_IS, found.fastest))}
     mixed: dict[str, Choices] = {}
@@ -119,38 +118,53 @@ def _mixed(
             break
         name = MIXED if not mixed else f"{MIXED}, {len(mixed) + 1}"
         mixed[name] = way
-        final = measured(bundle, {**finalists, **mixed}, rounds, key)
+        final = measure({**finalists, **mixed})
         costs = _with_borders(costs, way, name, final)
     return mixed, final
 
 
 def measured(bundle: Path, ways: Ways, rounds: int, key: Path | None) -> Measured:
-    """The rounds of each way that agrees with the bundle's sample."""
-    found: dict[str, list[Medians]] = {}
-    with ExitStack() as running:
-        good: dict[str, Contender] = {}
-        refused: dict[str, str] = {}
-        for name, choices in ways.items():
-            try:
-                started = running.enter_context(contender(bundle, choices, key))
-            except EngineError:  # its process has said why
-                refused[name] = "does not run here"
-                continue
-            if started.agrees:
-                good[name] = started
-            else:
-                refused[name] = "beyond the tolerance"
-        if AS_IT_IS in refused:
-            raise DeployError(
-                f"bundle '{bundle}' as it was made: {refused[AS_IT_IS]}",
-                do=f"Look at it: python -m deploy.runtime check {bundle}",
-            )
-        names = list(good)
-        for turn in range(rounds):
-            first = turn % len(names)
-            for name in names[first:] + names[:first]:
-                found.setdefault(name, []).append(good[name].round())
-    return Measured(found, refused)
+    """The rounds of each way that agrees with the bundle's sample, in sets of fresh processes.
+
+    One process may be a tenth faster than the next that does the same, in each of its rounds.
+    """
+    found: dict[str, list[Medians]] = {name: [] for name in ways}
+    refused: dict[str, str] = {}
+    sets = min(_SETS, rounds)
+    for number in range(sets):
+        share = rounds * (number + 1) // sets - rounds * number // sets
+        with ExitStack() as running:
+            left = {name: way for name, way in ways.items() if name not in refused}
+            good = _started(bundle, left, key, running, refused)
+            names = list(good)
+            for turn in range(share):
+                first = turn % len(names)
+                for name in names[first:] + names[:first]:
+                    found[name].append(good[name].round())
+    return Measured({name: rows for name, rows in found.items() if name not in refused}, refused)
+
+
+def _started(
+    bundle: Path, ways: Ways, key: Path | None, running: ExitStack, refused: dict[str, str]
+) -> dict[str, Contender]:
+    """A process of each way that agrees; the others go to ``refused``."""
+    good: dict[str, Contender] = {}
+    for name, choices in ways.items():
+        try:
+            started = running.enter_context(contender(bundle, choices, key))
+        except EngineError:  # its process has said why
+            refused[name] = "does not run here"
+            continue
+        if started.agrees:
+            good[name] = started
+        else:
+            refused[name] = "beyond the tolerance"
+    if AS_IT_IS in refused:
+        raise DeployError(
+            f"bundle '{bundle}' as it was made: {refused[AS_IT_IS]}",
+            do=f"Look at it: python -m deploy.runtime check {bundle}",
+        )
+    return good
 
 
 def costs_of(ways: Ways, found: Measured, pairs: Sequence[tuple[str, str]]) -> Costs:
