@@ -17,14 +17,16 @@ from matplotlib.axes import Axes
 KINDS = {  # how a way is told from the others, also without colour
     "by hand": ("#4477aa", ""),
     "a chain of one": ("#66ccee", "///"),
-    "cut in three": ("#ccbb44", "..."),
+    "cut in three": ("#ccbb44", "xxx"),
     "": ("#bbbbbb", ""),
 }
 
 
 def main() -> None:
     """Draw one panel for each model, fastest ways not sorted but as in the table."""
-    mpl.rcParams.update({"svg.hashsalt": "engines", "font.size": 8, "hatch.linewidth": 0.5})
+    mpl.rcParams.update(
+        {"svg.hashsalt": "engines", "svg.fonttype": "none", "font.size": 8, "hatch.linewidth": 0.5}
+    )
     models = json.loads(RESULT.read_text())["seconds"]
     figure, panels = plt.subplots(1, len(models), figsize=(12, 3.6), sharey=True)
     for panel, (model, ways) in zip(panels, models.items(), strict=True):
