@@ -29,7 +29,7 @@ from deploy.rows import Row
 from deploy.strangers import check_code, check_folder, check_folders
 from deploy.sweep import write_row
 
-_CONFIG, _BACKENDS = "deploy", "backend/"
+_CONFIG = "deploy"
 _BUNDLE = "bundle="
 _MODELS = Path(__file__).resolve().parent / "models"
 
@@ -80,7 +80,7 @@ def _run(config: DictConfig) -> Row:
     job = " ".join(overrides)
     try:
         check_order(overrides)
-        recipe = to_recipe(config, _files(overrides))
+        recipe = to_recipe(config, _files([*HydraConfig.get().overrides.hydra, *overrides]))
         check_code(recipe, overrides)
         check_backends(recipe)
         # torch takes longer to import than anything above takes to be refused
@@ -138,15 +138,20 @@ def _files(overrides: Sequence[str]) -> Files:
     found = loader.compute_defaults_list(_CONFIG, list(overrides), RunMode.RUN)
     names: dict[str, list[str]] = {}
     for one in found.defaults:
-        if one.config_path.startswith(_BACKENDS):
-            names.setdefault(one.package, []).append(one.config_path)
-    return {key: list(map(_file, paths)) for key, paths in names.items() if len(paths) > 1}
+        group, _, name = one.config_path.partition("/")
+        if group == "backend":
+            names.setdefault(one.package, []).append(name)
+    search = [word for word in overrides if word.lstrip("+").startswith("hydra.searchpath")]
+    return {
+        key: [_file(name, search) for name in several]
+        for key, several in names.items()
+        if len(several) > 1
+    }
 
 
-def _file(path: str) -> Plain:
-    group = _BACKENDS.rstrip("/")
-    plain = OmegaConf.to_container(hydra.compose(path)[group], resolve=True)
-    return cast(Plain, _without_nulls(plain))
+def _file(name: str, search: Sequence[str]) -> Plain:
+    found = hydra.compose(_CONFIG, [*search, f"+backend={name}"])["backend"]
+    return cast(Plain, _without_nulls(OmegaConf.to_container(found, resolve=True)))
 
 
 def check_order(overrides: Sequence[str]) -> None:

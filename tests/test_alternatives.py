@@ -11,7 +11,7 @@ from deploy.checks import check, check_backends
 from deploy.cli import compose, from_plain
 from deploy.convert import checked_options
 from deploy.recipe import RecipeError
-from tests.commands import BACKENDS
+from tests.commands import BACKENDS, refused
 
 FIRST, SECOND = BACKENDS[:2]
 WORDS = ("+model=yolov3", "+partition=by_stage")
@@ -51,6 +51,29 @@ def test_a_recipe_of_ones_own_may_list_them_too(tmp_path):
     recipe = compose(["+recipe=both"], tmp_path)
     assert kinds(recipe, "head") == [(FIRST, "fp32"), (SECOND, "fp32")]
     assert kinds(recipe, "neck") == [(FIRST, "fp32")]
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    """A folder of configuration with a backend file in it."""
+    (tmp_path / "theirs" / "backend").mkdir(parents=True)
+    text = f"name: {SECOND}\noptions: {{threads: 3}}\n"
+    (tmp_path / "theirs" / "backend" / "slow.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_file_of_ones_own_may_stand_in_a_list(theirs):
+    recipe = compose([*WORDS, f"+backend=[{FIRST},slow]"], theirs / "theirs")
+    assert kinds(recipe, "head") == [(FIRST, "fp32"), (SECOND, "fp32")]
+    assert [one.options["threads"] for one in recipe.backends_of("head")] == [0, 3]
+
+
+@pytest.mark.parametrize("way", ["--config-dir=theirs", "hydra.searchpath=[file://theirs]"])
+def test_the_command_line_finds_such_a_file_too(theirs, way):
+    words = [*WORDS, f"+backend=[{FIRST},slow]", "+backend.options.colour=red"]
+    if way.startswith("hydra"):
+        way = way.replace("theirs", str(theirs / "theirs"))
+    assert f"option 'colour' of {FIRST}" in refused("deploy", way, *words, cwd=theirs)
 
 
 def test_each_backend_gets_the_words_that_it_has_and_its_own_defaults_else():
