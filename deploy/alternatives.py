@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploy.recipe import ALL, RecipeError
@@ -20,7 +20,10 @@ def told_apart(given: Plain, files: Files) -> dict[str, Any]:
             them. Each of its backends gets those words, and of the options those that it has.
         files: of the keys with several.
     """
-    chain = {name: _each(one, files.get(f"chain.{name}", ())) for name, one in _chain(given)}
+    named, others = given.get("chain", {}), given.get("also", [])
+    if not isinstance(named, Mapping) or not isinstance(others, list):
+        return dict(given)  # the typed recipe refuses it
+    chain = {name: _each(one, files.get(f"chain.{name}", ())) for name, one in named.items()}
     every = _each(given["backend"], files.get("backend", ()))
     several = {ALL: every, **chain}
     further = [
@@ -30,17 +33,13 @@ def told_apart(given: Plain, files: Files) -> dict[str, Any]:
         **given,
         "backend": every[0],
         "chain": {name: found[0] for name, found in chain.items()},
-        "also": [*further, *given.get("also", [])],
+        "also": [*further, *others],
     }
-
-
-def _chain(given: Plain) -> Iterator[tuple[str, Any]]:
-    yield from given.get("chain", {}).items()
 
 
 def _each(asked: Any, files: Sequence[Plain]) -> list[Any]:
     if not isinstance(asked, Mapping):
-        return [asked]  # the typed recipe refuses it
+        return [asked]  # likewise
     several = _split(asked, files) if len(files) > 1 else [asked]
     return [one for backend in several for one in _precisions(backend)]
 
@@ -65,9 +64,12 @@ def _split(asked: Plain, files: Sequence[Plain]) -> list[Plain]:
 
 def _own(words: Plain, file: Plain, known: set[str]) -> Plain:
     """The user's words without options of the other backends; what none has stays, as an error."""
+    asked = words.get("options", {})
+    if not isinstance(asked, Mapping):
+        return words  # likewise
     options = {
         name: value
-        for name, value in words.get("options", {}).items()
+        for name, value in asked.items()
         if name in file.get("options", {}) or name not in known
     }
     return {**words, "options": options}

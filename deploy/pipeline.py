@@ -108,8 +108,9 @@ def _deploy(recipe: Recipe, places: Places, progress: Progress) -> Outcome:
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
             sign(staging, _key(recipe.bundle.sign))
-    made = Outcome(places.bundle, manifest, verdict, reference.name, None, engines.halved)
-    outcome = replace(made, pictures=pictures)
+    outcome = Outcome(
+        places.bundle, manifest, verdict, reference.name, None, engines.halved, pictures
+    )
     stage.gap = outcome.gap
     if not outcome.pending:
         remember_tried(manifest)

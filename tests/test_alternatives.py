@@ -107,7 +107,10 @@ def test_a_word_that_none_of_them_has_is_refused():
             ["+backend=FIRST", "+also=[{segment: tail, backend: {name: SECOND}}]"],
             "also: expected one of the segments backbone, neck, head, got tail",
         ),
-        (["+backend=[FIRST,nothing]"], "nothing"),
+        (["+backend=[FIRST,nothing]"], "Could not load 'backend/nothing'"),
+        (["+backend=FIRST", "chain=3"], "chain: "),
+        (["+backend=FIRST", "+also=3"], "also: "),
+        (["+backend=[FIRST,SECOND]", "backend.options=3"], "options: "),
     ],
 )
 def test_what_cannot_be_is_refused(words, message):
