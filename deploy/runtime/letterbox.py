@@ -26,11 +26,11 @@ class Letterbox:
         if has_opencv():
             _opencv()  # now, and not at the first picture that it enlarges
 
-    def __call__(self, picture: Decoded) -> tuple[Array, Placement]:
-        """A picture in RGB to a tensor (1, 3, height, width) float32."""
+    def __call__(self, picture: Decoded, into: Array | None = None) -> tuple[Array, Placement]:
+        """A picture in RGB to a tensor (1, 3, height, width) float32, in memory that is given."""
         wide, tall = _size(picture)
         width, height = self._fitted(wide, tall)
-        tensor = self._blank(height, width)
+        tensor = self._blank(height, width, into)
         planes = _planes(picture, width, height)
         for channel, source in enumerate(self._order):
             inside = tensor[0, channel, :height, :width]
@@ -44,9 +44,9 @@ class Letterbox:
         width, height = (max(1, round(side * scale)) for side in (wide, tall))
         return min(width, self._pre.width), min(height, self._pre.height)
 
-    def _blank(self, height: int, width: int) -> Array:
+    def _blank(self, height: int, width: int, into: Array | None) -> Array:
         shape = (1, 3, self._pre.height, self._pre.width)
-        tensor = np.empty(shape, np.float32)
+        tensor = np.empty(shape, np.float32) if into is None else into
         tensor[:, :, height:] = self._pre.pad
         tensor[:, :, :height, width:] = self._pre.pad
         return tensor

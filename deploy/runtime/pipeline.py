@@ -11,17 +11,17 @@ from typing import Literal, Self
 import numpy as np
 
 from backends.contract import Array, DeployError, Tensors
-from deploy.runtime.batching import batch_size, beside, in_batches, least_batch
+from deploy.runtime.batching import batch_size, beside, in_batches
 from deploy.runtime.chain import Chain
 from deploy.runtime.choices import Choice, Choices, chosen
 from deploy.runtime.contents import verify_files
 from deploy.runtime.detections import Detections
-from deploy.runtime.image import Picture, Placement, decode
-from deploy.runtime.letterbox import Letterbox
+from deploy.runtime.image import Picture, Placement
 from deploy.runtime.manifest import Manifest
 from deploy.runtime.opening import check_built, load_chain
 from deploy.runtime.post import Post
 from deploy.runtime.posts import make_post
+from deploy.runtime.preparing import Prepared, Preparer
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.signing import read_signed
 from deploy.runtime.streaming import stream
@@ -42,7 +42,7 @@ class Pipeline:
         self.manifest = manifest
         self.chain = chain
         self.post = post
-        self._letterbox = Letterbox(manifest.pre) if manifest.pre else None
+        self._preparer = Preparer(manifest.pre, manifest.inputs) if manifest.pre else None
 
     @classmethod
     def open(
@@ -113,32 +113,32 @@ class Pipeline:
             EngineError: a step failed; the pipeline stays usable.
             DeployError: this bundle takes tensors, not pictures.
         """
-        inputs, placement = self.prepare(picture)
-        return self.finish(self.chain(inputs), placement)
+        prepared = self._prepared([picture])
+        return self._finished(self.chain(prepared.inputs), prepared)[0]
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
         """As a call on a decoded picture, and the seconds of pre, each step, chain and post."""
         start = time.perf_counter()
-        inputs, placement = self.prepare(picture)
-        prepared = time.perf_counter()
+        prepared = self._prepared([picture])
+        ready = time.perf_counter()
         steps: dict[str, float] = {}
-        outputs = self.chain.timed(inputs, steps)
+        outputs = self.chain.timed(prepared.inputs, steps)
         ran = time.perf_counter()
-        found = self.finish(outputs, placement)
+        (found,) = self._finished(outputs, prepared)
         end = time.perf_counter()
-        seconds |= {"pre": prepared - start, **steps}
-        seconds["chain"] = ran - prepared - sum(steps.values())  # what is around the engines
+        seconds |= {"pre": ready - start, **steps}
+        seconds["chain"] = ran - ready - sum(steps.values())  # what is around the engines
         seconds |= {"post": end - ran, "total": end - start}
         return found
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""
-        inputs, placements = self._prepared([picture])
-        return inputs, placements[0]
+        prepared = self._prepared([picture])
+        return prepared.inputs, prepared.placements[0]
 
     def finish(self, outputs: Tensors, placement: Placement) -> Detections:
         """The first picture's detections, from the chain's outputs."""
-        return self._finished(outputs, [placement])[0]
+        return self._found(outputs, [placement])[0]
 
     def stream(
         self,
@@ -165,28 +165,30 @@ class Pipeline:
         if depth is not None and depth < 1:
             raise DeployError("depth", expected="1 or more", got=str(depth))
         size = batch_size(self.manifest.inputs, batch)
-        parts = [self._prepared, *map(beside, self.chain.stages()), self._finish_pair]
+        parts = [self._pair, *map(beside, self.chain.stages()), lambda both: self._finished(*both)]
         batches = stream(parts, in_batches(pictures, size), depth or len(parts) + 1)
         return (found for batch in batches for found in batch)
 
-    def _prepared(self, pictures: Sequence[Picture]) -> tuple[dict[str, Array], list[Placement]]:
-        if self._letterbox is None or self.manifest.pre is None:
+    def _pair(self, pictures: Sequence[Picture]) -> tuple[Tensors, Prepared]:
+        prepared = self._prepared(pictures)
+        return prepared.inputs, prepared
+
+    def _prepared(self, pictures: Sequence[Picture]) -> Prepared:
+        if self._preparer is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' takes tensors, not pictures",
                 do="Use pipeline.chain({...}).",
             )
-        made = [self._letterbox(decode(picture)) for picture in pictures]
-        tensors, placements = [tensor for tensor, _ in made], [place for _, place in made]
-        spec = self.manifest.inputs[0]
-        least = least_batch(self.manifest.inputs)  # a smaller one repeats its last picture
-        tensors += tensors[-1:] * (least - len(tensors))
-        tensor = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
-        return {self.manifest.pre.input: tensor.astype(spec.dtype, copy=False)}, placements
+        return self._preparer(pictures)
 
-    def _finish_pair(self, pair: tuple[Tensors, Sequence[Placement]]) -> list[Detections]:
-        return self._finished(*pair)
+    def _finished(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
+        """What is found; the memory of the inputs is used again."""
+        found = self._found(outputs, prepared.placements)
+        if self._preparer is not None:
+            self._preparer.give_back(prepared)
+        return found
 
-    def _finished(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
+    def _found(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
