@@ -1,7 +1,8 @@
 """Where the time goes that a chain of several ONNX Runtime engines takes more than one engine.
 
 ``scripts/bench cutting``: chains of the demo models, whole and cut, whose threads wait for work
-always, within a call, or never; and on one thread, where there is nobody to wait for. Each way is a
+always, within a call, or never; the segments by hand with one pool of threads for all of them; and
+on one thread, where there is nobody to wait for. Each way is a
 process of its own that is started anew several times, and rounds are taken in turns, as in
 ``scripts/bench engines``.
 """
@@ -22,9 +23,10 @@ SETS, ROUNDS = 9, 3  # of fresh processes, and in each of them
 WHOLE = ("+model=yolov3",)
 CUT = ("+model=yolov3", "+partition=by_stage")
 MASK = ("+model=mask_rcnn",)
+POOL = "one pool, by hand"
 WAYS = {  # words of the command line, spin, threads
     "YOLOv3 whole": [(WHOLE, "on", 2), (WHOLE, "off", 2)],
-    "YOLOv3 cut in three": [(CUT, "on", 2), (CUT, "run", 2), (CUT, "off", 2)],
+    "YOLOv3 cut in three": [(CUT, "on", 2), (CUT, "run", 2), (CUT, "off", 2), (CUT, POOL, 2)],
     "YOLOv3 whole, one thread": [(WHOLE, "on", 1)],
     "YOLOv3 cut in three, one thread": [(CUT, "run", 1)],
     "Mask R-CNN, three engines": [(MASK, "on", 2), (MASK, "run", 2), (MASK, "off", 2)],
@@ -51,10 +53,12 @@ def main() -> None:
 def _ways(folder: Path) -> Iterator[tuple[Way, list[str]]]:
     for name, asked in WAYS.items():
         for words, spin, threads in asked:
-            bundle = folder / f"{len(words)}-{words[0][-4:]}-{spin}"
+            asked = "off" if spin == POOL else spin
+            bundle = folder / f"{len(words)}-{words[0][-4:]}-{asked}"
             if not bundle.exists():
-                _deploy([*words, f"backend.options.spin={spin}", f"bundle={bundle}"])
-            yield (name, spin), ["sample", str(bundle), str(threads)]
+                _deploy([*words, f"backend.options.spin={asked}", f"bundle={bundle}"])
+            kind = "pool" if spin == POOL else "sample"
+            yield (name, spin), [kind, str(bundle), str(threads)]
 
 
 def _deploy(words: Sequence[str]) -> None:

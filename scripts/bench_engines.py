@@ -230,6 +230,32 @@ def _sample(bundle: str, threads: str) -> Call:
     return lambda: pipeline.chain(inputs)
 
 
+def _pool(bundle: str, threads: str) -> Call:
+    """The segments by hand, in sessions that share one pool of threads."""
+    import onnxruntime
+
+    from deploy.runtime.reading import read_manifest
+
+    onnxruntime.set_global_thread_pool_sizes(int(threads), 1)
+    options = onnxruntime.SessionOptions()
+    options.use_per_session_threads = False
+    options.log_severity_level = 3  # it warns of the sizes that are ignored
+    steps = read_manifest(Path(bundle)).steps
+    made = {step.name: Path(f"{bundle}.work", "segments", f"{step.name}.onnx") for step in steps}
+    sessions = {name: onnxruntime.InferenceSession(path, options) for name, path in made.items()}
+    image = _bundle_image(bundle)
+
+    def call() -> object:
+        values = {"image": image}
+        for step in steps:
+            given = [spec.name for spec in step.outputs]
+            taken = {spec.name: values[spec.name] for spec in step.inputs}
+            values.update(zip(given, sessions[step.name].run(given, taken), strict=True))
+        return values
+
+    return call
+
+
 def _onnxruntime(bundle: str) -> Call:
     import onnxruntime
 
@@ -300,6 +326,7 @@ _MADE: dict[str, Callable[..., Call]] = {
     "torch.compile": lambda *given: _torch(*given, compiled=True),
     "chain": _chain,
     "sample": _sample,
+    "pool": _pool,
     "onnxruntime by hand": _onnxruntime,
     "ncnn by hand": _ncnn,
     "openvino by hand": _openvino,
