@@ -29,6 +29,8 @@ def test_a_cancelled_run_ends_its_converters_and_leaves_nothing(tmp_path, how):
     run = subprocess.Popen(
         [sys.executable, "-m", *WORDS], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        # what a shell starts in the background ignores Ctrl-C, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     until(lambda: converters(tmp_path))
     run.send_signal(how)
