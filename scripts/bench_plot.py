@@ -23,7 +23,7 @@ KINDS = {  # how a way is told from the others, also without colour
 
 
 def main() -> None:
-    """Draw one panel for each model, fastest ways not sorted but as in the table."""
+    """Draw one panel for each model, its ways in the order of the table."""
     mpl.rcParams.update(
         {"svg.hashsalt": "engines", "svg.fonttype": "none", "font.size": 8, "hatch.linewidth": 0.5}
     )

@@ -41,21 +41,29 @@ def usable(manifest: Manifest) -> tuple[Engines, list[str]]:
     """What each step can run on here; and what was left out, with the reason.
 
     Raises:
-        DeployError: there is nothing to choose: one engine for each step, none with threads.
+        DeployError: a step runs on nothing here; or there is nothing to choose, with one engine for
+            each step and none that has threads.
     """
-    found: dict[str, dict[str, Artifact]] = {}
-    left_out: list[str] = []
-    for step, engines in engines_of(manifest).items():
-        found[step] = {}
-        for name, artifact in engines.items():
-            if reason := _obstacle(artifact):
-                left_out.append(f"{step} on {name}: {reason}")
-            else:
-                found[step][name] = artifact
+    carried = engines_of(manifest)
+    reasons = {
+        (step, name): _obstacle(artifact)
+        for step, engines in carried.items()
+        for name, artifact in engines.items()
+    }
+    left_out = [f"{step} on {name}: {why}" for (step, name), why in reasons.items() if why]
+    found = {
+        step: {name: one for name, one in engines.items() if not reasons[step, name]}
+        for step, engines in carried.items()
+    }
+    if stuck := [step for step, engines in found.items() if not engines]:
+        raise DeployError(
+            f"step '{stuck[0]}' of '{manifest.model}' has no engine that runs here",
+            got="; ".join(one for one in left_out if one.startswith(f"{stuck[0]} on ")),
+        )
     tunable = {
         step: engines
         for step, engines in found.items()
-        if len(engines) > 1 or any("threads" in one.options for one in engines.values())
+        if len(carried[step]) > 1 or any("threads" in one.options for one in engines.values())
     }
     if not tunable:
         raise DeployError(
@@ -76,7 +84,7 @@ def _obstacle(artifact: Artifact) -> str:
 
 
 def as_made(engines: Engines) -> Choices:
-    """Each step on its own engine, with the threads that were recorded."""
+    """Each step on the first engine that runs here, with the threads that were recorded."""
     own = {step: next(iter(found.items())) for step, found in engines.items()}
     return {step: Choice(name, _recorded(artifact)) for step, (name, artifact) in own.items()}
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from backends.contract import DeployError
 from deploy.runtime import Pipeline
 from deploy.runtime.check import check
 from deploy.runtime.choices import Choice, engines_of
 from deploy.runtime.manifest import BundleError
 from deploy.runtime.reading import read_manifest
 from deploy.runtime.tuned import forget_tuned, write_tuned
+from deploy.runtime.ways import as_made, usable
 from tests.conftest import other, spec, step
 from tests.test_verify import X, verdict_of
 
@@ -60,6 +62,31 @@ def test_an_opened_bundle_says_what_runs(bundle):
 def test_what_a_bundle_does_not_carry_cannot_be_chosen(bundle, choices, message):
     with pytest.raises(BundleError, match=message):
         Pipeline.open(bundle, choices=choices)
+
+
+def unbuilt(artifact):
+    return replace(artifact, files=(), source=("segment.onnx",))
+
+
+def test_a_step_whose_own_engine_does_not_run_here_may_run_on_another(bundle):
+    manifest = read_manifest(bundle)
+    waiting = replace(manifest, steps=tuple(map(unbuilt, manifest.steps)))
+    engines, left_out = usable(waiting)
+    assert left_out == ["one on scaler-fp32: not built yet"]
+    assert as_made(engines) == {"one": Choice("scaler-fp16", 4)}
+
+
+def test_a_step_that_runs_on_nothing_here_is_named_with_the_reasons(bundle):
+    manifest = read_manifest(bundle)
+    waiting, others = (tuple(map(unbuilt, of)) for of in (manifest.steps, manifest.alternatives))
+    message = r"step 'one' of 'm' has no engine that runs here: got one on scaler-fp32: not built"
+    with pytest.raises(DeployError, match=message):
+        usable(replace(manifest, steps=waiting, alternatives=others))
+
+
+def test_one_engine_without_threads_leaves_nothing_to_choose(make_bundle):
+    with pytest.raises(DeployError, match=r"has no engine with threads, and no engines to choose"):
+        usable(read_manifest(make_bundle()))
 
 
 @pytest.mark.parametrize(

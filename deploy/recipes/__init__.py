@@ -1,0 +1,1 @@
+"""The parts of a recipe; ``deploy.recipe`` has them all."""
