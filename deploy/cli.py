@@ -80,7 +80,7 @@ def _run(config: DictConfig) -> Row:
     job = " ".join(overrides)
     try:
         check_order(overrides)
-        recipe = to_recipe(config, _files([*HydraConfig.get().overrides.hydra, *overrides]))
+        recipe = to_recipe(config, _listed_files(config))
         check_code(recipe, overrides)
         check_backends(recipe)
         # torch takes longer to import than anything above takes to be refused
@@ -130,6 +130,16 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     recipe = to_recipe(config, files)
     check_code(recipe, overrides)
     return recipe
+
+
+def _listed_files(config: DictConfig) -> Files:
+    """As ``_files`` of this job; they are looked for only where a key has no single choice."""
+    job, chain = HydraConfig.get(), config.get("chain")
+    segments = chain if isinstance(chain, DictConfig) else ()
+    keys = ["backend", *(f"backend@chain.{segment!s}" for segment in segments)]
+    if all(isinstance(job.runtime.choices.get(key), str) for key in keys):
+        return {}
+    return _files([*job.overrides.hydra, *job.overrides.task])
 
 
 def _files(overrides: Sequence[str]) -> Files:
