@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from backends.contract import DeployError
 
 T = TypeVar("T")
+
+
 Json = Any
 
 

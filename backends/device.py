@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 from backends.contract import Array, Runner, Tensors
 
 
-class DeviceMark(Protocol):
+class DeviceEvent(Protocol):
     """A moment in a stream: when all that was put into it before is done."""
 
     def seconds_since(self, earlier: Self) -> float:
@@ -33,7 +33,7 @@ class DeviceStream(Protocol):
         """
         ...
 
-    def mark(self) -> DeviceMark:
+    def mark(self) -> DeviceEvent:
         """The moment that the queue gets to here."""
         ...
 

@@ -1,4 +1,4 @@
-"""Files in a folder that a stranger filled, and files that are there whole or not at all."""
+"""Safe file names, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-ASIDE = ".part-"  # begins the name of what is not whole yet, and may be left by a killed process
+from backends.contract import DeployError
+
+PARTIAL = ".part-"  # begins the name of what is not whole yet, and may be left by a killed process
+
+
 _LONGEST = 255  # bytes of a name on common file systems
+
+
 _FORBIDDEN = frozenset('\\:*?"<>|') | {chr(code) for code in (*range(32), 127)}
 
 
@@ -51,28 +57,28 @@ def _kind(mode: int) -> str:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place to write a file; it gets its name, in the place of an earlier one, when it is whole.
 
     Raises:
         OSError: it cannot be written; an earlier file is as it was.
     """
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=ASIDE) as aside:
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as aside:
         part = Path(aside) / path.name
         yield part
-        sync(part)
+        fsync_path(part)
         part.replace(path)
-    sync(path.absolute().parent)
+    fsync_path(path.absolute().parent)
 
 
-def remove_parts(folder: Path) -> None:
+def remove_partial_files(folder: Path) -> None:
     """Remove what killed processes left half-written; no other may be writing there."""
-    for path in folder.glob(f"{ASIDE}*"):
+    for path in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
+def exclusive_lock(folder: Path) -> Iterator[bool]:
     """Have a folder for this process alone, until it ends; false where another one has it.
 
     Without effect on systems that cannot lock folders.
@@ -92,7 +98,7 @@ def held(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def sync(path: Path) -> None:
+def fsync_path(path: Path) -> None:
     """Have a file or a folder's names on the disk."""
     if os.name != "posix" and path.is_dir():
         return  # only there a folder can be opened
@@ -103,19 +109,26 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
     """Have a folder with everything in it on the disk."""
     for path in folder.rglob("*"):
         if not path.is_symlink():
-            sync(path)
-    sync(folder)
+            fsync_path(path)
+    fsync_path(folder)
 
 
-def cache_folder() -> Path:
-    """Where a user's programs keep what they can make again.
+def write_text(target: str, text: str) -> None:
+    """Print where ``target`` is ``-``; else write the whole file or nothing.
 
     Raises:
-        RuntimeError: the user has no home.
+        DeployError: the file cannot be written.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "backend-chain"
+    if target == "-":
+        print(text)
+        return
+    path = Path(target)
+    try:
+        with atomic_write(path) as part:
+            part.write_text(text + "\n")
+    except OSError as error:
+        raise DeployError(f"'{path}' cannot be written: {error.strerror}") from error

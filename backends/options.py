@@ -10,7 +10,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from backends.contract import OptionError
 
 T = TypeVar("T")
+
+
 Value = bool | int | float | str
+
 
 MOST_THREADS = 1024  # of an engine; more is a mistake, or meant to do harm
 

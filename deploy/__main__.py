@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from deploy.desk import require_desk
+from deploy.cli.desk import require_desk
 
 
 def main() -> None:
     """Hand over to the command line of the desk."""
     require_desk()
-    from deploy.cli import main as desk
+    from deploy.cli.app import main as desk
 
     desk()
 

@@ -1,125 +1,226 @@
-"""``python -m deploy.bundle``: pack, unpack, verify and sign bundles, on the desk or a device."""
+"""Artifacts -> a bundle: a folder with manifest.json, the files it lists, and a sample."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
+import json
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from backends.contract import DeployError
-from backends.files import ASIDE
-from deploy.runtime.archive import MOST_GIB, pack, unpack
-from deploy.runtime.contents import verify_all
-from deploy.runtime.manifest import MANIFEST, SIGNATURE, Manifest
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.signing import read_signed, sign
+from PIL import Image
+
+from backends.contract import Artifact, Specs
+from backends.files import fsync_path, fsync_tree
+from deploy.convert import Converted
+from deploy.pipeline.conversion import ConvertedSegments
+from deploy.recipe.sample_inputs import preprocessing
+from deploy.recipe.schema import ModelRecipe, RecipeError
+from deploy.runtime.bundle.engine_choice import engine_name
+from deploy.runtime.bundle.integrity import file_entry
+from deploy.runtime.bundle.manifest import (
+    MANIFEST,
+    HostStep,
+    Kind,
+    Manifest,
+    Verification,
+    write_manifest,
+)
+from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
+from deploy.runtime.execution.schedule import Step
+from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision.draw import draw
+from deploy.runtime.vision.image import load_image
+
+_DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; exit code 1 where something is wrong, 2 for wrong usage."""
-    asked = _parser().parse_args(arguments)
-    commands: dict[str, Callable[[argparse.Namespace], None]] = {
-        "pack": _pack,
-        "unpack": _unpack,
-        "verify": _verify,
-        "sign": _sign,
-    }
+def check_target(bundle: Path) -> None:
+    """Refuse a place where the bundle could not be put, before any work is done.
+
+    Raises:
+        RecipeError: the folder is something else's, or cannot be written.
+    """
+    if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
+        raise RecipeError(
+            f"bundle={bundle}",
+            expected="a new folder, or an earlier bundle to replace",
+            got="something else",
+            do="Pass another bundle=FOLDER.",
+        )
+    parent = next(folder for folder in bundle.absolute().parents if folder.exists())
     try:
-        commands[asked.command](asked)
-    except DeployError as error:
-        if "DEPLOY_TRACEBACK" in os.environ:
-            raise
-        sys.exit(f"error: {error}")
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass  # the surest way to know; permission bits mislead for root and on some mounts
+    except OSError as error:
+        raise RecipeError(
+            f"bundle={bundle}",
+            expected="a folder that can be written",
+            got=f"{parent} ({error.strerror})",
+            do="Pass another bundle=FOLDER.",
+        ) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.bundle", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    packing = commands.add_parser("pack", help="write a bundle into one file")
-    packing.add_argument("bundle", type=Path, metavar="BUNDLE")
-    packing.add_argument("archive", type=Path, metavar="ARCHIVE", help="a .tar or .zip")
-    unpacking = commands.add_parser("unpack", help="make a bundle of such a file, checking it")
-    unpacking.add_argument("archive", type=Path, metavar="ARCHIVE")
-    unpacking.add_argument("bundle", type=Path, metavar="BUNDLE", help="a new folder")
-    verifying = commands.add_parser("verify", help="compare every byte with the manifest")
-    verifying.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle or an archive")
-    for each in (unpacking, verifying):
-        each.add_argument(
-            "--most-gib", type=float, default=MOST_GIB, help="of all files (default %(default)s)"
-        )
-        each.add_argument(
-            "--require-signature", type=Path, metavar="PUBKEY", help="refuse what it did not sign"
-        )
-    signing = commands.add_parser("sign", help="sign the manifest with an Ed25519 key")
-    signing.add_argument("bundle", type=Path, metavar="BUNDLE")
-    signing.add_argument("key", type=Path, metavar="KEYFILE", help="a private key, PEM or OpenSSH")
-    return parser
+def assemble(
+    model: ModelRecipe,
+    engines: ConvertedSegments,
+    out: Path,
+    results: Sequence[str] = (),
+    host: Sequence[HostStep] = (),
+) -> Manifest:
+    """Copy the artifacts' files into the new folder ``out`` and describe them.
+
+    Args:
+        model: the model's recipe.
+        engines: the artifacts.
+        out: the folder.
+        results: tensors that the chain gives even where a later step takes them.
+        host: what is done between the artifacts.
+
+    Returns:
+        The manifest, not yet written: no host step, no sample, no verification.
+
+    Raises:
+        RecipeError: two steps want one tensor in different dtypes.
+    """
+    _check_dtypes([*(item.artifact for item in engines.own), *host])
+    steps = tuple(_copied(item, out, item.artifact.name) for item in engines.own)
+    others = tuple(_copied(item, out, _beside(item.artifact)) for item in engines.others)
+    if any(artifact.pending for artifact in (*steps, *others)):
+        _copy_samples(engines.own, out)
+    apart = {name for one in host for name in one.calls}
+    inputs, outputs = chain_specs(
+        [*(step for step in steps if step.name not in apart), *host], results
+    )
+    pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
+    return Manifest(
+        model=model.name,
+        classes=tuple(model.classes),
+        inputs=inputs,
+        outputs=outputs,
+        steps=steps,
+        pre=preprocessing(model, model.pre) if model.pre and pictured else None,
+        post=None,
+        sample=None,
+        files={},
+        tools=tool_versions(),
+        verification=Verification(status="not run", gaps=(), notes={}),
+        host=tuple(host),
+        alternatives=others,
+    )
 
 
-def _pack(asked: argparse.Namespace) -> None:
-    pack(asked.bundle, asked.archive)
-    print(f"{asked.archive}: {asked.archive.stat().st_size:,} bytes")
+def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
+    """What the steps need and do not make; and what they make for nobody, or for ``results``."""
+    made = {spec.name: spec for step in steps for spec in step.outputs}
+    needed = {spec.name: spec for step in steps for spec in step.inputs}
+    inputs = {name: spec for name, spec in needed.items() if name not in made}
+    given = {name: spec for name, spec in made.items() if name not in needed or name in results}
+    through = {name: spec for name, spec in inputs.items() if name in results}
+    return tuple(inputs.values()), (*given.values(), *through.values())
 
 
-def _unpack(asked: argparse.Namespace) -> None:
-    if asked.require_signature is None:
-        manifest = unpack(asked.archive, asked.bundle, asked.most_gib)
-    else:
-        manifest = _signed_archive(asked)
-    print(f"{asked.bundle}: {_summary(asked.bundle, manifest)}")
+def write_picture(
+    out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
+) -> None:
+    """Write the sample picture, what PyTorch finds in it, and a drawing of what the chain finds."""
+    pixels = load_image(picture)
+    Image.fromarray(pixels).save(out / IMAGE)
+    (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
+    if found is not None:
+        draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
 
 
-def _signed_archive(asked: argparse.Namespace) -> Manifest:
-    """Unpack aside first, so that nothing unsigned gets the name that was asked for."""
-    parent = asked.bundle.absolute().parent
-    with tempfile.TemporaryDirectory(dir=parent, prefix=ASIDE) as aside:
-        unpacked = Path(aside) / "bundle"
-        manifest = unpack(asked.archive, unpacked, asked.most_gib)
-        read_signed(unpacked, asked.require_signature)
-        unpacked.replace(asked.bundle)
-    return manifest
+def seal(out: Path, manifest: Manifest) -> Manifest:
+    """List every file with its hash and write the manifest."""
+    paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST)
+    names = [path.relative_to(out).as_posix() for path in paths]
+    files = {name: file_entry(out / name, _kind(manifest, name)) for name in names}
+    sealed = replace(manifest, files=files, sample=TENSORS if TENSORS in files else None)
+    write_manifest(out, sealed)
+    return sealed
 
 
-def _verify(asked: argparse.Namespace) -> None:
-    if asked.bundle.is_dir():
-        _verify_folder(asked.bundle, asked.require_signature)
-        return
-    with tempfile.TemporaryDirectory() as aside:
-        unpacked = Path(aside) / "bundle"
-        unpack(asked.bundle, unpacked, asked.most_gib)
-        _verify_folder(unpacked, asked.require_signature)
+def publish(staging: Path, bundle: Path) -> None:
+    """Give the finished bundle its name; an earlier one is replaced as a whole."""
+    fsync_tree(staging)
+    old = _replaced(staging)
+    if bundle.exists():
+        bundle.rename(old)
+    staging.rename(bundle)
+    fsync_path(bundle.absolute().parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _verify_folder(bundle: Path, key: Path | None) -> None:
-    if key is None:
-        manifest = read_manifest(bundle)
-        verify_all(bundle, manifest)
-    else:
-        manifest = read_signed(bundle, key)
-    signed = f"signed by '{key}'" if key else _unchecked(bundle)
-    print(f"ok  {_summary(bundle, manifest)}, {signed}")
+def restore_previous(staging: Path, bundle: Path) -> None:
+    """Put back the earlier bundle of a run that was killed between the two renames."""
+    if _replaced(staging).is_dir() and not bundle.exists():
+        _replaced(staging).rename(bundle)
 
 
-def _sign(asked: argparse.Namespace) -> None:
-    verify_all(asked.bundle, read_manifest(asked.bundle))
-    sign(asked.bundle, asked.key)
-    print(f"{asked.bundle / SIGNATURE}: signs {MANIFEST}")
+def _replaced(staging: Path) -> Path:
+    return staging.with_name(f"{staging.name}.old")
 
 
-def _summary(bundle: Path, manifest: Manifest) -> str:
-    size = sum(entry.size for entry in manifest.files.values())
-    steps = ", ".join(f"{step.name} ({step.backend})" for step in manifest.steps)
-    state = f"verification {manifest.verification.status}"
-    return f"{manifest.model}: {steps}; {len(manifest.files)} files, {size:,} bytes, {state}"
+def _kind(manifest: Manifest, name: str) -> Kind:
+    if any(name in one.files for one in manifest.artifacts):
+        return "engine"
+    if any(name in one.source for one in manifest.artifacts):
+        return "source"
+    return "sample" if name.startswith("sample/") else "picture"
 
 
-def _unchecked(bundle: Path) -> str:
-    there = (bundle / SIGNATURE).exists()
-    return "signature not asked for (--require-signature PUBKEY)" if there else "not signed"
+def tool_versions() -> Mapping[str, str]:
+    """The versions of what made the bundle, as far as it is installed."""
+    found: dict[str, str] = {}
+    for name in _DESK_TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
-if __name__ == "__main__":
-    main()
+def _check_dtypes(steps: Sequence[Step]) -> None:
+    """Between half and full precision a chain converts; other dtypes must be the same."""
+    seen: dict[str, tuple[str, str]] = {}
+    for step in steps:
+        for spec in (*step.inputs, *step.outputs):
+            dtype, other = seen.setdefault(spec.name, (spec.dtype, step.name))
+            if dtype != spec.dtype and {dtype, spec.dtype} != {"float16", "float32"}:
+                raise RecipeError(
+                    f"tensor '{spec.name}' of step '{step.name}'",
+                    expected=f"{dtype}, as step '{other}' has it",
+                    got=spec.dtype,
+                )
+
+
+def _beside(other: Artifact) -> str:
+    return f"{other.name}/{engine_name(other)}"
+
+
+def _copied(item: Converted, out: Path, folder: str) -> Artifact:
+    artifact = item.artifact
+    for name in (*artifact.files, *artifact.source):
+        target = out / folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.root / name, target)
+    inside = (
+        tuple(f"{folder}/{name}" for name in names) for names in (artifact.files, artifact.source)
+    )
+    files, source = inside
+    return replace(artifact, files=files, source=source)
+
+
+def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
+    """What the device needs to check each engine that it builds."""
+    for item in converted:
+        target = out / step_sample_name(item.artifact.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(item.sample, target)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

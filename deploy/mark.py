@@ -19,13 +19,22 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from deploy.marking import MarkError, Session, active, capture, exporting, restart
-from deploy.nested import tensors
-from deploy.points import check_name
+from deploy.export.marks import MarkError, Session, active_session, capture, exporting, restart
+from deploy.export.nested_tensors import iter_tensors
+from deploy.graph.points import check_name
 
-__all__ = ["MarkError", "capture", "exporting", "mark", "mark_here", "restart"]
+__all__ = [
+    "MarkError",
+    "capture",
+    "exporting",
+    "mark",
+    "mark_here",
+    "restart",
+]
 
 P = ParamSpec("P")
+
+
 R = TypeVar("R")
 
 
@@ -56,7 +65,7 @@ def mark(
 
         @functools.wraps(function)
         def marked(*args: P.args, **kwargs: P.kwargs) -> R:
-            session = active()
+            session = active_session()
             if session is None:
                 return function(*args, **kwargs)
             call = session.enter(name)
@@ -83,11 +92,11 @@ def mark_here(name: str, value: R) -> R:
         MarkError: while exporting, ``value`` holds no tensor.
         PointError: the name cannot be written in a point.
     """
-    session = active()
+    session = active_session()
     if session is None:
         return value
     check_name(name)
-    if not any(tensors(value, name)):
+    if not any(iter_tensors(value, name)):
         raise _no_tensors(name, "value", value)
     call = session.enter(name)
     return session.pass_through(value, name, call, "output", name)  # type: ignore[no-any-return]
@@ -123,7 +132,7 @@ def _check_outputs(name: str, outputs: Sequence[str]) -> None:
 
 def _chosen(name: str, inputs: Sequence[str] | None, arguments: dict[str, Any]) -> list[str]:
     """The parameters to mark in this call."""
-    holding = [path for path, value in arguments.items() if any(tensors(value, path))]
+    holding = [path for path, value in arguments.items() if any(iter_tensors(value, path))]
     if inputs is None:
         return [path for path in holding if path not in ("self", "cls")]
     for path in inputs:

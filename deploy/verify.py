@@ -8,26 +8,31 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract import Array, Tensors
-from deploy.coco import mean_precision
-from deploy.recipe import VerifyRecipe
-from deploy.runtime.alternatives import alternative_gaps
-from deploy.runtime.coco import Scores
-from deploy.runtime.detections import CONFIDENT, Detections
-from deploy.runtime.gaps import VerificationError, chain_gaps, step_gaps, tensor_problem
-from deploy.runtime.image import Picture
-from deploy.runtime.manifest import Manifest, StepGap, Verification
-from deploy.runtime.matching import match
+from deploy.recipe.schema import RecipeError, VerifyRecipe
+from deploy.runtime.accuracy.coco import Dataset, DatasetError, Detect, Scores
+from deploy.runtime.accuracy.matching import match_detections
+from deploy.runtime.accuracy.step_errors import (
+    VerificationError,
+    alternative_errors,
+    chain_errors,
+    first_violation,
+    step_errors,
+)
+from deploy.runtime.bundle.manifest import Manifest, StepMetrics, Verification
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision.image import Picture
 
 MATCH_IOU = 0.9
 """The least overlap of detections that count as the same."""
+
 
 Reference = Callable[[Tensors], dict[str, Array]]
 """Chain inputs -> the whole model's value of every tensor of the chain."""
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReferenceData:
     """What a bundle is held against.
 
     Attributes:
@@ -54,7 +59,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class DetectionAgreement:
     """How many confident detections both models share, counted from both sides.
 
     Attributes:
@@ -94,7 +99,9 @@ class Verdict:
     torch_map: Scores | None = None
 
 
-def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRecipe) -> Verdict:
+def verify(
+    bundle: Path, manifest: Manifest, evidence: ReferenceData, asked: VerifyRecipe
+) -> Verdict:
     """Measure a bundle against the PyTorch model.
 
     Args:
@@ -105,38 +112,38 @@ def verify(bundle: Path, manifest: Manifest, evidence: Evidence, asked: VerifyRe
     """
     with Pipeline.open(bundle, trusted=True, choices={}) as pipeline:
         steps = [*pipeline.chain.steps, *pipeline.chain.called]
-        gaps = [gap for step in steps for gap in step_gaps(*step, evidence.values)]
-        gaps += alternative_gaps(bundle, manifest, evidence.values)
-        gaps += chain_gaps(manifest, pipeline.chain, evidence.values)
-        problem = tensor_problem(manifest, gaps, evidence.name)
+        gaps = [gap for step in steps for gap in step_errors(*step, evidence.values)]
+        gaps += alternative_errors(bundle, manifest, evidence.values)
+        gaps += chain_errors(manifest, pipeline.chain, evidence.values)
+        problem = first_violation(manifest, gaps, evidence.name)
         if pipeline.post is None:
             return Verdict(_verification(problem, gaps, {}), problem)
-        torch = TorchPipeline(pipeline, evidence.whole)
+        torch = ReferencePipeline(pipeline, evidence.whole)
         expected = tuple(torch(picture) for picture in evidence.pictures)
         found = tuple(pipeline(picture) for picture in evidence.pictures)
-        shared = agreement(expected, found)
+        shared = detection_agreement(expected, found)
         problem = problem or _detection_problem(shared, asked.min_matched)
         notes = {"detections_matched": float(shared.matched), "detections": float(shared.total)}
         notes |= {} if shared.mask is None else {"mask_iou": shared.mask}
         verdict = Verdict(_verification(problem, gaps, notes), problem, expected, found)
         if evidence.annotations is None:
             return verdict
-        maps = [mean_precision(evidence.annotations, detect) for detect in (pipeline, torch)]
+        maps = [evaluate_coco(evidence.annotations, detect) for detect in (pipeline, torch)]
     return _with_maps(verdict, *maps)
 
 
-def postpone(manifest: Manifest, evidence: Evidence) -> Verdict:
+def expected_detections_only(manifest: Manifest, evidence: ReferenceData) -> Verdict:
     """What PyTorch finds, for the device to compare with once it has built its engines."""
     pipeline = Pipeline.without_engines(manifest)
     if pipeline.post is None:
         return Verdict(Verification("not run"), None)
-    torch = TorchPipeline(pipeline, evidence.whole)
+    torch = ReferencePipeline(pipeline, evidence.whole)
     expected = tuple(torch(picture) for picture in evidence.pictures[:1])
     return Verdict(Verification("not run"), None, expected)
 
 
 @dataclass(frozen=True)
-class TorchPipeline:
+class ReferencePipeline:
     """The bundle's own pre- and post-processing around the PyTorch model."""
 
     pipeline: Pipeline
@@ -161,19 +168,21 @@ class TorchPipeline:
         return found
 
 
-def agreement(expected: Sequence[Detections], actual: Sequence[Detections]) -> Agreement:
+def detection_agreement(
+    expected: Sequence[Detections], actual: Sequence[Detections]
+) -> DetectionAgreement:
     """Confident detections of either side that the other side has too, by label and IoU."""
     pairs = list(zip(expected, actual, strict=True))
     sides = [_shared(*pair) for pair in pairs] + [_shared(*pair[::-1]) for pair in pairs]
     masks = [side.mask for side in sides if side.mask is not None]
-    return Agreement(
+    return DetectionAgreement(
         sum(side.matched for side in sides),
         sum(side.total for side in sides),
         min(masks, default=None),
     )
 
 
-def _detection_problem(found: Agreement, least: float) -> VerificationError | None:
+def _detection_problem(found: DetectionAgreement, least: float) -> VerificationError | None:
     if found.share >= least:
         return None
     return VerificationError(
@@ -185,7 +194,7 @@ def _detection_problem(found: Agreement, least: float) -> VerificationError | No
 
 
 def _verification(
-    problem: VerificationError | None, gaps: Sequence[StepGap], notes: Mapping[str, float]
+    problem: VerificationError | None, gaps: Sequence[StepMetrics], notes: Mapping[str, float]
 ) -> Verification:
     return Verification("failed" if problem else "passed", tuple(gaps), notes)
 
@@ -209,8 +218,30 @@ def _noted(whose: str, scores: Scores) -> dict[str, float]:
     }
 
 
-def _shared(one: Detections, other: Detections) -> Agreement:
+def _shared(one: Detections, other: Detections) -> DetectionAgreement:
     """The confident detections of ``one`` that are in ``other`` too."""
     sure = one.above(CONFIDENT)
-    found = match(sure, other, MATCH_IOU)
-    return Agreement(found.matched, len(sure), found.mask)
+    found = match_detections(sure, other, MATCH_IOU)
+    return DetectionAgreement(found.matched, len(sure), found.mask)
+
+
+def evaluate_coco(annotations: Path, detect: Detect) -> Scores:
+    """Evaluate the boxes of a detector, and its masks if it makes some, on a COCO set.
+
+    Args:
+        annotations: the COCO file.
+        detect: a picture's path to its detections in the picture's own pixels.
+
+    Raises:
+        RecipeError: the annotation file is missing or is not a COCO file.
+    """
+    try:
+        dataset = Dataset(annotations)
+    except DatasetError as error:
+        raise RecipeError(f"model.eval: {error}") from error
+    rows = [
+        row
+        for number, path in dataset.pictures.items()
+        for row in dataset.rows(number, detect(path))
+    ]
+    return dataset.scores(rows)

@@ -26,12 +26,11 @@ from bench_tiny import tiny
 
 from backends.contract import Array, Artifact, Runner, Tensors
 from backends.onnxruntime.run import OrtRunner
-from deploy.runtime.chain import Chain
-from deploy.runtime.host import HostRunner
-from deploy.runtime.host_steps import make_host_function
-from deploy.runtime.order import Step
+from deploy.runtime.bundle.sample import read_sample
+from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.host_steps import HostRunner, make_host_function
+from deploy.runtime.execution.schedule import Step
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.sample import read_sample
 
 SHARE, PER_BORDER = 0.02, 25e-6  # of the hand-written time; seconds
 TINY = "tiny"

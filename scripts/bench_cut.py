@@ -152,9 +152,9 @@ def with_copy(model: Path) -> Tool:
 
 def with_this_project(model: Path) -> Tool:
     """``deploy.partition``."""
-    from backends.onnx_specs import read_segment
-    from deploy.exported import Exported
-    from deploy.partition import partition
+    from backends.onnx.specs import read_segment
+    from deploy.graph.exported import Exported
+    from deploy.partition.segments import partition
 
     exported = Exported(model, read_segment(model, "model", {}).inputs, by_name=True)
 

@@ -223,7 +223,7 @@ def _chain(bundle: str) -> Call:
 
 def _sample(bundle: str, threads: str) -> Call:
     from deploy.runtime import Pipeline
-    from deploy.runtime.sample import read_sample
+    from deploy.runtime.bundle.sample import read_sample
 
     pipeline = Pipeline.open(bundle, threads=int(threads), trusted=True).__enter__()
     inputs = read_sample(Path(bundle), pipeline.manifest).inputs
@@ -234,7 +234,7 @@ def _pool(bundle: str, threads: str) -> Call:
     """The segments by hand, in sessions that share one pool of threads."""
     import onnxruntime
 
-    from deploy.runtime.reading import read_manifest
+    from deploy.runtime.bundle.manifest import read_manifest
 
     onnxruntime.set_global_thread_pool_sizes(int(threads), 1)
     options = onnxruntime.SessionOptions()
@@ -306,7 +306,7 @@ def _segment(bundle: str) -> str:
 
 
 def _bundle_image(bundle: str) -> np.ndarray:
-    from deploy.runtime.reading import read_manifest
+    from deploy.runtime.bundle.manifest import read_manifest
 
     return _image(read_manifest(Path(bundle)).inputs[0].typical[2])
 

@@ -28,9 +28,9 @@ from deploy.models.yolov3.anchors import ANCHORS
 from deploy.models.yolov3.decoding import SLACK, logit, make_grid, pairs
 from deploy.models.yolov3.finding import CompiledFinder, NumpyFinder
 from deploy.models.yolov3.selecting import Limits
-from deploy.runtime.image import Pre, decode
-from deploy.runtime.letterbox import Letterbox
-from deploy.runtime.streaming import stream
+from deploy.runtime.execution.streaming import stream
+from deploy.runtime.vision.image import Pre, decode
+from deploy.runtime.vision.preprocess import Letterbox
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

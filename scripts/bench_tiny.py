@@ -10,9 +10,10 @@ from onnx import TensorProto, helper
 
 from backends.contract import Array, Artifact, Runner, Specs, TensorSpec
 from backends.onnxruntime.run import load
-from deploy.runtime.chain import Chain
-from deploy.runtime.host import HostRunner, HostStep
-from deploy.runtime.order import Step
+from deploy.runtime.bundle.manifest import HostStep
+from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.host_steps import HostRunner
+from deploy.runtime.execution.schedule import Step
 
 WIDTH = 64
 OPERATORS = ("Relu", "Neg", "Exp", "", "Tanh", "Abs")  # the host step has no name

@@ -27,9 +27,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy.coco import mean_precision
 from deploy.models.yolov3.post import YoloPost
-from deploy.runtime.detections import Detections
+from deploy.runtime.vision.detections import Detections
+from deploy.verify import evaluate_coco
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "models" / "yolov3" / "demo"
 WEIGHTS, EVAL = DEMO / "weights.safetensors", DEMO / "eval"
@@ -65,7 +65,7 @@ def evaluate(annotations: Path, run: Path | None) -> None:
     else:
         weights = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
-    precision = mean_precision(annotations, _detector(weights)).boxes
+    precision = evaluate_coco(annotations, _detector(weights)).boxes
     print(f"mAP@0.5 {precision.at_50:.4f}  mAP@0.5:0.95 {precision.at_50_95:.4f}")
 
 

@@ -27,7 +27,7 @@ from mask_trainer import STEPS, WIDTH, build, train
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deploy.coco import mean_precision
+from deploy.verify import evaluate_coco
 
 MODELS = Path(__file__).resolve().parent.parent / "deploy" / "models"
 DEMO, PICTURES = MODELS / "mask_rcnn" / "demo", MODELS / "yolov3" / "demo" / "eval"
@@ -69,7 +69,7 @@ def evaluate(annotations: Path, run: Path | None) -> None:
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
     model = build().eval()
     model.load_state_dict(weights)
-    scores = mean_precision(annotations, lambda picture: detect(model, picture))
+    scores = evaluate_coco(annotations, lambda picture: detect(model, picture))
     for kind, found in (("boxes", scores.boxes), ("masks", scores.masks)):
         if found is not None:
             print(f"{kind}: mAP@0.5 {found.at_50:.4f}  mAP@0.5:0.95 {found.at_50_95:.4f}")

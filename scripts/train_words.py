@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from deploy.cli import compose
-from deploy.model import build_model
+from deploy.cli.compose import compose
+from deploy.export.build_model import build_model
 from deploy.models.seq2seq.words import PAD, digit_tokens, in_words, text_of, word_tokens
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.cutting.graph import mark_function
-from deploy.exported import Exported
+from deploy.graph.exported import Exported
+from deploy.graph.nodes import mark_function
+from deploy.graph.points import MarkedTensor
 from deploy.mark import mark, mark_here
-from deploy.partition import partition
-from deploy.points import MarkedTensor
+from deploy.partition.segments import partition
 
 
 class Net(nn.Module):

@@ -16,8 +16,7 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
-from deploy.runtime.manifest import FileEntry, Manifest, Verification
-from deploy.runtime.reading import write_manifest
+from deploy.runtime.bundle.manifest import FileEntry, Manifest, Verification, write_manifest
 from tests.simulator import activate
 
 # no test finds what another one, or an earlier run, has kept

@@ -10,9 +10,10 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from backends.contract import Dynamic, Segment
-from backends.onnx_specs import read_segment
-from deploy.precision import Cast, Casting, cast_segment
-from deploy.recipe import BackendRecipe
+from backends.onnx.specs import read_segment
+from deploy.precision.cast import cast_segment
+from deploy.precision.definitions import CastRequest, CastResult
+from deploy.recipe.schema import BackendRecipe
 from tests.bits import run_plainly
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -39,9 +40,9 @@ def segment_of(text: str, folder: Path, opset: int = 20, **weights) -> Segment:
     return read_segment(path, "net", AnySize())
 
 
-def cast(segment: Segment, sample: dict, asked: Cast | str = "fp16") -> Casting:
+def cast(segment: Segment, sample: dict, asked: CastRequest | str = "fp16") -> CastResult:
     """Cast a segment into the folder ``cast`` beside it, and check the file."""
-    chosen = Cast(asked) if isinstance(asked, str) else asked
+    chosen = CastRequest(asked) if isinstance(asked, str) else asked
     casting = cast_segment(segment, chosen, sample, ENGINE, segment.onnx.parent / "cast")
     check_types(casting.segment)
     return casting
@@ -59,7 +60,7 @@ def check_types(segment: Segment) -> None:
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
-def kept(casting: Casting) -> dict[str, str]:
+def kept(casting: CastResult) -> dict[str, str]:
     """Why each node stays in fp32."""
     return {node.node: node.why for node in casting.kept}
 

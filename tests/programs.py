@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deploy.mark import mark, mark_here
-from deploy.recipe import MarkRecipe
+from deploy.recipe.schema import MarkRecipe
 from tests.statements import border, steps
 from tests.writer import MAP, WIDE, Method, Value, Writer
 

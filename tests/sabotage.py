@@ -12,9 +12,9 @@ from torch import nn
 
 from backends import registry
 from deploy import convert as stage
-from deploy.pipeline import Outcome, Places, deploy
-from deploy.progress import Progress
-from deploy.recipe import (
+from deploy.pipeline.run import run_pipeline
+from deploy.recipe.output_paths import RunPaths
+from deploy.recipe.schema import (
     BackendRecipe,
     BenchRecipe,
     InputRecipe,
@@ -24,6 +24,8 @@ from deploy.recipe import (
     PrecisionRecipe,
     Recipe,
 )
+from deploy.report.progress import Progress
+from deploy.report.run_result import RunResult
 from tests.planting import PACKAGES
 
 REFERENCE = BackendRecipe("onnxruntime", {"optimize": "off"})
@@ -120,12 +122,12 @@ def torch_recipe(**chain: BackendRecipe) -> Recipe:
     )
 
 
-def sabotaged(asked: Recipe, folder: Path, monkeypatch) -> tuple[Path, Outcome]:
+def sabotaged(asked: Recipe, folder: Path, monkeypatch) -> tuple[Path, RunResult]:
     """Deploy although a segment does not agree; backends of the tests are there."""
     monkeypatch.setattr(registry, "_packages", lambda: PACKAGES)
     careful = stage.convert_in_child
     monkeypatch.setattr(
         stage, "convert_in_child", lambda *given: careful(*given[:4], None, *given[5:])
     )
-    places = Places(folder / "bundle", folder / "bundle.work")
-    return places.bundle, deploy(asked, places, Progress(Console(quiet=True)))
+    places = RunPaths(folder / "bundle", folder / "bundle.work")
+    return places.bundle, run_pipeline(asked, places, Progress(Console(quiet=True)))

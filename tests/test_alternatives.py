@@ -7,10 +7,10 @@ from dataclasses import asdict, replace
 import pytest
 
 from backends.contract import OptionError
-from deploy.checks import check, check_backends
-from deploy.cli import compose, from_plain
+from deploy.cli.compose import compose, from_plain
 from deploy.convert import checked_options
-from deploy.recipe import RecipeError
+from deploy.recipe.schema import RecipeError
+from deploy.recipe.validate import check_backends, check_recipe
 from tests.commands import BACKENDS, refused
 
 FIRST, SECOND = BACKENDS[:2]
@@ -117,7 +117,7 @@ def test_what_cannot_be_is_refused(words, message):
     named = lambda text: text.replace("FIRST", FIRST).replace("SECOND", SECOND)  # noqa: E731
     with pytest.raises(RecipeError, match=named(message)):
         recipe = compose([*WORDS, *map(named, words)])
-        check(recipe)
+        check_recipe(recipe)
         check_backends(recipe)
 
 

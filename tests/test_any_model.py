@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy.runtime.reading import read_manifest
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import BACKENDS, QUICK, done, python, refused
 
 ENCODER = """\

@@ -11,12 +11,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from backends.gap import Gap
-from deploy import precision
-from deploy.blaming.command import main
-from deploy.blaming.records import Bisection, Operator, Probe
-from deploy.blaming.tables import bisection_lines
-from deploy.recipe import BackendRecipe
+from backends.error_metrics import ErrorMetrics
+from deploy.analysis.accuracy.records import Bisection, Operator, Probe
+from deploy.analysis.accuracy.text import bisection_lines
+from deploy.cli.blame import main
+from deploy.precision import cast as precision
+from deploy.recipe.schema import BackendRecipe
 from tests.sabotage import recipe, sabotaged, torch_recipe
 
 REFERENCE = ["--reference", "onnxruntime", "optimize=off"]
@@ -172,7 +172,7 @@ def test_an_export_that_is_wrong_is_not_put_on_the_conversion(planted, capsys):
 
 
 def test_an_operator_that_only_enlarges_what_comes_in_is_said_to_do_so():
-    alone = Probe(3, ("c",), Gap("c", 1e-5, 1e-5, 1.0))
+    alone = Probe(3, ("c",), ErrorMetrics("c", 1e-5, 1e-5, 1.0))
     found = Bisection(
         "neck", "neck.onnx", "r", 1e-3, 0.999, operator=Operator("n", "Sub", ("c",)), alone=alone
     )

@@ -14,16 +14,15 @@ import pytest
 from PIL import Image
 
 from backends.contract import EngineError
-from deploy.blaming.command import main
-from deploy.blaming.records import BlameError
-from deploy.blaming.replay import Replay
-from deploy.runtime import host_steps, posts
-from deploy.runtime.detections import Detections
-from deploy.runtime.host import HostStep
-from deploy.runtime.image import Pre
-from deploy.runtime.manifest import PostStep
-from deploy.runtime.reading import read_manifest, write_manifest
-from deploy.runtime.sample import DETECTIONS, IMAGE
+from deploy.analysis.accuracy.records import BlameError
+from deploy.analysis.accuracy.replay import Replay
+from deploy.cli.blame import main
+from deploy.runtime.bundle.manifest import HostStep, PostStep, read_manifest, write_manifest
+from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
+from deploy.runtime.execution import host_steps
+from deploy.runtime.execution import post_steps as posts
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Pre
 from tests.conftest import entry, spec, step
 
 X = np.array([[1, 2]], np.float32)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from deploy.assembling import publish, restore
+from deploy.bundle import publish, restore_previous
 from tests.commands import BACKENDS, files, refused
 from tests.processes import running, until
 
@@ -67,9 +67,9 @@ def test_a_bundle_is_there_again_after_a_kill_between_its_two_renames(tmp_path):
     old = staging.with_name("bundle.old")
     old.mkdir()
     (old / "earlier").touch()
-    restore(staging, bundle)
+    restore_previous(staging, bundle)
     assert [path.name for path in bundle.iterdir()] == ["earlier"]
-    restore(staging, bundle)
+    restore_previous(staging, bundle)
     publish(staging, bundle)
     assert [path.name for path in bundle.iterdir()] == ["new"]
     assert not old.exists()

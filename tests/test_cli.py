@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.runtime.reading import read_manifest
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import BACKENDS, QUICK, python, refused
 
 

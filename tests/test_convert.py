@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from backends import registry
-from backends.child import Allowance, convert_in_child
 from backends.contract import ConversionError
+from backends.process.conversion import ConversionLimits, convert_in_child
 from deploy.convert import convert
-from deploy.recipe import BackendRecipe, ConvertRecipe
+from deploy.recipe.schema import BackendRecipe, ConvertRecipe
 from tests.graphs import conv
 from tests.planting import PACKAGES
 
@@ -52,7 +52,9 @@ def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
     segment = conv(tmp_path / "conv.onnx")
     options = {"leaks": "", "rounds": False, "unable": "", "stumbles": True}
     out = tmp_path / "out"
-    artifact = convert_in_child(segment, "saboteur", options, "fp32", None, out, Allowance(60))
+    artifact = convert_in_child(
+        segment, "saboteur", options, "fp32", None, out, ConversionLimits(60)
+    )
     assert (artifact.name, artifact.backend) == ("conv", "saboteur")
     assert "not checked" in (tmp_path / "out.log").read_text()
 

@@ -18,9 +18,10 @@ from deploy.models.mask_rcnn.proposals import Proposals
 from deploy.models.yolov3.anchors import ANCHORS
 from deploy.models.yolov3.finding import NumpyFinder
 from deploy.models.yolov3.selecting import Limits
-from deploy.runtime import Pipeline, nms
-from deploy.runtime.image import Pre, decode
-from deploy.runtime.letterbox import Letterbox
+from deploy.runtime import Pipeline
+from deploy.runtime.vision import nms
+from deploy.runtime.vision.image import Pre, decode
+from deploy.runtime.vision.preprocess import Letterbox
 from tests.conftest import step
 from tests.costs import Cost, cost_of
 from tests.models.mask_rcnn.plain import rpn_maps

@@ -9,10 +9,11 @@ import onnx
 import pytest
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.export import export, reference
-from deploy.exported import Exported
-from deploy.partition import Cut, PartitionError, partition
-from deploy.points import MarkedTensor
+from deploy.export.onnx_export import export, reference
+from deploy.graph.exported import Exported
+from deploy.graph.points import MarkedTensor
+from deploy.partition.cut_points import Cut, PartitionError
+from deploy.partition.segments import partition
 from tests.chains import along_batch, arrays, chain, from_text, mark_of, net, run, samples
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20, "deploy" : 1, "custom" : 3]>\n'

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deploy import partition
+from deploy.partition import segments as partition
 from tests.cutsuite import check, sabotage
 from tests.cutsuite.cases import Case, backend_cases
 from tests.cutsuite.cli import main

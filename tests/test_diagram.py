@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from backends.contract import DeployError
-from deploy.drawing.diagram import Arrow, Box, DiagramError, begin, svg
-from deploy.drawing.layout import Edge, Layout, Point, Rect, Size, place
+from deploy.report.svg.diagram import Arrow, Box, DiagramError, first_box_offset, render_svg
+from deploy.report.svg.layered_layout import Edge, Layout, Point, Rect, Size, layout_graph
 
 SVG = "{http://www.w3.org/2000/svg}"
 TENSOR = "features float32[1, 256, 20, 20] 400 KiB"
@@ -71,7 +71,7 @@ def labels(found: Layout) -> list[Rect]:
 @pytest.fixture(scope="module", params=range(60))
 def drawn(request):
     boxes, edges = random_graph(request.param)
-    return boxes, edges, place(boxes, edges)
+    return boxes, edges, layout_graph(boxes, edges)
 
 
 def test_no_boxes_and_no_labels_overlap(drawn):
@@ -112,7 +112,7 @@ def test_everything_is_on_the_page_and_keeps_its_size(drawn):
 
 
 def test_the_same_graph_is_drawn_the_same():
-    assert place(*random_graph(3)) == place(*random_graph(3))
+    assert layout_graph(*random_graph(3)) == layout_graph(*random_graph(3))
 
 
 def test_a_deep_graph_does_not_drift_apart():
@@ -121,12 +121,12 @@ def test_a_deep_graph_does_not_drift_apart():
         (a, b) for i, a in enumerate(keys) for b in keys[i + 1 : i + 6] if dice.random() < 0.35
     ]
     edges = [Edge(*ends, Size(150, 20)) for ends in pairs]
-    assert place({key: Size(100, 50) for key in keys}, edges).size.width < 4000
+    assert layout_graph({key: Size(100, 50) for key in keys}, edges).size.width < 4000
 
 
 def test_a_chain_is_straight():
     sizes = {key: Size(width, 40) for key, width in zip("abc", (80, 200, 120), strict=True)}
-    found = place(sizes, [Edge("a", "b", Size(150, 20)), Edge("b", "c", Size(90, 20))])
+    found = layout_graph(sizes, [Edge("a", "b", Size(150, 20)), Edge("b", "c", Size(90, 20))])
     xs = {x for route in found.routes for x, _ in route.points}
     assert max(xs) - min(xs) < 0.01
 
@@ -134,14 +134,14 @@ def test_a_chain_is_straight():
 def test_an_arrow_over_several_layers_is_straight_on_its_way():
     keys = ("a", "b", "c", "d")
     edges = [*(Edge(s, t, Size(120, 20)) for s, t in pairwise(keys)), Edge("a", "d", Size(99, 20))]
-    skip = place({key: Size(100, 50) for key in keys}, edges).routes[-1]
+    skip = layout_graph({key: Size(100, 50) for key in keys}, edges).routes[-1]
     assert len({x for x, _ in skip.points[2:-2]}) == 1
 
 
 def test_an_input_stands_right_above_what_needs_it():
     sizes = {key: Size(90, 40) for key in ("image", "a", "b", "late")}
     edges = [("image", "a"), ("a", "b"), ("late", "b")]
-    found = place(sizes, [Edge(*ends, Size(0, 0)) for ends in edges]).boxes
+    found = layout_graph(sizes, [Edge(*ends, Size(0, 0)) for ends in edges]).boxes
     assert found["late"].top == found["a"].top > found["image"].bottom
 
 
@@ -152,7 +152,7 @@ def test_titles_lines_kinds_and_labels_are_all_there():
         box("nms", "best 100", kind="host"),
         box("found", kind="output"),
     ]
-    text = svg("retinanet on a board", boxes, chained("image", "net", "nms", "found"))
+    text = render_svg("retinanet on a board", boxes, chained("image", "net", "nms", "found"))
     said = written(text)
     for part in ("retinanet on a board", "backbone", "onnxruntime fp16", "23.5 M weights"):
         assert part in said
@@ -162,7 +162,7 @@ def test_titles_lines_kinds_and_labels_are_all_there():
 
 
 def test_a_kind_has_an_outline_of_its_own():
-    text = svg("t", [box("a", kind="host"), box("b", kind="input"), box("c")], [])
+    text = render_svg("t", [box("a", kind="host"), box("b", kind="input"), box("c")], [])
     corners = {e.get("class"): e.get("rx") for e in read(text) if e.tag == f"{SVG}rect"}
     assert len({corners["host"], corners["input"], corners["segment"]}) == 3
     style = next(e.text for e in read(text) if e.tag == f"{SVG}style")
@@ -171,33 +171,35 @@ def test_a_kind_has_an_outline_of_its_own():
 
 def test_parallel_arrows_become_one_with_a_line_for_each():
     arrows = [Arrow("a", "b", f"maps.{index} float32[1, 255, 13, 13]") for index in range(6)]
-    text = svg("t", [box("a"), box("b")], arrows)
+    text = render_svg("t", [box("a"), box("b")], arrows)
     assert sum(element.get("class") == "arrow" for element in read(text)) == 1
     lines = [e.text for e in read(text) if e.tag == f"{SVG}text" and e.get("class") == "line"]
     assert lines == [arrow.label for arrow in arrows]
 
 
 def test_an_arrow_without_a_label_has_no_plate():
-    text = svg("t", [box("a"), box("b")], [Arrow("a", "b", "")])
+    text = render_svg("t", [box("a"), box("b")], [Arrow("a", "b", "")])
     assert not [element for element in read(text) if element.get("class") == "label"]
 
 
 def test_a_long_label_breaks_neither_in_a_shape_nor_before_a_unit():
     label = "a_rather_long_name_of_a_tensor float32[16, 256, 200, 304] 900 MiB"
-    text = svg("t", [box("a"), box("b")], [Arrow("a", "b", label)])
+    text = render_svg("t", [box("a"), box("b")], [Arrow("a", "b", label)])
     lines = [e.text.strip() for e in read(text) if e.get("class") == "line"]
     assert lines == ["a_rather_long_name_of_a_tensor", "float32[16, 256, 200, 304] 900 MiB"]
 
 
 def test_special_characters_are_escaped():
     odd = "<a & b> \"c\" 'd' ]]> \x00 \ud800 名"
-    text = svg(odd, [box("<k>", odd, title=odd), box("b")], [Arrow("<k>", "b", odd)])
+    text = render_svg(odd, [box("<k>", odd, title=odd), box("b")], [Arrow("<k>", "b", odd)])
     shown = "<a & b> \"c\" 'd' ]]> \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER} 名"
     assert written(text).count(shown) == 4
 
 
 def test_a_screen_reader_is_told_the_title_the_boxes_and_the_arrows():
-    root = ElementTree.fromstring(svg("net", [box("a"), box("b")], [Arrow("a", "b", TENSOR)]))
+    root = ElementTree.fromstring(
+        render_svg("net", [box("a"), box("b")], [Arrow("a", "b", TENSOR)])
+    )
     assert root.get("role") == "img"
     assert [child.tag for child in root[:2]] == [f"{SVG}title", f"{SVG}desc"]
     assert root[0].text == "net"
@@ -205,7 +207,7 @@ def test_a_screen_reader_is_told_the_title_the_boxes_and_the_arrows():
 
 
 def test_the_file_is_self_contained_scales_and_may_share_a_page():
-    text = svg("t", [box("a"), box("b")], chained("a", "b"))
+    text = render_svg("t", [box("a"), box("b")], chained("a", "b"))
     assert text.count("http") == 1  # the namespace
     assert not any(word in text for word in ("<script", "href", "url(", "@import", "@font", " id="))
     assert "prefers-color-scheme:dark" in text
@@ -228,22 +230,22 @@ def test_the_file_is_self_contained_scales_and_may_share_a_page():
 def test_what_makes_no_diagram_is_an_error(boxes, arrows, message):
     ends = [arrow.split() for arrow in arrows]
     with pytest.raises(DiagramError, match=message) as caught:
-        svg("t", [box(key) for key in boxes], [Arrow(*pair, "x") for pair in ends])
+        render_svg("t", [box(key) for key in boxes], [Arrow(*pair, "x") for pair in ends])
     assert isinstance(caught.value, DeployError)
 
 
 def test_the_error_for_a_circle_names_the_arrows_in_their_direction():
     with pytest.raises(DiagramError) as caught:
-        svg("t", [box(key) for key in "abc"], chained("a", "b", "c", "a"))
+        render_svg("t", [box(key) for key in "abc"], chained("a", "b", "c", "a"))
     way = str(caught.value).split("got ")[1].rstrip(".").split(" to ")
     assert all(pair in ("ab", "bc", "ca") for pair in map("".join, pairwise(way)))
 
 
 def test_where_the_first_box_stands_is_told():
-    assert begin([box("a")], []) == 0.5
+    assert first_box_offset([box("a")], []) == 0.5
     boxes = [box("left"), box("right"), box("below")]
     arrows = [Arrow("left", "below", "x"), Arrow("right", "below", "y")]
-    middle = begin([boxes[2], *boxes[:2]], arrows)
-    assert 0 < begin(boxes, arrows) < middle < 1
+    middle = first_box_offset([boxes[2], *boxes[:2]], arrows)
+    assert 0 < first_box_offset(boxes, arrows) < middle < 1
     with pytest.raises(DiagramError, match="at least one box"):
-        begin([], [])
+        first_box_offset([], [])

@@ -10,8 +10,8 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from backends.contract import Dynamic, Segment, TensorSpec
-from backends.onnx_specs import read_segment
-from deploy.blaming.ends import sized, widened
+from backends.onnx.specs import read_segment
+from deploy.analysis.accuracy.segment_parts import with_fixed_sizes, without_bfloat16
 
 NARROW = """
 <ir_version: 10, opset_import: ["" : 22]>
@@ -32,7 +32,7 @@ def segment(path, text) -> Segment:
 
 def test_bfloat16_ends_become_float32(tmp_path):
     before = segment(tmp_path / "net.onnx", NARROW)
-    after = widened(before)
+    after = without_bfloat16(before)
     assert [spec.dtype for spec in (*after.inputs, *after.outputs)] == ["float32"] * 4
     assert [spec.name for spec in (*after.inputs, *after.outputs)] == ["x", "z", "y.float32", "w"]
     model = onnx.load(after.onnx)
@@ -51,7 +51,7 @@ def test_other_ends_are_left_alone(tmp_path):
     half = tuple(replace(s, dtype=s.dtype.replace("bfloat", "float")) for s in before.inputs)
     plain = replace(before, inputs=half, outputs=half)
     content = plain.onnx.read_bytes()
-    assert widened(plain) is plain
+    assert without_bfloat16(plain) is plain
     assert plain.onnx.read_bytes() == content
 
 
@@ -69,11 +69,11 @@ def test_sizes_that_nobody_could_infer_are_those_of_the_values(tmp_path):
     inputs = (TensorSpec("x", "float32", (2, 3)), TensorSpec("z", "float32", (some, 3)))
     outputs = (TensorSpec("y", "float32", None), TensorSpec("w", "float32", (some, 3)))
     values = {name: np.zeros((2, 3), np.float32) for name in "xyzw"}
-    after = sized(Segment("net", path, inputs, outputs), values)
+    after = with_fixed_sizes(Segment("net", path, inputs, outputs), values)
     assert {spec.shape for spec in (*after.inputs, *after.outputs)} == {(2, 3)}
     assert read_segment(path, "net", {}) == after
 
 
 def test_known_sizes_are_left_alone(tmp_path):
     before = segment(tmp_path / "net.onnx", NARROW)
-    assert sized(before, {}) is before
+    assert with_fixed_sizes(before, {}) is before

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli import compose, from_plain
-from deploy.evaluate import main
-from deploy.made import read_made, write_made
-from deploy.recipe import RecipeError
+from deploy.cli.compose import compose, from_plain
+from deploy.cli.evaluate import main
+from deploy.pipeline.build_record import read_build_record, write_build_record
+from deploy.recipe.schema import RecipeError
 from tests.commands import BACKENDS, done
 
 WORDS = ["+model=yolov3", f"+backend={BACKENDS[0]}"]
@@ -56,8 +56,8 @@ def test_the_report_has_the_figures_of_both(bundle):
 def test_a_recipe_comes_back_as_it_was(model, tmp_path):
     recipe = compose([f"+model={model}", f"+backend={BACKENDS[0]}"])
     (tmp_path / "b.work").mkdir()
-    write_made(tmp_path / "b.work", recipe, {"x": "image"})
-    given, points = read_made(tmp_path / "b")
+    write_build_record(tmp_path / "b.work", recipe, {"x": "image"})
+    given, points = read_build_record(tmp_path / "b")
     assert asdict(from_plain(given)) == asdict(recipe)
     assert points == {"x": "image"}
 
@@ -74,7 +74,7 @@ def test_a_model_without_a_set_of_its_own_needs_one(bundle, tmp_path):
     work = tmp_path / "b.work"
     work.mkdir()
     recipe = compose([*WORDS, "model.eval=null"])
-    write_made(work, recipe, {})
+    write_build_record(work, recipe, {})
     assert "no data set: expected DATASET.json" in refusal(tmp_path / "b")
 
 

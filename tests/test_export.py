@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from backends.contract import Dynamic
-from deploy.export import ExportError, export, reference
+from deploy.export.onnx_export import ExportError, export, reference
 from deploy.mark import MarkError, mark, mark_here
 from tests.chains import along_batch, arrays, net, run, samples
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.fetch import local_file
-from deploy.weights import WeightsError
+from deploy.export.weights import WeightsError, local_file
 
 URL = "https://localhost:9/model-abc.pth"
 

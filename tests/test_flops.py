@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.cutting.graph import MARK_DOMAIN, MARK_OP
-from deploy.export import export
-from deploy.inspection.flops import Flops, node_flops, total_flops
+from deploy.analysis.flops import Flops, node_flops, total_flops
+from deploy.export.onnx_export import export
+from deploy.graph.nodes import MARK_DOMAIN, MARK_OP
 from tests.chains import along_batch
 
 PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -10,14 +10,12 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
-from deploy.assembling import assemble
-from deploy.borders import borders
-from deploy.checks import check_backends
+from deploy.bundle import assemble
 from deploy.convert import Converted, cast_precision, checked_options
-from deploy.engines import Engines
-from deploy.halving import halve
-from deploy.precision import PrecisionError
-from deploy.recipe import (
+from deploy.pipeline.conversion import ConvertedSegments
+from deploy.precision.cast_segments import cast_segments
+from deploy.precision.definitions import PrecisionError
+from deploy.recipe.schema import (
     BackendRecipe,
     CastRecipe,
     ModelRecipe,
@@ -25,7 +23,9 @@ from deploy.recipe import (
     Recipe,
     RecipeError,
 )
-from deploy.runtime.reading import read_manifest
+from deploy.recipe.validate import check_backends
+from deploy.report.borders import borders
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import done
 from tests.graphs import conv, decode
 
@@ -54,7 +54,7 @@ def values(segments):
 
 def test_only_the_segments_that_ask_for_it_are_cast(segments, values, tmp_path):
     half = BackendRecipe("onnxruntime", precision="fp16")
-    after, (halved,) = halve(recipe({"decode": half}), segments, values, tmp_path / "cast")
+    after, (halved,) = cast_segments(recipe({"decode": half}), segments, values, tmp_path / "cast")
     assert after[0] is segments[0]
     assert after[1].onnx == tmp_path / "cast" / "decode.onnx"
     assert (halved.name, halved.precision) == ("decode", "fp16") and halved.cast > 3
@@ -62,7 +62,7 @@ def test_only_the_segments_that_ask_for_it_are_cast(segments, values, tmp_path):
 
 def test_what_stays_in_fp32_is_counted_and_listed(segments, values, tmp_path):
     asked = recipe(precision="fp16", cast=CastRecipe(keep_ops=["Exp"]))
-    _, halved = halve(asked, segments, values, tmp_path / "cast")
+    _, halved = cast_segments(asked, segments, values, tmp_path / "cast")
     assert halved[1].kept["asked"] == 1
     listed = json.loads(halved[1].report.read_text())
     assert {"operator": "Exp", "why": "asked"}.items() <= listed[0].items()
@@ -72,17 +72,17 @@ def test_a_name_is_for_the_segments_that_have_it_and_an_error_where_none_has(
     segments, values, tmp_path
 ):
     asked = recipe(precision="fp16", cast=CastRecipe(keep_ops=["Exp"]))
-    _, halved = halve(asked, segments, values, tmp_path / "cast")
+    _, halved = cast_segments(asked, segments, values, tmp_path / "cast")
     assert [one.kept.get("asked", 0) for one in halved] == [0, 1]
     asked = recipe(precision="fp16", cast=CastRecipe(keep_ops=["Exq"]))
     with pytest.raises(PrecisionError, match=r"keep_ops of the cast: expected an operator.*'Exq'"):
-        halve(asked, segments, values, tmp_path / "other")
+        cast_segments(asked, segments, values, tmp_path / "other")
 
 
 def test_without_an_engine_to_measure_with_it_is_refused(segments, values, tmp_path):
     asked = replace(recipe(precision="fp16"), precision=PrecisionRecipe())
     with pytest.raises(RecipeError, match=r"precision\.measure: expected a backend that runs"):
-        halve(asked, segments, values, tmp_path / "cast")
+        cast_segments(asked, segments, values, tmp_path / "cast")
 
 
 def test_a_backend_with_half_precision_of_its_own_gets_the_graph_in_fp32():
@@ -116,7 +116,9 @@ def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype,
     one = Artifact("one", "none", ("f",), (replace(single, name="in"),), (other,))
     two = Artifact("two", "none", ("f",), (single,), (replace(single, name="out"),))
     (tmp_path / "f").write_text("")
-    engines = Engines([Converted(step, tmp_path, tmp_path) for step in (one, two)], [], [])
+    engines = ConvertedSegments(
+        [Converted(step, tmp_path, tmp_path) for step in (one, two)], [], []
+    )
     if fits:
         (border,) = borders(assemble(ModelRecipe("m"), engines, tmp_path / "bundle"))
         assert border.converted == ("x from float16 to float32",) and border.size == 2

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from deploy.export import export
-from deploy.hooks import marked
+from deploy.export.module_marks import mark_modules
+from deploy.export.onnx_export import export
+from deploy.graph.points import PointError
 from deploy.mark import MarkError, capture, exporting
-from deploy.partition import partition
-from deploy.points import PointError
-from deploy.recipe import MarkRecipe
+from deploy.partition.segments import partition
+from deploy.recipe.schema import MarkRecipe
 from tests.chains import arrays, chain, run
 
 X = torch.arange(6.0).reshape(2, 3)
@@ -76,7 +76,7 @@ class Tree(nn.Module):
 def captured(model, *args, **marks):
     """The points of one forward, with marks of these paths or recipes."""
     recipes = {k: MarkRecipe(m) if isinstance(m, str) else m for k, m in marks.items()}
-    with marked(model, recipes), capture() as values:
+    with mark_modules(model, recipes), capture() as values:
         model(*args)
     return values
 
@@ -173,17 +173,20 @@ def hooks_of(model):
 
 def test_nothing_is_left_behind():
     model = Net()
-    with marked(model, {"a": MarkRecipe("layer"), "b": MarkRecipe("block")}):
+    with mark_modules(model, {"a": MarkRecipe("layer"), "b": MarkRecipe("block")}):
         assert hooks_of(model)
     assert not hooks_of(model)
 
 
 def test_nothing_is_left_behind_by_an_error():
     model = Net()
-    with pytest.raises(ZeroDivisionError), marked(model, {"a": MarkRecipe("layer")}):
+    with pytest.raises(ZeroDivisionError), mark_modules(model, {"a": MarkRecipe("layer")}):
         raise ZeroDivisionError
     assert not hooks_of(model)
-    with pytest.raises(MarkError), marked(model, {"a": MarkRecipe("layer"), "b": MarkRecipe("no")}):
+    with (
+        pytest.raises(MarkError),
+        mark_modules(model, {"a": MarkRecipe("layer"), "b": MarkRecipe("no")}),
+    ):
         pass
     assert not hooks_of(model)
 
@@ -200,7 +203,7 @@ def test_results_and_gradients_have_the_same_bits():
 
     model = Net()
     plain = bits(model, x=X)
-    with marked(model, BOTH):
+    with mark_modules(model, BOTH):
         found = bits(model, x=X)
         with capture() as values:
             again = bits(model, x=X)
@@ -211,21 +214,21 @@ def test_results_and_gradients_have_the_same_bits():
 
 def test_torch_compile_sees_no_mark():
     model = Net()
-    with marked(model, BOTH):
+    with mark_modules(model, BOTH):
         compiled = torch.compile(model, fullgraph=True, backend="eager")
         assert torch.equal(compiled(X), model(X))
 
 
 def test_a_plain_torch_export_sees_no_mark():
     model = Net()
-    with marked(model, BOTH):
+    with mark_modules(model, BOTH):
         graph = torch.export.export(model, (X,)).graph
     assert not [node for node in graph.nodes if "symbolic" in str(node.target)]
 
 
 def test_an_export_has_them_and_can_be_cut_there(tmp_path):
     model = Net().eval()
-    with marked(model, BOTH):
+    with mark_modules(model, BOTH):
         exported = export(model, {"x": X}, tmp_path)
     across = [["layer"], ["layer[1]", "layer"], ["block.own:output", "block:input"]]
     cutting = partition(exported, [], tmp_path / "cut", across=across)
@@ -236,11 +239,11 @@ def test_an_export_has_them_and_can_be_cut_there(tmp_path):
 
 
 def test_while_exporting_the_values_that_go_on_are_the_marked_ones():
-    with marked(Net(), {"k": MarkRecipe("block", "both")}) as _, exporting() as marks:
+    with mark_modules(Net(), {"k": MarkRecipe("block", "both")}) as _, exporting() as marks:
         pass
     assert not marks
     model = Net()
-    with marked(model, {"k": MarkRecipe("block", "both")}), exporting() as marks:
+    with mark_modules(model, {"k": MarkRecipe("block", "both")}), exporting() as marks:
         program = torch.export.export(model, (X,))
     nodes = [node for node in program.graph.nodes if "symbolic" in str(node.target)]
     assert len(nodes) == len(marks) == 7
@@ -265,7 +268,7 @@ def test_a_call_that_fails_within_another_does_not_end_that_one():
 def test_a_forward_that_fails_does_not_disturb_the_next_capture():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(4, 4))
     recipes = {"a": MarkRecipe("0", "both"), "b": MarkRecipe("1", "both")}
-    with marked(model, recipes):
+    with mark_modules(model, recipes):
         with pytest.raises(RuntimeError, match="cannot be multiplied"), capture():
             model(X)
         model[1] = nn.Identity()
@@ -285,7 +288,7 @@ def test_a_capture_that_begins_or_ends_within_a_forward_sees_whole_calls_only():
                 return self.inner(x)
 
     model = Outer()
-    with marked(model, {"o": MarkRecipe("", "both"), "i": MarkRecipe("inner")}):
+    with mark_modules(model, {"o": MarkRecipe("", "both"), "i": MarkRecipe("inner")}):
         model(X)
         assert list(model.seen) == ["i:output.i"]
         with capture() as values:
@@ -296,7 +299,7 @@ def test_a_capture_that_begins_or_ends_within_a_forward_sees_whole_calls_only():
 
 def test_a_capture_is_forgotten_with_its_tensors():
     model = Net()
-    with marked(model, BOTH):
+    with mark_modules(model, BOTH):
         with capture() as values:
             model(X)
         found = [weakref.ref(value) for value in values.values()]

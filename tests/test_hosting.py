@@ -11,13 +11,13 @@ import torch
 from rich.console import Console
 
 from backends.contract import Artifact, Dynamic, Segment, TensorSpec
-from deploy.borders import borders
-from deploy.export import ExportError, export
-from deploy.hosting import host_points, host_steps
-from deploy.partition import Cut, PartitionError, partition
-from deploy.pipeline import Places, deploy
-from deploy.progress import Progress
-from deploy.recipe import (
+from deploy.export.onnx_export import ExportError, export
+from deploy.partition.cut_points import Cut, PartitionError
+from deploy.partition.host_steps import host_step_points, resolve_host_steps
+from deploy.partition.segments import partition
+from deploy.pipeline.run import run_pipeline
+from deploy.recipe.output_paths import RunPaths
+from deploy.recipe.schema import (
     BackendRecipe,
     BenchRecipe,
     CastRecipe,
@@ -31,9 +31,10 @@ from deploy.recipe import (
     RecipeError,
     SegmentRecipe,
 )
-from deploy.runtime import host_steps as registry
-from deploy.runtime.host import HostStep
-from deploy.runtime.manifest import Manifest, Verification
+from deploy.report.borders import borders
+from deploy.report.progress import Progress
+from deploy.runtime.bundle.manifest import HostStep, Manifest, Verification
+from deploy.runtime.execution import host_steps as registry
 from deploy.runtime.pipeline import Pipeline
 from tests.choosing import Choose, Net
 
@@ -66,7 +67,7 @@ def last(rows, out=None, **changes) -> Segment:
 
 
 def wired(*segments: Segment, host=(CHOSEN,)) -> tuple[HostStep, ...]:
-    return host_steps(host, segments, (spec("scores", 4, 3),))
+    return resolve_host_steps(host, segments, (spec("scores", 4, 3),))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def compared_at(point: str) -> list[HostRecipe]:
 )
 def test_a_point_that_is_not_one_tensor_of_its_mark_is_refused_with_those(point, message):
     with pytest.raises(RecipeError, match=message):
-        host_points(compared_at(point), PLACES)
+        host_step_points(compared_at(point), PLACES)
 
 
 @pytest.mark.parametrize(
@@ -172,15 +173,15 @@ def test_a_point_that_is_not_one_tensor_of_its_mark_is_refused_with_those(point,
     ],
 )
 def test_where_the_model_alone_may_come_by_is_refused_of_a_file_only(point, message):
-    assert host_points(compared_at(point), PLACES) == {"kept": point}
+    assert host_step_points(compared_at(point), PLACES) == {"kept": point}
     with pytest.raises(RecipeError, match=message):
-        host_points(compared_at(point), PLACES, no_others=True)
+        host_step_points(compared_at(point), PLACES, no_others=True)
 
 
 def test_a_point_with_one_tensor_is_that_tensor_and_a_name_that_of_an_input_or_output():
     tensors = {"a": HostTensorRecipe([1], at="head:output"), "b": HostTensorRecipe([1], at="y")}
     asked = [replace(CHOSEN, outputs={**tensors, "c": HostTensorRecipe([1])})]
-    assert host_points(asked, PLACES) == {"a": "head:output.head", "b": "y"}
+    assert host_step_points(asked, PLACES) == {"a": "head:output.head", "b": "y"}
 
 
 @pytest.mark.parametrize(
@@ -219,8 +220,8 @@ def run(folder: Path, host: HostRecipe, precision: str = "fp32") -> Manifest:
         precision=PrecisionRecipe(BackendRecipe("onnxruntime")),
         bench=BenchRecipe(runs=0),
     )
-    places = Places(folder / "bundle", folder / "bundle.work")
-    return deploy(recipe, places, Progress(Console(quiet=True))).manifest
+    places = RunPaths(folder / "bundle", folder / "bundle.work")
+    return run_pipeline(recipe, places, Progress(Console(quiet=True))).manifest
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import onnx
 import pytest
 
 from backends.contract import Segment, TensorSpec
-from deploy.borders import bytes_of
-from deploy.export import export
-from deploy.exported import Exported
-from deploy.inspection.plan import Plan, drawing, planned
-from deploy.inspection.survey import survey
+from deploy.analysis.plan import Plan, plan_segment, plan_svg
+from deploy.analysis.survey import survey
+from deploy.export.onnx_export import export
+from deploy.graph.exported import Exported
+from deploy.report.borders import bytes_of
 from tests.chains import along_batch, mark_of, net, samples
 from tests.commands import done, python, refused
 
@@ -89,12 +89,12 @@ def test_the_drawing_shows_what_the_host_does_between_segments(skip, tmp_path):
     boxes = TensorSpec("boxes", "float32", (2, 3))
     one = Segment("one", skip.onnx, (x,), (y,))
     two = Segment("two", skip.onnx, (boxes,), (TensorSpec("z", "float32", (2, 3)),))
-    plan = Plan((planned(one), planned(two)), (x,), ("z",))
-    text = words(drawing("net", plan))
+    plan = Plan((plan_segment(one), plan_segment(two)), (x,), ("z",))
+    text = words(plan_svg("net", plan))
     for word in ("input", "one", "two", "the host", "makes what no segment does", "output"):
         assert word in text
     assert "boxes float32[2, 3] 0.0 kB" in text
-    with_post = words(drawing("net", Plan((planned(one),), (x,), ("y",), "net.post")))
+    with_post = words(plan_svg("net", Plan((plan_segment(one),), (x,), ("y",), "net.post")))
     assert "net.post" in with_post and "output y" not in with_post
 
 

@@ -9,10 +9,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from backends.contract import DeployError, Dynamic, TensorSpec
-from deploy.cutting.copying import WeightsFile
-from deploy.cutting.loading import load_graph
-from deploy.exported import Exported
-from deploy.partition import Cut, partition
+from deploy.graph.exported import Exported
+from deploy.graph.loading import load_graph
+from deploy.graph.writing import WeightsFile
+from deploy.partition.cut_points import Cut
+from deploy.partition.segments import partition
 from tests.chains import run
 
 X = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}

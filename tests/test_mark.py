@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from deploy.graph.points import PointError
 from deploy.mark import MarkError, capture, exporting, mark, mark_here
-from deploy.points import PointError
 from tests.chains import net, samples
 
 

@@ -7,10 +7,11 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from deploy.export import export, reference
+from deploy.export.onnx_export import export, reference
+from deploy.graph.points import MarkedTensor
 from deploy.mark import mark, mark_here
-from deploy.partition import Cut, PartitionError, partition
-from deploy.points import MarkedTensor
+from deploy.partition.cut_points import Cut, PartitionError
+from deploy.partition.segments import partition
 from tests.chains import (
     along_batch,
     arrays,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.points import MarkedTensor, Point, PointError, check_name, parse_point
+from deploy.graph.points import MarkedTensor, Point, PointError, check_name, parse_point
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from backends.acceptance import TOLERANCES
 from backends.contract import TensorSpec
-from backends.gap import TOLERANCES, measure_all, worst
-from deploy.precision import Cast, PrecisionError, cast_segment
+from backends.error_metrics import compare_all, worst
+from deploy.precision.cast import cast_segment
+from deploy.precision.definitions import CastRequest, PrecisionError
 from tests import graphs
 from tests.bits import run_plainly
 from tests.cutsuite.own import ramp
@@ -28,7 +30,7 @@ CHAIN = """(float[2,3] x) => (float[2,3] y)
 
 def worst_gap(segment, casting, sample):
     expected, found = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
-    return worst(measure_all(expected, {n: v.astype(np.float32) for n, v in found.items()}))
+    return worst(compare_all(expected, {n: v.astype(np.float32) for n, v in found.items()}))
 
 
 def agrees(segment, casting, sample) -> bool:
@@ -79,13 +81,13 @@ def test_onnx_own_reference_runs_what_is_cast(tmp_path, precision):
     sample = {"image": np.random.default_rng(0).standard_normal((1, 3, 4, 5)).astype(np.float32)}
     found = ReferenceEvaluator(str(cast(segment, sample, precision).segment.onnx)).run(None, sample)
     expected = run_plainly(segment.onnx, sample)
-    gaps = measure_all(expected, dict(zip(expected, found, strict=True)))
+    gaps = compare_all(expected, dict(zip(expected, found, strict=True)))
     assert TOLERANCES["fp16"].admits(worst(gaps))
 
 
 def test_inputs_and_outputs_are_half_where_that_is_asked(tmp_path):
     segment = segment_of(CHAIN, tmp_path)
-    casting = cast(segment, X, Cast("fp16", io=True))
+    casting = cast(segment, X, CastRequest("fp16", io=True))
     assert casting.segment.inputs == (TensorSpec("x", "float16", (2, 3)),)
     assert casting.segment.outputs == (TensorSpec("y", "float16", (2, 3)),)
     assert types(casting.segment) == {"a": "FLOAT16", "b": "FLOAT16", "y": "FLOAT16"}
@@ -96,7 +98,7 @@ def test_inputs_and_outputs_are_half_where_that_is_asked(tmp_path):
 
 def test_half_inputs_and_outputs_of_nodes_in_fp32(tmp_path):
     segment = segment_of(CHAIN, tmp_path)
-    casting = cast(segment, X, Cast("fp16", io=True, keep_ops=("Mul", "Add")))
+    casting = cast(segment, X, CastRequest("fp16", io=True, keep_ops=("Mul", "Add")))
     assert casting.segment.outputs[0].dtype == "float16"
     assert types(casting.segment) == {
         "x.fp32": "FLOAT",
@@ -115,19 +117,19 @@ def test_an_output_that_does_not_fit_stays_fp32_even_where_half_is_asked(tmp_pat
         " { y = Mul(x, k)\n z = Neg(x) }",
         tmp_path,
     )
-    casting = cast(segment, X, Cast("fp16", io=True))
+    casting = cast(segment, X, CastRequest("fp16", io=True))
     assert [spec.dtype for spec in casting.segment.outputs] == ["float32", "float16"]
     assert kept(casting) == {"y": "overflow: max 6.88e+04 > 32752 in tensor 'y'"}
 
 
 def test_bfloat16_cannot_cross_the_border(tmp_path):
     with pytest.raises(PrecisionError, match=r"'net': expected float16 or float32, got bfloat16"):
-        cast(segment_of(CHAIN, tmp_path), X, Cast("bf16", io=True))
+        cast(segment_of(CHAIN, tmp_path), X, CastRequest("bf16", io=True))
 
 
 @pytest.mark.parametrize("asked", [{"keep_ops": ("Softmax",)}, {"keep_nodes": ("soft",)}])
 def test_what_is_asked_for_stays_in_fp32(tmp_path, asked):
-    casting = cast(segment_of(CHAIN, tmp_path), X, Cast("fp16", **asked))
+    casting = cast(segment_of(CHAIN, tmp_path), X, CastRequest("fp16", **asked))
     assert kept(casting) == {"soft": "asked"}
     assert casting.cast == 2
     assert types(casting.segment)["a"] == "FLOAT"
@@ -148,7 +150,7 @@ def test_what_is_asked_for_stays_in_fp32(tmp_path, asked):
 )
 def test_unknown_names_are_refused(tmp_path, asked, message):
     with pytest.raises(PrecisionError, match=message):
-        cast(segment_of(CHAIN, tmp_path), X, Cast("fp16", **asked))
+        cast(segment_of(CHAIN, tmp_path), X, CastRequest("fp16", **asked))
 
 
 def test_a_weight_that_nodes_of_both_types_read_is_there_twice(tmp_path):
@@ -157,7 +159,7 @@ def test_a_weight_that_nodes_of_both_types_read_is_there_twice(tmp_path):
         " { a = Mul(x, w)\n b = Exp(a)\n y = Div(b, w) }",
         tmp_path,
     )
-    casting = cast(segment, X, Cast("fp16", keep_ops=("Div",)))
+    casting = cast(segment, X, CastRequest("fp16", keep_ops=("Div",)))
     weights = {w.name: w.data_type for w in onnx.load(casting.segment.onnx).graph.initializer}
     assert weights == {"w": onnx.TensorProto.FLOAT, "w.fp16": onnx.TensorProto.FLOAT16}
     assert agrees(segment, casting, X)
@@ -217,7 +219,7 @@ def test_a_convolution_of_any_opset(tmp_path, opset, precision):
 def test_the_segments_own_folder_is_refused(tmp_path):
     segment = segment_of(CHAIN, tmp_path)
     with pytest.raises(PrecisionError, match=r"'net' would overwrite .* Choose another folder"):
-        cast_segment(segment, Cast("fp16"), X, ENGINE, tmp_path)
+        cast_segment(segment, CastRequest("fp16"), X, ENGINE, tmp_path)
 
 
 def test_a_file_that_is_half_already_stays_as_it_is(tmp_path):

@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from backends.gap import Tolerance, measure_all, worst
-from backends.onnx_specs import read_segment
-from deploy.casting.choosing import possible
-from deploy.casting.words import FP16
-from deploy.precision import Cast
+from backends.acceptance import Tolerance
+from backends.error_metrics import compare_all, worst
+from backends.onnx.specs import read_segment
+from deploy.precision.definitions import FP16, CastRequest
+from deploy.precision.node_selection import select_nodes
 from tests import graphs
 from tests.bits import run_plainly
 from tests.cutsuite.own import own_cases, ramp
@@ -42,7 +42,7 @@ def test_small_graphs(tmp_path, make, precision):
     }
     casting = cast(segment, sample, precision)
     assert casting.kept == ()
-    gap = worst(measure_all(run_plainly(segment.onnx, sample), run_half(casting.segment, sample)))
+    gap = worst(compare_all(run_plainly(segment.onnx, sample), run_half(casting.segment, sample)))
     assert BOUNDS[precision].admits(gap)
 
 
@@ -56,7 +56,7 @@ def test_own_graphs(tmp_path, name, precision):
         expected, found = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
         assert {n: v.dtype for n, v in found.items()} == {n: v.dtype for n, v in expected.items()}
         bound = STEEP.get(name, BOUNDS[precision])
-        assert all(bound.admits(gap) for gap in measure_all(expected, found))
+        assert all(bound.admits(gap) for gap in compare_all(expected, found))
 
 
 @pytest.mark.parametrize("name", ["if", "loop", "scan"])
@@ -70,7 +70,9 @@ def test_bodies_stay_in_fp32_and_say_so(tmp_path, name):
 
 def test_operators_in_bodies_may_be_named(tmp_path):
     segment = read_segment(OWN["scan"].write(tmp_path), "scan", AnySize())
-    assert cast(segment, {"x": ramp(4, 3)}, Cast("fp16", keep_ops=("Scan", "Tanh", "Mul"))).kept
+    assert cast(
+        segment, {"x": ramp(4, 3)}, CastRequest("fp16", keep_ops=("Scan", "Tanh", "Mul"))
+    ).kept
 
 
 def test_sizes_are_computed_in_fp32(tmp_path):
@@ -130,7 +132,7 @@ def test_what_cannot_be_half_says_why(nodes, why):
         '<domain: "own", opset_import: ["" : 20]> Twice (p) => (q) { q = Add(p, p) }'
     )
     typed = ir.from_proto(onnx.shape_inference.infer_shapes(model))
-    choice = possible(typed, FP16, Cast("fp16"))
+    choice = select_nodes(typed, FP16, CastRequest("fp16"))
     assert list(choice.kept.values()) == [why]
     assert len(choice.half) == 1
 
@@ -147,7 +149,7 @@ def test_what_only_moves_values_between_nodes_in_fp32_does_not_round_them(tmp_pa
         }""",
         tmp_path,
     )
-    casting = cast(segment, X, Cast("fp16", keep_ops=("Exp", "Log")))
+    casting = cast(segment, X, CastRequest("fp16", keep_ops=("Exp", "Log")))
     moves = "moves values that are fp32 before and behind it"
     assert kept(casting) == {"a": "asked", "b": moves, "c": moves, "d": "asked"}
     assert types(casting.segment)["c"] == "FLOAT"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.casting.ranges import misfit, misfit_of_weight
-from deploy.casting.words import BF16, FP16
+from deploy.precision.definitions import BF16, FP16
+from deploy.precision.value_ranges import range_problem, weight_range_problem
 from tests.bits import run_plainly
 from tests.cutsuite.own import ramp
 from tests.halves import cast, kept, run_half, segment_of, types
@@ -119,23 +119,23 @@ def test_a_tiny_weight_is_lost_in_fp16_alone(tmp_path, precision):
 
 
 def test_magnitudes_just_inside_and_outside():
-    assert misfit(32752.0, "t", FP16) == ""
-    assert misfit(32753.0, "t", FP16)
-    assert misfit(0.0, "t", FP16) == ""
-    assert misfit(2.0**-14, "t", FP16) == ""
-    assert misfit(2.0**-15, "t", FP16)
-    assert misfit(1e30, "t", BF16) == misfit(1e-30, "t", BF16) == ""
+    assert range_problem(32752.0, "t", FP16) == ""
+    assert range_problem(32753.0, "t", FP16)
+    assert range_problem(0.0, "t", FP16) == ""
+    assert range_problem(2.0**-14, "t", FP16) == ""
+    assert range_problem(2.0**-15, "t", FP16)
+    assert range_problem(1e30, "t", BF16) == range_problem(1e-30, "t", BF16) == ""
 
 
 def test_weights_just_inside_and_outside():
     def why(*values, half=FP16):
-        return misfit_of_weight(np.array(values, np.float32), "w", half)
+        return weight_range_problem(np.array(values, np.float32), "w", half)
 
     assert why(65504, -1) == why() == why(0) == why(np.inf, np.nan, 1) == ""
     assert why(65536)
     assert why(1, 1e-9, 1e-9, 1e-9) == ""  # beside a large value, small ones do not matter
     assert why(1e-9) and not why(1e-9, half=BF16)
-    assert not misfit_of_weight(np.full((1, 1 << 21), 0.1, np.float32), "w", FP16)
+    assert not weight_range_problem(np.full((1, 1 << 21), 0.1, np.float32), "w", FP16)
 
 
 def test_an_empty_tensor_has_no_magnitude(tmp_path):

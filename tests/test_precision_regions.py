@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.precision import Cast
+from deploy.precision.definitions import CastRequest
 from tests.bits import run_plainly
 from tests.cutsuite.own import ramp
 from tests.halves import cast, kept, run_half, segment_of, types
@@ -50,7 +50,7 @@ DECODED = """(float[1,4,1,5] x, float[1,1,5] scores) => (float[1,5,4] y, int64[k
 def test_regions_are_looked_at_where_they_are_and_not_at_the_nearest_half(tmp_path, io):
     sample = {"x": STRIPES, "rois": ROIS, "pictures": np.zeros(2, np.int64)}
     segment = segment_of(ALIGN, tmp_path)
-    casting = cast(segment, sample, Cast("fp16", io=io))
+    casting = cast(segment, sample, CastRequest("fp16", io=io))
     assert kept(casting) == {"r": WHY}
     dtypes = {spec.name: spec.dtype for spec in casting.segment.inputs}
     assert dtypes["rois"] == "float32" and dtypes["x"] == ("float16" if io else "float32")

@@ -18,11 +18,12 @@ import torch
 from hypothesis import HealthCheck, given, note, settings
 
 from backends.contract import Dynamic
-from deploy.export import export, reference
-from deploy.hooks import marked
+from deploy.export.module_marks import mark_modules
+from deploy.export.nested_tensors import iter_tensors
+from deploy.export.onnx_export import export, reference
 from deploy.mark import capture
-from deploy.nested import tensors
-from deploy.partition import Cut, Cutting, PartitionError, partition
+from deploy.partition.cut_points import Cut, PartitionError
+from deploy.partition.segments import Partition, partition
 from tests.bits import close, every_tensor, run_plainly, same
 from tests.programs import Program, programs
 
@@ -56,10 +57,10 @@ def _check_eager(program: Program) -> None:
     with torch.no_grad():
         expected = program.model(marked=False)(**inputs)
         plain = model(**inputs)
-        with marked(model, program.marks), capture():
+        with mark_modules(model, program.marks), capture():
             captured = model(**inputs)
     for found in (plain, captured):
-        pairs = zip(tensors(found, "y"), tensors(expected, "y"), strict=True)
+        pairs = zip(iter_tensors(found, "y"), iter_tensors(expected, "y"), strict=True)
         assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
 
 
@@ -74,7 +75,7 @@ class _Cuts:
         model, sample = program.model(), program.samples(2)
         batch = {0: Dynamic("batch", 1, 2, 4)}
         axes = dict.fromkeys(sample, batch) if program.dynamic else None
-        with marked(model, program.marks):
+        with mark_modules(model, program.marks):
             self.exported = export(model, sample, folder, axes)
             batches = [program.samples(n) for n in ((2, 1, 3) if program.dynamic else (2,))]
             self.torch = [reference(model, inputs) for inputs in batches]
@@ -141,7 +142,7 @@ class _Cuts:
         if all(cut.start for cut in cuts) and not passed_on:
             assert self._cut(cuts, []) is not None
 
-    def _cut(self, cuts: list[Cut], across: list[list[str]]) -> Cutting | None:
+    def _cut(self, cuts: list[Cut], across: list[list[str]]) -> Partition | None:
         note(f"cuts={cuts} across={across}")
         try:
             cutting = partition(self.exported, cuts, self.folder / "cut", across=across)
@@ -158,7 +159,7 @@ class _Cuts:
         self.legal += 1
         return cutting
 
-    def _chain(self, cutting: Cutting, inputs: dict, whole: dict) -> dict:
+    def _chain(self, cutting: Partition, inputs: dict, whole: dict) -> dict:
         """The chain's tensors; what no segment makes is the whole's."""
         values = dict(inputs)
         for segment in cutting.segments:

@@ -3,12 +3,12 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deploy.asked import cut_as_asked
-from deploy.checks import check
-from deploy.cli import check_order, to_recipe
-from deploy.recipe import RecipeError
-from deploy.runtime.host import HostStepError
-from deploy.shapes import axes, ranges, typical
+from deploy.cli.compose import check_order, to_recipe
+from deploy.partition.recipe_cuts import partition_recipe
+from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
+from deploy.recipe.schema import RecipeError
+from deploy.recipe.validate import check_recipe
+from deploy.runtime.execution.host_steps import HostStepError
 from tests.chains import from_text
 
 GOOD = {
@@ -32,7 +32,7 @@ def recipe(**changes):
 
 def test_defaults_are_filled_in():
     made = recipe()
-    check(made)
+    check_recipe(made)
     assert made.model.inputs["x"].dtype == "float32"
     assert made.partition.segments == []
 
@@ -42,7 +42,7 @@ def test_a_segment_may_have_its_own_backend():
         partition={"segments": [{"name": "head", "start": ["a:input"], "end": ["a:output"]}]},
         chain={"head": {"name": "other"}},
     )
-    check(made)
+    check_recipe(made)
     assert made.backend_of("head").name == "other"
     assert made.backend_of("neck").name == "some"
 
@@ -144,14 +144,14 @@ def test_a_missing_backend_lists_the_backends():
 )
 def test_what_no_stage_could_carry_out_is_refused(changes, message):
     with pytest.raises(RecipeError, match=message):
-        check(recipe(**changes))
+        check_recipe(recipe(**changes))
 
 
 def test_a_host_step_without_code_is_refused_with_the_ids_that_have_some():
     lost = {**host("loop"), "id": "seq2seq.gredy"}
     message = r"host step 'loop': expected one of .*seq2seq\.greedy.*got 'seq2seq\.gredy'\. Correct"
     with pytest.raises(HostStepError, match=message):
-        check(recipe(partition={"host": [lost]}))
+        check_recipe(recipe(partition={"host": [lost]}))
 
 
 def test_a_segment_that_is_cut_away_at_the_end_is_refused_once_that_is_known(tmp_path):
@@ -160,9 +160,9 @@ def test_a_segment_that_is_cut_away_at_the_end_is_refused_once_that_is_known(tmp
         tmp_path,
     )
     made = recipe(partition={"cuts": ["y"], "host": [host("loop", calls=["part1"])]})
-    check(made)
+    check_recipe(made)
     with pytest.raises(RecipeError, match=r"host\.loop\.calls: expected .* part0, got part1"):
-        cut_as_asked(made, exported, tmp_path)
+        partition_recipe(made, exported, tmp_path)
 
 
 def test_names_in_shapes_are_the_axes_that_vary():
@@ -170,15 +170,18 @@ def test_names_in_shapes_are_the_axes_that_vary():
         model__dynamic={"batch": [1, 2, 4], "width": [8, 16, 32]},
         model__inputs={"x": {"shape": ["batch", 3, "width"]}, "y": {"shape": [2, "width"]}},
     )
-    check(made)
-    assert {name: sorted(of) for name, of in axes(made.model).items()} == {"x": [0, 2], "y": [1]}
-    assert typical(made.model, "x") == (2, 3, 16)
+    check_recipe(made)
+    assert {name: sorted(of) for name, of in dynamic_axes(made.model).items()} == {
+        "x": [0, 2],
+        "y": [1],
+    }
+    assert typical_shape(made.model, "x") == (2, 3, 16)
 
 
 def test_a_batch_that_no_shape_names_is_the_first_axis_of_every_input():
     made = recipe(model__dynamic={"batch": [1, 2, 4]})
-    check(made)
-    assert axes(made.model)["x"][0].max == 4
+    check_recipe(made)
+    assert dynamic_axes(made.model)["x"][0].max == 4
 
 
 def test_a_preset_stands_behind_the_model_whose_cuts_it_replaces():
@@ -189,10 +192,10 @@ def test_a_preset_stands_behind_the_model_whose_cuts_it_replaces():
 
 
 def test_ranges_become_dimensions():
-    assert ranges({"batch": [1, 4, 16]})["batch"].opt == 4
+    assert named_ranges({"batch": [1, 4, 16]})["batch"].opt == 4
 
 
 @pytest.mark.parametrize("sizes", [[1, 2], [0, 1, 2], [4, 1, 16]])
 def test_a_range_that_does_not_ascend_is_refused(sizes):
     with pytest.raises(RecipeError, match=r"model\.dynamic\.batch: expected \[min, opt, max\]"):
-        ranges({"batch": sizes})
+        named_ranges({"batch": sizes})

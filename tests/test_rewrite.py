@@ -8,7 +8,8 @@ import itertools
 import pytest
 import torch
 
-from deploy.rewrite import Rewrite, RewriteError, chosen, collect, rewrite
+from deploy.export.rewrites import applicable_rewrites, collect_rewrites
+from deploy.rewrite import Rewrite, RewriteError, rewrite
 
 _numbers = itertools.count()
 
@@ -95,35 +96,35 @@ def test_what_cannot_be_called_is_no_rewrite():
 def test_rewrites_are_collected_in_the_order_of_their_definition_and_once(write):
     one = write("b = rewrite('torch.b')(lambda o: 0)\na = rewrite('torch.a')(lambda o: 0)\nc = b")
     two = write(f"from {one} import a\nd = rewrite('torch.d')(lambda o: 0)\nRewrite = 3")
-    found = collect([one, two])
+    found = collect_rewrites([one, two])
     assert [rewrite.target for rewrite in found] == ["torch.b", "torch.a", "torch.d"]
     assert all(type(rewrite) is Rewrite for rewrite in found)
 
 
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(RewriteError, match=r"'no\.such\.thing' cannot be imported: No module"):
-        collect(["no.such.thing"])
+        collect_rewrites(["no.such.thing"])
 
 
 def test_a_module_whose_own_import_fails_is_named_with_the_cause(write):
     name = write("import no_such_library")
     with pytest.raises(RewriteError, match=f"'{name}' cannot be .* 'no_such_library'") as caught:
-        collect([name])
+        collect_rewrites([name])
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
     with pytest.raises(RewriteError, match="cannot be imported: invalid syntax"):
-        collect([write("def")])
+        collect_rewrites([write("def")])
 
 
 @pytest.mark.parametrize("name", ["", ".rewrites", "my/rewrites.py"])
 def test_a_module_is_named_with_dots(name):
     with pytest.raises(RewriteError, match=r"module of rewrites: expected package\.module, got"):
-        collect([name])
+        collect_rewrites([name])
 
 
 def test_a_module_without_a_rewrite_is_named(write):
     name = write("")
     with pytest.raises(RewriteError, match=f"module '{name}': expected at least one rewrite, got"):
-        collect([name])
+        collect_rewrites([name])
 
 
 def test_a_rewrite_that_another_decorator_hides_is_refused(write):
@@ -132,39 +133,39 @@ def test_a_rewrite_that_another_decorator_hides_is_refused(write):
         "@mark('m')\n@rewrite('torch.relu')\ndef relu(original, x):\n    return x\n"
     )
     with pytest.raises(RewriteError, match=r"\.relu lies below another .* Write @rewrite above"):
-        collect([name])
+        collect_rewrites([name])
 
 
 def test_a_backend_that_is_not_in_use_rules_a_rewrite_out():
     general, special, other = of(), of("torch.tanh", backend="a"), of("torch.exp", backend="b")
-    assert chosen([general, special, other], ["a"]) == (general, special)
-    assert chosen([general, special, other], []) == (general,)
+    assert applicable_rewrites([general, special, other], ["a"]) == (general, special)
+    assert applicable_rewrites([general, special, other], []) == (general,)
 
 
 def test_a_rewrite_for_several_backends_applies_where_one_of_them_is_in_use():
     several = of(backend=["a", "b"])
-    assert chosen([several], {"b", "c"}) == (several,)
+    assert applicable_rewrites([several], {"b", "c"}) == (several,)
 
 
 def test_a_rewrite_that_names_the_backend_beats_a_general_one_in_any_order_and_spelling():
     general, special = of("torch:relu"), of("torch.relu", backend="a")
-    assert chosen([general, special], ["a"]) == (special,)
-    assert chosen([special, general], ["a"]) == (special,)
-    assert chosen([special, general], ["b"]) == (general,)
+    assert applicable_rewrites([general, special], ["a"]) == (special,)
+    assert applicable_rewrites([special, general], ["a"]) == (special,)
+    assert applicable_rewrites([special, general], ["b"]) == (general,)
 
 
 def test_every_requirement_must_be_installed():
     ok, old = of(when="torch>=2"), of("torch.tanh", when=["torch>=2", "numpy<1"])
-    assert chosen([ok, old], []) == (ok,)
+    assert applicable_rewrites([ok, old], []) == (ok,)
 
 
 def test_without_the_distribution_a_rewrite_does_not_apply_and_its_target_need_not_exist():
-    assert chosen([of("nowhere.f", when="no-such-distribution")], []) == ()
+    assert applicable_rewrites([of("nowhere.f", when="no-such-distribution")], []) == ()
 
 
 def test_an_installed_pre_release_counts(monkeypatch):
     monkeypatch.setattr("deploy.rewrite.version", lambda name: "5.0.0.dev0")
-    assert len(chosen([of(when="transformers>=4,<6")], [])) == 1
+    assert len(applicable_rewrites([of(when="transformers>=4,<6")], [])) == 1
 
 
 def test_two_that_apply_alike_are_both_named():
@@ -174,17 +175,17 @@ def test_two_that_apply_alike_are_both_named():
         match=r"'torch.relu': expected one that applies with backend a, "
         rf"got {__name__}\.one and {__name__}\.two\. Narrow the `backend` or `when`",
     ):
-        chosen([one, two], ["a"])
-    assert chosen([one, two], ["b"]) == (two,)
+        applicable_rewrites([one, two], ["a"])
+    assert applicable_rewrites([one, two], ["b"]) == (two,)
     with pytest.raises(RewriteError, match="with backend none"):
-        chosen([of(name="one"), of(name="two")], [])
+        applicable_rewrites([of(name="one"), of(name="two")], [])
 
 
 def test_versions_that_exclude_each_other_are_no_conflict():
     old, new = of(name="old", when="torch<2"), of(name="new", when="torch>=2")
-    assert chosen([old, new], []) == (new,)
+    assert applicable_rewrites([old, new], []) == (new,)
 
 
 def test_the_same_rewrite_twice_is_one():
     one = of()
-    assert chosen([one, one], []) == (one,)
+    assert applicable_rewrites([one, one], []) == (one,)

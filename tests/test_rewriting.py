@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel
 from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertIntermediate
 
-from deploy.export import export
+from deploy.export.onnx_export import export
 from deploy.mark import capture, mark, mark_here
 from deploy.rewrite import RewriteError, rewrite, rewriting
 from tests.chains import run

@@ -9,7 +9,7 @@ from operator import or_
 
 import pytest
 
-from deploy.blaming.search import Found, narrow
+from deploy.analysis.accuracy.bisect import SearchResult, narrow_down
 
 
 def ancestors(needs: list[list[int]]) -> list[int]:
@@ -34,7 +34,7 @@ class Oracle:
 def search(culprit, before, silent=()):
     oracle = Oracle(culprit, before, silent)
     last = len(before) - 1
-    return narrow(last, before, [range(len(before))], oracle), oracle.asked
+    return narrow_down(last, before, [range(len(before))], oracle), oracle.asked
 
 
 def line(length):
@@ -44,7 +44,7 @@ def line(length):
 @pytest.mark.parametrize("culprit", range(20))
 def test_every_node_of_a_line_is_found_by_halving(culprit):
     found, asked = search(culprit, line(20))
-    assert found == Found(culprit, ())
+    assert found == SearchResult(culprit, ())
     assert len(asked) <= 5
 
 
@@ -55,30 +55,30 @@ def test_every_node_of_any_graph_is_found(seed):
     before = ancestors([*needs, list(range(40))])
     for culprit in range(41):
         found, asked = search(culprit, before)
-        assert found == Found(culprit, ())
+        assert found == SearchResult(culprit, ())
         assert len(asked) <= 4 * log2(41)
 
 
 def test_nodes_that_cannot_be_asked_about_stay_beside_the_first_wrong_one():
     found, _ = search(5, line(20), silent=(4, 5, 6))
-    assert found == Found(7, (4, 5, 6))
+    assert found == SearchResult(7, (4, 5, 6))
     found, _ = search(3, line(20), silent=(4, 5, 6))
-    assert found == Found(3, ())
+    assert found == SearchResult(3, ())
 
 
 def test_it_gives_up_where_nothing_can_be_known():
     before = line(100)
     found, asked = search(50, before, silent=range(100))
-    assert found == Found(99, tuple(range(99)))
+    assert found == SearchResult(99, tuple(range(99)))
     assert len(asked) == 8
 
 
 def test_a_later_tier_is_asked_only_where_an_earlier_has_nothing():
     before, oracle = line(9), Oracle(4, line(9))
-    found = narrow(8, before, [range(0, 9, 2), range(1, 9, 2)], oracle)
-    assert found == Found(4, ())
+    found = narrow_down(8, before, [range(0, 9, 2), range(1, 9, 2)], oracle)
+    assert found == SearchResult(4, ())
     assert [node % 2 for node in oracle.asked] == sorted(node % 2 for node in oracle.asked)
 
 
 def test_the_last_node_alone_needs_no_question():
-    assert search(0, [1]) == (Found(0, ()), [])
+    assert search(0, [1]) == (SearchResult(0, ()), [])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from deploy.runtime import Pipeline
-from deploy.runtime.choices import Choice, engines_of
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.sample import read_sample
+from deploy.runtime.bundle.engine_choice import Choice, engines_by_step
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.bundle.sample import read_sample
 from tests.commands import BACKENDS, done
 from tests.runtime.test_finish import CUTS, MODEL
 
@@ -34,8 +34,8 @@ def test_the_closing_lines_name_the_engines_and_the_command_that_chooses(made):
 
 def test_the_bundle_carries_and_verifies_all_of_them(made):
     manifest = read_manifest(made[0])
-    assert list(engines_of(manifest)["head"]) == [f"{SECOND}-fp32", f"{FIRST}-fp32"]
-    assert list(engines_of(manifest)["body"]) == [f"{FIRST}-fp32"]
+    assert list(engines_by_step(manifest)["head"]) == [f"{SECOND}-fp32", f"{FIRST}-fp32"]
+    assert list(engines_by_step(manifest)["body"]) == [f"{FIRST}-fp32"]
     compared = [item.step for item in manifest.verification.gaps]
     assert compared == ["body", "head", f"head on {FIRST}-fp32", "chain"]
 
@@ -43,7 +43,7 @@ def test_the_bundle_carries_and_verifies_all_of_them(made):
 def test_every_choice_gives_the_same(made):
     bundle, _ = made
     sample = read_sample(bundle, read_manifest(bundle))
-    for engine in engines_of(read_manifest(bundle))["head"]:
+    for engine in engines_by_step(read_manifest(bundle))["head"]:
         with Pipeline.open(bundle, choices={"head": Choice(engine)}) as pipeline:
             found = pipeline.chain(sample.inputs)["logits"]
         assert found == pytest.approx(sample.outputs["logits"], rel=1e-4, abs=1e-5)

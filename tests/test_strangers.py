@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli import compose
-from deploy.made import MADE, read_made, write_made
-from deploy.recipe import RecipeError
-from deploy.strangers import check_folder
+from deploy.cli.compose import compose
+from deploy.cli.config_trust import check_folder
+from deploy.pipeline.build_record import BUILD_RECORD, read_build_record, write_build_record
+from deploy.recipe.schema import RecipeError
 from tests.commands import BACKENDS, refused
 
 MODEL = """\
@@ -124,12 +124,12 @@ def test_what_a_bundle_was_made_of_counts_only_where_this_user_wrote_it(tmp_path
     recipe = compose(["+model=yolov3", f"+backend={BACKENDS[0]}"])
     work = tmp_path / "b.work"
     work.mkdir()
-    write_made(work, recipe, {"x": "image"})
-    assert read_made(tmp_path / "b", trusted=False)[1] == {"x": "image"}
-    made = json.loads((work / MADE).read_text())
+    write_build_record(work, recipe, {"x": "image"})
+    assert read_build_record(tmp_path / "b", trusted=False)[1] == {"x": "image"}
+    made = json.loads((work / BUILD_RECORD).read_text())
     made["recipe"]["model"]["target"] = "os:system"
-    (work / MADE).write_text(json.dumps(made))
+    (work / BUILD_RECORD).write_text(json.dumps(made))
     message = r"was not written by a run of yours on this machine, .* code \(os:system\)"
     with pytest.raises(RecipeError, match=message):
-        read_made(tmp_path / "b", trusted=False)
-    assert read_made(tmp_path / "b", trusted=True)[0]["model"]["target"] == "os:system"
+        read_build_record(tmp_path / "b", trusted=False)
+    assert read_build_record(tmp_path / "b", trusted=True)[0]["model"]["target"] == "os:system"

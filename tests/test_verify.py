@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.asked import chosen_post
-from deploy.recipe import ModelRecipe, PostRecipe, VerifyRecipe
-from deploy.runtime.detections import Detections
-from deploy.runtime.reading import read_manifest
-from deploy.verify import Evidence, VerificationError, agreement, verify
+from deploy.partition.recipe_cuts import select_post_step
+from deploy.recipe.schema import ModelRecipe, PostRecipe, VerifyRecipe
+from deploy.runtime.accuracy.step_errors import VerificationError
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.vision.detections import Detections
+from deploy.verify import ReferenceData, detection_agreement, verify
 from tests.conftest import step
 
 X = np.array([[1, 2]], np.float32)
@@ -20,7 +21,7 @@ X = np.array([[1, 2]], np.float32)
 def verdict_of(bundle, values, **precision):
     manifest = read_manifest(bundle)
     steps = tuple(replace(one, **precision) for one in manifest.steps)
-    evidence = Evidence(lambda inputs: values, values, (), None)
+    evidence = ReferenceData(lambda inputs: values, values, (), None)
     return verify(bundle, replace(manifest, steps=steps), evidence, VerifyRecipe())
 
 
@@ -61,10 +62,10 @@ def found(*scores: float, x: float = 0.0) -> Detections:
 
 
 def test_agreement_counts_confident_detections_from_both_sides():
-    shared = agreement([found(0.9, 0.8, 0.1)], [found(0.9)])
+    shared = detection_agreement([found(0.9, 0.8, 0.1)], [found(0.9)])
     assert (shared.matched, shared.total) == (2, 3)
-    assert agreement([found()], [found(0.2)]).share == 1.0
-    assert agreement([found(0.9)], [found(0.9, x=5)]).share == 0.0
+    assert detection_agreement([found()], [found(0.2)]).share == 1.0
+    assert detection_agreement([found(0.9)], [found(0.9, x=5)]).share == 0.0
 
 
 def test_the_host_step_is_chosen_by_where_the_chain_ends():
@@ -76,7 +77,7 @@ def test_the_host_step_is_chosen_by_where_the_chain_ends():
         "other": ["neck:output.x"],
         "unmarked": [],
     }
-    chosen = {name: chosen_post(model, [name], marks) for name in marks}
+    chosen = {name: select_post_step(model, [name], marks) for name in marks}
     assert chosen["maps"] is not None and chosen["maps"].id == "raw"
     assert chosen["boxes"] is not None and chosen["boxes"].id == "decoded"
     assert chosen["other"] is None and chosen["unmarked"] is None

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from deploy.weights import WeightsError, load_weights
+from deploy.export.weights import WeightsError, load_weights
 
 
 @pytest.fixture

@@ -27,8 +27,14 @@ from backends.ncnn.library import ncnn
 from backends.options import options_json
 
 _PARAM, _BIN, _AXES = "model.ncnn.param", "model.ncnn.bin", "axes.json"
+
+
 _SCRIPT = "model_ncnn.py"
+
+
 _TAIL = 12  # lines of pnnx's log that an error shows
+
+
 _AXIS = re.compile(r"\b(in\d+|out\d+)\.numpy\((?:\)|batch_index=(\d+)\))(?:, batch_index=(\d+))?")
 
 

@@ -17,6 +17,8 @@ from backends.ncnn.library import ncnn
 from backends.options import parse_options, threads_here
 
 _READERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
+
+
 _ALIGNED = 16  # bytes, of what the engine's instructions load at once
 
 

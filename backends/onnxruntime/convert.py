@@ -14,7 +14,11 @@ from backends.onnxruntime.session import FAILURES
 from backends.options import options_json
 
 _MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"
+
+
 _INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
+
+
 _LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,

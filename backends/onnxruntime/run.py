@@ -17,12 +17,12 @@ from backends.contract import (
     check_inputs,
     files_of,
 )
-from backends.onnx_locations import locations
+from backends.onnx.locations import locations
+from backends.onnx.protobuf import WireError
 from backends.onnxruntime import Options
 from backends.onnxruntime.cuda import OrtCudaRunner
 from backends.onnxruntime.session import FAILURES, on_cpu, on_gpu
 from backends.options import parse_options
-from backends.wire import WireError
 
 
 def load(artifact: Artifact, root: Path) -> Runner:

@@ -13,10 +13,20 @@ from backends.onnxruntime import Options
 from backends.options import threads_here
 
 _ERRORS_ONLY = 3
+
+
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
 _MIB = 1 << 20
+
+
 _SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
+
+
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
+
+
 # the engine's exceptions have no base class of their own
 FAILURES = (
     errors.Fail,

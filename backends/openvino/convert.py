@@ -6,13 +6,15 @@ from pathlib import Path
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
 from backends.openvino import Options
-from backends.openvino.engine import DTYPES, FAILURES, complaint, shape_of
+from backends.openvino.engine import DTYPES, FAILURES, engine_message, shape_of
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
 from backends.openvino.ports import check_ports
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
+
+
 _ELSE = "Choose another backend for this segment."
 
 
@@ -36,7 +38,9 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         ov.save_model(model, out / _XML, compress_to_fp16=False)
         check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
     except FAILURES as error:
-        raise ConversionError(f"segment '{segment.name}': {complaint(error)}", do=_ELSE) from error
+        raise ConversionError(
+            f"segment '{segment.name}': {engine_message(error)}", do=_ELSE
+        ) from error
     except EngineError as error:
         raise ConversionError(f"segment '{segment.name}': {error}") from error
     return Artifact(

@@ -11,6 +11,8 @@ from backends.options import threads_here
 
 # what the binding makes of the exceptions of C++; the engine's own is a RuntimeError
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
+
+
 DTYPES: Mapping[str, str] = {
     "boolean": "bool",
     "f16": "float16",
@@ -24,7 +26,11 @@ DTYPES: Mapping[str, str] = {
     "u32": "uint32",
     "u64": "uint64",
 }
+
+
 _MOST_TEXT = 400
+
+
 _PLACES = ("Exception from", "Check '", "FrontEnd API failed", "Summary:")
 
 
@@ -61,7 +67,7 @@ def dtype_of(port: ov.ConstOutput) -> str:
     return DTYPES.get(name, name)
 
 
-def complaint(error: Exception) -> str:
+def engine_message(error: Exception) -> str:
     """What the engine says, without the places in its source."""
     lines = (line.strip() for line in str(error).splitlines())
     said = [line.removeprefix("-- ") for line in lines if line and not line.startswith(_PLACES)]

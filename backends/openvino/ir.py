@@ -14,8 +14,14 @@ from xml.parsers import expat
 from backends.contract import EngineError
 
 _MOST_BYTES = 1 << 26  # of text; a net of a thousand layers has about one megabyte
+
+
 _MOST_DEPTH = 64
+
+
 _AGAIN = "Convert again."
+
+
 _TAGS = frozenset(
     (
         *("net", "layers", "layer", "data", "input", "output", "port", "dim", "edges", "edge"),
@@ -23,9 +29,17 @@ _TAGS = frozenset(
         *("then_body", "then_port_map", "else_body", "else_port_map"),
     )
 )
+
+
 _STATEFUL = frozenset({"ReadValue", "Assign"})  # a call would know of the one before
+
+
 _OPSET = re.compile(r"opset[0-9]{1,2}")
+
+
 _NUMBER = re.compile(r"[0-9]{1,15}")
+
+
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("boolean", "i8", "u8", "f8e4m3", "f8e5m2"), 8),
     **dict.fromkeys(("f16", "bf16", "i16", "u16"), 16),

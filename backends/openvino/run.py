@@ -8,23 +8,17 @@ from typing import Self
 
 import numpy as np
 
-from backends.contract import (
-    Array,
-    Artifact,
-    EngineError,
-    Specs,
-    Tensors,
-    check_inputs,
-    files_of,
-)
+from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs, files_of
 from backends.openvino import Options
-from backends.openvino.engine import FAILURES, complaint, settings
+from backends.openvino.engine import FAILURES, engine_message, settings
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
 from backends.openvino.ports import check_ports
 from backends.options import parse_options
 
 _WIDE = ("int64", "uint32", "uint64")  # the engine computes them in 32 bits with a sign
+
+
 _INT32 = np.iinfo(np.int32)
 
 
@@ -51,7 +45,7 @@ def load(artifact: Artifact, root: Path) -> OpenvinoRunner:
         compiled = core.compile_model(model, "CPU", settings(options))
     except FAILURES as error:
         raise EngineError(
-            f"'{xml.name}' does not load in OpenVINO {ov.get_version()}: {complaint(error)}"
+            f"'{xml.name}' does not load in OpenVINO {ov.get_version()}: {engine_message(error)}"
         ) from error
     return OpenvinoRunner(compiled, artifact.inputs, artifact.outputs, weights)
 
@@ -90,7 +84,7 @@ class OpenvinoRunner:
             found = request.infer(dict(enumerate(arrays)), share_inputs=False, share_outputs=False)
             values = list(found.values())
         except FAILURES as error:
-            raise EngineError(f"OpenVINO failed: {complaint(error)}") from error
+            raise EngineError(f"OpenVINO failed: {engine_message(error)}") from error
         self._idle.append(request)
         if self._compiled is None:  # it was closed meanwhile
             self._idle.clear()

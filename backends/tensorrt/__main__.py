@@ -1,6 +1,8 @@
 """``onnx2tensorrt MODEL.onnx OUT``."""
 
-from backends.command import main as convert
+from __future__ import annotations
+
+from backends.convert_cli import main as convert
 
 
 def main() -> None:

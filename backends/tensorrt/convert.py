@@ -17,7 +17,11 @@ from backends.tensorrt.profiles import add_profile, check_network
 from backends.tensorrt.timing import load_timings, save_timings, timing_file
 
 PLAN = "engine.plan"
+
+
 _MIB = 1 << 20
+
+
 _HARDWARE = {
     "exact": "NONE",
     "same_capability": "SAME_COMPUTE_CAPABILITY",

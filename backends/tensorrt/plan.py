@@ -11,7 +11,11 @@ from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu
 
 _AMPERE = (8, 0)
+
+
 _OLDEST = 10
+
+
 _AGAIN = (
     "Build it on this device: python -m deploy.runtime finish BUNDLE, where the bundle was made "
     "with backend.build=device; else deploy it again here."

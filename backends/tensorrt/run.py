@@ -15,9 +15,9 @@ from backends.device import DeviceStream, DeviceTensor, DeviceTensors
 from backends.options import parse_options
 from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu, Stream
-from backends.tensorrt.lane import Lane
 from backends.tensorrt.log import Log, started
 from backends.tensorrt.plan import check_fits, check_version
+from backends.tensorrt.thread_context import ThreadContext
 
 
 def load(artifact: Artifact, root: Path) -> TensorRTRunner:
@@ -53,7 +53,7 @@ class TensorRTRunner:
         self.place = gpu.place
         self._gpu, self._artifact, self._options, self._log = gpu, artifact, options, log
         self._engine: trt.ICudaEngine | None = engine
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, ThreadContext] = {}
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -86,7 +86,7 @@ class TensorRTRunner:
             return lane.download(outputs, used)
 
     @contextmanager
-    def _lane(self) -> Iterator[Lane]:
+    def _lane(self) -> Iterator[ThreadContext]:
         """This thread's lane, with the GPU's context active."""
         if self._engine is None:
             raise EngineError("the TensorRT runner is closed")
@@ -97,15 +97,17 @@ class TensorRTRunner:
                     self._lanes[thread] = self._left_behind() or self._new_lane(self._engine)
             yield self._lanes[thread]
 
-    def _left_behind(self) -> Lane | None:
+    def _left_behind(self) -> ThreadContext | None:
         """A lane whose thread has ended."""
         alive = {thread.ident for thread in threading.enumerate()}
         ended = next((thread for thread in self._lanes if thread not in alive), None)
         return None if ended is None else self._lanes.pop(ended)
 
-    def _new_lane(self, engine: trt.ICudaEngine) -> Lane:
+    def _new_lane(self, engine: trt.ICudaEngine) -> ThreadContext:
         inputs, outputs = self._artifact.inputs, self._artifact.outputs
-        return Lane(self._gpu, engine, inputs, outputs, self._options.cuda_graph, self._log)
+        return ThreadContext(
+            self._gpu, engine, inputs, outputs, self._options.cuda_graph, self._log
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -122,7 +124,7 @@ class TensorRTRunner:
 
 
 @contextmanager
-def _in(lane: Lane, stream: DeviceStream | None) -> Iterator[Stream]:
+def _in(lane: ThreadContext, stream: DeviceStream | None) -> Iterator[Stream]:
     """The stream to work in: the given one, or one's own, which is then waited for."""
     if isinstance(stream, Stream):
         yield stream

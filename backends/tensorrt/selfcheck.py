@@ -13,6 +13,8 @@ from backends.tensorrt import cuda
 from backends.tensorrt.gpu import Gpu, Memory, Stream, copy_in, copy_out
 
 _VALUES = 1 << 22  # 16 MiB of float32
+
+
 _THREADS = 4
 
 

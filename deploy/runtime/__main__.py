@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backends.contract import DeployError
-from deploy.runtime.bench import bench
-from deploy.runtime.check import check
-from deploy.runtime.detections import CONFIDENT
-from deploy.runtime.eval import evaluate
-from deploy.runtime.finish import finish
-from deploy.runtime.run import run
-from deploy.runtime.tune import tune
+from deploy.runtime.commands.bench import bench
+from deploy.runtime.commands.build import build
+from deploy.runtime.commands.check import check
+from deploy.runtime.commands.eval import evaluate
+from deploy.runtime.commands.run import run
+from deploy.runtime.tuning.search import tune
+from deploy.runtime.vision.detections import CONFIDENT
 
 _TIMEOUT = 3600
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args.threads,
             args.require_signature,
         ),
-        "finish": lambda args: finish(args.bundle, args.timeout, args.require_signature),
+        "finish": lambda args: build(args.bundle, args.timeout, args.require_signature),
         "check": lambda args: check(args.bundle, args.threads, args.require_signature),
         "bench": lambda args: bench(
             args.bundle,

@@ -11,22 +11,19 @@ from typing import Literal, Self
 import numpy as np
 
 from backends.contract import Array, DeployError, Tensors
-from deploy.runtime.batching import batch_size, beside, in_batches
-from deploy.runtime.chain import Chain
-from deploy.runtime.choices import Choice, Choices, chosen
-from deploy.runtime.contents import verify_files
-from deploy.runtime.detections import Detections
-from deploy.runtime.image import Picture, Placement
-from deploy.runtime.manifest import Manifest
-from deploy.runtime.opening import check_built, load_chain
-from deploy.runtime.post import Post
-from deploy.runtime.posts import make_post
-from deploy.runtime.preparing import Prepared, Preparer
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.signing import read_signed
-from deploy.runtime.streaming import stream
-from deploy.runtime.trying import try_first
-from deploy.runtime.tuned import read_tuned
+from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
+from deploy.runtime.bundle.integrity import verify_files
+from deploy.runtime.bundle.manifest import Manifest, read_manifest
+from deploy.runtime.bundle.probe import probe_first
+from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.loading import check_built, load_chain
+from deploy.runtime.execution.post_steps import Post, make_post
+from deploy.runtime.execution.streaming import beside, stream
+from deploy.runtime.vision.batching import batch_size, in_batches
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Picture, Placement
+from deploy.runtime.vision.preprocess import Prepared, Preparer
 
 
 class Pipeline:
@@ -91,11 +88,11 @@ class Pipeline:
         """As ``open``, with a manifest that need not be in the bundle yet."""
         if choices is None and threads is not None:
             choices = {step.name: Choice(threads=threads) for step in manifest.steps}
-        running = chosen(manifest, read_tuned(manifest) if choices is None else choices)
+        running = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
         check_built(root, running.steps)
         verify_files(root, running, [name for step in running.steps for name in step.files])
         if not trusted:
-            try_first(root, manifest)
+            probe_first(root, manifest)
         post = make_post(running.post.id, running.post.params) if running.post else None
         return cls(running, load_chain(root, running), post)
 

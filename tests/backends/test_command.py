@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 from backends import registry
-from backends.command import main, read_artifact
+from backends.convert_cli import main, read_artifact
 from tests.graphs import conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")

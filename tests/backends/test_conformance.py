@@ -13,9 +13,10 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from backends import registry
-from backends.command import read_artifact
+from backends.acceptance import TOLERANCES
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorError
-from backends.gap import TOLERANCES, measure_all
+from backends.convert_cli import read_artifact
+from backends.error_metrics import compare_all
 from tests.graphs import GRAPHS, conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
@@ -74,7 +75,7 @@ def test_a_converted_graph_computes_what_the_graph_does(backend, graph, tmp_path
     with registry.loader(backend)(artifact, tmp_path / "out") as runner:
         outputs = runner(inputs)
     bound = TOLERANCES["fp32"]
-    gaps = measure_all(reference(segment, inputs), outputs)
+    gaps = compare_all(reference(segment, inputs), outputs)
     assert all(bound.admits(gap) for gap in gaps), gaps
     assert list(outputs) == [spec.name for spec in segment.outputs]
 
@@ -92,7 +93,7 @@ def test_threads_are_an_option_of_the_artifact(backend, segment, tmp_path):
     assert artifact.options["threads"] == 1
     inputs = noise(segment)
     with registry.loader(backend)(artifact, tmp_path / "out") as runner:
-        gaps = measure_all(reference(segment, inputs), runner(inputs))
+        gaps = compare_all(reference(segment, inputs), runner(inputs))
     assert all(TOLERANCES["fp32"].admits(gap) for gap in gaps)
 
 
@@ -109,7 +110,7 @@ def test_a_wrong_input_is_named_and_the_runner_stays_usable(runner, segment, cha
     with pytest.raises(TensorError, match=message):
         runner(change)
     inputs = noise(segment)
-    assert TOLERANCES["fp32"].admits(measure_all(reference(segment, inputs), runner(inputs))[0])
+    assert TOLERANCES["fp32"].admits(compare_all(reference(segment, inputs), runner(inputs))[0])
 
 
 def test_results_are_not_overwritten_by_the_next_call(runner, segment):

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from backends.external_data import UnsafeFileError, check_external_data
+from backends.onnx.external_data import UnsafeFileError, check_external_data
 
 DATA = bytes(range(32))  # float32[4, 2]
 GOOD = {"location": "w.bin", "offset": "0", "length": "32"}

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from backends.gap import TOLERANCES, measure_all
+from backends.acceptance import TOLERANCES
+from backends.error_metrics import compare_all
 from backends.ncnn import Options
-from backends.onnx_specs import read_segment
+from backends.onnx.specs import read_segment
 
 if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
     pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
@@ -164,5 +165,5 @@ def test_what_pnnx_makes_of_a_module_passes_and_computes_what_it_does(name, tmp_
         with load(artifact, out) as runner:
             found = runner({name: np.ascontiguousarray(value) for name, value in inputs.items()})
         bound = TOLERANCES[artifact.precision]
-        gaps = measure_all(outputs, found)
+        gaps = compare_all(outputs, found)
         assert all(bound.admits(gap) for gap in gaps), gaps

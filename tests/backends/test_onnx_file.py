@@ -16,10 +16,10 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from backends.contract import DeployError
-from backends.external_data import UnsafeFileError
-from backends.onnx_file import OnnxFileError, read_skeleton
-from backends.onnx_specs import read_segment
-from backends.wire import delimited
+from backends.onnx.external_data import UnsafeFileError
+from backends.onnx.model_file import OnnxFileError, read_without_weights
+from backends.onnx.protobuf import delimited
+from backends.onnx.specs import read_segment
 from tests.graphs import conv, kernel
 
 DTYPES = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT64", "UINT8", "BOOL", "INT4", "COMPLEX64"]
@@ -80,7 +80,7 @@ def outside(skeleton: onnx.ModelProto) -> list[str]:
 
 
 def check_same(path: Path, inline_bytes: int = 1024) -> onnx.ModelProto:
-    skeleton = read_skeleton(path, inline_bytes)
+    skeleton = read_without_weights(path, inline_bytes)
     again = restored(onnx.ModelProto.FromString(skeleton.SerializeToString()), path.parent)
     assert again == plain(onnx.load(path, load_external_data=False))
     return skeleton
@@ -100,7 +100,7 @@ def test_only_long_initializers_become_external(tmp_path):
 
 def test_a_model_without_weights_is_as_it_was(tmp_path):
     path = put(tmp_path / "m.onnx", model())
-    assert read_skeleton(path) == onnx.load(path)
+    assert read_without_weights(path) == onnx.load(path)
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -110,7 +110,7 @@ def test_both_libraries_find_the_weights_of_each_dtype(tmp_path, name):
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), "w"))
     assert tensor.data_type == dtype and tensor.HasField("raw_data")
     path = put(tmp_path / "m.onnx", model(raw("before", 3, 5), tensor, raw("after", 4)))
-    skeleton = read_skeleton(path, 8)
+    skeleton = read_without_weights(path, 8)
     assert outside(skeleton) == ["before", "w", "after"]
     graph = ir.serde.deserialize_model(skeleton).graph
     ir.external_data.set_base_dir(graph, tmp_path)
@@ -128,7 +128,7 @@ def test_the_weights_are_not_read(tmp_path):
     tensors = [raw(f"w{index}", 1000, 1000) for index in range(8)]
     path = put(tmp_path / "m.onnx", model(*tensors))
     tracemalloc.start()
-    skeleton = read_skeleton(path)
+    skeleton = read_without_weights(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1_000_000 < 30_000_000 < path.stat().st_size
@@ -180,9 +180,9 @@ def test_odd_encodings_come_out_as_protobuf_reads_them(tmp_path, content):
 def test_rare_files_keep_their_weights(tmp_path, content):
     tail = content.endswith(b"1234" * 9 + b"\x08\x0a")
     path = put(tmp_path / "m.onnx", content)
-    assert outside(read_skeleton(path)) == []
-    assert read_skeleton(path) == onnx.load(path)
-    assert len(read_skeleton(path).graph.initializer[0].raw_data) == (36 if tail else 1600)
+    assert outside(read_without_weights(path)) == []
+    assert read_without_weights(path) == onnx.load(path)
+    assert len(read_without_weights(path).graph.initializer[0].raw_data) == (36 if tail else 1600)
 
 
 def fifo(path: Path) -> None:
@@ -218,37 +218,37 @@ def test_what_is_no_onnx_file_is_refused(tmp_path, make, reason):
     path = tmp_path / "m.onnx"
     make(path)
     with pytest.raises((OnnxFileError, UnsafeFileError)) as error:
-        read_skeleton(path)
+        read_without_weights(path)
     assert f"model '{path}'" in str(error.value) and reason in str(error.value)
 
 
 def test_a_fifo_in_the_place_of_the_folder_is_refused(tmp_path):
     os.mkfifo(tmp_path / "folder")
     with pytest.raises(OnnxFileError, match="expected an ONNX file, got nothing"):
-        read_skeleton(tmp_path / "folder" / "m.onnx")
+        read_without_weights(tmp_path / "folder" / "m.onnx")
 
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.onnx"))
     with pytest.raises(OnnxFileError, match=r"its name is not UTF-8. Rename it"):
-        read_skeleton(put(path, model(LONG)))
+        read_without_weights(put(path, model(LONG)))
 
 
 def test_bytes_that_do_not_fill_the_shape_are_refused(tmp_path):
     tensor = TensorProto(name="w", data_type=1, dims=[20, 21], raw_data=bytes(1600))
     path = put(tmp_path / "m.onnx", model(tensor))
     with pytest.raises(UnsafeFileError, match="'w': expected 1680 bytes, got 1600"):
-        read_skeleton(path)
+        read_without_weights(path)
 
 
 def test_a_link_to_a_model_is_read_in_the_folder_of_the_model(tmp_path):
     real = put_external(tmp_path / "store" / "real.onnx")
     (tmp_path / "m.onnx").symlink_to(real)
-    assert outside(read_skeleton(tmp_path / "m.onnx")) == ["w"]
+    assert outside(read_without_weights(tmp_path / "m.onnx")) == ["w"]
     assert read_segment(tmp_path / "m.onnx", "m", {}).onnx == real
     real.with_name("real.onnx.data").rename(tmp_path / "real.onnx.data")
     with pytest.raises(UnsafeFileError, match="got No such file or directory"):
-        read_skeleton(tmp_path / "m.onnx")
+        read_without_weights(tmp_path / "m.onnx")
 
 
 def test_a_model_with_hard_links_keeps_its_weights(tmp_path):
@@ -269,7 +269,7 @@ def put_external(path: Path) -> Path:
 
 def test_a_good_external_model_passes_and_stays_as_it_was(tmp_path):
     path = put_external(tmp_path / "m.onnx")
-    assert read_skeleton(path) == onnx.load(path, load_external_data=False)
+    assert read_without_weights(path) == onnx.load(path, load_external_data=False)
     segment = read_segment(path, "m", {})
     assert segment.onnx == path and [spec.name for spec in segment.inputs] == ["net.image"]
     ort.InferenceSession(path)
@@ -332,7 +332,7 @@ def test_damaged_files_are_read_as_protobuf_reads_them_or_refused(tmp_path, star
     for seed in range(start, start + 300):
         path = put(tmp_path / "m.onnx", mutated(small(), seed))
         try:
-            skeleton = read_skeleton(path, 12)
+            skeleton = read_without_weights(path, 12)
         except DeployError:
             continue
         read += 1
@@ -348,7 +348,7 @@ def test_protobuf_refuses_what_is_refused_as_no_onnx_file(tmp_path):
     for seed in range(300):
         path = put(tmp_path / "m.onnx", mutated(small(), seed) or b"\xff")
         try:
-            read_skeleton(path, 12)
+            read_without_weights(path, 12)
         except OnnxFileError as error:
             if "it has no graph" not in str(error):
                 with pytest.raises(DecodeError):

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from backends.contract import EngineError, TensorError
+from backends.contract import EngineError, OptionError, TensorError
 from backends.device import DeviceRunner
 from backends.onnxruntime import Options
 from backends.onnxruntime.convert import convert
 from backends.onnxruntime.run import load
-from backends.options import OptionError, parse_options
+from backends.options import parse_options
 from tests.graphs import two_and_two
 from tests.simulator.ort_cuda import CUDA, pretend
 

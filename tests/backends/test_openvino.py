@@ -15,16 +15,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from backends.codec import to_json
-from backends.contract import (
-    Artifact,
-    ConversionError,
-    Dynamic,
-    EngineError,
-    Segment,
-    TensorSpec,
-)
+from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorSpec
 from backends.openvino import Options
-from backends.process import Limits, run
+from backends.process.child import Limits, run_limited
 from tests.graphs import conv, decode, save
 
 if "openvino" not in os.environ.get("DEPLOY_TEST_BACKENDS", "openvino").split(","):
@@ -293,5 +286,5 @@ def test_mutants_are_refused_or_run_and_crash_nothing(tmp_path):
     (out / "artifact.json").write_text(json.dumps(to_json(artifact)))
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}){MUTANTS}"]
     with (tmp_path / "log").open("w+") as log:
-        ending = run([*command, str(out)], Limits(120, 4 << 30), log)
+        ending = run_limited([*command, str(out)], Limits(120, 4 << 30), log)
     assert ending == "", (tmp_path / "log").read_text()[-2000:]

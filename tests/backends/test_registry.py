@@ -11,7 +11,7 @@ from backends.registry import UnknownBackendError
 
 
 def test_every_folder_is_a_backend_with_its_yaml():
-    from deploy.catalog import choices
+    from deploy.cli.catalog import config_choices as choices
 
     assert registry.names()
     assert set(registry.names()) == set(choices("backend"))

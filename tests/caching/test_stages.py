@@ -16,14 +16,13 @@ import torch
 from torch import nn
 
 from backends.registry import about
-from deploy.cache import main
-from deploy.caching import stages
-from deploy.caching.keys import loaded_code, of_tensors
-from deploy.caching.store import Store
-from deploy.identity import model_identity
-from deploy.recipe import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
-from deploy.runtime.reading import read_manifest
-from deploy.torch_source import TorchSource
+from deploy.cli.cache import main
+from deploy.export.fingerprint import hash_tensors, loaded_code
+from deploy.export.torch_source import TorchSource, model_identity
+from deploy.pipeline import cached_stages as stages
+from deploy.pipeline.cache_store import CacheStore
+from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import done, python, refused
 from tests.graphs import conv
 from tests.nets import TWO_PARTS
@@ -196,14 +195,14 @@ def test_a_module_of_the_user_counts_by_its_content(tmp_path, monkeypatch):
 def test_tensors_count_by_dtype_shape_and_content():
     ones = np.ones((2, 3), np.float32)
     others = [ones.T, ones.astype(np.float16), ones * 2, ones.reshape(6)]
-    digests = [of_tensors({"x": array})["x"] for array in (ones, *others)]
+    digests = [hash_tensors({"x": array})["x"] for array in (ones, *others)]
     assert len(set(digests)) == 5
-    assert of_tensors({"x": np.asfortranarray(ones)})["x"] == digests[0]
+    assert hash_tensors({"x": np.asfortranarray(ones)})["x"] == digests[0]
 
 
 def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch):
     segment = conv(tmp_path / "conv.onnx")
-    store = Store(tmp_path / "cache", 1 << 30)
+    store = CacheStore(tmp_path / "cache", 1 << 30)
     ours = about("onnxruntime")
     kept = []
     for number, gpu in enumerate("ABA"):

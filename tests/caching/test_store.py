@@ -12,20 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from deploy.caching import store as module
-from deploy.caching.keys import Key
-from deploy.caching.store import Store
+from deploy.export.fingerprint import CacheKey
+from deploy.pipeline import cache_store as module
+from deploy.pipeline.cache_store import CacheStore
 
 MIB = 1 << 20
 
 
-def key(**parts: object) -> Key:
-    return Key("convert", "net for some", parts)
+def key(**parts: object) -> CacheKey:
+    return CacheKey("convert", "net for some", parts)
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path / "cache", 100 * MIB)
+def store(tmp_path) -> CacheStore:
+    return CacheStore(tmp_path / "cache", 100 * MIB)
 
 
 def writer(out: Path, text: str = "weights", calls: list[str] | None = None):
@@ -113,7 +113,7 @@ def test_what_was_not_used_for_the_longest_time_goes(store, tmp_path):
 
 
 def test_a_cache_does_not_grow_beyond_its_limit(tmp_path):
-    store = Store(tmp_path / "cache", 2 * MIB)
+    store = CacheStore(tmp_path / "cache", 2 * MIB)
     for number in range(4):
         out = tmp_path / str(number)
         store.fill(key(number=number), out, writer(out, "x" * (MIB - 1000)))
@@ -162,11 +162,11 @@ def test_a_cache_that_cannot_be_used_is_a_warning_and_the_result_is_there(tmp_pa
     (tmp_path / "cache").write_text("a file")
     out = tmp_path / "out"
     with pytest.warns(UserWarning, match=r"the cache .* is not (used|written): "):
-        assert not Store(tmp_path / "cache", MIB).fill(key(), out, writer(out))
+        assert not CacheStore(tmp_path / "cache", MIB).fill(key(), out, writer(out))
     assert len(content(out)) == 2
 
 
-def entry_file(store: Store, of: Key) -> Path:
+def entry_file(store: CacheStore, of: CacheKey) -> Path:
     return store._place(of.digest) / "entry.json"
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_half(tmp_path):
         folder.mkdir()
         command = [sys.executable, "-c", KILLED, str(folder), str(number)]
         ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        store = Store(folder / "cache", 1 << 30)
+        store = CacheStore(folder / "cache", 1 << 30)
         assert all(not store.damage(entry) for entry in store.entries()), number
         store.fill(key(), folder / "next", writer(folder / "next"))
         assert len(content(folder / "next")) == 2

@@ -1,7 +1,7 @@
 """The standalone converter of the test backend."""
 
 from backends import registry
-from backends.command import main
+from backends.convert_cli import main
 from tests.planting import PACKAGES
 
 registry._packages = lambda: PACKAGES

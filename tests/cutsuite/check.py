@@ -10,7 +10,8 @@ from typing import Literal
 import onnx
 
 from backends.contract import Segment, Specs
-from deploy.partition import Cut, Cutting, PartitionError, partition
+from deploy.partition.cut_points import Cut, PartitionError
+from deploy.partition.segments import Partition, partition
 from tests.cutsuite.engine import Engine
 from tests.cutsuite.plans import Plan
 from tests.cutsuite.usable import Model, Tensors
@@ -64,7 +65,7 @@ def forms(model: Model) -> list[Form]:
     return [*plain, "dynamic"] if model.dynamic else plain
 
 
-def cut(model: Model, plan: Plan, form: Form, folder: Path) -> Cutting:
+def cut(model: Model, plan: Plan, form: Form, folder: Path) -> Partition:
     """Cut a model in one form.
 
     Raises:
@@ -116,7 +117,7 @@ def _check(model: Model, plan: Plan, form: Form, folder: Path) -> Outcome:
         return Outcome("failed", why=f"{form}: {type(error).__name__}: {error}")
 
 
-def _compare(model: Model, cutting: Cutting, form: Form) -> Outcome:
+def _compare(model: Model, cutting: Partition, form: Form) -> Outcome:
     if set(cutting.results) != set(model.reading.outputs):
         raise MismatchError(f"the results are {cutting.results}, not {model.reading.outputs}")
     if model.valid:
@@ -147,7 +148,7 @@ def _check_file(path: Path) -> None:
     onnx.checker.check_model(str(filled))
 
 
-def _runs(model: Model, cutting: Cutting, form: Form) -> Iterator[tuple[Tensors, Tensors]]:
+def _runs(model: Model, cutting: Partition, form: Form) -> Iterator[tuple[Tensors, Tensors]]:
     """The chain's tensors, and the whole's outputs; sizes that are fixed fit the first run."""
     for inputs, expected in model.runs if form == "dynamic" else model.runs[:1]:
         values = dict(inputs)

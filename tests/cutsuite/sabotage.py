@@ -11,32 +11,33 @@ import onnx_ir as ir
 import pytest
 
 from backends.contract import TensorSpec
-from deploy import partition
-from deploy.cutting import anatomy, sizes
-from deploy.cutting.closure import Closure, Piece
-from deploy.cutting.cuts import Border, PartitionError, Places
-from deploy.cutting.graph import spec_of
-from deploy.cutting.parts import Part
-from deploy.cutting.segments import write
-from deploy.cutting.wiring import Wiring, wire
+from deploy.graph import index as anatomy
+from deploy.graph.specs import spec_of
+from deploy.graph.writing import write_model
+from deploy.partition import segment_sizes as sizes
+from deploy.partition import segments as partition
+from deploy.partition.backward_slice import BackwardSlice, GraphSlice
+from deploy.partition.cut_points import BoundaryTensor, CutPoints, PartitionError
+from deploy.partition.subgraphs import Subgraph
+from deploy.partition.tensor_names import NamedSubgraphs, name_tensors
 
 
 def lose_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment lacks the first of the stored tensors that it uses."""
-    whole = Closure.piece
+    whole = BackwardSlice.piece
 
-    def without(closure: Closure, starts: Sequence[Border]) -> Piece:
+    def without(closure: BackwardSlice, starts: Sequence[BoundaryTensor]) -> GraphSlice:
         piece = whole(closure, starts)
         return replace(piece, weights=piece.weights[1:])
 
-    monkeypatch.setattr(Closure, "piece", without)
+    monkeypatch.setattr(BackwardSlice, "piece", without)
 
 
 def swap_two_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two tensors at the first border have each other's names."""
 
-    def swapped(parts: Sequence[Part], places: Places) -> Wiring:
-        wiring = wire(parts, places)
+    def swapped(parts: Sequence[Subgraph], places: CutPoints) -> NamedSubgraphs:
+        wiring = name_tensors(parts, places)
         first, *rest = wiring.parts
         if len(first.outputs) < 2:
             return wiring
@@ -54,7 +55,7 @@ def change_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
         for value in segment.graph.initializers.values():
             assert value.const_value is not None, "it is stored"
             value.const_value = ir.tensor(value.const_value.numpy() + 1, name=value.name)
-        write(segment, path, inline_bytes)
+        write_model(segment, path, inline_bytes)
 
     monkeypatch.setattr(partition, "write", changed)
 

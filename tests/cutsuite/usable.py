@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from backends.contract import Dim, Dynamic, TensorSpec
-from deploy.exported import Exported
+from deploy.graph.exported import Exported
 from tests.cutsuite.cases import Case, Inputs
 from tests.cutsuite.engine import FAILURES, Engine, Feed, types_of
 from tests.cutsuite.reading import Reading, read

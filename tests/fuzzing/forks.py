@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, NoReturn
 
-from backends import trial
-from backends.process import Limits
-from deploy.cutting import inferring
+from backends.process import probe as trial
+from backends.process.child import Limits
+from deploy.graph import shape_inference as inferring
 
 _STEP = 0.002
 

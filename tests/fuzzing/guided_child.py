@@ -72,7 +72,7 @@ def _mutator(kind: str) -> Mutator:
 
 
 def _manifest() -> Reader:
-    from deploy.runtime.reading import parse_manifest
+    from deploy.runtime.bundle.manifest import parse_manifest
 
     def read(data: bytes) -> None:
         parse_manifest(data, "fuzzed")
@@ -81,7 +81,7 @@ def _manifest() -> Reader:
 
 
 def _onnx() -> Reader:
-    from backends.onnx_file import read_skeleton
+    from backends.onnx.model_file import read_without_weights as read_skeleton
 
     folder = Path(tempfile.mkdtemp(prefix="guided-", dir=_memory()))
 
@@ -110,7 +110,7 @@ def _ncnn() -> Reader:
 
 
 def _archive() -> Reader:
-    from deploy.runtime.archive import unpack
+    from deploy.runtime.bundle.archive import unpack
 
     folder = Path(tempfile.mkdtemp(prefix="guided-", dir=_memory()))
 

@@ -8,7 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from backends.wire import delimited
+from backends.onnx.protobuf import delimited
 from tests.fuzzing.draw import Draw
 from tests.fuzzing.fields import messages, set_field
 from tests.fuzzing.octets import mutated

@@ -15,12 +15,18 @@ from backends.contract import Artifact, Dynamic, Specs, TensorSpec
 from backends.ncnn import Options as NcnnOptions
 from backends.ncnn.convert import convert as convert_for_ncnn
 from deploy.runtime import Pipeline
-from deploy.runtime.contents import entry_of
-from deploy.runtime.host import HostStep
-from deploy.runtime.image import Pre
-from deploy.runtime.manifest import MANIFEST, Kind, Manifest, PostStep, Verification
-from deploy.runtime.reading import write_manifest
-from deploy.runtime.sample import DETECTIONS, IMAGE, TENSORS
+from deploy.runtime.bundle.integrity import file_entry
+from deploy.runtime.bundle.manifest import (
+    MANIFEST,
+    HostStep,
+    Kind,
+    Manifest,
+    PostStep,
+    Verification,
+    write_manifest,
+)
+from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, TENSORS
+from deploy.runtime.vision.image import Pre
 from tests import graphs
 from tests.fuzzing import seed_models
 from tests.fuzzing.seed_files import noise
@@ -165,5 +171,5 @@ def _entries(folder: Path) -> dict[str, object]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
     names = [path.relative_to(folder).as_posix() for path in paths]
     return {
-        name: entry_of(folder / name, _KINDS.get(name.split("/")[0], "engine")) for name in names
+        name: file_entry(folder / name, _KINDS.get(name.split("/")[0], "engine")) for name in names
     }

@@ -66,7 +66,7 @@ def _bundles(folder: Path) -> None:
 
 
 def _archives(folder: Path) -> None:
-    from deploy.runtime.archive import pack
+    from deploy.runtime.bundle.archive import pack
 
     with tempfile.TemporaryDirectory() as scratch:
         bundles = Path(scratch)

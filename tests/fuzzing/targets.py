@@ -12,21 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import Array, DeployError, Specs
-from backends.onnx_file import read_skeleton
+from backends.onnx.model_file import read_without_weights
 from backends.registry import loader
-from deploy.bundle import main as bundle_command
-from deploy.exported import Exported
-from deploy.inspection.survey import survey
+from deploy.analysis.survey import survey
+from deploy.cli.bundle import main as bundle_command
+from deploy.export.onnx_source import OnnxSource, complete_inputs, with_open_sizes
+from deploy.graph.exported import Exported
 from deploy.models.yolov3.post import YoloPost
-from deploy.onnx_source import FileSource, complete, opened
-from deploy.partition import partition
-from deploy.recipe import BackendRecipe, ModelRecipe
+from deploy.partition.segments import partition
+from deploy.recipe.schema import BackendRecipe, ModelRecipe
 from deploy.runtime import Pipeline
-from deploy.runtime.archive import unpack
-from deploy.runtime.check import check
-from deploy.runtime.image import Pre, load_image
-from deploy.runtime.letterbox import Letterbox
-from deploy.runtime.nms import nms
+from deploy.runtime.bundle.archive import unpack
+from deploy.runtime.commands.check import check
+from deploy.runtime.vision.image import Pre, load_image
+from deploy.runtime.vision.nms import nms
+from deploy.runtime.vision.preprocess import Letterbox
 from tests.fuzzing.worker import Door, Target
 
 _MOST_GIB = 0.1
@@ -65,9 +65,9 @@ def _run_and_check(bundle: Path, door: Door) -> None:
 
 def cut(path: Path, out: Path, door: Door) -> None:
     """What the desk does with ``model.file``: look at it, and cut it into one segment and two."""
-    read_skeleton(path)
+    read_without_weights(path)
     asked = ModelRecipe("fuzzed", file=str(path), reference=BackendRecipe("onnxruntime"))
-    exported = FileSource(complete(opened(asked))).export({}, out)
+    exported = OnnxSource(complete_inputs(with_open_sizes(asked))).export({}, out)
     (out / "whole").mkdir()
     (out / "cut").mkdir()
     both(
@@ -96,7 +96,7 @@ def read_picture(path: Path, out: Path, door: Door) -> None:
 
 def read_weights(path: Path, out: Path, door: Door) -> None:
     """Load into a model."""
-    from deploy.weights import load_weights
+    from deploy.export.weights import load_weights
     from tests.fuzzing.seed_files import Net
 
     load_weights(Net(), path, {})

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.caching.store import Store
-from deploy.cli import compose
-from deploy.pipeline import Places, deploy
-from deploy.progress import Progress
-from deploy.runtime.archive import pack, unpack
-from deploy.runtime.contents import verify_all
-from deploy.runtime.finish import finish
-from deploy.runtime.reading import read_manifest
+from deploy.cli.compose import compose
+from deploy.pipeline.cache_store import CacheStore
+from deploy.pipeline.run import run_pipeline
+from deploy.recipe.output_paths import RunPaths
+from deploy.report.progress import Progress
+from deploy.runtime.bundle.archive import pack, unpack
+from deploy.runtime.bundle.integrity import verify_all
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.commands.build import build
 from tests.nets import TWO_PARTS
 
 _WORDS = [
@@ -54,8 +55,8 @@ def _run(folder: Path, *words: str) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     recipe = compose([*_WORDS, f"cache={folder}/cache", *words])
-    places = Places(folder / "b", folder / "b.work")
-    deploy(recipe, places, Progress(Console(file=StringIO())))
+    places = RunPaths(folder / "b", folder / "b.work")
+    run_pipeline(recipe, places, Progress(Console(file=StringIO())))
 
 
 def _with_net(folder: Path) -> None:
@@ -75,7 +76,7 @@ def _check_run(folder: Path) -> None:
     had_one = (folder / "earlier").exists()
     if bundle.exists() or had_one:
         _whole(bundle if bundle.exists() else aside)
-    store = Store(folder / "cache", 1 << 30)
+    store = CacheStore(folder / "cache", 1 << 30)
     assert not [entry.subject for entry in store.entries() if store.damage(entry)]
     ours = {"killed_net.py", "b", "b.work", "cache", "earlier", "__pycache__"}
     strangers = {path.name for path in folder.iterdir()} - ours
@@ -92,7 +93,7 @@ def _check_finish(folder: Path) -> None:
     manifest = read_manifest(folder / "b")
     listed = {name: entry for name, entry in manifest.files.items() if entry.kind != "picture"}
     assert listed
-    from deploy.runtime.contents import verify_files
+    from deploy.runtime.bundle.integrity import verify_files
 
     verify_files(folder / "b", manifest, listed)
     assert len({step.pending for step in manifest.steps}) == 1
@@ -148,7 +149,7 @@ def scenarios(models: Path) -> dict[str, Scenario]:
         ),
         "finish": Scenario(
             copied("device", "backend.build=device", earlier=True),
-            lambda folder: finish(folder / "b", 120.0),
+            lambda folder: build(folder / "b", 120.0),
             _check_finish,
             _done_finish,
         ),

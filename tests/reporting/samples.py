@@ -7,37 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from deploy.benchmark import Part
-from deploy.drawing.diagram import Arrow, Box
-from deploy.reporting.contents import (
+from deploy.report.data import (
     BlameTable,
+    DetectionView,
     Environment,
-    MeanPrecision,
-    Parity,
+    PictureView,
+    PrecisionRow,
     Report,
-    Seen,
-    Sighting,
     StageTime,
+    TensorRow,
 )
-from deploy.reporting.sightings import small
+from deploy.report.pictures import data_url
+from deploy.report.svg.diagram import Arrow, Box
+from deploy.runtime.latency import PartLatency
 
 EVIL = "<script>alert('1')</script>\"&amp;"
 LONG = "a_segment_with_a_name_that_has_no_place_to_break_and_goes_on_for_a_very_long_while"
 
 
-def parity(step: str, good: bool, worst: bool = False) -> Parity:
+def parity(step: str, good: bool, worst: bool = False) -> TensorRow:
     gap = (2e-5, 3e-4, 0.99999) if good else (float("inf"), float("inf"), -1.0)
-    return Parity(step, "engine, fp32", EVIL, *gap, "max_rel <= 0.001", good, worst)
+    return TensorRow(step, "engine, fp32", EVIL, *gap, "max_rel <= 0.001", good, worst)
 
 
-def seen(x: float, state: Any, other: float | None = None) -> Seen:
-    return Seen((x, 10.0, x + 30.0, 50.0), 0.91, EVIL, state, other, f"M{x} 10h30v40h-30z")
+def seen(x: float, state: Any, other: float | None = None) -> DetectionView:
+    return DetectionView((x, 10.0, x + 30.0, 50.0), 0.91, EVIL, state, other, f"M{x} 10h30v40h-30z")
 
 
-def sighting(**changes: Any) -> Sighting:
+def sighting(**changes: Any) -> PictureView:
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
     expected = (seen(5, "matched", 0.9), seen(50, "missing"))
-    made = Sighting(EVIL, 160, 120, small(noise), expected, (expected[0], seen(100, "extra")))
+    made = PictureView(EVIL, 160, 120, data_url(noise), expected, (expected[0], seen(100, "extra")))
     return replace(made, **changes)
 
 
@@ -64,9 +64,9 @@ def report(**changes: Any) -> Report:
         sightings=(sighting(),),
         matched=2,
         total=4,
-        latency=(Part("body", 1.5, 2.0, 3.0, 1.6), Part("total", 2.0, 2.5, 4.0, 2.1)),
+        latency=(PartLatency("body", 1.5, 2.0, 3.0, 1.6), PartLatency("total", 2.0, 2.5, 4.0, 2.1)),
         runs=20,
-        means=(MeanPrecision("Boxes, mAP@.5:.95", 0.5, 0.75),),
+        means=(PrecisionRow("Boxes, mAP@.5:.95", 0.5, 0.75),),
         evaluable=True,
         pending=False,
         stages=(StageTime("export", 1.0, True),),

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.blaming.command import main
-from deploy.reporting.contents import PAGE
-from deploy.reporting.writing import read_report, write_report
-from deploy.runtime.contents import content_of
-from deploy.runtime.manifest import MANIFEST
+from deploy.cli.blame import main
+from deploy.report.data import PAGE
+from deploy.report.files import read_report, write_report
+from deploy.runtime.bundle.integrity import hash_file
+from deploy.runtime.bundle.manifest import MANIFEST
 from tests.conftest import step
 from tests.reporting.samples import report
 
@@ -27,7 +27,7 @@ def bundle(make_bundle) -> Path:
     ones = np.ones((1, 2), np.float32)
     sides = {"input/x": ones, "output/y": ones * 2}
     np.savez(work / "artifacts" / "one.sample.npz", **sides)
-    manifest = content_of(made / MANIFEST).sha256
+    manifest = hash_file(made / MANIFEST).sha256
     write_report(work, report(manifest=manifest, blame=None))
     return made
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.reporting.contents import PAGE
-from deploy.reporting.page import run_page, sweep_page
-from deploy.reporting.sweeps import Job, Sweep
-from deploy.rows import Row
+from deploy.report.data import PAGE
+from deploy.report.page import run_page, sweep_page
+from deploy.report.sweep import Job, JobRow, Sweep
 from tests.reporting.browser import browser, found_browser
 from tests.reporting.samples import EVIL, LONG, report
 
@@ -37,9 +36,9 @@ def page():
 def files(run, tmp_path_factory) -> dict[str, Path]:
     """A page with every section and hostile names, that of a real run, and that of a sweep."""
     folder = tmp_path_factory.mktemp("pages")
-    row = Row("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
     jobs = [Job(f"key={LONG}{number}", row, "0/r.html", report()) for number in range(2)]
-    failed = Job(EVIL, Row("words", error=f"what went wrong: {EVIL} {LONG * 3}"))
+    failed = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL} {LONG * 3}"))
     sweep = Sweep((*jobs, failed), "python -m deploy -m", "2026-01-02 03:04:05 UTC")
     texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
     for name, text in texts.items():

@@ -7,18 +7,24 @@ import shlex
 from rich.console import Console
 
 from backends.contract import Artifact, Dynamic, TensorSpec
-from backends.gap import Gap
-from deploy import job
-from deploy.pipeline import Places, deploy
-from deploy.progress import Progress
-from deploy.reporting.chain import arrows, boxes
-from deploy.reporting.collecting import collect, means, parity
-from deploy.reporting.contents import PAGE
-from deploy.reporting.page import ReportError
-from deploy.reporting.writing import read_report
-from deploy.runtime.host import HostStep
-from deploy.runtime.manifest import FileEntry, Manifest, StepGap, Verification
-from deploy.runtime.reading import read_manifest
+from backends.error_metrics import ErrorMetrics
+from deploy.pipeline import job
+from deploy.pipeline.run import run_pipeline
+from deploy.recipe.output_paths import RunPaths
+from deploy.report.chain_diagram import chain_arrows, chain_boxes
+from deploy.report.collect import collect_report, precision_rows, tensor_rows
+from deploy.report.data import PAGE
+from deploy.report.files import read_report
+from deploy.report.page import ReportError
+from deploy.report.progress import Progress
+from deploy.runtime.bundle.manifest import (
+    FileEntry,
+    HostStep,
+    Manifest,
+    StepMetrics,
+    Verification,
+    read_manifest,
+)
 from tests.sabotage import torch_recipe
 
 
@@ -40,8 +46,8 @@ def engine(name: str, source: str, target: str, **changes) -> Artifact:
     return Artifact(name, "scaler", (f"{name}/f",), (spec(source),), (spec(target),), **changes)
 
 
-def gap(step: str, max_rel: float, cosine: float = 1.0) -> StepGap:
-    return StepGap(step, Gap("t", max_rel, max_rel, cosine))
+def gap(step: str, max_rel: float, cosine: float = 1.0) -> StepMetrics:
+    return StepMetrics(step, ErrorMetrics("t", max_rel, max_rel, cosine))
 
 
 def test_the_report_of_the_demo_has_every_part(run):
@@ -89,7 +95,7 @@ def test_boxes_have_backends_and_sizes_and_arrows_have_shapes_and_bytes(run):
 def test_the_worst_tensor_is_the_one_nearest_to_its_own_bound():
     steps = (engine("a", "x", "t"), engine("b", "t", "y", precision="fp16"))
     gaps = (gap("a", 9e-4), gap("b", 9e-3), gap("chain", 1e-3))
-    rows = parity(manifest_of(*steps, verification=Verification("passed", gaps)))
+    rows = tensor_rows(manifest_of(*steps, verification=Verification("passed", gaps)))
     assert [row.worst for row in rows] == [True, False, False]
     assert [row.runs_on for row in rows] == ["scaler, fp32", "scaler, fp16", "all of it"]
     assert all(row.good for row in rows)
@@ -97,45 +103,47 @@ def test_the_worst_tensor_is_the_one_nearest_to_its_own_bound():
 
 def test_no_tensor_is_the_worst_where_all_are_equal():
     equal = Verification("passed", (gap("a", 0.0), gap("chain", 0.0)))
-    rows = parity(manifest_of(engine("a", "x", "y"), verification=equal))
+    rows = tensor_rows(manifest_of(engine("a", "x", "y"), verification=equal))
     assert [row.worst for row in rows] == [False, False]
 
 
 def test_an_infinite_gap_is_beyond_and_the_worst():
     gaps = (gap("a", 1e-9), gap("chain", float("inf"), -1.0))
-    rows = parity(manifest_of(engine("a", "x", "y"), verification=Verification("failed", gaps)))
+    rows = tensor_rows(
+        manifest_of(engine("a", "x", "y"), verification=Verification("failed", gaps))
+    )
     assert [(row.good, row.worst) for row in rows] == [(True, False), (False, True)]
 
 
 def test_map_is_shown_where_both_have_it():
     noted = {"map": 0.5, "torch_map": 0.6, "map_50": 0.7, "detections": 4.0}
-    (one,) = means(noted)
+    (one,) = precision_rows(noted)
     assert (one.what, one.chain, one.reference) == ("Boxes, mAP@.5:.95", 0.5, 0.6)
 
 
 def test_a_border_between_precisions_says_what_is_converted():
     half = Artifact("b", "scaler", ("b/f",), (spec("t", "float16"),), (spec("y"),), "fp16")
-    found = arrows(manifest_of(engine("a", "x", "t"), half))
+    found = chain_arrows(manifest_of(engine("a", "x", "t"), half))
     assert "t float32[1, 1..100] 0.0 kB, converted to float16" in [one.label for one in found]
 
 
 def test_a_segment_that_a_host_step_calls_hangs_at_it():
     host = HostStep("loop", "my.loop", (spec("x"),), (spec("y"),), calls=("a",))
     manifest = manifest_of(engine("a", "t", "u"), host=(host,))
-    found = [(one.source, one.target, one.label.split()[0]) for one in arrows(manifest)]
+    found = [(one.source, one.target, one.label.split()[0]) for one in chain_arrows(manifest)]
     assert found == [
         ("in:x", "step:loop", "x"),
         ("step:loop", "step:a", "gives"),
         ("step:loop", "step:a", "gets"),
         ("step:loop", "out:y", "y"),
     ]
-    assert ("step:loop", "host") in [(box.key, box.kind) for box in boxes(manifest)]
+    assert ("step:loop", "host") in [(box.key, box.kind) for box in chain_boxes(manifest)]
 
 
 def test_an_engine_that_the_device_builds_is_drawn_with_its_source():
     waiting = Artifact("a", "scaler", (), (spec("x"),), (spec("y"),), source=("a/s",))
     files = {"a/s": FileEntry("0", 5000, "source")}
-    (_, box, _) = boxes(manifest_of(waiting, files=files))
+    (_, box, _) = chain_boxes(manifest_of(waiting, files=files))
     assert box.lines[1] == "5.0 kB to be built on the device, 1 file"
 
 
@@ -155,7 +163,9 @@ def test_a_report_that_cannot_be_written_is_a_warning_and_the_bundle_stays(
 
 def test_a_model_of_tensors_has_a_report_without_pictures(tmp_path):
     recipe = torch_recipe()
-    outcome = deploy(recipe, Places(tmp_path / "b", tmp_path / "w"), Progress(Console(quiet=True)))
-    report = collect(outcome, recipe, [], "job", "command")
+    outcome = run_pipeline(
+        recipe, RunPaths(tmp_path / "b", tmp_path / "w"), Progress(Console(quiet=True))
+    )
+    report = collect_report(outcome, recipe, [], "job", "command")
     assert report.sightings == () and report.total is None and report.latency == ()
     assert [box.kind for box in report.boxes] == ["input", "segment", "segment", "output"]

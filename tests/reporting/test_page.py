@@ -8,10 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from deploy.reporting import page as pages
-from deploy.reporting.page import ReportError, run_page, sweep_page
-from deploy.reporting.sweeps import Job, Sweep
-from deploy.rows import Row
+from deploy.report import page as pages
+from deploy.report.page import ReportError, run_page, sweep_page
+from deploy.report.sweep import Job, JobRow, Sweep
 from tests.reporting.samples import EVIL, LONG, report
 
 SECTIONS = ("chain", "agreement", "blame", "detections", "map", "latency", "run")
@@ -44,11 +43,11 @@ def sweep(*jobs: Job) -> Sweep:
 
 
 def job(label: str, **changes: object) -> Job:
-    row = Row("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
     return Job(label, row, "0/b.work/report.html", report(**changes))
 
 
-BAD = Job(EVIL, Row("words", error=f"what went wrong: {EVIL}"))
+BAD = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL}"))
 
 
 @pytest.mark.parametrize("text", [run_page(report()), sweep_page(sweep(job(EVIL), BAD))])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from backends.contract import DeployError
-from deploy.reporting.contents import DATA, PAGE
-from deploy.reporting.page import ReportError
-from deploy.reporting.writing import job_of, read_report, write_report
-from deploy.rows import Row
-from deploy.sweep import _write_page
+from deploy.cli.sweep_callback import _write_page
+from deploy.report.data import DATA, PAGE
+from deploy.report.files import job_of, read_report, write_report
+from deploy.report.page import ReportError
+from deploy.report.sweep import JobRow
 from tests.reporting.samples import report
 
 
@@ -49,8 +49,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path
     assert not list((tmp_path / PAGE).iterdir())
 
 
-def row(bundle, **changes) -> Row:
-    return Row(changes.pop("job", report().job), bundle=str(bundle), **changes)
+def row(bundle, **changes) -> JobRow:
+    return JobRow(changes.pop("job", report().job), bundle=str(bundle), **changes)
 
 
 def test_a_job_has_its_own_report_and_the_way_to_it(tmp_path):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from deploy.runtime import Pipeline
-from deploy.runtime.archive import pack, unpack
-from deploy.runtime.manifest import MANIFEST, BundleError
+from deploy.runtime.bundle.archive import pack, unpack
+from deploy.runtime.bundle.manifest import MANIFEST, BundleError
 from tests.commands import done, python
 
 Change = Callable[[tarfile.TarInfo], None]

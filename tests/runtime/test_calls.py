@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.contract import EngineError, TensorError, TensorSpec, check_inputs
-from deploy.runtime.calls import Call
+from deploy.runtime.execution.host_steps import Call
 from tests.conftest import step
 
 HALF = replace(step("decoder", "x", "y"), inputs=(TensorSpec("x", "float16", (1, 2)),))

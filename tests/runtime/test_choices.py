@@ -8,12 +8,10 @@ import pytest
 
 from backends.contract import DeployError
 from deploy.runtime import Pipeline
-from deploy.runtime.check import check
-from deploy.runtime.choices import Choice, engines_of
-from deploy.runtime.manifest import BundleError
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.tuned import forget_tuned, write_tuned
-from deploy.runtime.ways import as_made, usable
+from deploy.runtime.bundle.engine_choice import Choice, engines_by_step, forget_tuned, write_tuned
+from deploy.runtime.bundle.manifest import BundleError, read_manifest
+from deploy.runtime.commands.check import check
+from deploy.runtime.tuning.candidates import as_made, usable_engines
 from tests.conftest import other, spec, step
 from tests.test_verify import X, verdict_of
 
@@ -32,7 +30,7 @@ def run(bundle, **asked):
 
 
 def test_the_first_engine_runs_unless_another_is_chosen(bundle):
-    assert list(engines_of(read_manifest(bundle))["one"]) == ["scaler-fp32", "scaler-fp16"]
+    assert list(engines_by_step(read_manifest(bundle))["one"]) == ["scaler-fp32", "scaler-fp16"]
     assert run(bundle) == (X * 2).tolist()
     assert run(bundle, choices={"one": Choice("scaler-fp16")}) == (X * 2.5).tolist()
 
@@ -71,7 +69,7 @@ def unbuilt(artifact):
 def test_a_step_whose_own_engine_does_not_run_here_may_run_on_another(bundle):
     manifest = read_manifest(bundle)
     waiting = replace(manifest, steps=tuple(map(unbuilt, manifest.steps)))
-    engines, left_out = usable(waiting)
+    engines, left_out = usable_engines(waiting)
     assert left_out == ["one on scaler-fp32: not built yet"]
     assert as_made(engines) == {"one": Choice("scaler-fp16", 4)}
 
@@ -81,12 +79,12 @@ def test_a_step_that_runs_on_nothing_here_is_named_with_the_reasons(bundle):
     waiting, others = (tuple(map(unbuilt, of)) for of in (manifest.steps, manifest.alternatives))
     message = r"step 'one' of 'm' has no engine that runs here: got one on scaler-fp32: not built"
     with pytest.raises(DeployError, match=message):
-        usable(replace(manifest, steps=waiting, alternatives=others))
+        usable_engines(replace(manifest, steps=waiting, alternatives=others))
 
 
 def test_one_engine_without_threads_leaves_nothing_to_choose(make_bundle):
     with pytest.raises(DeployError, match=r"has no engine with threads, and no engines to choose"):
-        usable(read_manifest(make_bundle()))
+        usable_engines(read_manifest(make_bundle()))
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 from backends.contract import Artifact, MissingLibraryError, TensorSpec
-from deploy.coco import mean_precision
-from deploy.recipe import RecipeError
-from deploy.runtime import posts
+from deploy.recipe.schema import RecipeError
 from deploy.runtime.__main__ import main
-from deploy.runtime.coco import Dataset, MeanPrecision
-from deploy.runtime.detections import Detections
-from deploy.runtime.image import Pre
-from deploy.runtime.manifest import PostStep
-from deploy.runtime.masks import Masks
+from deploy.runtime.accuracy.coco import Dataset, MeanPrecision
+from deploy.runtime.bundle.manifest import PostStep
+from deploy.runtime.execution import post_steps as posts
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Pre
+from deploy.runtime.vision.masks import Masks
+from deploy.verify import evaluate_coco
 
 SIDE = 40
 PLACES = {1: (2, 4), 2: (10, 20), 3: (15, 6)}  # of the one thing in each picture
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_data_set_is_refused(content, got, bundle, tmp_path):
     assert "expected a COCO annotation file (images, annotations, categories)" in said
     assert got in said
     with pytest.raises(RecipeError, match=r"model\.eval: data set .* expected a COCO annotation"):
-        mean_precision(path, lambda picture: None)
+        evaluate_coco(path, lambda picture: None)
 
 
 def test_a_data_set_of_other_classes_is_refused(bundle, tmp_path):
@@ -206,4 +206,4 @@ def test_the_desk_evaluates_with_the_same_code(tmp_path):
         box = np.array([[x, y, x + 12, y + 12]], np.float32)
         return Detections(box, np.ones(1, np.float32), np.array([int(path.stem) % 2]))
 
-    assert mean_precision(truth(tmp_path), detect).boxes == MeanPrecision(1.0, 1.0)
+    assert evaluate_coco(truth(tmp_path), detect).boxes == MeanPrecision(1.0, 1.0)

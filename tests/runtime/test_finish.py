@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.runtime.finish import finish
-from deploy.runtime.manifest import BundleError
+from deploy.runtime.bundle.manifest import BundleError, read_manifest
+from deploy.runtime.commands.build import build
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.reading import read_manifest
 from tests.commands import done, files, python, refused
 
 MODEL = """
@@ -78,7 +77,7 @@ def test_it_does_not_open_before_and_says_how(bundle):
 
 
 def test_finish_builds_and_verifies_it(bundle, capsys):
-    assert finish(bundle, 60)
+    assert build(bundle, 60)
     manifest = read_manifest(bundle)
     assert manifest.verification.status == "passed"
     assert {item.step for item in manifest.verification.gaps} == {"body", "head", "chain"}
@@ -91,7 +90,7 @@ def test_finish_builds_and_verifies_it(bundle, capsys):
 
 
 def test_it_can_be_finished_again_elsewhere(bundle):
-    assert finish(bundle, 60) and finish(bundle, 60)
+    assert build(bundle, 60) and build(bundle, 60)
     assert read_manifest(bundle).verification.status == "passed"
 
 
@@ -100,7 +99,7 @@ def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
     done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
     bundle = tmp_path / "bundle"
     assert all(one.pending for one in read_manifest(bundle).artifacts)
-    assert finish(bundle, 60)
+    assert build(bundle, 60)
     manifest = read_manifest(bundle)
     assert not any(one.pending for one in manifest.artifacts)
     assert [one.precision for one in manifest.artifacts] == ["fp32", "fp32", "fp16", "fp16"]
@@ -116,7 +115,7 @@ def test_a_segment_that_was_changed_is_refused_before_anything_is_built(bundle):
     (bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
     before = files(bundle)
     with pytest.raises(BundleError, match=r"file 'body/body\.onnx'"):
-        finish(bundle, 60)
+        build(bundle, 60)
     assert files(bundle) == before
 
 
@@ -136,7 +135,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
     with np.load(sample) as stored:
         tensors = {name: stored[name] for name in stored.files}
     np.savez(sample, **{**tensors, "output/logits": tensors["output/logits"] + 1})
-    from deploy.runtime.contents import content_of
+    from deploy.runtime.bundle.integrity import hash_file as content_of
 
     entry = content_of(sample)
     data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
@@ -149,7 +148,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
 
 def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
     with pytest.raises(BundleError, match=r"has no engines to build.*backend\.build=device"):
-        finish(make_bundle(), 60)
+        build(make_bundle(), 60)
 
 
 def test_build_on_the_device_is_refused_where_the_desks_files_run_anywhere(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from backends.contract import Artifact, EngineError, TensorSpec
 from backends.device import DeviceRunner, DeviceTensor
-from deploy.runtime.chain import Chain
+from deploy.runtime.execution.chain import Chain
 
 
 class Stream:

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from backends.contract import Artifact, Dynamic, EngineError, TensorSpec
-from deploy.runtime import host_steps
-from deploy.runtime.host import HostStep, HostStepError
-from deploy.runtime.manifest import BundleError
+from deploy.runtime.bundle.manifest import BundleError, HostStep, read_manifest
+from deploy.runtime.execution import host_steps
+from deploy.runtime.execution.host_steps import HostStepError
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.reading import read_manifest
 from tests.conftest import spec, step
 
 X = {"x": np.ones((1, 2), np.float32)}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.runtime.image import ImageError, Pre, decode, load_image
-from deploy.runtime.letterbox import Letterbox, enlarged, planes_of
+from deploy.runtime.vision.image import ImageError, Pre, decode, load_image
+from deploy.runtime.vision.preprocess import Letterbox, enlarged, planes_of
 
 PRE = Pre("image", 32, 64, (0, 0, 0), (255, 255, 255))
 

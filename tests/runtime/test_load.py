@@ -23,23 +23,17 @@ from onnx import helper
 from PIL import Image
 
 from backends import registry
-from backends.contract import (
-    Artifact,
-    DeployError,
-    Dynamic,
-    EngineError,
-    TensorError,
-    TensorSpec,
-)
+from backends.contract import Artifact, DeployError, Dynamic, EngineError, TensorError, TensorSpec
 from deploy.models.mask_rcnn.host import HOST_STEPS
 from deploy.models.mask_rcnn.post import MaskPost
 from deploy.models.yolov3.anchors import ANCHORS
 from deploy.models.yolov3.post import YoloBoxes, YoloPost
 from deploy.runtime import ImageError, Pipeline
-from deploy.runtime.chain import Chain
-from deploy.runtime.detections import Detections
-from deploy.runtime.host import HostRunner, HostStep, HostStepError
-from deploy.runtime.image import Placement, load_image
+from deploy.runtime.bundle.manifest import HostStep
+from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.host_steps import HostRunner, HostStepError
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Placement, load_image
 from tests.commands import BACKENDS, done
 from tests.graphs import kernel, save
 

@@ -12,10 +12,15 @@ import pytest
 
 from backends.contract import Dynamic, TensorSpec
 from deploy.runtime import Pipeline
-from deploy.runtime.image import Pre
-from deploy.runtime.manifest import MANIFEST, BundleError, PostStep
-from deploy.runtime.reading import MOST_BYTES, read_manifest
-from deploy.runtime.sample import read_sample
+from deploy.runtime.bundle.manifest import (
+    MANIFEST,
+    MOST_BYTES,
+    BundleError,
+    PostStep,
+    read_manifest,
+)
+from deploy.runtime.bundle.sample import read_sample
+from deploy.runtime.vision.image import Pre
 from tests.conftest import spec, step
 
 FILE = {"sha256": "0" * 64, "size": 1, "kind": "engine"}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deploy.runtime.detections import Detections
-from deploy.runtime.draw import draw
-from deploy.runtime.image import Placement
-from deploy.runtime.masks import Masks
-from deploy.runtime.matching import match
+from deploy.runtime.accuracy.matching import match_detections
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.draw import draw
+from deploy.runtime.vision.image import Placement
+from deploy.runtime.vision.masks import Masks
 
 HEIGHT, WIDTH = 12, 20
 
@@ -77,20 +77,22 @@ def test_there_is_a_mask_for_each_detection():
 
 def test_the_same_box_with_another_mask_is_no_match():
     one = found(square(3, 2), square(9, 2))
-    result = match(one, found(square(9, 2)))
+    result = match_detections(one, found(square(9, 2)))
     assert (result.matched, result.missing) == (1, 1)
     assert result.mask == 1
-    assert match(one, found(square(4, 2))).matched == 0
+    assert match_detections(one, found(square(4, 2))).matched == 0
 
 
 def test_the_least_overlap_of_masks_is_told():
-    result = match(found(square(2, 2, 8)), found(((2, 2), np.ones((8, 7), bool))), iou=0.8)
+    result = match_detections(
+        found(square(2, 2, 8)), found(((2, 2), np.ones((8, 7), bool))), iou=0.8
+    )
     assert result.mask == pytest.approx(7 / 8)
 
 
 def test_without_masks_boxes_alone_are_compared():
     plain = Detections.from_json([{"box": [2, 2, 10, 10], "score": 0.9, "label": 0}])
-    result = match(plain, found(square(3, 2)))
+    result = match_detections(plain, found(square(3, 2)))
     assert (result.matched, result.mask) == (1, None)
 
 

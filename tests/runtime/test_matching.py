@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deploy.runtime.detections import Detections
-from deploy.runtime.matching import match
+from deploy.runtime.accuracy.matching import match_detections
+from deploy.runtime.vision.detections import Detections
 
 
 def found(*rows: tuple[float, float, int]) -> Detections:
@@ -18,24 +18,24 @@ def found(*rows: tuple[float, float, int]) -> Detections:
 
 
 def test_equal_detections_match():
-    result = match(found((0, 0.9, 1), (50, 0.8, 2)), found((50, 0.7, 2), (0.1, 0.9, 1)))
+    result = match_detections(found((0, 0.9, 1), (50, 0.8, 2)), found((50, 0.7, 2), (0.1, 0.9, 1)))
     assert (result.matched, result.missing, result.extra) == (2, 0, 0)
     assert result.box == pytest.approx(0.1, abs=1e-5)
     assert result.score == pytest.approx(0.1, abs=1e-5)
 
 
 def test_another_label_or_place_does_not_match():
-    result = match(found((0, 0.9, 1), (50, 0.8, 2)), found((0, 0.9, 2), (55, 0.8, 2)))
+    result = match_detections(found((0, 0.9, 1), (50, 0.8, 2)), found((0, 0.9, 2), (55, 0.8, 2)))
     assert (result.matched, result.missing, result.extra) == (0, 2, 2)
 
 
 def test_one_detection_is_the_partner_of_one():
-    result = match(found((0, 0.9, 1), (0, 0.8, 1)), found((0, 0.9, 1)))
+    result = match_detections(found((0, 0.9, 1), (0, 0.8, 1)), found((0, 0.9, 1)))
     assert (result.matched, result.missing, result.extra) == (1, 1, 0)
 
 
 def test_nothing_matches_nothing():
-    assert match(found(), found()).matched == 0
+    assert match_detections(found(), found()).matched == 0
 
 
 def test_detections_survive_json():

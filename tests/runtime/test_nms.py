@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deploy.runtime import nms as module
-from deploy.runtime.compiled import greedy
-from deploy.runtime.nms import greedy_in_blocks, iou_of, nms
+from deploy.runtime.vision import nms as module
+from deploy.runtime.vision.nms import greedy_in_blocks, iou_of, nms
+from deploy.runtime.vision.nms_compiled import greedy
 
 BOXES = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
 SCORES = np.array([0.5, 0.9, 0.7, 0.1], np.float32)

@@ -13,8 +13,8 @@ import pytest
 from backends.contract import DeployError, EngineError, TensorError
 from backends.registry import UnknownBackendError
 from deploy.runtime import BundleError, Pipeline
-from deploy.runtime.manifest import MANIFEST, PostStep, Verification
-from deploy.runtime.posts import PostError
+from deploy.runtime.bundle.manifest import MANIFEST, PostStep, Verification
+from deploy.runtime.execution.post_steps import PostError
 from tests.conftest import spec, step
 
 X = {"x": np.array([[1, 2]], np.float32)}

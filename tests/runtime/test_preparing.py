@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.runtime.image import Pre
-from deploy.runtime.preparing import Preparer
+from deploy.runtime.vision.image import Pre
+from deploy.runtime.vision.preprocess import Preparer
 from tests.costs import peak
 
 PRE = Pre("image", 32, 48, (1.0, 2.0, 3.0), (2.0, 3.0, 4.0), pad=0.5)

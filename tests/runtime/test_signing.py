@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from deploy.runtime import Pipeline
-from deploy.runtime.manifest import SIGNATURE, BundleError
-from deploy.runtime.signing import SignatureError, sign
+from deploy.runtime.bundle.manifest import SIGNATURE, BundleError
+from deploy.runtime.bundle.signing import SignatureError, sign
 from tests.commands import BACKENDS, done, python, refused
 
 PEM, SSH = serialization.Encoding.PEM, serialization.Encoding.OpenSSH

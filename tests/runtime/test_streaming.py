@@ -11,9 +11,9 @@ import pytest
 
 from backends.contract import DeployError, Dynamic, TensorSpec
 from deploy.runtime import EngineError, ImageError, Pipeline
-from deploy.runtime.batching import batch_size, in_batches
-from deploy.runtime.matching import match
-from deploy.runtime.streaming import stream
+from deploy.runtime.accuracy.matching import match_detections
+from deploy.runtime.execution.streaming import stream
+from deploy.runtime.vision.batching import batch_size, in_batches
 from tests.commands import BACKENDS, done
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,7 +184,7 @@ def test_pictures_in_batches_are_found_as_if_they_were_alone(pipeline, batch):
     for scene, one in zip(SCENES, found, strict=True):
         alone = pipeline(scene)
         sure = alone.above(0.3)
-        assert match(sure, one, 0.95).matched == len(sure) > 0
+        assert match_detections(sure, one, 0.95).matched == len(sure) > 0
 
 
 def test_a_file_that_is_no_picture_ends_the_stream_in_its_place(pipeline, tmp_path):

@@ -11,14 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from backends import trial as module
 from backends.contract import Artifact, EngineError, TensorSpec
-from backends.files import cache_folder
+from backends.process import probe as module
+from backends.user_cache import cache_folder
 from deploy.runtime import Pipeline
-from deploy.runtime.contents import entry_of
-from deploy.runtime.manifest import Manifest, Verification
-from deploy.runtime.reading import write_manifest
-from deploy.runtime.trying import remember_tried
+from deploy.runtime.bundle.integrity import file_entry
+from deploy.runtime.bundle.manifest import Manifest, Verification, write_manifest
+from deploy.runtime.bundle.probe import remember_probed
 from tests.processes import running, until
 
 INTS = (TensorSpec("x", "int64", (4,)),)
@@ -71,7 +70,7 @@ def bundle(folder: Path, nodes: list[onnx.NodeProto]) -> Path:
     graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "net" / "model.onnx")
-    files = {"net/model.onnx": entry_of(folder / "net" / "model.onnx", "engine")}
+    files = {"net/model.onnx": file_entry(folder / "net" / "model.onnx", "engine")}
     step = Artifact("net", "onnxruntime", tuple(files), INTS, OUT)
     passed = Verification("passed")
     write_manifest(
@@ -121,10 +120,10 @@ def test_what_is_trusted_is_not_tried(tmp_path, cache):
 
 
 def test_what_was_just_loaded_is_remembered(tmp_path, monkeypatch):
-    from deploy.runtime.reading import read_manifest
+    from deploy.runtime.bundle.manifest import read_manifest
 
     made = bundle(tmp_path / "b", fine())
-    remember_tried(read_manifest(made))
+    remember_probed(read_manifest(made))
     monkeypatch.setattr(module, "run", None)
     with Pipeline.open(made):
         pass

@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 
 from backends.contract import DeployError, EngineError
-from deploy.runtime import Pipeline, opening, tune
-from deploy.runtime.choices import Choice
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.tune import MIXED, Measured, choose
-from deploy.runtime.tuned import choices_from, forget_tuned, read_tuned, write_tuned
-from deploy.runtime.ways import AS_IT_IS
+from deploy.runtime import Pipeline
+from deploy.runtime.bundle.engine_choice import (
+    Choice,
+    choices_from,
+    forget_tuned,
+    read_tuned,
+    write_tuned,
+)
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.execution import loading as opening
+from deploy.runtime.tuning import search as tune
+from deploy.runtime.tuning.candidates import AS_IT_IS
+from deploy.runtime.tuning.search import MIXED, TuningResult, choose
 from tests.commands import BACKENDS, done, refused
 
 STEPS = ("backbone", "neck", "head")
@@ -43,13 +50,13 @@ def rounds(*totals):
 
 def test_the_fastest_way_is_chosen_where_it_is_faster_in_most_rounds():
     found = {AS_IT_IS: rounds(10, 11, 10, 12), "2": rounds(8, 9, 8, 9), "4": rounds(9, 9, 9, 9)}
-    assert choose(Measured(found, {})) == "2"
+    assert choose(TuningResult(found, {})) == "2"
 
 
 def test_what_is_faster_only_by_noise_is_not_chosen():
     noise = {AS_IT_IS: rounds(10, 9, 10, 9), "2": rounds(9, 10, 8, 10)}
     slower = {AS_IT_IS: rounds(8, 8), "2": rounds(9, 9)}
-    assert choose(Measured(noise, {})) == choose(Measured(slower, {})) == AS_IT_IS
+    assert choose(TuningResult(noise, {})) == choose(TuningResult(slower, {})) == AS_IT_IS
 
 
 def stand_in(milliseconds, off=(), border=0.0, broken=()):

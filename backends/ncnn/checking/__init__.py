@@ -20,7 +20,12 @@ from backends.ncnn.checking.param import AGAIN, Net, parse
 from backends.ncnn.checking.shapes import propagate
 from backends.ncnn.checking.sizes import check_size
 
-__all__ = ["NO_BATCH", "Net", "check_net", "read_axes"]
+__all__ = [
+    "NO_BATCH",
+    "Net",
+    "check_net",
+    "read_axes",
+]
 
 _MOST_BYTES = 1 << 24  # of text
 

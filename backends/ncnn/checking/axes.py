@@ -11,7 +11,11 @@ from backends.ncnn.checking.files import read
 from backends.ncnn.checking.param import AGAIN
 
 NO_BATCH = 233
+
+
 _MOST_BYTES = 1 << 20
+
+
 _MOST_RANK = 4  # of a blob, beside the batch
 
 

@@ -10,7 +10,10 @@ from backends.ncnn.checking.param import Layer
 
 Sizes = tuple[int, ...]
 
+
 LETTERS: Mapping[int, str] = {1: "w", 2: "hw", 3: "chw", 4: "cdhw"}  # what ncnn calls the axes
+
+
 MOST_NUMBERS = 1 << 29  # of a blob: 2 GiB
 
 

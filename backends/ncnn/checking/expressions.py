@@ -10,8 +10,14 @@ from backends.ncnn.checking.blob import Blob
 from backends.ncnn.checking.param import INTS
 
 _SIZE = re.compile(r"([0-9])([whdcn])")
+
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
+
+
 _FLOAT = re.compile(r"[+-]?[0-9]+\.[0-9]*([eE][+-]?[0-9]{1,2})?")
+
+
 _EXACT: Mapping[str, Callable[[int, int], int]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -19,11 +25,17 @@ _EXACT: Mapping[str, Callable[[int, int], int]] = {
     "max": max,
     "min": min,
 }
+
+
 _TWO = "+ - * // max min / atan2 fmod pow remainder logaddexp and or xor lshift rshift"
+
+
 _ONE = """
 abs neg sign square trunc ceil floor round acos acosh asin asinh atan atanh cos cosh erf exp log
 log10 reciprocal rsqrt sin sinh sqrt tan tanh
 """
+
+
 _TAKEN = {**dict.fromkeys(_TWO.split(), 2), **dict.fromkeys(_ONE.split(), 1)}
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from backends.ncnn.checking.param import Layer
 
 _MANY = 1 << 16
+
+
 _ONE_TO_ONE = """
 AbsVal BNLL BatchNorm Bias CELU Clip CumulativeSum DeepCopy Diag Dropout ELU Embed Erf Exp
 ExpandDims Flatten Flip Fold GELU GLU GroupNorm HardSigmoid HardSwish InnerProduct InstanceNorm
@@ -14,17 +16,24 @@ InverseSpectrogram LRN LayerNorm Log MVN Mish Normalize PReLU Padding Permute Pi
 Pooling1D Pooling3D Power RMSNorm ReLU Reduction Reorg SELU ShuffleChannel Shrink Sigmoid Softmax
 Softplus Spectrogram Squeeze Swish TanH Threshold Tile UnaryOp Unfold
 """
+
+
 _CONVOLUTIONS = [
     f"{word}{group}{rank}"
     for word in ("Convolution", "Deconvolution")
     for group in ("", "DepthWise")
     for rank in ("1D", "", "3D")
 ]
+
+
 _OF_OTHERS = """
 ArgMax Cast Dequantize DetectionOutput PSROIPooling Packing PriorBox Proposal Quantize ROIAlign
 ROIPooling Requantize SPP StatisticsPooling YoloDetectionOutput Yolov3DetectionOutput
 """
+
+
 _OF_OTHER_TOOLS = frozenset(_OF_OTHERS.split())  # converters of old; pnnx writes none of them
+
 
 KINDS: Mapping[str, tuple[range, range]] = {
     kind: (range(bottoms[0], bottoms[1] + 1), range(tops[0], tops[1] + 1))

@@ -10,7 +10,11 @@ from backends.ncnn.checking.expressions import evaluate
 from backends.ncnn.checking.param import Layer
 
 _NO_BATCH = 233
+
+
 _REST = -233  # as a side: no such axis
+
+
 _MOST_RANK = 4
 
 

@@ -9,26 +9,62 @@ from dataclasses import dataclass
 from backends.contract import EngineError
 
 MAGIC = "7767517"
+
+
 AGAIN = "Convert again."
+
+
 INTS = range(-(2**31), 2**31)
+
+
 IDS = range(32)  # NCNN_MAX_PARAM_COUNT
+
+
 _MOST_LAYERS = 1 << 14  # a chain is computed by recursion: at twice as many the stack ends
+
+
 _MOST_BLOBS = 1 << 16
+
+
 _LONGEST_LINE = 1 << 18
+
+
 _LONGEST_WORD = 255  # bytes, as in the parser's "%255s"
+
+
 _LONGEST_NUMBER = 15  # as in its "%15[^,\n ]"
+
+
 _LONGEST_TEXT = 240
+
+
 _LONGEST_ARRAY = 1 << 12
+
+
 _OLD_ARRAY = -23300  # "-23303=2,1,2" is an array with the id 3 and its length in front
 
+
 _KIND = re.compile(r"[A-Za-z][\w.]*", re.ASCII)
+
+
 _COUNT = re.compile(r"[0-9]{1,9}")
+
+
 _PAIR = re.compile(r"(-?[0-9]{1,5})=(.+)")
+
+
 _PLAIN = re.compile(r"([0-9]{1,2})=(-?[0-9]{1,9})")  # nearly all of them
+
+
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?")
+
+
 _TEXT = re.compile(r'"([^",][^"]*)"|([A-Za-z][^"]*)')
 
+
 Scalar = int | float
+
+
 Value = Scalar | str | tuple[Scalar, ...]
 
 

@@ -10,6 +10,8 @@ from backends.ncnn.checking.layouts import axis_in
 from backends.ncnn.checking.param import Layer
 
 _REST = -233  # of sizes: an equal share of what is left; of starts and ends: the first and the last
+
+
 _MOST_RANK = 4
 
 

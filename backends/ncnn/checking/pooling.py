@@ -20,7 +20,11 @@ from backends.ncnn.checking.windows import (
 )
 
 _STRIDE, _BEFORE, _AFTER = (2, 12, 22), (3, 13, 23), (14, 15, 16)
+
+
 _KEPT = -233  # as the size of the result
+
+
 _BEYOND, _ITSELF = 0, 2  # the last window may end beyond the pads; ncnn works out the pads
 
 

@@ -77,6 +77,7 @@ AbsVal BNLL CELU Clip DeepCopy Dropout ELU Erf Exp GELU HardSigmoid HardSwish Lo
 ReLU SELU Shrink Sigmoid Softplus Swish TanH Threshold UnaryOp
 """
 
+
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_SAME.split(), _same),
     "Noop": _each,

@@ -12,8 +12,13 @@ from backends.ncnn.checking.param import AGAIN, INTS, Layer
 
 Array = tuple[int, bool]  # numbers, and whether a flag in front says how they are written
 
+
 _FP16, _INT8, _FP32 = 0x01306B47, 0x000D4B38, (0, 0x0002C056)
+
+
 _TABLE = 256 * 4  # of an array that is indices of as many values
+
+
 _NOTHING = 4  # zeros for a net without weights, since ncnn crashes on an empty file
 
 

@@ -13,10 +13,20 @@ from backends.ncnn.checking.bounds import Bound, Number, Several, Text, Whole
 from backends.ncnn.checking.param import Layer, Value
 
 _MOST = (1 << 31) - 1
+
+
 _LARGE = 1 << 24
+
+
 _SPAN = 1 << 16  # of a kernel, a stride, a dilation or a pad
+
+
 _SENTINELS = (_MOST, -_MOST - 1, -233, -234, 233)
+
+
 _HINTS = 30  # sizes of tops, which ncnn would believe
+
+
 _MASK = 31  # what a layer shall not use; ncnn reads it itself
 
 
@@ -25,20 +35,39 @@ def _must(bound: Bound) -> Bound:
 
 
 _NONE, _FLAG, _CODE = Whole(0, 0), Whole(0, 1), Whole(0, 63)
+
+
 _SIZE, _SIDE, _ANY = Whole(1, _MOST), Whole(1, _LARGE), Whole(-_MOST - 1, _MOST)
+
+
 _KERNEL, _PAD, _SAME = Whole(1, _SPAN), Whole(0, _SPAN), Whole(0, _SPAN, (-233, -234))
+
+
 _AXIS = Whole(-4, 3)
+
+
 _AXES = Several(_AXIS, 4)
+
+
 _REAL, _SCALE = Number(), Number(0, _SPAN)
+
+
 _OFFSET, _OUT = Whole(0, _LARGE), Whole(0, _LARGE, (-233,))
+
+
 _ACTIVATION: Mapping[int, Bound] = {9: Whole(0, 6), 10: Several(_REAL, 4)}
+
+
 _NUMBERS = {2: 1, 3: 2, 6: 2}  # that an activation takes: a slope, two bounds, two factors
+
 
 _WINDOW: Mapping[int, Bound] = {
     **dict.fromkeys((11, 21, 2, 12, 22, 3, 13, 23), _KERNEL),
     **dict.fromkeys((4, 14, 15, 16, 17, 24), _SAME),
     1: _must(_KERNEL),
 }
+
+
 _WEIGHTED: Mapping[int, Bound] = {
     **_WINDOW,
     **_ACTIVATION,
@@ -48,17 +77,25 @@ _WEIGHTED: Mapping[int, Bound] = {
     7: _SIDE,
     8: _NONE,  # int8, which the engine is told not to use
 }
+
+
 _CONVOLUTION = {**_WEIGHTED, 18: _REAL, 19: _FLAG}
+
+
 _DECONVOLUTION = {
     **_WEIGHTED,
     **dict.fromkeys((4, 14, 15, 16, 17, 24, 18, 19), _PAD),
     **dict.fromkeys((20, 21, 25, 26, 27), _NONE),  # the size of the result
     28: _FLAG,
 }
+
+
 _IN_SPACE: Mapping[str, Mapping[int, Bound]] = {  # where all weights are in the file
     "Convolution": {19: _NONE},
     "Deconvolution": {20: _PAD, 21: _KERNEL, 28: _NONE},
 }
+
+
 _POOLING: Mapping[int, Bound] = {
     **dict.fromkeys((1, 11, 21, 2, 12, 22), _KERNEL),
     **dict.fromkeys((3, 13, 14, 15, 16, 23), _PAD),
@@ -66,16 +103,27 @@ _POOLING: Mapping[int, Bound] = {
     **dict.fromkeys((8, 18, 28), Whole(1, _LARGE, (-233,))),
     5: Whole(0, 3),
 }
+
+
 _NORM: Mapping[int, Bound] = {0: _must(_SIDE), 1: _REAL, 2: _FLAG}
+
+
 _RECURRENT: Mapping[int, Bound] = {0: _must(_SIDE), 1: _must(_SIZE), 2: Whole(0, 2), 8: _NONE}
+
+
 _CACHED: Mapping[int, Bound] = {5: _FLAG, 6: _REAL, 7: _NONE, 18: _NONE}
+
+
 _SPECTRUM: Mapping[int, Bound] = {
     0: _must(_KERNEL),
     **dict.fromkeys((1, 5, 8), _FLAG),
     **dict.fromkeys((2, 3), _KERNEL),
     **dict.fromkeys((4, 6, 7), Whole(0, 2)),
 }
+
+
 _FOUR_SIDES: Mapping[int, Bound] = dict.fromkeys((0, 1, 2, 11), Whole(0, _MOST))
+
 
 _TABLE: Mapping[str, Mapping[int, Bound]] = {
     "BatchNorm": {0: _must(_SIDE), 1: _REAL},
@@ -165,6 +213,7 @@ _TABLE: Mapping[str, Mapping[int, Bound]] = {
     },
     **{f"Pooling{rank}": _POOLING for rank in ("1D", "", "3D")},
 }
+
 
 _REQUIRED = {
     kind: [key for key, bound in bounds.items() if bound.required]

@@ -11,6 +11,8 @@ from backends.ncnn.checking.param import Layer
 
 # the ids of width, height and depth in a convolution
 KERNEL, _DILATION, _STRIDE = (1, 11, 21), (2, 12, 22), (3, 13, 23)
+
+
 _BEFORE, _AFTER = (4, 14, 24), (15, 16, 17)
 
 

@@ -9,11 +9,14 @@ from backends.contract import Array
 STRIDES = (4, 8, 16, 32, 64)
 """Input pixels per cell of each level, finest first."""
 
+
 RATIOS = (0.5, 1.0, 2.0)
 """Height over width of the anchors of a cell."""
 
+
 SCALE = 8.0
 """Side of a square anchor in cells."""
+
 
 FINEST_SCALE = 56.0
 """Regions whose side is below twice this are looked at on the finest level."""

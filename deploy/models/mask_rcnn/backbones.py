@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 Scale = Callable[[int], int]
 
+
 _STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks, inner channels
+
+
 _EXPANSION = 4
 
 

@@ -8,10 +8,12 @@ from math import log
 import numpy as np
 
 from backends.contract import Array
-from deploy.runtime.compiling import can_compile
-from deploy.runtime.nms import nms
+from deploy.runtime.vision.compiling import can_compile
+from deploy.runtime.vision.nms import nms
 
 _LARGEST = abs(log(16 / 1000))  # of the logarithm of a side's growth
+
+
 _CHUNK = 1 << 16  # pairs that are looked at together; more of them do not stay in the cache
 
 

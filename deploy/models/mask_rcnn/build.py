@@ -19,6 +19,7 @@ from deploy.models.mask_rcnn.proposals import Proposals
 BOX_SIZE, MASK_SIZE = 7, 14
 """Cells of a side of what the two heads look at."""
 
+
 _DETECTIONS = {
     "boxes": Rows((4,)),
     "scores": Rows(()),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from deploy.models.mask_rcnn.aligning import RoIAlign
 from deploy.models.mask_rcnn.detecting import BoxDetections
 from deploy.models.mask_rcnn.proposals import Proposals
-from deploy.runtime.host import HostFactory
+from deploy.runtime.execution.host_steps import HostFactory
 
 HOST_STEPS: Mapping[str, HostFactory] = {
     "mask_rcnn.proposals": Proposals,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.runtime.host import HostFunction
+from deploy.runtime.execution.host_steps import HostFunction
 
 
 class Rows(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends.contract import Array
-from deploy.runtime.masks import Masks
+from deploy.runtime.vision.masks import Masks
 
 _STRIP = 1 << 18  # multiplications
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from backends.contract import Array, TensorError
 from deploy.models.mask_rcnn.pasting import paste
-from deploy.runtime.detections import Detections
-from deploy.runtime.image import Placement
-from deploy.runtime.post import PostFactory
+from deploy.runtime.execution.post_steps import PostFactory
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Placement
 
 
 @dataclass(frozen=True)

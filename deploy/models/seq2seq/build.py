@@ -19,6 +19,8 @@ except ImportError as error:
     raise MissingLibraryError(
         f"transformers cannot be imported: {error}", do="Run: pip install 'backend-chain[seq2seq]'"
     ) from error
+
+
 if int(transformers.__version__.partition(".")[0]) < 5:
     raise MissingLibraryError(
         "transformers",
@@ -26,6 +28,7 @@ if int(transformers.__version__.partition(".")[0]) < 5:
         got=transformers.__version__,
         do="Run: pip install 'backend-chain[seq2seq]'",
     )
+
 
 _HIDDEN = torch.finfo(torch.float32).min  # added to a score, it leaves nothing of it
 

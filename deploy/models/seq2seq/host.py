@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from backends.contract import Array, Tensors
-from deploy.runtime.host import HostFactory, Segment
+from deploy.runtime.execution.host_steps import HostFactory, Segment
 
 
 class Greedy:

@@ -11,14 +11,20 @@ from backends.contract import Array
 PAD, END = 0, 1
 """The tokens that say nothing and that end a text; texts begin with ``PAD``."""
 
+
 _SMALL = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
     *("eighteen", "nineteen"),
 )
+
+
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
 VOCABULARY = ("", "", *"0123456789", *_SMALL, *_TENS, "hundred", "thousand")
 """What each token stands for."""
+
 
 LIMIT = 1_000_000
 """Numbers are below this."""

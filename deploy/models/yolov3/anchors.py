@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 Sizes = Sequence[Sequence[tuple[int, int]]]
 """Per level, per anchor: width and height in input pixels."""
 
+
 STRIDES = (32, 16, 8)
 """Input pixels per cell of each level, coarsest first."""
+
 
 ANCHORS: Mapping[str, Sizes] = {
     "darknet53": (

@@ -10,7 +10,10 @@ from deploy.models.yolov3.layers import ConvNorm, InvertedResidual, Residual, le
 
 Scale = Callable[[int], int]
 
+
 _DARKNET = ((1, 64), (2, 128), (8, 256), (8, 512), (4, 1024))  # residual blocks, channels
+
+
 _MOBILENET = (  # expansion, channels, blocks, stride of the first
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -20,6 +23,8 @@ _MOBILENET = (  # expansion, channels, blocks, stride of the first
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+
+
 _MOBILENET_OUTPUTS = (3, 5, 7)  # layers at strides 8, 16 and 32
 
 

@@ -17,7 +17,11 @@ _BACKBONES: dict[str, type[DarkNet53] | type[MobileNetV2]] = {
     "darknet53": DarkNet53,
     "mobilenetv2": MobileNetV2,
 }
+
+
 _NECKS = {"darknet53": (512, 256, 128), "mobilenetv2": (96, 96, 96)}
+
+
 _BRIDGES = {"darknet53": (1024, 512, 256), "mobilenetv2": (96, 96, 96)}
 
 

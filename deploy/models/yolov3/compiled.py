@@ -9,11 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from backends.contract import Array
-from deploy.runtime.compiled import greedy
-from deploy.runtime.compiling import compiled
+from deploy.runtime.vision.compiling import compiled
+from deploy.runtime.vision.nms_compiled import greedy
 
 _CHUNK = 64  # cells whose objectness is looked at together
+
+
 _LARGEST = np.float32(20)
+
+
 _FLOOR = np.float32(-80)
 
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from backends.contract import Array
-from deploy.weights import State, WeightsError
+from deploy.export.weights import State, WeightsError
 
 _BLOCKS = (1, 2, 8, 8, 4)  # residual blocks of each stage of DarkNet-53
+
+
 _NORM = ("bias", "weight", "running_mean", "running_var")  # the order inside the file
 
 

@@ -13,6 +13,8 @@ from backends.contract import Array
 from deploy.models.yolov3.anchors import STRIDES
 
 _LARGEST = 20.0  # exp of it is far beyond any picture, and areas stay within float32
+
+
 SLACK = 1e-3  # logits this far below a threshold are still computed exactly
 
 

@@ -10,8 +10,8 @@ from backends.contract import Array
 from deploy.models.yolov3.anchors import STRIDES
 from deploy.models.yolov3.decoding import SLACK, Grid, logit, make_grid, pairs
 from deploy.models.yolov3.selecting import Limits, select
-from deploy.runtime.compiling import as_compiled, can_compile
-from deploy.runtime.detections import Detections
+from deploy.runtime.vision.compiling import as_compiled, can_compile
+from deploy.runtime.vision.detections import Detections
 
 Find = Callable[[Sequence[Array]], Detections]
 """Maps (channels, H, W) float32 of each level of one picture to its detections."""

@@ -10,8 +10,8 @@ from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import ANCHORS, Sizes
 from deploy.models.yolov3.finding import finder
 from deploy.models.yolov3.selecting import Limits, select
-from deploy.runtime.detections import Detections
-from deploy.runtime.post import PostFactory
+from deploy.runtime.execution.post_steps import PostFactory
+from deploy.runtime.vision.detections import Detections
 
 
 class YoloPost:

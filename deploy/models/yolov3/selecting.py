@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends.contract import Array
-from deploy.runtime.detections import Detections
-from deploy.runtime.nms import nms
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.nms import nms
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from backends.contract import ConversionError, Dynamic, TensorSpec
-from backends.options import OptionError, parse_options
+from backends.contract import ConversionError, Dynamic, OptionError, TensorSpec
+from backends.options import parse_options
 from backends.tensorrt import Options, obstacle
 from tests.graphs import conv, kernel, save
 
@@ -162,7 +162,7 @@ def test_an_input_whose_values_decide_shapes_is_refused(convert, tmp_path):
     )
     import onnx
 
-    from backends.onnx_specs import read_segment
+    from backends.onnx.specs import read_segment
 
     path = tmp_path / "shaped.onnx"
     imports = [helper.make_opsetid("", 18)]

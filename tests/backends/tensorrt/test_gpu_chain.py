@@ -11,8 +11,8 @@ from onnx import helper
 
 from backends import registry
 from backends.contract import EngineError
-from deploy.runtime.chain import Chain
-from deploy.runtime.events import event_times
+from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.device_timing import event_times
 from tests.graphs import kernel, save
 from tests.simulator.ort_cuda import pretend
 
@@ -131,7 +131,7 @@ def test_events_time_each_engine_by_the_gpus_clock(chain):
 
 
 def test_an_engine_that_does_not_load_closes_those_before_it(driver, tmp_path):
-    from deploy.runtime.manifest import FileEntry, Manifest, Verification
+    from deploy.runtime.bundle.manifest import FileEntry, Manifest, Verification
     from deploy.runtime.pipeline import Pipeline
 
     root, steps = tmp_path / "bundle", []
@@ -143,7 +143,7 @@ def test_an_engine_that_does_not_load_closes_those_before_it(driver, tmp_path):
         artifact = registry.converter("tensorrt")(segment, options, out)
         steps.append(replace(artifact, files=(f"{source}{target}/engine.plan",)))
     steps[1] = replace(steps[1], tools={**steps[1].tools, "gpu": "Another"})
-    from deploy.runtime.contents import entry_of
+    from deploy.runtime.bundle.integrity import file_entry as entry_of
 
     files: dict[str, FileEntry] = {
         name: entry_of(root / name, "engine") for step in steps for name in step.files

@@ -209,7 +209,7 @@ def nonzero(path):
     """How many rows come out depends on what goes in."""
     import onnx
 
-    from backends.onnx_specs import read_segment
+    from backends.onnx.specs import read_segment
 
     graph = helper.make_graph(
         [helper.make_node("NonZero", ["x"], ["where"]), helper.make_node("Relu", ["x"], ["y"])],

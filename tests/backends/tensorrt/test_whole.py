@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.gpucheck import gpu_check
-from deploy.runtime.reading import read_manifest
+from deploy.analysis.gpu_check import gpu_check
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import QUICK, done, python, refused
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]

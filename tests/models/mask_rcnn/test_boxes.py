@@ -5,7 +5,7 @@ import pytest
 
 from deploy.models.mask_rcnn import boxes as module
 from deploy.models.mask_rcnn.boxes import decode, suppress_in_numpy
-from deploy.runtime.nms import greedy_in_blocks, nms
+from deploy.runtime.vision.nms import greedy_in_blocks, nms
 
 ALL = 10**6
 

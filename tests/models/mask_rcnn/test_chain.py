@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from backends.contract import Dynamic, Segment
-from deploy.export import export
-from deploy.exported import Exported
+from deploy.export.onnx_export import export
+from deploy.graph.exported import Exported
 from deploy.models.mask_rcnn.build import MaskRCNN
 from deploy.models.mask_rcnn.host import HOST_STEPS
 from deploy.models.mask_rcnn.post import MaskPost
-from deploy.partition import Cut, partition
-from deploy.runtime.image import Placement
+from deploy.partition.cut_points import Cut
+from deploy.partition.segments import partition
+from deploy.runtime.vision.image import Placement
 
 RUN = mask_golden.RUN
 MAPS = [f"extract_feat:output.feats.{level}" for level in range(4)]

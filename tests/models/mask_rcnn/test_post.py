@@ -8,9 +8,9 @@ import pytest
 
 from backends.contract import TensorError
 from deploy.models.mask_rcnn.post import MaskPost, Stamped
-from deploy.runtime.detections import Detections
-from deploy.runtime.image import Placement
-from deploy.runtime.posts import registered
+from deploy.runtime.execution.post_steps import registered_posts
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Placement
 
 RUN = mask_golden.RUN
 
@@ -91,4 +91,4 @@ def test_another_order_is_refused():
 
 
 def test_the_step_is_registered():
-    assert "mask_rcnn.masks" in registered()
+    assert "mask_rcnn.masks" in registered_posts()

@@ -7,7 +7,7 @@ from plain import plain_proposals, rpn_maps
 
 from backends.contract import TensorError
 from deploy.models.mask_rcnn.proposals import Proposals
-from deploy.runtime.host_steps import registered
+from deploy.runtime.execution.host_steps import registered_host_steps
 
 RUN = mask_golden.RUN
 
@@ -100,4 +100,4 @@ def test_other_shapes_are_refused():
 
 def test_the_host_steps_are_registered():
     wanted = {"mask_rcnn.proposals", "mask_rcnn.roi_align", "mask_rcnn.detections"}
-    assert wanted <= registered().keys()
+    assert wanted <= registered_host_steps().keys()

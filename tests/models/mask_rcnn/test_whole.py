@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from deploy.runtime import Pipeline
-from deploy.runtime.coco import Dataset
-from deploy.runtime.reading import read_manifest
+from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.bundle.manifest import read_manifest
 from tests.commands import BACKENDS, QUICK, done
 
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"

@@ -7,8 +7,8 @@ import pytest
 
 from backends.contract import TensorSpec
 from deploy.models.seq2seq.host import Greedy
-from deploy.runtime.host import HostStep, HostStepError
-from deploy.runtime.host_steps import make_host_function
+from deploy.runtime.bundle.manifest import HostStep
+from deploy.runtime.execution.host_steps import HostStepError, make_host_function
 
 START, END, PAD = 7, 1, 0
 WIDTH = 3

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from backends.contract import EngineError
-from deploy.cli import compose
-from deploy.model import build_model
+from deploy.cli.compose import compose
+from deploy.export.build_model import build_model
 from deploy.models.seq2seq.words import digit_tokens, in_words, text_of
 from deploy.runtime import Pipeline
-from deploy.runtime.gaps import chain_gaps, tensor_problem
-from deploy.runtime.reading import read_manifest
-from deploy.runtime.sample import read_sample
+from deploy.runtime.accuracy.step_errors import chain_errors, first_violation
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.bundle.sample import read_sample
 from tests.commands import BACKENDS, QUICK, done
 
 NUMBERS = [0, 7, 42, 100, 905, 20_017, 300_000, 777_777, 999_999]
@@ -113,9 +113,9 @@ def test_another_end_than_the_models_own_is_a_gap(mixed):
     wrong = replace(manifest, host=(replace(host, params={**host.params, "end": 5}),))
     sample = read_sample(mixed, manifest)
     with Pipeline.of(mixed, wrong) as pipeline:
-        gaps = chain_gaps(wrong, pipeline.chain, {**sample.inputs, **sample.outputs})
+        gaps = chain_errors(wrong, pipeline.chain, {**sample.inputs, **sample.outputs})
     assert "the chain does not agree with PyTorch at 'tokens'" in str(
-        tensor_problem(wrong, gaps, "PyTorch")
+        first_violation(wrong, gaps, "PyTorch")
     )
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.export.weights import WeightsError, load_weights
 from deploy.models.yolov3.build import YOLOv3
 from deploy.models.yolov3.darknet import read_darknet
-from deploy.weights import WeightsError, load_weights
 
 HEADER = np.array([0, 2, 0], "<i4").tobytes() + np.array([32013312], "<i8").tobytes()
 

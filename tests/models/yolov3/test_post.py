@@ -9,7 +9,7 @@ import pytest
 
 from backends.contract import TensorError
 from deploy.models.yolov3.post import YoloBoxes, YoloPost
-from deploy.runtime.posts import registered
+from deploy.runtime.execution.post_steps import registered_posts
 
 DATA = np.load(Path(__file__).parents[2] / "data" / "yolov3" / "post.npz")
 BACKBONES = ("darknet53", "mobilenetv2")
@@ -141,4 +141,4 @@ def test_an_unknown_backbone_is_refused():
 
 
 def test_both_host_steps_are_registered():
-    assert {"yolov3.maps", "yolov3.boxes"} <= registered().keys()
+    assert {"yolov3.maps", "yolov3.boxes"} <= registered_posts().keys()

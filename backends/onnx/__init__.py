@@ -1,0 +1,1 @@
+"""ONNX files, checked before any library opens them."""

@@ -1,0 +1,132 @@
+"""The one way to open an ONNX file: safely, and without its weights."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from backends.contract import DeployError
+from backends.onnx.external_data import UnsafeFileError, check_external_data, kind_of
+from backends.onnx.protobuf import ByteSource, GroupError, WireError
+from backends.onnx.strip_weights import strip_weights
+
+_PROTOBUF_BYTES = (1 << 31) - 1
+
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class OnnxFileError(DeployError):
+    """A file that is not there, or is no ONNX model."""
+
+
+def read_without_weights(path: Path, inline_bytes: int = 1024) -> onnx.ModelProto:
+    """A model without its weights, after a check of every file that it names.
+
+    An initializer of more than ``inline_bytes`` raw bytes comes back as external data: location
+    is the file's own name, offset and length say where in it the bytes are. The folder of all
+    external data is that of the file itself, ``path.resolve().parent``. All else is as in the
+    file. Some files keep their weights: those with several hard links, for no library reads
+    external data from one, and the rare ones with groups or with several graphs, which protobuf
+    merges.
+
+    Raises:
+        OnnxFileError: no file, or one that is no ONNX model.
+        UnsafeFileError: the path is no regular file, or an external tensor has no proper bytes
+            in a file of the model's own folder (``check_external_data``).
+    """
+    real = _real(path)
+    with _opened(path, real) as (source, links):
+        cut = _skeleton(path, source, real.name, inline_bytes) if links == 1 else None
+        model = _parsed(path, _whole(path, source) if cut is None else cut)
+        if not model.HasField("graph"):
+            raise OnnxFileError(f"model '{path}' is not an ONNX file: it has no graph")
+        check_external_data(model, real.parent, {real.name: source.size})
+    return model
+
+
+def _real(path: Path) -> Path:
+    try:
+        return Path(os.path.realpath(path, strict=True))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OnnxFileError(f"model '{path}'", expected="an ONNX file", got="nothing") from error
+    except (OSError, ValueError) as error:
+        raise OnnxFileError(f"model '{path}' does not open: {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, real: Path) -> Iterator[tuple[ByteSource, int]]:
+    # a FIFO or a device may hang or act when it is opened, so look first and again after
+    try:
+        _check_regular(path, real.lstat())
+        file = os.open(real, _FLAGS)
+    except OSError as error:
+        raise OnnxFileError(f"model '{path}' does not open: {error}") from error
+    try:
+        state = os.fstat(file)
+        _check_regular(path, state)
+        yield ByteSource(file, state.st_size), state.st_nlink
+    finally:
+        os.close(file)
+
+
+def _check_regular(path: Path, state: os.stat_result) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        raise UnsafeFileError(
+            f"model '{path}'", expected="a regular file", got=kind_of(state.st_mode)
+        )
+    if not state.st_size:
+        raise OnnxFileError(f"model '{path}' is not an ONNX file: it is empty")
+
+
+def _skeleton(path: Path, source: ByteSource, name: str, inline_bytes: int) -> bytes | None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise OnnxFileError(
+            f"model {str(path)!r}: its name is not UTF-8", do="Rename it."
+        ) from error
+    try:
+        return strip_weights(source, name, inline_bytes)
+    except GroupError:
+        return None
+    except WireError as error:
+        raise _no_onnx(path, error) from error
+
+
+def _whole(path: Path, source: ByteSource) -> bytes:
+    _check_size(path, source.size)
+    try:
+        return source.read(0, source.size)
+    except WireError as error:
+        raise _no_onnx(path, error) from error
+
+
+def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
+    _check_size(path, len(data))
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise _no_onnx(path, error) from error
+    return model
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > _PROTOBUF_BYTES:
+        raise OnnxFileError(
+            f"model '{path}', as far as protobuf has to read it",
+            expected="less than 2 GiB",
+            got=f"{size:,} bytes",
+            do="Save its weights as external data.",
+        )
+
+
+def _no_onnx(path: Path, error: Exception) -> OnnxFileError:
+    return OnnxFileError(f"model '{path}' is not an ONNX file: {error}")

@@ -1,0 +1,89 @@
+"""The tensor specs of an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from backends.contract import ConversionError, Dim, Dynamic, Segment, TensorSpec
+from backends.onnx.model_file import read_without_weights
+
+_ANY = Dynamic("any", 0, 1, 2**31 - 1)  # of an output whose size depends on the data
+
+
+def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segment:
+    """An ONNX file as a segment.
+
+    Args:
+        path: the file. The segment of a link to one is the file that it leads to: external data
+            are beside that, and were checked there.
+        name: the segment's name.
+        ranges: the sizes of each symbolic dimension.
+
+    Raises:
+        OnnxFileError: not an ONNX file.
+        UnsafeFileError: it, or external data that it names, shall not be opened.
+        ConversionError: an input or output that is no tensor, or a symbolic dimension of an
+            input without a range.
+    """
+    graph = read_without_weights(path).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if not inputs or not graph.output:
+        raise ConversionError(f"model '{path}' has no inputs or no outputs")
+    return Segment(
+        name,
+        path.resolve() if path.is_symlink() else path,
+        tuple(_spec(value, ranges) for value in inputs),
+        tuple(_spec(value, ranges, _ANY) for value in graph.output),
+    )
+
+
+def dtype_of(value: onnx.ValueInfoProto) -> str:
+    """NumPy's name of a tensor's dtype.
+
+    Raises:
+        ConversionError: the file gives it none that there is.
+    """
+    number = value.type.tensor_type.elem_type
+    try:
+        return str(tensor_dtype_to_np_dtype(number).name)
+    except KeyError as error:
+        raise ConversionError(
+            f"'{value.name}' of the file", expected="a dtype of ONNX", got=str(number)
+        ) from error
+
+
+def _spec(
+    value: onnx.ValueInfoProto, ranges: Mapping[str, Dynamic], default: Dynamic | None = None
+) -> TensorSpec:
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        raise ConversionError(f"'{value.name}'", expected="a tensor", got="another type")
+    dtype = dtype_of(value)
+    if not tensor.HasField("shape"):
+        return TensorSpec(value.name, dtype, None)
+    dims = tuple(_dim(dim, value.name, ranges, default) for dim in tensor.shape.dim)
+    return TensorSpec(value.name, dtype, dims)
+
+
+def _dim(
+    dim: onnx.TensorShapeProto.Dimension,
+    tensor: str,
+    ranges: Mapping[str, Dynamic],
+    default: Dynamic | None,
+) -> Dim:
+    if dim.HasField("dim_value"):
+        return int(dim.dim_value)
+    if dim.dim_param in ranges:
+        return ranges[dim.dim_param]
+    if default is None:
+        raise ConversionError(
+            f"dimension '{dim.dim_param}' of '{tensor}' has no sizes",
+            do=f"Pass --range {dim.dim_param or 'NAME'}=MIN,OPT,MAX.",
+        )
+    return replace(default, name=dim.dim_param or "any")

@@ -1,0 +1,1 @@
+"""Child processes: with limits, for conversions, and to probe a load."""

@@ -1,0 +1,112 @@
+"""What a recipe's cuts would give: the segments with what they cost, and a drawing of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backends.contract import Dynamic, Segment, TensorSpec
+from deploy.analysis.flops import total_flops
+from deploy.analysis.survey import Cost
+from deploy.graph.exported import Exported
+from deploy.graph.loading import load_graph
+from deploy.report.borders import tensor_label
+from deploy.report.svg.diagram import Arrow, Box, render_svg
+from deploy.runtime.bundle.manifest import HostStep
+
+_HOST = "the host"
+
+
+@dataclass(frozen=True)
+class PlannedSegment:
+    """A segment and what it costs."""
+
+    segment: Segment
+    load: Cost
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chain before it is converted.
+
+    Attributes:
+        segments: in the order of their cuts.
+        inputs: the model's inputs, as far as a segment takes them.
+        results: the model's outputs, as far as a segment gives them.
+        host: the host step that takes over behind the chain, if the model has one for its end.
+        between: host steps of the chain.
+    """
+
+    segments: tuple[PlannedSegment, ...]
+    inputs: tuple[TensorSpec, ...]
+    results: tuple[str, ...]
+    host: str | None = None
+    between: tuple[HostStep, ...] = ()
+
+    def ends(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The chain's outputs, each with the step that gives it."""
+        steps: list[Segment | HostStep] = [one.segment for one in self.segments]
+        steps += self.between
+        taken = {spec.name for step in steps for spec in step.inputs}
+        for step in steps:
+            for spec in step.outputs:
+                if spec.name not in taken or spec.name in self.results:
+                    yield step.name, spec
+
+
+def plan_segment(segment: Segment) -> PlannedSegment:
+    """What a segment costs, counted on its own file."""
+    graph = load_graph(Exported(segment.onnx, segment.inputs)).graph
+    dims = [dim for spec in segment.inputs for dim in spec.dims]
+    flops = total_flops(graph, {dim.name: dim.opt for dim in dims if isinstance(dim, Dynamic)})
+    weights = [value.const_value for value in graph.initializers.values()]
+    parameters = sum(weight.size for weight in weights if weight is not None)
+    return PlannedSegment(segment, Cost(parameters, flops.known, flops.unknown))
+
+
+def plan_svg(title: str, plan: Plan) -> str:
+    """The plan as an SVG document: segments, what flows between them, and the host's share."""
+    boxes, arrows = [], []
+    makers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
+    boxes += [Box(key, name, (), "input") for name, key in makers.items()]
+    steps: list[Segment | HostStep] = [one.segment for one in plan.segments]
+    steps += plan.between
+    makers |= {spec.name: step.name for step in steps for spec in step.outputs}
+    boxes += [
+        Box(one.segment.name, one.segment.name, cost_lines(one.load), "segment")
+        for one in plan.segments
+    ]
+    boxes += [Box(step.name, step.name, (step.id,), "host") for step in plan.between]
+    arrows += [
+        Arrow(makers.get(spec.name, _HOST), step.name, tensor_label(spec))
+        for step in steps
+        for spec in step.inputs
+    ]
+    if any(arrow.source == _HOST for arrow in arrows):
+        boxes.append(Box(_HOST, _HOST, ("makes what no segment does",), "host"))
+    if plan.host is not None:
+        boxes.append(Box(plan.host, plan.host, (), "host"))
+    for maker, spec in plan.ends():
+        key = plan.host or f"output {spec.name}"
+        if plan.host is None:
+            boxes.append(Box(key, spec.name, (), "output"))
+        arrows.append(Arrow(maker, key, tensor_label(spec)))
+    return render_svg(title, boxes, arrows)
+
+
+def cost_lines(load: Cost) -> tuple[str, str]:
+    """Such as ``3.9M parameters`` and ``2.5G FLOP``, with a + where nodes were not counted."""
+    return f"{scaled(load.parameters)} parameters", f"{flops_of(load)} FLOP"
+
+
+def flops_of(load: Cost) -> str:
+    """Such as ``2.5G``, with a + where nodes were not counted."""
+    return scaled(load.flops) + ("+" if load.unknown else "")
+
+
+def scaled(count: int) -> str:
+    """Such as ``3.9M``."""
+    for factor, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= factor:
+            return f"{count / factor:.3g}{prefix}"
+    return str(count)

@@ -1,1 +1,0 @@
-"""Which step of a chain is to blame, and which operator within it."""

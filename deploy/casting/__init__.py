@@ -1,1 +1,0 @@
-"""A segment's graph in half precision, value by value."""

@@ -1,0 +1,51 @@
+"""Hydra's end of a sweep: the closing table and its page."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from backends.contract import DeployError
+from deploy.pipeline.sweep import read_rows, write_rows
+from deploy.report.files import job_of, write_sweep
+from deploy.report.progress import plain_console
+from deploy.report.sweep import JobRow, Sweep, differences, sweep_table
+
+
+class SweepTable(Callback):
+    """Hydra's end of a sweep: print and write the table, and fail when a job did."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra in the process that launched the sweep."""
+        sweep = Path(config.hydra.sweep.dir)
+        rows = read_rows(sweep)
+        write_rows(sweep, rows)
+        console = plain_console()
+        console.print("", sweep_table(rows), "", sep="\n")
+        console.print(
+            f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True
+        )
+        _write_page(sweep, rows)
+        if any(row.status == "failed" for row in rows):
+            sys.exit(1)
+
+
+def _write_page(sweep: Path, rows: Sequence[JobRow]) -> None:
+    """The page over all jobs; the table stands without it too."""
+    command = shlex.join(["python", "-m", "deploy", *sys.argv[1:]])
+    ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        jobs = tuple(map(job_of, rows, differences(rows), repeat(sweep)))
+        page = write_sweep(sweep, Sweep(jobs, command, ended))
+    except (DeployError, OSError) as error:
+        print(f"warning: the sweep's report is not written: {error}", file=sys.stderr)
+        return
+    plain_console().print(f"report: {page}", highlight=False, soft_wrap=True)

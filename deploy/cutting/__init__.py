@@ -1,1 +1,0 @@
-"""How a graph is cut: the rooms behind ``deploy.partition``."""

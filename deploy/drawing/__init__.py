@@ -1,1 +1,0 @@
-"""Boxes and arrows as SVG."""

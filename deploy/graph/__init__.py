@@ -1,0 +1,1 @@
+"""ONNX graphs: loading, indexing, shapes, points and writing."""

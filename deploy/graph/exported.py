@@ -1,0 +1,30 @@
+"""What can be cut: a whole model as an ONNX file; needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from backends.contract import Specs
+from deploy.graph.points import MarkedTensor
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A whole model as an ONNX file that ONNX Runtime runs as it is.
+
+    Attributes:
+        onnx: the file; its weights may lie beside it.
+        inputs: the graph's inputs, as they are to be: a size that the file leaves open is fixed
+            or has its range here.
+        outputs: the graph's outputs, where they are known.
+        marks: every tensor marked while tracing, also those that the exporter dropped.
+        by_name: whether every tensor of the graph is a place to cut, by its name. Of a model that
+            PyTorch exports only the marks are, since only there is PyTorch's own value known.
+    """
+
+    onnx: Path
+    inputs: Specs
+    outputs: Specs = ()
+    marks: tuple[MarkedTensor, ...] = ()
+    by_name: bool = False

@@ -1,0 +1,58 @@
+"""The spec of a value of an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from backends.contract import DeployError, Dim, Dynamic, TensorSpec
+
+_LARGEST = 2**31 - 1
+
+
+def spec_of(
+    value: ir.Value,
+    ranges: Mapping[str, Dynamic],
+    fixed: Mapping[str, int],
+    name: str,
+    error: Callable[..., DeployError] = DeployError,
+) -> TensorSpec:
+    """The spec of a value under another name.
+
+    A dimension that depends on the data, and on none of ``ranges``, may have any size.
+
+    Raises:
+        DeployError: the value is a sequence, an optional or a map, or its dtype is not known; as
+            ``error``.
+    """
+    if not isinstance(value.type, ir.TensorType):
+        raise error(
+            f"value '{name}' cannot cross a border",
+            expected="a tensor of known dtype",
+            got=str(value.type or "an unknown type"),
+            do="Cut where a tensor is."
+            if value.type
+            else "Write its type into the file (value_info), or cut elsewhere.",
+        )
+    dtype = value.type.dtype.numpy().name
+    if value.shape is None:
+        return TensorSpec(name, dtype, None)
+    return TensorSpec(name, dtype, tuple(_dim(dim, ranges, fixed) for dim in value.shape))
+
+
+def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mapping[str, int]) -> Dim:
+    if isinstance(dim, int):
+        return dim
+    name = dim.value or "unknown"
+    if name in fixed:
+        return fixed[name]
+    if name in ranges:
+        return ranges[name]
+    sizes = [
+        dim.evaluate({span.name: span.min for span in ranges.values()}),
+        dim.evaluate({span.name: span.opt for span in ranges.values()}),
+        dim.evaluate({span.name: span.max for span in ranges.values()}),
+    ]
+    known = [size for size in sizes if isinstance(size, int)]
+    return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, _LARGEST)

@@ -1,0 +1,1 @@
+"""Exported graph -> segments: cuts, cut points, subgraphs, tensor names and host steps."""

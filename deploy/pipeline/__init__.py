@@ -1,0 +1,1 @@
+"""The stages in order: a run, a job, a sweep, the cache and the folders."""

@@ -1,0 +1,1 @@
+"""The recipe: everything that a run is asked to do."""

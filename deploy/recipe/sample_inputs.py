@@ -1,0 +1,83 @@
+"""What a run is verified on: pictures where the model takes one, seeded noise elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from backends.contract import Array
+from deploy.recipe.dynamic_shapes import typical_shape
+from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
+from deploy.runtime.vision.image import Pre, decode
+from deploy.runtime.vision.preprocess import Letterbox
+
+_SEED = 0
+
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def sample_pictures(model: ModelRecipe, count: int) -> list[Path]:
+    """The first pictures of ``model.samples``; none where the model takes no picture.
+
+    Raises:
+        RecipeError: the folder holds no picture.
+    """
+    if model.pre is None or model.samples is None:
+        return []
+    folder = Path(model.samples)
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PICTURES)
+    if not found:
+        raise RecipeError(
+            f"model.samples '{folder}'", expected=f"pictures ({', '.join(_PICTURES)})", got="none"
+        )
+    return found[:count]
+
+
+def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
+    """One value for every model input: the first picture's tensor, and seeded noise elsewhere."""
+    noise = np.random.default_rng(_SEED)
+    inputs = {
+        name: _noise(noise, typical_shape(model, name), np.dtype(spec.dtype), spec.range)
+        for name, spec in model.inputs.items()
+    }
+    if model.pre is not None and pictures:
+        tensor, _ = Letterbox(preprocessing(model, model.pre))(decode(pictures[0]))
+        batch = typical_shape(model, model.pre.input)[0]
+        inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
+    return inputs
+
+
+def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:
+    """The manifest's pre-processing, its size taken from the input's shape."""
+    height, width = model.inputs[pre.input].shape[2:]
+    return Pre(
+        input=pre.input,
+        height=height,
+        width=width,
+        mean=_rgb(pre.mean),
+        std=_rgb(pre.std),
+        order="bgr" if pre.order == "bgr" else "rgb",
+        pad=pre.pad,
+    )
+
+
+def _rgb(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _noise(
+    noise: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    limits: Sequence[float] | None,
+) -> Array:
+    if dtype.kind == "f":
+        if limits is None:
+            return noise.standard_normal(shape).astype(dtype)
+        return noise.uniform(limits[0], limits[1], shape).astype(dtype)
+    low, high = limits or (0, 1 if dtype.kind == "b" else 99)
+    return noise.integers(int(low), int(high) + 1, shape).astype(dtype)

@@ -1,1 +1,0 @@
-"""The parts of a recipe; ``deploy.recipe`` has them all."""

@@ -1,0 +1,1 @@
+"""Layered diagrams of boxes and arrows as SVG."""

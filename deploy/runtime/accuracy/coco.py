@@ -1,0 +1,192 @@
+"""COCO mean average precision of what is found in pictures: of boxes, and of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.contract import Array, DeployError, MissingLibraryError
+from deploy.runtime.vision.detections import Detections
+
+Detect = Callable[[Path], Detections]
+
+
+Row = dict[str, Any]
+
+
+class DatasetError(DeployError):
+    """A file that is no COCO data set, or is one of other classes."""
+
+
+@dataclass(frozen=True)
+class MeanPrecision:
+    """Mean average precision at IoU 0.5, and averaged over IoU 0.5 to 0.95."""
+
+    at_50: float
+    at_50_95: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of boxes; and of masks, where there were any to compare."""
+
+    boxes: MeanPrecision
+    masks: MeanPrecision | None
+
+
+class Dataset:
+    """A COCO set whose pictures lie beside its annotation file.
+
+    Label ``i`` is its ``i``-th category in order of ids.
+
+    Attributes:
+        pictures: the path of each picture, by its id.
+        categories: the name of each label.
+    """
+
+    def __init__(self, annotations: Path, limit: int | None = None) -> None:
+        """Read the annotations.
+
+        Args:
+            annotations: the file.
+            limit: how many of its pictures count; by default all.
+
+        Raises:
+            DatasetError: it is missing, or no COCO file.
+            MissingLibraryError: pycocotools is not installed.
+        """
+        coco, _, _ = _library()
+        self._truth = _load(annotations, coco)
+        chosen = sorted(self._truth.getImgIds())[:limit]
+        if not chosen:
+            raise _no_dataset(annotations, "no pictures")
+        self.pictures: Mapping[int, Path] = {
+            picture["id"]: annotations.parent / picture["file_name"]
+            for picture in self._truth.loadImgs(chosen)
+        }
+        kinds = self._truth.loadCats(sorted(self._truth.getCatIds()))
+        self._ids = [kind["id"] for kind in kinds]
+        self.categories = tuple(str(kind["name"]) for kind in kinds)
+
+    def check_classes(self, classes: Sequence[str]) -> None:
+        """Refuse a set of other classes than those that are found.
+
+        Raises:
+            DatasetError: it has another number of categories.
+        """
+        if classes and len(classes) != len(self.categories):
+            raise DatasetError(
+                "categories of the data set",
+                expected=f"{len(classes)}, one for each class ({_some(classes)})",
+                got=f"{len(self.categories)} ({_some(self.categories)})",
+                do="Pass a data set of the classes that the model was trained on.",
+            )
+
+    def rows(self, picture: int, found: Detections) -> list[Row]:
+        """What was found in a picture, as COCO has it; masks become run lengths.
+
+        Raises:
+            DatasetError: a label without a category.
+        """
+        return list(self._rows(picture, found))
+
+    def scores(self, rows: list[Row]) -> Scores:
+        """The precision of everything that was found."""
+        boxes = self._precision(rows, "bbox")
+        masked = any("segmentation" in row for row in rows) and self._has_masks()
+        return Scores(boxes, self._precision(rows, "segm") if masked else None)
+
+    def _rows(self, picture: int, found: Detections) -> Iterator[Row]:
+        boxes, scores, labels = found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()
+        for number, ((x1, y1, x2, y2), score, label) in enumerate(
+            zip(boxes, scores, labels, strict=True)
+        ):
+            row = {"image_id": picture, "category_id": self._id(label), "score": score}
+            row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+            if found.masks is not None:
+                row["segmentation"] = _run_lengths(found.masks[number])
+            yield row
+
+    def _id(self, label: int) -> int:
+        if not 0 <= label < len(self._ids):
+            raise DatasetError(
+                f"label {label}",
+                expected=f"one of the {len(self._ids)} categories of the data set",
+                got="none",
+            )
+        return int(self._ids[label])
+
+    def _has_masks(self) -> bool:
+        return all(truth.get("segmentation") for truth in self._truth.dataset["annotations"])
+
+    def _precision(self, rows: list[Row], kind: str) -> MeanPrecision:
+        if not rows:
+            return MeanPrecision(0.0, 0.0)
+        _, judging, _ = _library()
+        with redirect_stdout(StringIO()):
+            found = self._truth.loadRes([dict(row) for row in rows])  # it adds to them
+            judge = judging(self._truth, found, kind)
+            judge.params.imgIds = list(self.pictures)
+            judge.evaluate()
+            judge.accumulate()
+            judge.summarize()
+        return MeanPrecision(at_50=float(judge.stats[1]), at_50_95=float(judge.stats[0]))
+
+
+def _load(annotations: Path, coco: Any) -> Any:
+    try:
+        with redirect_stdout(StringIO()):
+            truth = coco(str(annotations))
+            _complete(truth.dataset)
+    except (OSError, ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
+        raise _no_dataset(annotations, f"{type(error).__name__}: {error}") from error
+    return truth
+
+
+def _complete(dataset: Row) -> None:
+    """Touch what is needed of each row, and fill in what only COCO's own files have."""
+    for picture in dataset["images"]:
+        picture["file_name"].lower()
+    for kind in dataset["categories"]:
+        kind.setdefault("name", str(kind["id"]))
+    for row in dataset["annotations"]:
+        row.setdefault("area", row["bbox"][2] * row["bbox"][3])
+        row.setdefault("iscrowd", 0)
+
+
+def _no_dataset(annotations: Path, got: str) -> DatasetError:
+    return DatasetError(
+        f"data set '{annotations}'",
+        expected="a COCO annotation file (images, annotations, categories)",
+        got=got,
+    )
+
+
+def _run_lengths(mask: Array) -> Row:
+    _, _, masks = _library()
+    lengths: Row = masks.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return lengths
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _library() -> tuple[Any, Any, Any]:
+    """pycocotools: its data set, its evaluation, and its run lengths of masks."""
+    try:
+        from pycocotools import mask
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"pycocotools, which computes mAP, cannot be used here: {error}",
+            do="Run: pip install 'backend-chain[eval]'",
+        ) from error
+    return COCO, COCOeval, mask

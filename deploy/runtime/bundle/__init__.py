@@ -1,0 +1,1 @@
+"""A bundle on disk: manifest, integrity, samples, archives, signatures, choice of engines."""

@@ -1,0 +1,135 @@
+"""Which engine of a bundle runs each step, with how many threads; and what tuning has stored."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from backends.codec import from_json
+from backends.contract import Artifact, DeployError
+from backends.files import atomic_write
+from backends.user_cache import cache_folder
+from deploy.runtime.bundle.manifest import BundleError, Manifest
+from deploy.runtime.bundle.probe import bundle_digest
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a step is to run.
+
+    Attributes:
+        engine: one of those that the bundle carries for it, as ``engine_of`` names it; an empty
+            name is the step's own.
+        threads: of an engine that has this option: 0 is the engine's own choice, and nothing what
+            was recorded.
+    """
+
+    engine: str = ""
+    threads: int | None = None
+
+
+Choices = Mapping[str, Choice]
+"""By the name of a step; one that is not there runs as it was made."""
+
+
+def engine_name(artifact: Artifact) -> str:
+    """What tells the engines of a step apart, such as ``some-fp16``."""
+    return f"{artifact.backend}-{artifact.precision}"
+
+
+def engines_by_step(manifest: Manifest) -> dict[str, dict[str, Artifact]]:
+    """Of each step, what it can run on by ``engine_of``; its own comes first."""
+    found = {step.name: {engine_name(step): step} for step in manifest.steps}
+    for other in manifest.alternatives:
+        found[other.name][engine_name(other)] = other
+    return found
+
+
+def apply_choices(manifest: Manifest, choices: Choices) -> Manifest:
+    """The manifest with each step on the engine, and with the threads, that are chosen for it.
+
+    Raises:
+        BundleError: it has no such step, or does not carry such an engine for it.
+    """
+    engines = engines_by_step(manifest)
+    for name, choice in choices.items():
+        if name not in engines:
+            raise BundleError(f"step '{name}'", expected=f"one of {', '.join(engines)}", got=name)
+        if choice.engine and choice.engine not in engines[name]:
+            raise BundleError(
+                f"engine of step '{name}'",
+                expected=f"one of {', '.join(engines[name])}",
+                got=choice.engine,
+            )
+    steps = (
+        _chosen_artifact(engines[step.name], choices.get(step.name)) for step in manifest.steps
+    )
+    return replace(manifest, steps=tuple(steps))
+
+
+def _chosen_artifact(engines: Mapping[str, Artifact], choice: Choice | None) -> Artifact:
+    choice = choice or Choice()
+    step = engines[choice.engine or next(iter(engines))]
+    if choice.threads is None or "threads" not in step.options:
+        return step
+    return replace(step, options={**step.options, "threads": choice.threads})
+
+
+def read_tuned(manifest: Manifest) -> Choices:
+    """How each step that was tuned runs; nothing where none was, or the file is damaged."""
+    with suppress(OSError, RuntimeError, ValueError, DeployError):
+        choices = choices_from(_stored_file(manifest).read_text())
+        cores = os.cpu_count() or 1
+        if all(0 <= (choice.threads or 0) <= cores for choice in choices.values()):
+            apply_choices(manifest, choices)  # an error, where they are not of this bundle
+            return choices
+    return {}
+
+
+def write_tuned(manifest: Manifest, choices: Choices) -> Path:
+    """Keep them in the place of earlier ones.
+
+    Raises:
+        DeployError: the user's cache folder cannot be written.
+    """
+    try:
+        place = _stored_file(manifest)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(place) as part:
+            part.write_text(choices_text(choices))
+    except (OSError, RuntimeError) as error:
+        raise DeployError(
+            f"what was found cannot be kept: {error}", do="Set XDG_CACHE_HOME to a folder."
+        ) from error
+    return place
+
+
+def forget_tuned(manifest: Manifest) -> None:
+    """As if the bundle had not been tuned."""
+    with suppress(OSError, RuntimeError):
+        _stored_file(manifest).unlink()
+
+
+def choices_text(choices: Choices) -> str:
+    """Choices as JSON."""
+    return json.dumps({name: asdict(choice) for name, choice in choices.items()})
+
+
+def choices_from(text: str) -> Choices:
+    """Choices from their JSON.
+
+    Raises:
+        ValueError, FormatError: it is none, or of another shape.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("choices are an object")
+    return {name: from_json(Choice, one, name) for name, one in found.items()}
+
+
+def _stored_file(manifest: Manifest) -> Path:
+    return cache_folder() / "tuned" / f"{bundle_digest(manifest)}.json"

@@ -1,0 +1,78 @@
+"""A bundle's files beside what its manifest says of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from backends.files import file_fault
+from deploy.runtime.bundle.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    BundleError,
+    Content,
+    FileEntry,
+    Kind,
+    Manifest,
+)
+
+_AGAIN = "Copy the bundle again."
+
+
+def hash_file(path: Path) -> Content:
+    """The hash and size of a file."""
+    with path.open("rb") as file:
+        return Content(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+
+
+def file_entry(path: Path, kind: Kind) -> FileEntry:
+    """A file as a manifest lists it."""
+    content = hash_file(path)
+    return FileEntry(content.sha256, content.size, kind)
+
+
+def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    """Compare files with the manifest.
+
+    Raises:
+        BundleError: a file is missing, no regular file inside the bundle, of another size, or
+            changed.
+    """
+    for name in names:
+        entry = manifest.files[name]
+        if fault := file_fault(bundle, name):
+            raise BundleError(f"bundle '{bundle}': file '{name}' {fault}")
+        size = (bundle / name).stat().st_size
+        if size != entry.size:
+            raise BundleError(
+                f"bundle '{bundle}': file '{name}'",
+                expected=f"{entry.size} bytes",
+                got=str(size),
+                do=_AGAIN,
+            )
+        digest = hash_file(bundle / name).sha256
+        if digest != entry.sha256:
+            raise BundleError(
+                f"bundle '{bundle}': file '{name}' was changed",
+                expected=f"SHA-256 {entry.sha256}",
+                got=digest,
+                do=_AGAIN,
+            )
+
+
+def verify_all(bundle: Path, manifest: Manifest) -> None:
+    """Compare every file of the folder with the manifest.
+
+    Raises:
+        BundleError: as of ``verify_files``; or a file that the manifest does not list.
+    """
+    verify_files(bundle, manifest, manifest.files)
+    known = {MANIFEST, SIGNATURE, *manifest.files}
+    found = (path for path in bundle.rglob("*") if path.is_symlink() or not path.is_dir())
+    for path in sorted(found):
+        name = path.relative_to(bundle).as_posix()
+        if name not in known:
+            raise BundleError(
+                f"bundle '{bundle}': file '{name}' is not in its manifest", do="Remove it."
+            )

@@ -1,0 +1,146 @@
+"""A bundle's own sample."""
+
+from __future__ import annotations
+
+import json
+import tokenize
+import zipfile
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from backends.contract import Array
+from deploy.runtime.bundle.integrity import verify_files
+from deploy.runtime.bundle.manifest import BundleError, Manifest
+from deploy.runtime.vision.detections import Detections
+
+IMAGE = "sample/image.png"
+
+
+DETECTIONS = "sample/detections.json"
+
+
+TENSORS = "sample/tensors.npz"
+
+
+PICTURE = "detections.png"
+
+
+_MOST_BYTES = 4 << 30  # of all arrays together
+
+
+_FAULTS = (  # what the libraries raise on damaged files
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    SyntaxError,
+    tokenize.TokenError,  # of the header, which is text of Python
+)
+
+
+def step_sample_name(step: str) -> str:
+    """The file with a step's inputs and outputs, in bundles that a device has to finish."""
+    return f"sample/steps/{step}.npz"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of the chain and PyTorch's outputs for them, by tensor name."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+def read_sample(bundle: Path, manifest: Manifest) -> Sample:
+    """The bundle's tensors, after comparing their hash.
+
+    Raises:
+        BundleError: there is no sample, or it was changed.
+    """
+    if manifest.sample is None:
+        raise BundleError(f"bundle '{bundle}' has no sample")
+    return _read(bundle, manifest, manifest.sample)
+
+
+def read_step_sample(bundle: Path, manifest: Manifest, step: str) -> Sample:
+    """A step's tensors; errors as of ``read_sample``."""
+    name = step_sample_name(step)
+    _check_listed(bundle, manifest, name)
+    return _read(bundle, manifest, name)
+
+
+def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
+    verify_files(bundle, manifest, [name])
+    try:
+        arrays = read_arrays(bundle / name)
+    except _FAULTS as error:
+        raise BundleError(
+            f"bundle '{bundle}': '{name}' does not hold what it says: {error}"
+        ) from error
+    inputs, outputs = (
+        {one.removeprefix(side): array for one, array in arrays.items() if one.startswith(side)}
+        for side in ("input/", "output/")
+    )
+    return Sample(inputs, outputs)
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file, of which none is larger than its part of the file.
+
+    Raises:
+        ValueError: they are, or hold objects; or another of ``_FAULTS``: it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        if len(sizes) < len(archive.infolist()) or sum(sizes.values()) > _MOST_BYTES:
+            raise ValueError("names that are there twice, or too much")
+        for name, size in sizes.items():
+            with archive.open(name) as file:
+                _check_header(name, file, size)
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _check_header(name: str, file: IO[bytes], size: int) -> None:
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"'{name}' of another version")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or file.tell() + prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"'{name}' of {dtype}{list(shape)} in {size} bytes")
+
+
+def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:
+    """The bundle's picture, after comparing its hash; none where the model takes no picture."""
+    if IMAGE not in manifest.files:
+        return None
+    verify_files(bundle, manifest, [IMAGE])
+    return bundle / IMAGE
+
+
+def expected_detections(bundle: Path, manifest: Manifest) -> Detections:
+    """What PyTorch finds in the sample picture."""
+    _check_listed(bundle, manifest, DETECTIONS)
+    verify_files(bundle, manifest, [DETECTIONS])
+    try:
+        return Detections.from_json(json.loads((bundle / DETECTIONS).read_text()))
+    except _FAULTS as error:
+        raise BundleError(
+            f"bundle '{bundle}': '{DETECTIONS}' holds no detections: {error}"
+        ) from error
+
+
+def _check_listed(bundle: Path, manifest: Manifest, name: str) -> None:
+    if name not in manifest.files:
+        raise BundleError(f"bundle '{bundle}' has no '{name}'")

@@ -1,0 +1,1 @@
+"""The chain of a bundle: loading, schedule, tensors, host steps and streams."""

@@ -1,0 +1,93 @@
+"""The latency of every part of a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from deploy.runtime.bundle.engine_choice import engine_name
+from deploy.runtime.bundle.manifest import Manifest
+from deploy.runtime.bundle.sample import read_sample, sample_picture
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Picture, decode
+
+
+@dataclass(frozen=True)
+class PartLatency:
+    """Milliseconds of one part of a call: a step's, or what is around the steps."""
+
+    name: str
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+
+
+Seconds = Mapping[str, float]
+
+
+Figures = dict[str, float]
+
+
+def describe_engines(manifest: Manifest) -> str:
+    """What each step runs on."""
+    return "; ".join(f"{step.name} on {engine_name(step)}" for step in manifest.steps)
+
+
+def summarize_latency(rows: Sequence[Seconds]) -> dict[str, Figures]:
+    """Milliseconds of each part over all rows: p50, p90, p99 and mean."""
+    return {part: _figures([row[part] * 1e3 for row in rows]) for part in rows[0]}
+
+
+def _figures(values: Sequence[float]) -> Figures:
+    p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
+    return {"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(values))}
+
+
+def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
+    """What measures one call, from a picture file or from the sample's tensors on."""
+    picture = image or sample_picture(bundle, pipeline.manifest)
+    if pipeline.post is not None and picture is not None:
+        return lambda: timed_detections(pipeline, picture)[1]
+    inputs = read_sample(bundle, pipeline.manifest).inputs
+
+    def tensors_to_tensors() -> Seconds:
+        steps: dict[str, float] = {}
+        start = time.perf_counter()
+        pipeline.chain.timed(inputs, steps)
+        total = time.perf_counter() - start
+        return {**steps, "chain": total - sum(steps.values()), "total": total}
+
+    return tensors_to_tensors
+
+
+class Finder(Protocol):
+    """What finds things in a decoded picture, such as a pipeline."""
+
+    def timed(self, picture: Picture, seconds: dict[str, float], /) -> Detections:
+        """What is in the picture, and the seconds of each part and in ``total``."""
+        ...
+
+
+def timed_detections(finder: Finder, path: Path) -> tuple[Detections, Seconds]:
+    """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
+    start = time.perf_counter()
+    picture = decode(path)
+    decoded = time.perf_counter() - start
+    parts: dict[str, float] = {}
+    found = finder.timed(picture, parts)
+    return found, {"decode": decoded, **parts, "total": decoded + parts["total"]}
+
+
+def print_latency(figures: Mapping[str, Figures], runs: int) -> None:
+    """Print a table of what ``summary`` gives."""
+    print(f"{'ms':<16}" + "".join(f"{name:>9}" for name in ("p50", "p90", "p99", "mean")))
+    for part, values in figures.items():
+        print(f"{part:<16}" + "".join(f"{value:9.3f}" for value in values.values()))
+    print(f"{1e3 / figures['total']['mean']:.1f} per second over {runs} runs")

@@ -1,0 +1,1 @@
+"""The fastest engines and threads for a bundle on this device."""

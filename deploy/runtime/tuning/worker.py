@@ -1,0 +1,98 @@
+"""One way of running a bundle, measured in a process of its own whenever it is asked.
+
+``python -m deploy.runtime.tuning.worker BUNDLE CHOICES [PUBKEY]`` prints the median milliseconds of
+every part for each line of its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backends.contract import DeployError, EngineError
+from deploy.runtime.accuracy.sample_check import sample_agrees
+from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
+from deploy.runtime.latency import summarize_latency, timed_call
+from deploy.runtime.pipeline import Pipeline
+
+_SECONDS, _LEAST = 0.3, 5  # of a round, and its calls
+
+
+_PAUSE = 0.1  # threads of the one before may still look for work
+
+
+Medians = dict[str, float]
+
+
+class TuningWorker:
+    """A process that runs a bundle in one way.
+
+    Attributes:
+        agrees: whether what it gives for the bundle's sample is within the tolerance.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.agrees = bool(self._answer()["agrees"])
+
+    def round(self) -> Medians:
+        """Median milliseconds of every part and of the ``total``.
+
+        Raises:
+            EngineError: the process has ended.
+        """
+        time.sleep(_PAUSE)
+        if self._process.stdin is not None:
+            print("again", file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def _answer(self) -> Medians:
+        line = self._process.stdout.readline() if self._process.stdout is not None else ""
+        if not line:
+            raise EngineError("a process that measured the bundle has ended by itself")
+        answer: Medians = json.loads(line)
+        return answer
+
+
+@contextmanager
+def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[TuningWorker]:
+    """Start one, and end it with the block.
+
+    Raises:
+        EngineError: the bundle does not run so.
+    """
+    words = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
+    command = [sys.executable, "-m", "deploy.runtime.tuning.worker", *words]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield TuningWorker(process)
+        finally:
+            process.kill()
+
+
+def main(bundle: str, choices: str, key: str | None = None) -> None:
+    """The process's own side."""
+    root, asked = Path(bundle), choices_from(choices)
+    with Pipeline.open(root, key=Path(key) if key else None, choices=asked) as pipeline:
+        print(json.dumps({"agrees": sample_agrees(root, pipeline)}), flush=True)
+        once = timed_call(root, pipeline, None)
+        for _ in sys.stdin:
+            rows, end = [once()], time.perf_counter() + _SECONDS
+            while time.perf_counter() < end or len(rows) < _LEAST:
+                rows.append(once())
+            medians = {part: figures["p50"] for part, figures in summarize_latency(rows).items()}
+            print(json.dumps(medians), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except DeployError as problem:
+        sys.exit(f"error: {problem}")

@@ -1,0 +1,1 @@
+"""Pictures: decoding, preprocessing, detections, masks, suppression and drawing."""

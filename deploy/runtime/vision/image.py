@@ -1,0 +1,191 @@
+"""Pictures into tensors, and boxes back into the picture."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+from backends.contract import Array, DeployError
+
+Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+
+
+Decoded = Image.Image | npt.NDArray[np.uint8]
+
+
+_MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
+
+
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would start a program
+
+
+_ORIENTATION = 0x0112  # the tag of Exif
+
+
+_LOADED = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads the other formats by itself
+
+
+_FAILURES = (  # what Pillow raises on damaged files
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+class ImageError(DeployError):
+    """What is not a picture, or cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Pre:
+    """How a picture becomes the input tensor: letterboxed, then ``(pixel - mean) / std``.
+
+    Attributes:
+        input: the tensor's name.
+        height: of the tensor, in pixels.
+        width: of the tensor, in pixels.
+        mean: per channel, in the tensor's order.
+        std: per channel, in the tensor's order.
+        order: of the channels.
+        pad: the value of the tensor beside the picture.
+    """
+
+    input: str
+    height: int
+    width: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    order: Literal["rgb", "bgr"] = "rgb"
+    pad: float = 0.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in the tensor: at the top left, scaled by x and y.
+
+    Attributes:
+        scale_x: pixels of the tensor to one of the picture.
+        scale_y: likewise.
+        height: of the picture, in pixels.
+        width: likewise.
+    """
+
+    scale_x: float
+    scale_y: float
+    height: int
+    width: int
+
+    def boxes_back(self, boxes: Array) -> Array:
+        """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
+        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
+        with np.errstate(over="ignore"):  # what float32 does not hold is infinite
+            back: Array = (boxes / scale).astype(np.float32)
+        return back
+
+
+def load_image(source: Picture) -> Array:
+    """A picture as (H, W, 3) uint8, RGB; otherwise as ``decode``."""
+    decoded = decode(source)
+    return np.array(decoded) if isinstance(decoded, Image.Image) else decoded
+
+
+def decode(source: Picture) -> Decoded:
+    """A picture in RGB, as a Pillow image or an array (H, W, 3) of uint8, whichever is no copy.
+
+    Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is laid over
+    white, and the camera's orientation is applied.
+
+    Args:
+        source: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
+
+    Raises:
+        ImageError: no such file, not a picture, without pixels, truncated, or too large.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    try:
+        return _to_rgb(source) if isinstance(source, Image.Image) else _from_file(Path(source))
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"'{source}' is not a picture", expected=f"one of {', '.join(_FORMATS)}", got="another"
+        ) from error
+    except _FAILURES as error:
+        raise ImageError(f"picture '{source}' cannot be decoded: {error}") from error
+
+
+def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
+    plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not shaped or 0 in array.shape:
+        raise ImageError(
+            "picture array",
+            expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
+            got=f"{array.dtype}{list(array.shape)}",
+        )
+    if plane.ndim == 3 and plane.shape[2] == 3:
+        return np.ascontiguousarray(plane)
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(plane)))
+
+
+def _from_file(path: Path) -> Image.Image:
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "nothing"
+        raise ImageError(f"picture '{path}'", expected="a file", got=got)
+    with Image.open(path, formats=_FORMATS) as image:
+        _check_size(path, image)
+        return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if 0 in image.size:
+        raise ImageError("picture", expected="pixels", got=f"{image.width} x {image.height}")
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # it would copy any other picture too
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
+        image = _to_eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    if image.mode != "RGB":
+        return image.convert("RGB")
+    image.load()
+    return image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits per pixel to 8; Pillow's own conversion would clip instead of scale.
+
+    Where a float is not finite, the picture is black.
+    """
+    values = np.asarray(image).astype(np.float64)
+    values[~np.isfinite(values)] = 0
+    scale = 1 if image.mode == "F" and values.max(initial=0) <= 255 else 257
+    return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
+
+
+def _check_size(path: Path, image: Image.Image) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        raise ImageError(
+            f"picture '{path}'",
+            expected=f"at most {_MOST_PIXELS:,} pixels",
+            got=f"{image.width} x {image.height}",
+        )
