@@ -280,6 +280,11 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
     return arrays
 
 
+def select_tensors(specs: Specs, values: Tensors) -> dict[str, Array]:
+    """The values of these tensors, each in the dtype of its spec."""
+    return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in specs}
+
+
 def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> None:
     """Refuse a tensor that is not as its spec.
 

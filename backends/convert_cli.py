@@ -7,7 +7,6 @@ given. Until then nothing has the requested name.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -19,14 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from backends.acceptance import TOLERANCES
-from backends.codec import from_json, to_json
-from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment, Tensors
+from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
+from backends.conversion_files import ARTIFACT_FILE, Sample, read_sample, write_artifact
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.options import describe, parse_options
 from backends.process.child import end_with_parent
 from backends.registry import converter, loader, options_type
-
-ARTIFACT_FILE = "artifact.json"
 
 
 def main(backend: str, arguments: Sequence[str] | None = None) -> None:
@@ -42,11 +39,6 @@ def main(backend: str, arguments: Sequence[str] | None = None) -> None:
     size = sum((asked.out / name).stat().st_size for name in artifact.files)
     agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'" if gap else "not checked"
     print(f"{asked.out}: {artifact.precision}, {size:,} bytes, {agrees}")
-
-
-def read_artifact(folder: Path) -> Artifact:
-    """The artifact that a converter left in this folder."""
-    return from_json(Artifact, json.loads((folder / ARTIFACT_FILE).read_text()), ARTIFACT_FILE)
 
 
 def _parser(backend: str) -> argparse.ArgumentParser:
@@ -95,19 +87,15 @@ def _convert(backend: str, asked: argparse.Namespace) -> tuple[Artifact, ErrorMe
             artifact = replace(artifact, precision=asked.precision)
         checked = not asked.no_check
         gap = _agreement(artifact, folder, _sample(segment, asked.sample)) if checked else None
-        (folder / ARTIFACT_FILE).write_text(json.dumps(to_json(artifact), indent=2))
+        write_artifact(folder, artifact)
         shutil.rmtree(asked.out, ignore_errors=True)
         folder.replace(asked.out)
     return artifact, gap
 
 
-def _agreement(artifact: Artifact, folder: Path, sample: Tensors) -> ErrorMetrics:
-    inputs, expected = (
-        {name.split("/", 1)[1]: value for name, value in sample.items() if name.startswith(side)}
-        for side in ("input/", "output/")
-    )
+def _agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
-        gap = worst(compare_all(expected, runner(inputs)))
+        gap = worst(compare_all(sample.outputs, runner(sample.inputs)))
     bound = TOLERANCES[artifact.precision]
     if not bound.admits(gap):
         raise ConversionError(
@@ -118,35 +106,37 @@ def _agreement(artifact: Artifact, folder: Path, sample: Tensors) -> ErrorMetric
     return gap
 
 
-def _sample(segment: Segment, path: Path | None) -> Tensors:
+def _sample(segment: Segment, path: Path | None) -> Sample:
     if path is None:
         return _reference_sample(segment)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            sample = {name: stored[name] for name in stored.files}
+        sample = read_sample(path)
     except (OSError, ValueError) as error:
         raise ConversionError(f"sample '{path}' is not an npz file: {error}") from error
-    names = {f"input/{spec.name}" for spec in segment.inputs}
-    names |= {f"output/{spec.name}" for spec in segment.outputs}
-    if names != sample.keys():
-        raise ConversionError(
-            f"sample '{path}'", expected=", ".join(sorted(names)), got=", ".join(sorted(sample))
+    expected, got = (
+        sorted([*(f"input/{name}" for name in inputs), *(f"output/{name}" for name in outputs)])
+        for inputs, outputs in (
+            ([spec.name for spec in segment.inputs], [spec.name for spec in segment.outputs]),
+            (sample.inputs, sample.outputs),
         )
+    )
+    if expected != got:
+        raise ConversionError(f"sample '{path}'", expected=", ".join(expected), got=", ".join(got))
     return sample
 
 
-def _reference_sample(segment: Segment) -> Tensors:
+def _reference_sample(segment: Segment) -> Sample:
     from onnx.reference import ReferenceEvaluator
 
     noise = np.random.default_rng(0)
     inputs = {
-        spec.name: (noise.standard_normal(spec.typical)).astype(spec.dtype)
-        for spec in segment.inputs
+        spec.name: noise.standard_normal(spec.typical).astype(spec.dtype) for spec in segment.inputs
     }
     names = [spec.name for spec in segment.outputs]
     outputs = ReferenceEvaluator(str(segment.onnx)).run(names, inputs)
-    sample = {f"input/{name}": value for name, value in inputs.items()}
-    return sample | {f"output/{name}": value for name, value in zip(names, outputs, strict=True)}
+    return Sample(
+        inputs, {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}
+    )
 
 
 def _check_target(out: Path) -> None:

@@ -15,7 +15,6 @@ from PIL import Image
 from backends.contract import Artifact, Specs
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
-from deploy.pipeline.conversion import ConvertedSegments
 from deploy.recipe.sample_inputs import preprocessing
 from deploy.recipe.schema import ModelRecipe, RecipeError
 from deploy.runtime.bundle.engine_choice import engine_name
@@ -65,19 +64,21 @@ def check_target(bundle: Path) -> None:
 
 def assemble(
     model: ModelRecipe,
-    engines: ConvertedSegments,
+    converted: Sequence[Converted],
     out: Path,
     results: Sequence[str] = (),
     host: Sequence[HostStep] = (),
+    alternatives: Sequence[Converted] = (),
 ) -> Manifest:
     """Copy the artifacts' files into the new folder ``out`` and describe them.
 
     Args:
         model: the model's recipe.
-        engines: the artifacts.
+        converted: one artifact for each segment.
         out: the folder.
         results: tensors that the chain gives even where a later step takes them.
         host: what is done between the artifacts.
+        alternatives: further artifacts that may run in the place of these.
 
     Returns:
         The manifest, not yet written: no host step, no sample, no verification.
@@ -85,11 +86,11 @@ def assemble(
     Raises:
         RecipeError: two steps want one tensor in different dtypes.
     """
-    _check_dtypes([*(item.artifact for item in engines.own), *host])
-    steps = tuple(_copied(item, out, item.artifact.name) for item in engines.own)
-    others = tuple(_copied(item, out, _beside(item.artifact)) for item in engines.others)
+    _check_dtypes([*(item.artifact for item in converted), *host])
+    steps = tuple(_copied(item, out, item.artifact.name) for item in converted)
+    others = tuple(_copied(item, out, _beside(item.artifact)) for item in alternatives)
     if any(artifact.pending for artifact in (*steps, *others)):
-        _copy_samples(engines.own, out)
+        _copy_samples(converted, out)
     apart = {name for one in host for name in one.calls}
     inputs, outputs = chain_specs(
         [*(step for step in steps if step.name not in apart), *host], results

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import Artifact, Runner, Segment, Tensors
+from backends.conversion_files import write_sample
 from backends.options import Value, options_json, parse_options
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about, converter, loader, options_type
-from backends.samples import write_sample
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
 
 _GIB = 1 << 30

@@ -12,7 +12,6 @@ from backends import registry
 from backends.contract import Artifact, TensorSpec
 from deploy.bundle import assemble
 from deploy.convert import Converted, cast_precision, checked_options
-from deploy.pipeline.conversion import ConvertedSegments
 from deploy.precision.cast_segments import cast_segments
 from deploy.precision.definitions import PrecisionError
 from deploy.recipe.schema import (
@@ -116,9 +115,7 @@ def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype,
     one = Artifact("one", "none", ("f",), (replace(single, name="in"),), (other,))
     two = Artifact("two", "none", ("f",), (single,), (replace(single, name="out"),))
     (tmp_path / "f").write_text("")
-    engines = ConvertedSegments(
-        [Converted(step, tmp_path, tmp_path) for step in (one, two)], [], []
-    )
+    engines = [Converted(step, tmp_path, tmp_path) for step in (one, two)]
     if fits:
         (border,) = borders(assemble(ModelRecipe("m"), engines, tmp_path / "bundle"))
         assert border.converted == ("x from float16 to float32",) and border.size == 2

@@ -27,9 +27,9 @@ def test_the_device_loads_nothing_of_the_desk():
     code = (
         "import sys, importlib, deploy.runtime, deploy.runtime.__main__\n"
         "from backends import registry\n"
-        "from deploy.runtime.posts import registered\n"
+        "from deploy.runtime.execution.post_steps import registered_posts\n"
         "[registry.loader(name) for name in registry.names()]\n"
-        "assert registered()\n"
+        "assert registered_posts()\n"
         f"print(*sorted(set({DESK_ONLY!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -40,11 +40,11 @@ def test_a_recipe_with_host_steps_is_checked_without_the_desk_and_any_engine():
     code = (
         "import sys\n"
         "from backends import registry\n"
-        "from deploy.checks import check\n"
-        "from deploy.recipe import *\n"
+        "from deploy.recipe.validate import check_recipe\n"
+        "from deploy.recipe.schema import *\n"
         "loop = HostRecipe('loop', 'seq2seq.greedy', outputs={'y': HostTensorRecipe([1])})\n"
         "model = ModelRecipe('m', 'a:b', inputs={'x': InputRecipe([1])})\n"
-        "check(Recipe(model, BackendRecipe('b'), partition=PartitionRecipe(host=[loop])))\n"
+        "check_recipe(Recipe(model, BackendRecipe('b'), partition=PartitionRecipe(host=[loop])))\n"
         f"print(*sorted({{*{DESK_ONLY!r}, *registry.names()}} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from backends.codec import FormatError
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, Specs
-from backends.convert_cli import ARTIFACT_FILE, read_artifact
+from backends.conversion_files import ARTIFACT_FILE, read_artifact
 from backends.files import file_fault, name_fault
 from backends.options import Value
 from backends.process.child import Limits, run_limited

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends.codec import from_json, to_json
 from backends.contract import Segment, Specs, Tensors
-from backends.convert_cli import read_artifact
+from backends.conversion_files import read_artifact
 from backends.registry import about, package
 from deploy.convert import (
     Converted,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import Tensors
-from backends.samples import write_sample
+from backends.conversion_files import write_sample
 from deploy.bundle import assemble, check_target, publish, restore_previous, seal, write_picture
 from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
@@ -169,7 +169,7 @@ def _bundle(
     values: Tensors,
     staging: Path,
 ) -> Manifest:
-    manifest = assemble(model, engines, staging, cutting.results, host)
+    manifest = assemble(model, engines.own, staging, cutting.results, host, engines.others)
     if manifest.pre is not None:
         outputs = [spec.name for spec in manifest.outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, cutting.marks))

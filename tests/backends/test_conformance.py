@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from backends import registry
 from backends.acceptance import TOLERANCES
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorError
-from backends.convert_cli import read_artifact
+from backends.conversion_files import read_artifact
 from backends.error_metrics import compare_all
 from tests.graphs import GRAPHS, conv, save
 
@@ -167,7 +167,7 @@ DAMAGE = """
 import sys
 from pathlib import Path
 from backends import registry
-from backends.command import read_artifact
+from backends.conversion_files import read_artifact
 from backends.contract import EngineError
 root = Path(sys.argv[1])
 artifact = read_artifact(root)

@@ -259,7 +259,7 @@ MUTANTS = """
 import sys
 from pathlib import Path
 import numpy as np
-from backends.command import read_artifact
+from backends.conversion_files import read_artifact
 from backends.contract import EngineError
 from backends.openvino.run import load
 from tests.backends.openvino_mutants import mutated

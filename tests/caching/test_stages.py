@@ -147,7 +147,7 @@ def test_the_order_of_a_set_is_not_part_of_a_model():
     """It is another one in each process."""
     code = (
         "from tests.caching.test_stages import Scaled\n"
-        "from deploy.identity import model_identity\n"
+        "from deploy.export.torch_source import model_identity\n"
         "model = Scaled()\nmodel.names = set('abcdefgh')\nprint(model_identity(model))"
     )
     found = {python_with_seed(code, seed) for seed in ("1", "2", "3")}
@@ -188,7 +188,7 @@ def test_a_module_of_the_user_counts_by_its_content(tmp_path, monkeypatch):
     before = loaded_code()["my_cached_code"]
     (tmp_path / "my_cached_code.py").write_text("A = 2\n")
     assert loaded_code()["my_cached_code"] != before
-    assert "json" not in loaded_code() and "deploy.cli" not in loaded_code()
+    assert "json" not in loaded_code() and "deploy.cli.app" not in loaded_code()
     del sys.modules["my_cached_code"]
 
 

@@ -173,7 +173,7 @@ def entry_file(store: CacheStore, of: CacheKey) -> Path:
 KILLED = """\
 import os, signal, sys
 from pathlib import Path
-from deploy.caching import store as module
+from deploy.pipeline import cache_store as module
 from tests.caching.test_store import key, writer
 
 calls = 0
@@ -191,7 +191,7 @@ for name in ("_copy", "sync"):
 for name in ("rename", "mkdir", "write_text"):
     setattr(Path, name, at(getattr(Path, name)))
 folder = Path(sys.argv[1])
-module.Store(folder / "cache", 1 << 30).fill(key(), folder / "out", writer(folder / "out"))
+module.CacheStore(folder / "cache", 1 << 30).fill(key(), folder / "out", writer(folder / "out"))
 print("done")
 """
 
@@ -218,7 +218,7 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_half(tmp_path):
 CROWD = """\
 import sys, time
 from pathlib import Path
-from deploy.caching.store import Store
+from deploy.pipeline.cache_store import CacheStore as Store
 from tests.caching.test_store import content, key
 
 folder, number = Path(sys.argv[1]), int(sys.argv[2])
@@ -249,7 +249,8 @@ def test_the_lock_of_a_process_that_died_is_taken_over(store, tmp_path):
     root = Path(__file__).parents[2]
     code = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from deploy.caching.store import Store\nfrom tests.caching.test_store import key\n"
+        "from deploy.pipeline.cache_store import CacheStore as Store\n"
+        "from tests.caching.test_store import key\n"
         "def hang():\n    print('held', flush=True)\n    time.sleep(600)\n"
         "Store(Path(sys.argv[1]), 1 << 30).fill(key(), Path(sys.argv[2]), hang)\n"
     )

@@ -145,7 +145,7 @@ TARGETS: Mapping[str, Target] = {
 def warm(kind: str) -> None:
     """Import what the kind needs before any worker is forked; a fork of less is faster."""
     if kind == "weights":
-        importlib.import_module("deploy.weights")
+        importlib.import_module("deploy.export.weights")
         importlib.import_module("tests.fuzzing.seed_files")
     for backend in ("onnxruntime", "ncnn"):
         loader(backend)

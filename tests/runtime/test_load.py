@@ -209,7 +209,7 @@ MEASURED = """
 import ctypes, gc, json, sys
 from pathlib import Path
 from deploy.runtime import Pipeline
-from deploy.runtime.image import load_image
+from deploy.runtime.vision.image import load_image
 
 def measure():
     gc.collect()

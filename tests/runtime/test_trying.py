@@ -139,10 +139,11 @@ def test_where_nothing_can_be_remembered_a_bundle_opens_all_the_same(tmp_path, m
 
 def test_a_child_ends_with_its_parent(tmp_path):
     """The parent is killed, so that it cannot end the child itself."""
-    child = "import os, time, backends.process as p; p.end_with_parent(); time.sleep(60)"
+    child = "import os, time, backends.process.child as p; p.end_with_parent(); time.sleep(60)"
     parent = (
-        "import sys, backends.process as p\n"
-        f"p.run([sys.executable, '-c', {child!r} + ' # marked-child'], p.Limits(50), sys.stderr)"
+        "import sys, backends.process.child as p\n"
+        "p.run_limited([sys.executable, '-c', "
+        f"{child!r} + ' # marked-child'], p.Limits(50), sys.stderr)"
     )
     started = subprocess.Popen([sys.executable, "-c", parent])
     until(lambda: running(b"# marked-child"))

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.contract import Array, DeployError, Runner, Specs, Tensors
-from deploy.runtime.accuracy.step_errors import select_tensors
+from backends.contract import Array, DeployError, Runner, Specs, Tensors, select_tensors
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.schedule import Step
 

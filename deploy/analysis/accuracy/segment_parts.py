@@ -13,10 +13,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from backends.contract import Array, Artifact, Dynamic, EngineError, Segment, Specs, Tensors
+from backends.conversion_files import write_sample
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.process.conversion import ConversionLimits, conversion_command, convert_in_child
 from backends.registry import loader
-from backends.samples import write_sample
 from deploy.analysis.accuracy.replay import in_dtype
 from deploy.convert import load_segment
 from deploy.graph.exported import Exported

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import Array, Artifact, Tensors
+from backends.conversion_files import read_sample as read_step_sample
 from deploy.analysis.accuracy.records import BlameError
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import read_sample
@@ -78,8 +79,7 @@ class Work:
     def _sample(self, step: Artifact) -> dict[str, Array]:
         path = self.folder / "artifacts" / f"{step.name}.sample.npz"
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                found = {name.split("/", 1)[-1]: stored[name] for name in stored.files}
+            found = read_step_sample(path).values
         except FileNotFoundError as error:
             raise _other(self.folder, f"there is no sample of segment '{step.name}'") from error
         except (OSError, ValueError) as error:

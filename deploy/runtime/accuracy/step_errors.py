@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends.acceptance import TOLERANCES, Tolerance
-from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors
+from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors, select_tensors
 from backends.error_metrics import compare_all, worst
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, called_steps
@@ -61,11 +61,6 @@ def downstream_of_host(manifest: Manifest) -> set[str]:
         if isinstance(step, HostStep) or any(spec.name in found for spec in step.inputs):
             found |= {spec.name for spec in step.outputs}
     return found
-
-
-def select_tensors(specs: Specs, values: Tensors) -> dict[str, Array]:
-    """The values of some tensors, in the dtype of their specs."""
-    return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in specs}
 
 
 def _known(specs: Specs, values: Tensors) -> dict[str, Array]:

@@ -6,7 +6,6 @@ import json
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO
@@ -14,6 +13,7 @@ from typing import IO
 import numpy as np
 
 from backends.contract import Array
+from backends.conversion_files import Sample, split_sample
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.vision.detections import Detections
@@ -54,14 +54,6 @@ def step_sample_name(step: str) -> str:
     return f"sample/steps/{step}.npz"
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Inputs of the chain and PyTorch's outputs for them, by tensor name."""
-
-    inputs: dict[str, Array]
-    outputs: dict[str, Array]
-
-
 def read_sample(bundle: Path, manifest: Manifest) -> Sample:
     """The bundle's tensors, after comparing their hash.
 
@@ -88,11 +80,7 @@ def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
         raise BundleError(
             f"bundle '{bundle}': '{name}' does not hold what it says: {error}"
         ) from error
-    inputs, outputs = (
-        {one.removeprefix(side): array for one, array in arrays.items() if one.startswith(side)}
-        for side in ("input/", "output/")
-    )
-    return Sample(inputs, outputs)
+    return split_sample(arrays)
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

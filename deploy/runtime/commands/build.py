@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import Array, Artifact, EngineError, Segment
-from backends.convert_cli import ARTIFACT_FILE
+from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, exclusive_lock, fsync_tree, remove_partial_files
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import Protocol, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from backends.contract import (
     TensorSpec,
 )
 from deploy.runtime.bundle.manifest import HostStep
-from deploy.runtime.execution.registered import model_modules
+from deploy.runtime.execution.registered import all_registered, find_registered
 
 
 class HostStepError(DeployError):
@@ -89,6 +88,7 @@ def _holds_nan(array: Array) -> bool:
 
 
 _FLOATS = ("float16", "float32")
+_HOST_STEPS = ("host", "HOST_STEPS", "deploy.host_steps")
 
 
 class Call:
@@ -148,27 +148,18 @@ def factory(step: str, id: str) -> HostFactory:
     Raises:
         HostStepError: nothing is registered under it.
     """
-    known = _model_host_steps()
-    if id not in known:  # only then, since asking for entry points reads every distribution
-        known = registered_host_steps()
-    if id not in known:
+    found, known = find_registered(id, *_HOST_STEPS)
+    if found is None:
         raise HostStepError(
             f"host step '{step}'",
             expected=f"one of {', '.join(sorted(known))}",
             got=repr(id),
             do="Correct its id, or register its code as an entry point in 'deploy.host_steps'.",
         )
-    return known[id]
+    made: HostFactory = found
+    return made
 
 
 def registered_host_steps() -> dict[str, HostFactory]:
     """Every host step of the models in this package, and of installed entry points."""
-    others = {entry.name: entry.load() for entry in entry_points(group="deploy.host_steps")}
-    return _model_host_steps() | others
-
-
-def _model_host_steps() -> dict[str, HostFactory]:
-    steps: dict[str, HostFactory] = {}
-    for module in model_modules("host"):
-        steps.update(module.HOST_STEPS)
-    return steps
+    return all_registered(*_HOST_STEPS)

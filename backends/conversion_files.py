@@ -1,0 +1,79 @@
+"""The files of a conversion: ``artifact.json``, and the sample that the result is checked on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backends.codec import from_json, to_json
+from backends.contract import Array, Artifact, Specs, Tensors, select_tensors
+
+ARTIFACT_FILE = "artifact.json"
+_INPUT, _OUTPUT = "input/", "output/"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of a segment or chain, and the reference's outputs for them, by tensor name."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """Inputs and outputs together."""
+        return {**self.inputs, **self.outputs}
+
+
+def write_artifact(folder: Path, artifact: Artifact) -> None:
+    """Describe the result of a conversion in its folder."""
+    (folder / ARTIFACT_FILE).write_text(json.dumps(to_json(artifact), indent=2))
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """The artifact that a converter left in this folder.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not JSON.
+        FormatError: it does not describe an artifact.
+    """
+    return from_json(Artifact, json.loads((folder / ARTIFACT_FILE).read_text()), ARTIFACT_FILE)
+
+
+def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> None:
+    """Write the values of these tensors, as ``input/<name>`` and ``output/<name>`` of an npz file.
+
+    Args:
+        path: the file; its folder is made.
+        inputs: tensors to store as inputs, each in the dtype of its spec.
+        outputs: likewise as outputs.
+        values: every tensor of both, by name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{_INPUT}{name}": array for name, array in select_tensors(inputs, values).items()}
+    arrays |= {f"{_OUTPUT}{name}": array for name, array in select_tensors(outputs, values).items()}
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def read_sample(path: Path) -> Sample:
+    """The tensors of an npz file that ``write_sample`` wrote on this machine.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not an npz file, or holds pickled objects.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        return split_sample({name: stored[name] for name in stored.files})
+
+
+def split_sample(arrays: Tensors) -> Sample:
+    """Arrays under their names in the file, as inputs and outputs."""
+    inputs, outputs = (
+        {name.removeprefix(side): array for name, array in arrays.items() if name.startswith(side)}
+        for side in (_INPUT, _OUTPUT)
+    )
+    return Sample(inputs, outputs)
