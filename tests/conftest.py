@@ -51,7 +51,9 @@ def other(of: Artifact, precision: str = "fp16", **changes: object) -> Artifact:
 def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
     """Write a bundle of steps with their factors; further fields go into its manifest."""
     packages = registry._packages()
-    monkeypatch.setattr(registry, "_packages", lambda: {**packages, "scaler": "tests.scaler"})
+    monkeypatch.setattr(
+        registry, "_packages", lambda: {**packages, "scaler": "tests.helpers.scaler"}
+    )
 
     def make(
         steps: list[tuple[Artifact, float]] | None = None,

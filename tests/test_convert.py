@@ -8,8 +8,8 @@ from backends.contract import ConversionError
 from backends.process.conversion import ConversionLimits, convert_in_child
 from deploy.convert import convert
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
-from tests.graphs import conv
-from tests.planting import PACKAGES
+from tests.helpers.graphs import conv
+from tests.helpers.planting import PACKAGES
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from tests.planting import PACKAGES
     ],
 )
 def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_packages", lambda: {"crasher": "tests.crasher"})
+    monkeypatch.setattr(registry, "_packages", lambda: {"crasher": "tests.helpers.crasher"})
     segment = conv(tmp_path / "conv.onnx")
     shapes = {spec.name: spec.typical for spec in (*segment.inputs, *segment.outputs)}
     sample = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}

@@ -11,7 +11,7 @@ import torch
 
 from deploy.graph.points import PointError
 from deploy.mark import MarkError, capture, exporting, mark, mark_here
-from tests.chains import net, samples
+from tests.helpers.chains import net, samples
 
 
 class Pair(NamedTuple):

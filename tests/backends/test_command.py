@@ -11,7 +11,7 @@ from onnx import helper
 
 from backends import registry
 from backends.convert_cli import main, read_artifact
-from tests.graphs import conv, save
+from tests.helpers.graphs import conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 NUMBER = {name: "level" if name == "tensorrt" else "threads" for name in BACKENDS}  # an option

@@ -17,7 +17,7 @@ from backends.acceptance import TOLERANCES
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorError
 from backends.conversion_files import read_artifact
 from backends.error_metrics import compare_all
-from tests.graphs import GRAPHS, conv, save
+from tests.helpers.graphs import GRAPHS, conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 

@@ -11,7 +11,7 @@ from onnx import helper
 
 from backends.contract import ConversionError, Dynamic, TensorSpec
 from backends.ncnn import Options
-from tests.graphs import conv, kernel, save
+from tests.helpers.graphs import conv, kernel, save
 
 if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
     pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)

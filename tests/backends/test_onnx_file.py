@@ -20,7 +20,7 @@ from backends.onnx.external_data import UnsafeFileError
 from backends.onnx.model_file import OnnxFileError, read_without_weights
 from backends.onnx.protobuf import delimited
 from backends.onnx.specs import read_segment
-from tests.graphs import conv, kernel
+from tests.helpers.graphs import conv, kernel
 
 DTYPES = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT64", "UINT8", "BOOL", "INT4", "COMPLEX64"]
 EXTERNAL = TensorProto.EXTERNAL

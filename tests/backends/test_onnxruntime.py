@@ -6,7 +6,7 @@ import pytest
 
 from backends.onnxruntime import Options
 from backends.onnxruntime.session import on_cpu
-from tests.graphs import two_and_two
+from tests.helpers.graphs import two_and_two
 
 
 @pytest.mark.parametrize(

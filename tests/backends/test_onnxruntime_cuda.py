@@ -9,7 +9,7 @@ from backends.onnxruntime import Options
 from backends.onnxruntime.convert import convert
 from backends.onnxruntime.run import load
 from backends.options import parse_options
-from tests.graphs import two_and_two
+from tests.helpers.graphs import two_and_two
 from tests.simulator.ort_cuda import CUDA, pretend
 
 

@@ -18,7 +18,7 @@ from backends.codec import to_json
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorSpec
 from backends.openvino import Options
 from backends.process.child import Limits, run_limited
-from tests.graphs import conv, decode, save
+from tests.helpers.graphs import conv, decode, save
 
 if "openvino" not in os.environ.get("DEPLOY_TEST_BACKENDS", "openvino").split(","):
     pytest.skip("openvino is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)

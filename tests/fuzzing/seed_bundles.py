@@ -27,9 +27,9 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, TENSORS
 from deploy.runtime.vision.image import Pre
-from tests import graphs
 from tests.fuzzing import seed_models
 from tests.fuzzing.seed_files import noise
+from tests.helpers import graphs
 
 _HEAD = '<ir_version: 10, opset_import: ["" : 18]>\n'
 _KINDS: Mapping[str, Kind] = {"sample": "sample", "picture": "picture"}

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from backends.contract import ConversionError, Dynamic, OptionError, TensorSpec
 from backends.options import parse_options
 from backends.tensorrt import Options, obstacle
-from tests.graphs import conv, kernel, save
+from tests.helpers.graphs import conv, kernel, save
 
 BATCH = Dynamic("batch", 1, 2, 8)
 

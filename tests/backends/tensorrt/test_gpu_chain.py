@@ -13,7 +13,7 @@ from backends import registry
 from backends.contract import EngineError
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.device_timing import event_times
-from tests.graphs import kernel, save
+from tests.helpers.graphs import kernel, save
 from tests.simulator.ort_cuda import pretend
 
 

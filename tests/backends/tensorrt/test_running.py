@@ -15,7 +15,7 @@ from backends.contract import ConversionError, EngineError, TensorError
 from backends.device import DeviceRunner
 from tests.backends.tensorrt.conftest import noise
 from tests.backends.tensorrt.test_conversion import BATCH
-from tests.graphs import conv, save, two_and_two
+from tests.helpers.graphs import conv, save, two_and_two
 
 OUT_OF_MEMORY, LAUNCH_FAILED = 2, 719
 
@@ -250,7 +250,7 @@ def test_no_memory_for_such_an_output_is_an_error_and_it_works_again(
 
 
 def test_a_stripped_plan_is_small_and_gets_its_weights_at_the_start(convert, load, tmp_path):
-    from tests.graphs import kernel
+    from tests.helpers.graphs import kernel
 
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1] * 4)]
     weights = {"w": kernel(64, 64, 3, 3)}

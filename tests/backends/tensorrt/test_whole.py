@@ -11,7 +11,7 @@ import pytest
 
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.commands import QUICK, done, python, refused
+from tests.helpers.commands import QUICK, done, python, refused
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
 NO_GPU = {"SIM_CUDA_DEVICES": ""}

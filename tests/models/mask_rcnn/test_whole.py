@@ -12,7 +12,7 @@ from PIL import Image
 from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, done
 
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"
 TRUTH = DEMO / "eval" / "annotations.json"

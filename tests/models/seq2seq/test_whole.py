@@ -17,7 +17,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.step_errors import chain_errors, first_violation
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
-from tests.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, done
 
 NUMBERS = [0, 7, 42, 100, 905, 20_017, 300_000, 777_777, 999_999]
 ANY_SIZE = [

@@ -1,0 +1,192 @@
+"""What there is to cut can be seen before anything is converted."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import onnx
+import pytest
+
+from backends.contract import Segment, TensorSpec
+from deploy.analysis.plan import Plan, plan_segment, plan_svg
+from deploy.analysis.survey import survey
+from deploy.export.onnx_export import export
+from deploy.graph.exported import Exported
+from deploy.report.borders import bytes_of
+from tests.helpers.chains import along_batch, mark_of, net, samples
+from tests.helpers.commands import done, python, refused
+
+SKIP = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[2,3] x) => (float[2,3] y)
+<float[3,3] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0}, float[3] bias = {1.0, 2.0, 3.0}>
+{
+  scaled = Add(bias, bias)
+  a = MatMul(x, w)
+  b = Relu(a)
+  c = Neg(b)
+  d = Add(c, a)
+  y = Mul(d, scaled)
+}"""
+
+
+@pytest.fixture
+def skip(tmp_path):
+    path = tmp_path / "skip.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(SKIP)), path)
+    return Exported(path, (TensorSpec("x", "float32", (2, 3)),), by_name=True)
+
+
+def test_only_tensors_that_nothing_slips_past_are_listed(skip):
+    assert [cut.point for cut in survey(skip).tensors] == ["a", "d"]
+
+
+def test_parameters_and_flops_are_counted_on_both_sides_of_a_cut(skip):
+    found = survey(skip)
+    a, d = found.tensors
+    assert (a.before.parameters, a.before.flops) == (9, 2 * 2 * 3 * 3)
+    assert (a.after.parameters, a.after.flops) == (3, 4 * 6)
+    assert (d.before.parameters, d.after.parameters) == (9, 3)
+    assert found.total.parameters == 12
+    assert [str(spec) for spec in a.tensors] == ["float32[2, 3]"]
+
+
+def test_a_mark_that_does_not_cut_alone_says_what_else_crosses(tmp_path):
+    found = survey(export(net(), samples(), tmp_path))
+    cuts = {cut.point: cut for cut in found.marks}
+    assert cuts["stem:output"].legal
+    assert not cuts["twice:output"].legal  # the stem's skip goes round it
+    assert len(cuts["twice:output"].slips) == 1
+    assert cuts["head:input"].legal  # with all of its tensors
+    assert len(cuts["head:input"].tensors) == 4
+
+
+def test_flops_of_dynamic_sizes_are_those_of_the_typical_size(tmp_path):
+    fixed = survey(export(net(), samples(2), tmp_path / "fixed"))
+    free = survey(export(net(), samples(2), tmp_path / "free", along_batch(samples(), 1, 2, 4)))
+    assert fixed.total == free.total
+
+
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        (TensorSpec("x", "float32", (2, 3)), 24),
+        (TensorSpec("x", "float32", None), None),
+        (TensorSpec("x", "object", (2,)), None),
+        (TensorSpec("x", "bfloat16", (2,)), 4),
+    ],
+)
+def test_bytes_are_told_where_they_are_known(spec, size):
+    assert bytes_of(spec) == size
+
+
+def words(svg: str) -> str:
+    return " ".join(ElementTree.fromstring(svg).itertext()).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_drawing_shows_what_the_host_does_between_segments(skip, tmp_path):
+    x, y = (TensorSpec(name, "float32", (2, 3)) for name in ("x", "y"))
+    boxes = TensorSpec("boxes", "float32", (2, 3))
+    one = Segment("one", skip.onnx, (x,), (y,))
+    two = Segment("two", skip.onnx, (boxes,), (TensorSpec("z", "float32", (2, 3)),))
+    plan = Plan((plan_segment(one), plan_segment(two)), (x,), ("z",))
+    text = words(plan_svg("net", plan))
+    for word in ("input", "one", "two", "the host", "makes what no segment does", "output"):
+        assert word in text
+    assert "boxes float32[2, 3] 0.0 kB" in text
+    with_post = words(plan_svg("net", Plan((plan_segment(one),), (x,), ("y",), "net.post")))
+    assert "net.post" in with_post and "output y" not in with_post
+
+
+@pytest.fixture
+def here(skip, tmp_path):
+    return tmp_path
+
+
+def test_a_file_is_listed_drawn_and_cut(here):
+    printed = done("deploy.inspect", "skip.onnx", "partition.cuts=[a]", cwd=here)
+    for word in ("tensor to cut at", "9 + 3", "36 + 24", "part0", "part1", "netron plans/skip/seg"):
+        assert word in printed
+    assert (here / "plans" / "skip" / "segments" / "part1.onnx").is_file()
+    assert "part1" in words((here / "plans" / "skip" / "plan.svg").read_text())
+    done("deploy.inspect", "skip.onnx", cwd=here)  # over the earlier plan
+
+
+def test_the_listing_is_there_as_json(here):
+    printed = done("deploy.inspect", "skip.onnx", "--json", "--out", "p", cwd=here)
+    found = json.loads(printed)
+    assert found == json.loads((here / "p" / "plan.json").read_text())
+    assert [cut["point"] for cut in found["tensors"]] == ["a", "d"]
+    assert found["tensors"][0]["bytes"] == 24
+    assert found["segments"][0]["parameters"] == 12
+
+
+def test_sizes_that_a_file_leaves_open_do_not_keep_it_from_being_looked_at(here):
+    model = onnx.load(here / "skip.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    del model.graph.value_info[:]
+    onnx.save(model, here / "open.onnx")
+    assert "tensor to cut at" in done("deploy.inspect", "open.onnx", cwd=here)
+
+
+def test_a_configured_model_is_listed_with_its_marks_and_host_step(tmp_path):
+    printed = done("deploy.inspect", "yolov3", "+partition=by_stage", cwd=tmp_path)
+    for word in ("backbone:output", "neck:output", "yolo_head:input", "2.47G", "head"):
+        assert word in printed
+    assert "yolov3.maps" in words((tmp_path / "plans" / "yolov3" / "plan.svg").read_text())
+
+
+def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
+    ended = python("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
+    assert ended.returncode == 1
+    assert "tensor to cut at" in ended.stdout
+    message = "the cut at [b] lets tensors slip past: they are made before it and used behind it"
+    assert message in ended.stderr
+    assert "also 'a' from MatMul" in ended.stderr and "cuts: [[..., a]]" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["yolov4"], "Could not find 'model/yolov4'"),
+        (["none.onnx"], "model 'none.onnx': expected an ONNX file, got nothing"),
+        (["skip.onnx", "--out", "mine"], "'mine' is needed for the files of this run"),
+        (["skip.onnx", "partition.cut=[a]"], "Could not override 'partition.cut'"),
+    ],
+)
+def test_bad_input_is_one_error_and_leaves_nothing(here, arguments, message):
+    (here / "mine").mkdir()
+    (here / "mine" / "thesis.txt").touch()
+    assert message in refused("deploy.inspect", *arguments, cwd=here)
+
+
+def test_netron_is_named_where_it_is_missing(here, monkeypatch):
+    (here / "sitecustomize.py").write_text(
+        "import importlib.util as u\n"
+        "find = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'netron' else find(name, *rest)\n"
+    )
+    ended = python("deploy.inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here))
+    assert ended.returncode == 1
+    assert "Netron is not installed. Run: pip install netron" in ended.stderr
+
+
+def test_netron_opens_the_segment_that_was_asked_for(here):
+    (here / "netron.py").write_text("import sys; print('opened', *sys.argv[1:])")
+    words_ = ("deploy.inspect", "skip.onnx", "partition.cuts=[a]")
+    ended = python(*words_, "--netron", "part1", cwd=here, PYTHONPATH=str(here))
+    assert "opened --browse plans/skip/segments/part1.onnx" in ended.stdout, ended.stderr
+    ended = python(*words_, "--netron", "part7", cwd=here, PYTHONPATH=str(here))
+    assert "--netron: expected one of part0, part1, got part7" in ended.stderr
+
+
+def test_marks_of_an_exported_file_are_places_too(tmp_path):
+    text = f"""<ir_version: 10, opset_import: ["" : 20, "deploy" : 1]>
+    g (float[2,3] x) => (float[2,3] y) {{
+      a = Relu(x)
+      {mark_of("m", "middle", "a")}
+      y = Neg(m)
+    }}"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "marked.onnx")
+    printed = done("deploy.inspect", "marked.onnx", "partition.cuts=[middle]", cwd=tmp_path)
+    assert "middle:output" in printed and "part1" in printed

@@ -1,0 +1,268 @@
+"""Results are kept whole or not at all, each is built once, and the oldest go first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.export.fingerprint import CacheKey
+from deploy.pipeline import cache_store as module
+from deploy.pipeline.cache_store import CacheStore
+
+MIB = 1 << 20
+
+
+def key(**parts: object) -> CacheKey:
+    return CacheKey("convert", "net for some", parts)
+
+
+@pytest.fixture
+def store(tmp_path) -> CacheStore:
+    return CacheStore(tmp_path / "cache", 100 * MIB)
+
+
+def writer(out: Path, text: str = "weights", calls: list[str] | None = None):
+    """A stage that writes two files, one of them in a folder."""
+
+    def build() -> None:
+        (out / "deep").mkdir(parents=True)
+        (out / "net.txt").write_text(text)
+        (out / "deep" / "more.bin").write_bytes(b"\0" * 100)
+        if calls is not None:
+            calls.append(text)
+
+    return build
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_second_time_nothing_is_built(store, tmp_path):
+    calls = []
+    kept = [
+        store.fill(key(a=1), tmp_path / f"out{n}", writer(tmp_path / f"out{n}", calls=calls))
+        for n in range(2)
+    ]
+    assert (kept, calls) == ([False, True], ["weights"])
+    assert content(tmp_path / "out1") == content(tmp_path / "out0")
+
+
+def test_other_parts_are_another_entry(store, tmp_path):
+    for number, parts in enumerate([{"a": 1}, {"a": 2}, {"b": 1}]):
+        out = tmp_path / str(number)
+        assert not store.fill(key(**parts), out, writer(out))
+    assert len(store.entries()) == 3
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing", "no entry"])
+def test_a_damaged_entry_is_built_anew(damage, store, tmp_path):
+    store.fill(key(), tmp_path / "one", writer(tmp_path / "one"))
+    (file,) = store.folder.glob("entries/*/*/files/net.txt")
+    if damage == "changed":
+        file.write_text("weighty")
+    elif damage == "cut":
+        file.write_text("weigh")
+    elif damage == "missing":
+        file.unlink()
+    else:
+        (file.parents[1] / "entry.json").write_text("{")
+    if damage != "no entry":
+        assert "net.txt" in store.damage(store.entries()[0])
+        with pytest.warns(UserWarning, match="cache entry .* is built anew: .*net.txt"):
+            assert not store.fill(key(), tmp_path / "two", writer(tmp_path / "two"))
+    else:
+        assert not store.fill(key(), tmp_path / "two", writer(tmp_path / "two"))
+    assert content(tmp_path / "two") == content(tmp_path / "one")
+    assert store.fill(key(), tmp_path / "three", writer(tmp_path / "three"))
+
+
+def test_a_stage_that_fails_leaves_no_entry(store, tmp_path):
+    def fail():
+        writer(tmp_path / "out")()
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.fill(key(), tmp_path / "out", fail)
+    assert store.entries() == []
+
+
+def test_what_was_not_used_for_the_longest_time_goes(store, tmp_path):
+    for number in range(3):
+        out = tmp_path / str(number)
+        store.fill(key(number=number), out, writer(out, "x" * MIB))
+        os.utime(entry_file(store, key(number=number)), (1000 + number, 1000 + number))
+    store.take(key(number=0).digest, tmp_path / "again")  # now the one used last
+    gone = store.prune(int(2.5 * MIB))
+    assert [entry.digest for entry in gone] == [key(number=1).digest]
+    assert {entry.digest for entry in store.entries()} == {
+        key(number=0).digest,
+        key(number=2).digest,
+    }
+
+
+def test_a_cache_does_not_grow_beyond_its_limit(tmp_path):
+    store = CacheStore(tmp_path / "cache", 2 * MIB)
+    for number in range(4):
+        out = tmp_path / str(number)
+        store.fill(key(number=number), out, writer(out, "x" * (MIB - 1000)))
+    assert sum(entry.size for entry in store.entries()) <= 2 * MIB
+    assert len(store.entries()) == 2
+
+
+def test_what_was_left_half_written_long_ago_is_removed(store):
+    old, new = store._aside() / "old", store._aside() / "new"
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
+    store.prune()
+    assert not old.exists() and new.exists()
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_a_full_disk_leaves_no_half_entry_and_the_result_is_there(
+    number, store, tmp_path, monkeypatch
+):
+    """The ``number``-th time that something is to reach the disk, there is no room."""
+    calls = []
+
+    def full(place: Path, original=module.sync) -> None:
+        calls.append(place)
+        if len(calls) == number:
+            raise OSError(28, "No space left on device")
+        original(place)
+
+    monkeypatch.setattr(module, "sync", full)
+    out = tmp_path / "out"
+    if number <= 5:
+        with pytest.warns(UserWarning, match="the cache .* is not written: .*No space left"):
+            store.fill(key(), out, writer(out))
+    else:
+        store.fill(key(), out, writer(out))
+    assert len(content(out)) == 2
+    assert all(not store.damage(entry) for entry in store.entries())
+    monkeypatch.undo()
+    again = tmp_path / "again"
+    store.fill(key(), again, writer(again))
+    assert content(again) == content(out)
+
+
+def test_a_cache_that_cannot_be_used_is_a_warning_and_the_result_is_there(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match=r"the cache .* is not (used|written): "):
+        assert not CacheStore(tmp_path / "cache", MIB).fill(key(), out, writer(out))
+    assert len(content(out)) == 2
+
+
+def entry_file(store: CacheStore, of: CacheKey) -> Path:
+    return store._place(of.digest) / "entry.json"
+
+
+KILLED = """\
+import os, signal, sys
+from pathlib import Path
+from deploy.pipeline import cache_store as module
+from tests.pipeline.test_cache_store import key, writer
+
+calls = 0
+def at(function):
+    def wrapped(*args, **kwargs):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return wrapped
+
+for name in ("_copy", "sync"):
+    setattr(module, name, at(getattr(module, name)))
+for name in ("rename", "mkdir", "write_text"):
+    setattr(Path, name, at(getattr(Path, name)))
+folder = Path(sys.argv[1])
+module.CacheStore(folder / "cache", 1 << 30).fill(key(), folder / "out", writer(folder / "out"))
+print("done")
+"""
+
+
+def test_a_run_that_is_killed_anywhere_leaves_nothing_half(tmp_path):
+    """At every write point: no entry that is not whole, and the next run completes."""
+    root = Path(__file__).parents[2]
+    for number in range(1, 60):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        command = [sys.executable, "-c", KILLED, str(folder), str(number)]
+        ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        store = CacheStore(folder / "cache", 1 << 30)
+        assert all(not store.damage(entry) for entry in store.entries()), number
+        store.fill(key(), folder / "next", writer(folder / "next"))
+        assert len(content(folder / "next")) == 2
+        if ended.returncode == 0:
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert number > 12, "there are more write points than that"
+    assert ended.stdout == "done\n"
+
+
+CROWD = """\
+import sys, time
+from pathlib import Path
+from deploy.pipeline.cache_store import CacheStore as Store
+from tests.pipeline.test_cache_store import content, key
+
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+for part in range(4):
+    out = folder / f"{number}-{part}"
+    def build():
+        with (folder / "built.txt").open("a") as log:
+            log.write(f"{part}\\n")
+        out.mkdir()
+        time.sleep(0.05)
+        (out / "net.txt").write_text(str(part) * 100_000)
+    Store(folder / "cache", 1 << 30).fill(key(part=part), out, build)
+    assert content(out) == {"net.txt": (str(part) * 100_000).encode()}
+"""
+
+
+def test_32_processes_build_each_key_once(tmp_path):
+    root = Path(__file__).parents[2]
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", CROWD, str(tmp_path), str(n)], cwd=root)
+        for n in range(32)
+    ]
+    assert [one.wait(120) for one in crowd] == [0] * 32
+    assert sorted((tmp_path / "built.txt").read_text().split()) == ["0", "1", "2", "3"]
+
+
+def test_the_lock_of_a_process_that_died_is_taken_over(store, tmp_path):
+    root = Path(__file__).parents[2]
+    code = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from deploy.pipeline.cache_store import CacheStore as Store\n"
+        "from tests.pipeline.test_cache_store import key\n"
+        "def hang():\n    print('held', flush=True)\n    time.sleep(600)\n"
+        "Store(Path(sys.argv[1]), 1 << 30).fill(key(), Path(sys.argv[2]), hang)\n"
+    )
+    words = [sys.executable, "-c", code, str(store.folder), str(tmp_path / "dead")]
+    with subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE, text=True) as dead:
+        assert dead.stdout is not None and dead.stdout.readline() == "held\n"
+        dead.kill()
+    assert not store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
+
+
+def test_the_entry_says_what_decided_it(store, tmp_path):
+    store.fill(key(option=3), tmp_path / "out", writer(tmp_path / "out"))
+    about = json.loads(entry_file(store, key(option=3)).read_text())
+    assert (about["stage"], about["subject"]) == ("convert", "net for some")
+    assert about["parts"] == {"option": 3}

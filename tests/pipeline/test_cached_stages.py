@@ -1,0 +1,226 @@
+"""A run does again only what something of it decides otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from backends.registry import about
+from deploy.cli.cache import main
+from deploy.export.fingerprint import hash_tensors, loaded_code
+from deploy.export.torch_source import TorchSource, model_identity
+from deploy.pipeline import cached_stages as stages
+from deploy.pipeline.cache_store import CacheStore
+from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
+from deploy.runtime.bundle.manifest import read_manifest
+from tests.helpers.commands import done, python, refused
+from tests.helpers.graphs import conv
+from tests.helpers.nets import TWO_PARTS
+
+WORDS = [
+    "+model=module",
+    "model.target=my_cached_net:Net",
+    "model.inputs={image: {shape: [1, 3, 16, 16]}}",
+    "+backend=onnxruntime",
+    "partition.segments=[{name: body, start: [image], end: [head:input]},"
+    " {name: head, start: [head:input], end: [head:output]}]",
+    "cache=cache",
+    "bench.runs=0",
+]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> Path:
+    """A folder with a model, a bundle of it and a cache."""
+    folder = tmp_path_factory.mktemp("filled")
+    (folder / "my_cached_net.py").write_text(TWO_PARTS)
+    assert kept(folder) == []
+    return folder
+
+
+@pytest.fixture
+def folder(filled, tmp_path) -> Path:
+    return Path(shutil.copytree(filled, tmp_path / "copy"))
+
+
+def kept(folder: Path, *words: str) -> list[str]:
+    """The stages that a run takes from the cache."""
+    said = done("deploy", *WORDS, *words, "bundle=b", cwd=folder)
+    return [line.split("  ")[0] for line in said.splitlines() if "from the cache" in line]
+
+
+def test_a_run_again_exports_and_converts_nothing(folder):
+    first = read_manifest(folder / "b")
+    assert kept(folder) == ["export", "convert body", "convert head"]
+    again = read_manifest(folder / "b")
+    assert again.steps == first.steps and again.verification.status == "passed"
+    assert {n: f for n, f in again.files.items() if "/" in n and "sample" not in n} == {
+        n: f for n, f in first.files.items() if "/" in n and "sample" not in n
+    }
+
+
+def test_another_option_of_one_segment_converts_that_one(folder):
+    option = ["+backend@chain.head=onnxruntime", "chain.head.options.optimize=extended"]
+    assert kept(folder, *option) == ["export", "convert body"]
+
+
+def test_another_cut_exports_nothing(folder):
+    assert kept(folder, "partition.segments=[]") == ["export"]
+
+
+def test_other_code_of_the_model_is_another_export(folder):
+    (folder / "my_cached_net.py").write_text(TWO_PARTS.replace(".relu()", ".sigmoid()"))
+    assert "export" not in kept(folder)
+    assert read_manifest(folder / "b").verification.status == "passed"
+
+
+def test_other_parameters_are_another_export(folder):
+    assert kept(folder, "+model.params.wide=4") == []
+
+
+def test_without_a_cache_nothing_is_kept(folder):
+    shutil.rmtree(folder / "cache")
+    done("deploy", *WORDS, "cache=off", "bundle=b", cwd=folder)
+    assert not (folder / "cache").exists() and not (folder / "off").exists()
+
+
+def test_a_size_that_is_none_is_refused(folder):
+    said = refused("deploy", *WORDS, "cache_gib=0", cwd=folder)
+    assert "cache_gib: expected a number in its range, got 0" in said
+
+
+def test_the_cache_is_listed_verified_and_pruned(folder, capsys):
+    assert command(capsys, "list", folder / "cache") == 0
+    assert {"export", "convert", "body", "head"} <= set(said(capsys).split())
+    assert command(capsys, "verify", folder / "cache") == 0
+    assert "3 entries are whole" in said(capsys)
+    file = next((folder / "cache").glob("entries/*/*/files/*.onnx"))
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    assert command(capsys, "verify", folder / "cache") == 1
+    assert f"'{file.name}' was changed; removed" in said(capsys)
+    assert command(capsys, "prune", folder / "cache") == 0
+    assert "0 entries, 0.0 kB stay" in said(capsys)
+
+
+def test_a_folder_that_is_no_cache_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="is no cache: expected a folder that python -m deploy"):
+        main(["prune", str(tmp_path)])
+
+
+def command(capsys, *words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, words)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def said(capsys) -> str:
+    return str(capsys.readouterr().out)
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor=2.0, shift=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+        self.factor, self.table = factor, torch.full((3,), shift)
+        self.register_buffer("offset", torch.zeros(()), persistent=False)
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_the_same_model_built_twice_is_the_same():
+    assert model_identity(Scaled()) == model_identity(Scaled())
+
+
+def test_the_order_of_a_set_is_not_part_of_a_model():
+    """It is another one in each process."""
+    code = (
+        "from tests.pipeline.test_cached_stages import Scaled\n"
+        "from deploy.export.torch_source import model_identity\n"
+        "model = Scaled()\nmodel.names = set('abcdefgh')\nprint(model_identity(model))"
+    )
+    found = {python_with_seed(code, seed) for seed in ("1", "2", "3")}
+    assert len(found) == 1
+
+
+def python_with_seed(code: str, seed: str) -> str:
+    env = {**os.environ, "PYTHONHASHSEED": seed}
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        command, env=env, cwd=root, capture_output=True, check=True
+    ).stdout.decode()
+
+
+@pytest.mark.parametrize("other", ["factor", "table", "weight", "offset", "layer"])
+def test_whatever_is_different_in_a_model_makes_it_another(other):
+    model = Scaled()
+    if other == "factor":
+        model.factor = 3.0
+    elif other == "layer":
+        model.act = nn.LeakyReLU(0.2)
+    else:
+        getattr(model, other).data.add_(1)
+    assert model_identity(model) != model_identity(Scaled())
+
+
+def test_what_is_not_exported_does_not_count():
+    recipe = ModelRecipe("net", "torch.nn:Identity", inputs={"x": InputRecipe([1, 2])})
+    one, other = (TorchSource(r, ["some"]).identity() for r in (recipe, replace(recipe, eval="e")))
+    assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def test_a_module_of_the_user_counts_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_cached_code.py").write_text("A = 1\n")
+    __import__("my_cached_code")
+    before = loaded_code()["my_cached_code"]
+    (tmp_path / "my_cached_code.py").write_text("A = 2\n")
+    assert loaded_code()["my_cached_code"] != before
+    assert "json" not in loaded_code() and "deploy.cli.app" not in loaded_code()
+    del sys.modules["my_cached_code"]
+
+
+def test_tensors_count_by_dtype_shape_and_content():
+    ones = np.ones((2, 3), np.float32)
+    others = [ones.T, ones.astype(np.float16), ones * 2, ones.reshape(6)]
+    digests = [hash_tensors({"x": array})["x"] for array in (ones, *others)]
+    assert len(set(digests)) == 5
+    assert hash_tensors({"x": np.asfortranarray(ones)})["x"] == digests[0]
+
+
+def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch):
+    segment = conv(tmp_path / "conv.onnx")
+    store = CacheStore(tmp_path / "cache", 1 << 30)
+    ours = about("onnxruntime")
+    kept = []
+    for number, gpu in enumerate("ABA"):
+        of_gpu = replace(ours, machine=lambda options, gpu=gpu: {"gpu": gpu})
+        monkeypatch.setattr(stages, "about", lambda name, of_gpu=of_gpu: of_gpu)
+        out, asked = tmp_path / f"out{number}", ConvertRecipe(check=False)
+        sample = {spec.name: np.zeros(spec.typical, np.float32)
+                  for spec in (*segment.inputs, *segment.outputs)}  # fmt: skip
+        backend = BackendRecipe("onnxruntime")
+        kept.append(stages.convert_once(store, segment, backend, sample, out, asked)[1])
+    assert kept == [False, False, True]
+
+
+def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(folder):
+    home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(folder / "home")}
+    words = [*(word for word in WORDS if not word.startswith("cache=")), "bundle=b"]
+    printed = [python("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
+    assert "from the cache" not in printed[0] and printed[1].count("from the cache") == 3
+    assert (folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
+    listed = python("deploy.cache", "list", cwd=folder, **home).stdout
+    assert "3 entries" in listed

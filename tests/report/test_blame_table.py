@@ -1,0 +1,78 @@
+"""Who is to blame comes into the report of the run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.cli.blame import main
+from deploy.report.data import PAGE
+from deploy.report.files import read_report, write_report
+from deploy.runtime.bundle.integrity import hash_file
+from deploy.runtime.bundle.manifest import MANIFEST
+from tests.conftest import step
+from tests.report.samples import report
+
+
+@pytest.fixture
+def bundle(make_bundle) -> Path:
+    """A step that should multiply by 2 and does by 3, with a report that does not say so."""
+    made = make_bundle([(step("one", "x", "y"), 3.0)])
+    work = made.with_name("bundle.work")
+    (work / "artifacts").mkdir(parents=True)
+    ones = np.ones((1, 2), np.float32)
+    sides = {"input/x": ones, "output/y": ones * 2}
+    np.savez(work / "artifacts" / "one.sample.npz", **sides)
+    manifest = hash_file(made / MANIFEST).sha256
+    write_report(work, report(manifest=manifest, blame=None))
+    return made
+
+
+def blamed(bundle: Path, capsys, *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([str(bundle), *words])
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def page(bundle: Path) -> str:
+    return (bundle.with_name("bundle.work") / PAGE).read_text()
+
+
+def test_the_report_shows_who_is_to_blame(bundle, capsys):
+    before = page(bundle)
+    said = blamed(bundle, capsys)
+    assert "the report shows it: " in said and "bundle.work/report.html" in said
+    assert "The culprit is segment" not in before
+    culprit = r"The culprit is segment &#39;one&#39;: .* off by max_rel 5\.0e-01"
+    assert re.search(culprit, page(bundle))
+    kept = read_report(bundle.with_name("bundle.work"))
+    assert kept is not None and kept.blame is not None and kept.blame.guilty == "one"
+    assert kept.blame.head[0] == "step" and kept.blame.rows[0][0] == "one"
+
+
+def test_other_bounds_give_another_blame(bundle, capsys):
+    blamed(bundle, capsys)
+    with pytest.raises(SystemExit) as ended:
+        main([str(bundle), "--saved", "--max-rel", "2"])
+    assert ended.value.code == 0
+    assert "Nothing is beyond its bound" in page(bundle)
+
+
+def test_a_report_of_another_run_is_left_as_it_is(bundle, capsys):
+    work = bundle.with_name("bundle.work")
+    kept = read_report(work)
+    assert kept is not None
+    write_report(work, replace(kept, manifest="0" * 64))
+    before = page(bundle)
+    assert blamed(bundle, capsys) == ""
+    assert page(bundle) == before
+
+
+def test_a_damaged_report_is_a_warning_and_the_blame_is_found(bundle, capsys):
+    (bundle.with_name("bundle.work") / "report.json").write_text("{")
+    assert "warning: the report does not show this: " in blamed(bundle, capsys)

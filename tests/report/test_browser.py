@@ -1,0 +1,95 @@
+"""The pages in a real browser, as they look on a desk and on a phone, by day and by night."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy.report.data import PAGE
+from deploy.report.page import run_page, sweep_page
+from deploy.report.sweep import Job, JobRow, Sweep
+from tests.report.browser import browser, found_browser
+from tests.report.samples import EVIL, LONG, report
+
+LOOKS = (Path(__file__).parent / "looks.js").read_text()
+SECTIONS = {
+    "run": ["chain", "agreement", "blame", "detections", "map", "latency", "run"],
+    "demo": ["chain", "agreement", "detections", "latency", "run"],
+    "sweep": ["jobs", "errors", "latency", "detections", "run"],
+}
+WORDS = {
+    "run": ["failed", "within", "beyond", "worst of all", "to blame", "1 missing, 1 extra"],
+    "demo": ["passed", "within", "nearest to its bound", "backbone", "p99"],
+    "sweep": ["failed", "passed", "1 of 3 jobs failed", "what went wrong"],
+}
+
+
+@pytest.fixture(scope="module")
+def page():
+    with browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def files(run, tmp_path_factory) -> dict[str, Path]:
+    """A page with every section and hostile names, that of a real run, and that of a sweep."""
+    folder = tmp_path_factory.mktemp("pages")
+    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    jobs = [Job(f"key={LONG}{number}", row, "0/r.html", report()) for number in range(2)]
+    failed = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL} {LONG * 3}"))
+    sweep = Sweep((*jobs, failed), "python -m deploy -m", "2026-01-02 03:04:05 UTC")
+    texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
+    for name, text in texts.items():
+        (folder / f"{name}.html").write_text(text)
+    shutil.copyfile(run.work / PAGE, folder / "demo.html")
+    return {name: folder / f"{name}.html" for name in SECTIONS}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_page_can_be_read(name, width, scheme, page, files):
+    page.open(files[name], width, scheme)
+    seen = page.run(LOOKS)
+    assert seen["sections"] == SECTIONS[name] and seen["hidden"] == []
+    assert seen["read"] > 40 and seen["faint"] == [], "contrast of at least 4.5"
+    assert seen["sideways"] == 0 and seen["spilled"] == [], "the page never scrolls sideways"
+    assert seen["nameless"] == [] and seen["landmarks"] == [] and seen["unscrolled"] == 0
+    for word in WORDS[name]:  # what is read without any colour
+        assert word in seen["text"]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_page_loads_nothing_and_complains_of_nothing(name, page, files):
+    page.open(files[name], 1280, "light")
+    asked = [address for address in page.requests if not address.startswith("data:")]
+    assert asked == [files[name].resolve().as_uri()]
+    assert page.complaints == []
+    assert page.run("document.scripts.length") == 0
+    pictures = page.run("[...document.querySelectorAll('image')].map(i => i.getBBox().width)")
+    assert pictures and all(width > 0 for width in pictures)
+
+
+def test_the_checks_see_what_is_wrong(page, tmp_path):
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        "<main><section id=a><p style='width:5000px;color:#aaa;background:#fff'>faint</p>"
+        "<table><tr><th>no scope</table></section></main><script>console.log('heard')</script>"
+        "<img src='https://example.invalid/x.png'>"
+    )
+    page.open(bad, 360, "light")
+    seen = page.run(LOOKS)
+    assert [one.split()[1] for one in seen["faint"]] == ["faint"]
+    assert (seen["sideways"] > 1000 and seen["hidden"] == ["a"]) or seen["sideways"] > 1000
+    assert len(seen["nameless"]) == 2 and seen["unscrolled"] == 1
+    assert "header" in seen["landmarks"]
+    assert any("heard" in one for one in page.complaints)
+    assert any("example.invalid" in one for one in page.requests)
+
+
+def test_a_missing_browser_fails(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(AssertionError, match="no browser: none of chromium, "):
+        found_browser()

@@ -1,0 +1,158 @@
+"""A page says what was measured, in words too, and nothing that it is given becomes code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from deploy.report import page as pages
+from deploy.report.page import ReportError, run_page, sweep_page
+from deploy.report.sweep import Job, JobRow, Sweep
+from tests.report.samples import EVIL, LONG, report
+
+SECTIONS = ("chain", "agreement", "blame", "detections", "map", "latency", "run")
+
+
+class Reader(HTMLParser):
+    """The elements of a page, their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.given: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.given += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def sections(text: str) -> list[str]:
+    return re.findall(r'<section id="(\w+)"', text)
+
+
+def sweep(*jobs: Job) -> Sweep:
+    return Sweep(jobs, f"python -m deploy -m 'key={EVIL}'", "2026-01-02")
+
+
+def job(label: str, **changes: object) -> Job:
+    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    return Job(label, row, "0/b.work/report.html", report(**changes))
+
+
+BAD = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL}"))
+
+
+@pytest.mark.parametrize("text", [run_page(report()), sweep_page(sweep(job(EVIL), BAD))])
+def test_hostile_names_are_text_and_never_elements(text):
+    read = Reader(text)
+    assert "script" not in read.tags
+    assert "<script" not in text and "alert('1')" in read.text
+    assert not [name for name, _ in read.given if name.startswith("on")]
+    addresses = [value for name, value in read.given if name in ("href", "src") and value]
+    assert all(one.startswith(("#", "data:image/", "0/")) for one in addresses)
+    assert "default-src 'none'" in str(dict(read.given)["content"]) or "default-src" in text
+
+
+@pytest.mark.parametrize("text", [run_page(report()), sweep_page(sweep(job("a")))])
+def test_nothing_may_be_loaded_or_run(text):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy is not None
+    assert "default-src 'none'" in policy[1] and "script" not in policy[1]
+    assert "img-src data:" in policy[1]
+
+
+def test_a_page_has_a_section_for_everything_that_was_measured():
+    assert sections(run_page(report())) == list(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone", "told"),
+    [
+        ({"latency": (), "runs": 0}, "latency", "bench.runs=20 on the command line"),
+        ({"means": ()}, "map", "verify.eval=true on the command line"),
+        ({"blame": None}, "blame", "python -m deploy.blame bundles/"),
+        ({"sightings": ()}, "detections", ""),
+    ],
+)
+def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, gone, told):
+    text = run_page(report(**changes))
+    assert sections(text) == [name for name in SECTIONS if name != gone]
+    assert told in Reader(text).text
+    assert ("Not in this report" in text) == bool(told)
+
+
+def test_a_model_without_a_data_set_is_not_told_to_evaluate():
+    assert "verify.eval" not in Reader(run_page(report(means=(), evaluable=False))).text
+
+
+def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
+    waiting = report(
+        pending=True, status="not run", problem="", parity=(), sightings=(), matched=None,
+        total=None, latency=(), means=(), blame=None,
+    )  # fmt: skip
+    read = Reader(run_page(waiting))
+    assert sections(run_page(waiting)) == ["chain", "run"]
+    assert "not measured" in read.text and "the device builds its own" in read.text
+    assert f"python -m deploy.runtime finish bundles/{LONG}" in read.text
+
+
+def test_every_verdict_is_a_word():
+    text = Reader(run_page(report())).text
+    for word in ("failed", "within", "beyond", "worst of all", "to blame", "2 of 4"):
+        assert word in text
+    assert "does not agree with PyTorch" in text
+
+
+def test_a_passed_run_says_that_it_agrees():
+    text = Reader(run_page(report(status="passed", problem=""))).text
+    assert "the chain agrees with PyTorch" in text and "does not agree" not in text
+
+
+def test_infinite_gaps_are_shown():
+    assert ">inf<" in run_page(report())
+
+
+def test_latency_is_in_numbers_beside_its_bars():
+    text = run_page(report())
+    for number in ("1.50", "2.00", "3.00", "4.00"):
+        assert f">{number}<" in text
+    assert 'class="p50" style="width:50.00%"' in text  # 2 of 4 milliseconds
+
+
+def test_a_sweep_has_failed_jobs_with_their_errors_and_the_others_with_their_pages():
+    text = sweep_page(sweep(job("threads=1"), job("threads=2"), BAD))
+    assert sections(text) == ["jobs", "errors", "latency", "detections", "run"]
+    read = Reader(text)
+    assert "1 of 3 jobs failed" in read.text and f"what went wrong: {EVIL}" in read.text
+    assert "threads=1" in read.text and "threads=2" in read.text
+    assert text.count('href="0/b.work/report.html"') == 2
+
+
+def test_a_sweep_shows_a_picture_once_with_every_job_beside_the_reference():
+    text = sweep_page(sweep(job("threads=1"), job("threads=2")))
+    assert text.count("data:image/") == 1
+    assert text.count('<use href="#picture0"/>') == 3
+
+
+def test_a_sweep_has_the_tools_of_all_its_jobs():
+    environment = report().environment
+    other = job("b", environment=replace(environment, tools={"only-there": "7.0"}))
+    read = Reader(sweep_page(sweep(job("a"), other))).text
+    assert "only-there" in read and "numpy" in read
+
+
+def test_a_sweep_of_failures_alone_has_a_page():
+    assert sections(sweep_page(sweep(BAD))) == ["jobs", "errors", "run"]
+
+
+def test_a_template_that_asks_for_what_is_not_there_fails():
+    with pytest.raises(ReportError, match="cannot be filled in: UndefinedError: 'report' is undef"):
+        pages._rendered("run.html", title="")

@@ -1,0 +1,166 @@
+"""A bundle whose engines the device builds: refused before, verified after, never half-built."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.runtime.bundle.manifest import BundleError, read_manifest
+from deploy.runtime.commands.build import build
+from deploy.runtime.pipeline import Pipeline
+from tests.helpers.commands import done, files, python, refused
+
+MODEL = """
+from torch import nn
+from deploy.mark import mark
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+
+    def forward(self, image):
+        return self.classify(self.body(image).relu())
+
+    @mark("head", inputs=["features"], outputs=["logits"])
+    def classify(self, features):
+        return self.head(features).mean((2, 3))
+"""
+CUTS = (
+    "[{name: body, start: [image], end: [head:input]}, "
+    "{name: head, start: [head:input], end: [head:output]}]"
+)
+COMMAND = [
+    "deploy", "+model=module", "model.target=my_net:Net", "bench.runs=1",
+    "model.inputs={image: {shape: [1, 3, 16, 16]}}", f"partition.segments={CUTS}",
+    "+backend=onnxruntime", "backend.build=device",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> tuple[Path, str]:
+    """A bundle in which the body has still to be built, and what the desk said."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "my_net.py").write_text(MODEL)
+    head = ["+backend@chain.head=onnxruntime", "chain.head.options.threads=1"]
+    return folder / "bundle", done(*COMMAND, *head, "bundle=bundle", cwd=folder)
+
+
+@pytest.fixture
+def bundle(made, tmp_path) -> Path:
+    return Path(shutil.copytree(made[0], tmp_path / "bundle"))
+
+
+def test_the_desk_says_what_is_left_to_do(made):
+    assert "agreement   not measured yet: the device builds the engines" in made[1]
+    assert "python -m deploy.runtime finish bundle (on the device)" in made[1]
+    assert "latency" not in made[1]
+
+
+def test_it_carries_the_segment_of_what_is_to_be_built_alone(bundle):
+    body, head = read_manifest(bundle).steps
+    assert body.pending and body.source == ("body/body.onnx",)
+    assert not head.pending and not head.source
+    assert read_manifest(bundle).verification.status == "not run"
+
+
+def test_it_does_not_open_before_and_says_how(bundle):
+    with pytest.raises(
+        BundleError, match=r"engine of 'body' is not built yet\. On the device.*fin"
+    ):
+        Pipeline.open(bundle)
+
+
+def test_finish_builds_and_verifies_it(bundle, capsys):
+    assert build(bundle, 60)
+    manifest = read_manifest(bundle)
+    assert manifest.verification.status == "passed"
+    assert {item.step for item in manifest.verification.gaps} == {"body", "head", "chain"}
+    assert "building body ..." in capsys.readouterr().out
+    with Pipeline.open(bundle) as pipeline:
+        image = np.zeros((1, 3, 16, 16), np.float32)
+        assert pipeline.chain({"image": image})["logits"].shape == (1, 2)
+    listed = {bundle / name for name in manifest.files} | {bundle / "manifest.json"}
+    assert {path for path in bundle.rglob("*") if path.is_file()} == listed
+
+
+def test_it_can_be_finished_again_elsewhere(bundle):
+    assert build(bundle, 60) and build(bundle, 60)
+    assert read_manifest(bundle).verification.status == "passed"
+
+
+def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
+    (tmp_path / "my_net.py").write_text(MODEL)
+    done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
+    bundle = tmp_path / "bundle"
+    assert all(one.pending for one in read_manifest(bundle).artifacts)
+    assert build(bundle, 60)
+    manifest = read_manifest(bundle)
+    assert not any(one.pending for one in manifest.artifacts)
+    assert [one.precision for one in manifest.artifacts] == ["fp32", "fp32", "fp16", "fp16"]
+    compared = [item.step for item in manifest.verification.gaps]
+    assert compared == [
+        "body", "head", "body on onnxruntime-fp16", "head on onnxruntime-fp16", "chain",
+    ]  # fmt: skip
+    listed = {bundle / name for name in manifest.files} | {bundle / "manifest.json"}
+    assert {path for path in bundle.rglob("*") if path.is_file()} == listed
+
+
+def test_a_segment_that_was_changed_is_refused_before_anything_is_built(bundle):
+    (bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
+    before = files(bundle)
+    with pytest.raises(BundleError, match=r"file 'body/body\.onnx'"):
+        build(bundle, 60)
+    assert files(bundle) == before
+
+
+def test_a_converter_that_fails_leaves_the_bundle_as_it_was(bundle):
+    text = (bundle / "manifest.json").read_text()
+    broken = text.replace('"optimize": "basic"', '"optimize": "never"', 1)
+    (bundle / "manifest.json").write_text(broken)
+    message = refused("deploy.runtime", "finish", bundle, cwd=bundle)
+    assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
+    assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
+    assert (bundle / "manifest.json").read_text() == broken
+
+
+def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
+    data = json.loads((bundle / "manifest.json").read_text())
+    sample = bundle / data["sample"]
+    with np.load(sample) as stored:
+        tensors = {name: stored[name] for name in stored.files}
+    np.savez(sample, **{**tensors, "output/logits": tensors["output/logits"] + 1})
+    from deploy.runtime.bundle.integrity import hash_file as content_of
+
+    entry = content_of(sample)
+    data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
+    (bundle / "manifest.json").write_text(json.dumps(data))
+    ended = python("deploy.runtime", "finish", bundle, cwd=bundle)
+    assert ended.returncode == 1
+    assert "BAD the chain does not agree with the model at 'logits'" in ended.stdout
+    assert read_manifest(bundle).verification.status == "failed"
+
+
+def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
+    with pytest.raises(BundleError, match=r"has no engines to build.*backend\.build=device"):
+        build(make_bundle(), 60)
+
+
+def test_build_on_the_device_is_refused_where_the_desks_files_run_anywhere(tmp_path):
+    message = refused(
+        "deploy", "+model=yolov3", "+backend=ncnn", "backend.build=device", cwd=tmp_path
+    )
+    assert "build=device for ncnn: expected desk, got device" in message
+
+
+def test_an_evaluation_needs_engines_on_the_desk(tmp_path):
+    message = refused(
+        "deploy", "+model=yolov3", "+backend=onnxruntime", "backend.build=device",
+        "verify.eval=true", cwd=tmp_path,
+    )  # fmt: skip
+    assert "verify.eval=true with build=device" in message

@@ -1,0 +1,79 @@
+"""What is done at every picture does not come to cost more: counted, since clocks are noisy.
+
+A bound is what was counted on CPython 3.11 with NumPy 2.4, and a quarter more. Where one is broken,
+something that was done once is done for every box, anchor or picture; where that has to be, count
+anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from deploy.models.mask_rcnn import boxes
+from deploy.models.mask_rcnn.proposals import Proposals
+from deploy.models.yolov3.anchors import ANCHORS
+from deploy.models.yolov3.finding import NumpyFinder
+from deploy.models.yolov3.selecting import Limits
+from deploy.runtime import Pipeline
+from deploy.runtime.vision import nms
+from deploy.runtime.vision.image import Pre, decode
+from deploy.runtime.vision.preprocess import Letterbox
+from tests.conftest import step
+from tests.helpers.costs import Cost, cost_of
+from tests.models.mask_rcnn.plain import rpn_maps
+from tests.models.yolov3.plain import crowded_maps
+
+MORE = 1.25
+HALF = np.array(ANCHORS["darknet53"], np.float32) / 2
+
+
+def holds(cost: Cost, *, instructions: int, kilobytes: float) -> bool:
+    """Whether a cost is within its bounds; a test that fails shows it."""
+    print(cost)
+    return cost.instructions <= MORE * instructions and cost.bytes <= MORE * 1000 * kilobytes
+
+
+@pytest.fixture
+def in_numpy(monkeypatch):
+    """As on a device without numba."""
+    for module in (nms, boxes):
+        monkeypatch.setattr(module, "can_compile", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "instructions", "kilobytes"),
+    [(0, 1739, 184), (100, 4830, 204), (1000, 5678, 807)],
+)
+def test_post_processing_of_yolov3(candidates, instructions, kilobytes, in_numpy):
+    maps = [raw[0] for raw in crowded_maps(candidates, 608, 80)]
+    finder = NumpyFinder(HALF, Limits())
+    assert holds(cost_of(lambda: finder(maps)), instructions=instructions, kilobytes=kilobytes)
+
+
+def test_proposals_of_mask_rcnn(in_numpy):
+    proposals = Proposals(800, 1333)
+    logits, deltas = rpn_maps("objects", 800, 1333)
+    cost = cost_of(lambda: proposals.choose(logits, deltas))
+    assert holds(cost, instructions=8476, kilobytes=6383)
+
+
+def test_a_picture_that_shrinks():
+    picture = np.zeros((480, 640, 3), np.uint8)
+    letterbox = Letterbox(Pre("image", 320, 320, (0, 0, 0), (255, 255, 255)))
+    cost = cost_of(lambda: letterbox(decode(picture)))
+    assert holds(cost, instructions=2290, kilobytes=1540)
+
+
+def test_a_chain_of_twelve_steps(make_bundle):
+    names = [f"t{number}" for number in range(13)]
+    chain = [step(f"s{target}", source, target) for source, target in pairwise(names)]
+    first, last = replace(chain[0].inputs[0], name="t0"), chain[-1].outputs[0]
+    bundle = make_bundle([(one, 1.0) for one in chain], inputs=(first,), outputs=(last,))
+    inputs = {"t0": np.ones((1, 2), np.float32)}
+    with Pipeline.open(bundle, trusted=True) as pipeline:
+        cost = cost_of(lambda: pipeline.chain(inputs))
+    assert holds(cost, instructions=3898, kilobytes=2.8)
