@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -82,8 +83,9 @@ def _packages() -> dict[str, str]:
 def _folders() -> dict[str, str]:
     return {
         module.name: f"{backends.__name__}.{module.name}"
-        for module in pkgutil.iter_modules(backends.__path__)
-        if module.ispkg
+        for folder in map(Path, backends.__path__)
+        for module in pkgutil.iter_modules([str(folder)])
+        if (folder / module.name / "run.py").is_file()  # other folders are shared code
     }
 
 

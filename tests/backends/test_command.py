@@ -10,7 +10,8 @@ import pytest
 from onnx import helper
 
 from backends import registry
-from backends.convert_cli import main, read_artifact
+from backends.conversion_files import read_artifact
+from backends.convert_cli import main
 from tests.helpers.graphs import conv, save
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")

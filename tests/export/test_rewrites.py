@@ -15,8 +15,9 @@ from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertIntermediate
 
 from deploy.export.onnx_export import export
+from deploy.export.rewrites import rewriting
 from deploy.mark import capture, mark, mark_here
-from deploy.rewrite import RewriteError, rewrite, rewriting
+from deploy.rewrite import RewriteError, rewrite
 from tests.helpers.chains import run
 
 THEIRS = '''

@@ -14,7 +14,7 @@ from backends.contract import Artifact, ConversionError, Dynamic, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import read_segment
-from deploy.analysis.accuracy.operators import Operators, read_operators
+from deploy.analysis.accuracy.operators import Nodes, Operators, members, read_operators
 from deploy.analysis.accuracy.records import Bisection, Probe
 from deploy.analysis.accuracy.segment_parts import SegmentPart, SegmentProbe
 from deploy.analysis.accuracy.work import Work
@@ -23,10 +23,6 @@ from deploy.partition.cut_points import PartitionError
 from deploy.recipe.schema import BackendRecipe
 
 _PATIENCE = 8
-
-
-Nodes = int
-"""A set of nodes: bit ``n`` is node ``n``."""
 
 
 class SearchResult(NamedTuple):
@@ -72,11 +68,6 @@ def narrow_down(
         else:
             wrong, left = node, left & before[node]
     return SearchResult(wrong, tuple(node for node in members(left) if node != wrong))
-
-
-def members(nodes: Nodes) -> list[int]:
-    """The nodes of a set, in order."""
-    return [node for node in range(nodes.bit_length()) if nodes >> node & 1]
 
 
 def _next_node(

@@ -11,7 +11,6 @@ from operator import or_
 
 import onnx_ir as ir
 
-from deploy.analysis.accuracy.bisect import Nodes, members
 from deploy.analysis.accuracy.records import Operator
 from deploy.graph.exported import Exported
 from deploy.graph.index import GraphIndex, is_weight
@@ -27,6 +26,10 @@ _LIBRARIES = ("site-packages", "dist-packages")
 
 
 _FLOATS = frozenset((ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16))
+
+
+Nodes = int
+"""A set of nodes: bit ``n`` is node ``n``."""
 
 
 @dataclass(frozen=True)
@@ -144,3 +147,8 @@ def _source(trace: str) -> str:
         if not any(library in found["file"] for library in _LIBRARIES)
     ]
     return frames[-1] if frames else ""
+
+
+def members(nodes: Nodes) -> list[int]:
+    """The nodes of a set, in order."""
+    return [node for node in range(nodes.bit_length()) if nodes >> node & 1]
