@@ -29,7 +29,8 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision import CONFIDENT
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
