@@ -11,7 +11,7 @@ import onnx
 
 from backends.onnx.model_file import OnnxFileError
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
-from backends.user_cache import remember, remembered
+from backends.user_cache import add_digest, has_digest
 
 _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
 
@@ -37,10 +37,10 @@ def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
-    if remembered(_KIND, digest):
+    if has_digest(_KIND, digest):
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     inferred = _in_a_child(data, name)
-    remember(_KIND, digest)
+    add_digest(_KIND, digest)
     return inferred
 
 
