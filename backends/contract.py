@@ -43,6 +43,15 @@ class MissingLibraryError(DeployError):
     """A library that this step needs is not installed here."""
 
 
+def install_hint(*extras: str) -> str:
+    """How to install optional dependencies of this project, for an error's ``do``."""
+    names = ",".join(extras)
+    return (
+        f"Run in the repository: pip install '.[{names}]' "
+        f"(or with a wheel: pip install 'backend_chain-VERSION-py3-none-any.whl[{names}]')"
+    )
+
+
 class TensorError(DeployError):
     """A tensor of the wrong name, dtype or shape."""
 

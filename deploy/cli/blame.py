@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.codec import to_json
-from backends.contract import Artifact, DeployError, MissingLibraryError, Tensors
+from backends.contract import Artifact, DeployError, MissingLibraryError, Tensors, install_hint
 from backends.files import write_text
 from deploy.analysis.accuracy.measure import measure_steps
 from deploy.analysis.accuracy.ranking import Bounds, Ranking, culprit, rank_steps
@@ -151,7 +151,7 @@ def _search() -> Callable[..., Any]:
     except ImportError as error:
         raise MissingLibraryError(
             f"--bisect cuts graphs, and cannot here: {error}",
-            do="Run: pip install 'backend-chain[desk]'",
+            do=install_hint("desk"),
         ) from error
     return bisect
 

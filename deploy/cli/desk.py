@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from backends.contract import install_hint
+
 
 def require_desk() -> None:
     """End with one line where the desk's libraries are not installed."""
@@ -12,5 +14,5 @@ def require_desk() -> None:
     if missing:
         sys.exit(
             f"error: this is the desk, and it lacks {', '.join(missing)}. "
-            "Run: pip install 'backend-chain[desk]'. (On a device: python -m deploy.runtime)"
+            f"{install_hint('desk')}. (On a device: python -m deploy.runtime)"
         )

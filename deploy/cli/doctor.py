@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from backends.contract import install_hint
+from backends.process.child import module_command
 from backends.registry import about, names, package
 
 _DESK = (
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print("\ndesk (export, cut, verify)")
     _print_versions(_DESK)
     if _missing(_DESK):
-        print("  to install: pip install 'backend-chain[desk]'")
+        print(f"  to install: {install_hint('desk')}")
     print("\nbackends")
     runs = [_print_backend(name) for name in names()]
     sys.exit(0 if any(runs) else 1)
@@ -87,9 +89,7 @@ def ability(backend: str, half: str, needs: Sequence[str]) -> Ability:
     if reason := about(backend).obstacle():
         return Ability(False, reason)
     module = f"{package(backend)}.{half}"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(module_command(module), capture_output=True, text=True, check=False)
     lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
     return Ability(done.returncode == 0, lines[-1])
 
@@ -103,9 +103,9 @@ def _print_backend(name: str) -> bool:
         f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}"
     )
     if not run.works:
-        print(f"    to run: pip install 'backend-chain[{facts.extra}]'")
+        print(f"    to run: {install_hint(facts.extra)}")
     if not convert.works:
-        print(f"    to convert: pip install 'backend-chain[desk,{facts.extra}]'")
+        print(f"    to convert: {install_hint('desk', facts.extra)}")
     return run.works
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from backends.contract import DeployError, EngineError
 from backends.files import write_text
+from backends.process.child import module_command
 from deploy.cli.compose import from_plain
 from deploy.export.source import source_of
 from deploy.pipeline.build_record import read_build_record
@@ -82,11 +83,14 @@ def _own(recipe: Recipe) -> Path:
 
 def _chain_report(bundle: Path, dataset: Path, limit: int | None) -> Report:
     """What the device's own command says, in a process where no other engine has threads."""
-    command = [sys.executable, "-m", "deploy.runtime", "eval", str(bundle), str(dataset)]
     limited = ["--limit", str(limit)] if limit else []
-    done = subprocess.run([*command, *limited, "--json", "-"], stdout=subprocess.PIPE, check=False)
+    command = module_command("deploy.runtime", "eval", str(bundle), str(dataset), *limited)
+    done = subprocess.run([*command, "--json", "-"], stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        raise EngineError(f"the bundle cannot be evaluated: {' '.join(command)} failed")
+        raise EngineError(
+            "the bundle cannot be evaluated: "
+            f"python -m deploy.runtime eval {bundle} {dataset} failed"
+        )
     report: Report = json.loads(done.stdout)
     return report
 
