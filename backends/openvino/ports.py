@@ -1,4 +1,4 @@
-"""Whether the tensors of an OpenVINO model are those of the specs."""
+"""The check of an OpenVINO model's inputs and outputs against the specs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from backends.openvino.library import ov
 
 
 def check_ports(ports: Sequence[ov.ConstOutput], specs: Specs) -> None:
-    """Refuse inputs or outputs of other names, dtypes or shapes; they go by position.
+    """Refuse inputs or outputs of other names, dtypes or shapes; they are matched by position.
 
     Raises:
-        EngineError: with the tensor that is not as its spec.
+        EngineError: with the tensor that differs from its spec.
     """
     if len(ports) != len(specs):
         raise EngineError(
             "tensors of the OpenVINO model",
             expected=", ".join(spec.name for spec in specs),
-            got=", ".join(map(_title, ports)) or "none",
+            got=", ".join(map(_names, ports)) or "none",
         )
     for port, spec in zip(ports, specs, strict=True):
-        same = spec.name in port.get_names() and dtype_of(port) == spec.dtype
-        if not same or not shape_of(spec).compatible(port.get_partial_shape()):
+        matches = spec.name in port.get_names() and dtype_of(port) == spec.dtype
+        if not matches or not shape_of(spec).compatible(port.get_partial_shape()):
             raise EngineError(
                 f"'{spec.name}' of the OpenVINO model",
                 expected=str(spec),
-                got=f"'{_title(port)}', {dtype_of(port)}{port.get_partial_shape()}",
+                got=f"'{_names(port)}', {dtype_of(port)}{port.get_partial_shape()}",
             )
 
 
-def _title(port: ov.ConstOutput) -> str:
+def _names(port: ov.ConstOutput) -> str:
     return ", ".join(sorted(port.get_names()))[:80]
