@@ -66,8 +66,21 @@ def read_sample(path: Path) -> Sample:
         OSError: there is no such file.
         ValueError: it is not an npz file, or holds pickled objects.
     """
+    return split_sample(read_arrays(path))
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file by their names in the file; errors as of ``read_sample``."""
     with np.load(path, allow_pickle=False) as stored:
-        return split_sample({name: stored[name] for name in stored.files})
+        return {name: stored[name] for name in stored.files}
+
+
+def sample_names(inputs: Specs, outputs: Specs) -> list[str]:
+    """The names in the file of a sample of these tensors."""
+    return [
+        *(f"{_INPUT}{spec.name}" for spec in inputs),
+        *(f"{_OUTPUT}{spec.name}" for spec in outputs),
+    ]
 
 
 def split_sample(arrays: Tensors) -> Sample:

@@ -19,7 +19,14 @@ import numpy as np
 
 from backends.acceptance import TOLERANCES
 from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
-from backends.conversion_files import ARTIFACT_FILE, Sample, read_sample, write_artifact
+from backends.conversion_files import (
+    ARTIFACT_FILE,
+    Sample,
+    read_arrays,
+    sample_names,
+    split_sample,
+    write_artifact,
+)
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
@@ -118,19 +125,13 @@ def _sample(segment: Segment, path: Path | None) -> Sample:
     if path is None:
         return _reference_sample(segment)
     try:
-        sample = read_sample(path)
+        arrays = read_arrays(path)
     except (OSError, ValueError) as error:
         raise ConversionError(f"sample '{path}' is not an npz file: {error}") from error
-    expected, got = (
-        sorted([*(f"input/{name}" for name in inputs), *(f"output/{name}" for name in outputs)])
-        for inputs, outputs in (
-            ([spec.name for spec in segment.inputs], [spec.name for spec in segment.outputs]),
-            (sample.inputs, sample.outputs),
-        )
-    )
+    expected, got = sorted(sample_names(segment.inputs, segment.outputs)), sorted(arrays)
     if expected != got:
         raise ConversionError(f"sample '{path}'", expected=", ".join(expected), got=", ".join(got))
-    return sample
+    return split_sample(arrays)
 
 
 def _reference_sample(segment: Segment) -> Sample:

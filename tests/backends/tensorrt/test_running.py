@@ -141,7 +141,7 @@ def test_too_little_memory_for_the_engine_leaves_nothing(convert, load, driver, 
     artifact, root = convert(relu(tmp_path / "relu.onnx"))
     with load(artifact, root) as runner:
         driver.fail("cuMemAlloc", OUT_OF_MEMORY)
-        with pytest.raises(EngineError, match="TensorRT makes no execution context"):
+        with pytest.raises(EngineError, match="TensorRT creates no execution context"):
             runner(rows(1))
         assert (runner(rows(1))["y"] == 1).all()
 
