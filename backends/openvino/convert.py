@@ -6,10 +6,9 @@ from pathlib import Path
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
 from backends.openvino import Options
-from backends.openvino.engine import DTYPES, FAILURES, engine_message, shape_of
+from backends.openvino.engine import DTYPES, FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
-from backends.openvino.ports import check_ports
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
@@ -30,7 +29,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     try:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
-        model.reshape(dict(enumerate(map(shape_of, segment.inputs))))
+        model.reshape(dict(enumerate(map(partial_shape, segment.inputs))))
         check_ports(model.outputs, segment.outputs)
         # by default the weights would be stored in fp16
         ov.save_model(model, out / _XML, compress_to_fp16=False)

@@ -1,10 +1,10 @@
-"""OpenVINO's properties, exceptions, shapes and dtypes."""
+"""OpenVINO's properties, exceptions, shapes and dtypes, and the check of a model's tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backends.contract import Dynamic, TensorSpec
+from backends.contract import Dynamic, EngineError, Specs, TensorSpec
 from backends.openvino import Options
 from backends.openvino.library import ov
 from backends.options import clamp_threads
@@ -46,7 +46,7 @@ def settings(options: Options) -> dict[str, str | int]:
     return properties
 
 
-def shape_of(spec: TensorSpec) -> ov.PartialShape:
+def partial_shape(spec: TensorSpec) -> ov.PartialShape:
     """The spec's shape with the bounds of its dynamic dimensions."""
     if spec.shape is None:
         return ov.PartialShape.dynamic()
@@ -57,10 +57,32 @@ def shape_of(spec: TensorSpec) -> ov.PartialShape:
     return ov.PartialShape(list(dims))
 
 
-def dtype_of(port: ov.ConstOutput) -> str:
+def port_dtype(port: ov.ConstOutput) -> str:
     """NumPy's name of a port's dtype, or the engine's where NumPy has none."""
     name: str = port.get_element_type().get_type_name()
     return DTYPES.get(name, name)
+
+
+def check_ports(ports: Sequence[ov.ConstOutput], specs: Specs) -> None:
+    """Refuse inputs or outputs of other names, dtypes or shapes; they are matched by position.
+
+    Raises:
+        EngineError: with the tensor that differs from its spec.
+    """
+    if len(ports) != len(specs):
+        raise EngineError(
+            "tensors of the OpenVINO model",
+            expected=", ".join(spec.name for spec in specs),
+            got=", ".join(map(_names, ports)) or "none",
+        )
+    for port, spec in zip(ports, specs, strict=True):
+        matches = spec.name in port.get_names() and port_dtype(port) == spec.dtype
+        if not matches or not partial_shape(spec).compatible(port.get_partial_shape()):
+            raise EngineError(
+                f"'{spec.name}' of the OpenVINO model",
+                expected=str(spec),
+                got=f"'{_names(port)}', {port_dtype(port)}{port.get_partial_shape()}",
+            )
 
 
 def engine_message(error: Exception) -> str:
@@ -72,3 +94,7 @@ def engine_message(error: Exception) -> str:
         if line and not line.startswith(_SOURCE_POSITIONS)
     ]
     return " ".join(kept)[:_MAX_MESSAGE] or str(error)[:_MAX_MESSAGE] or type(error).__name__
+
+
+def _names(port: ov.ConstOutput) -> str:
+    return ", ".join(sorted(port.get_names()))[:80]

@@ -10,10 +10,9 @@ import numpy as np
 
 from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs, files_of
 from backends.openvino import Options
-from backends.openvino.engine import FAILURES, engine_message, settings
+from backends.openvino.engine import FAILURES, check_ports, engine_message, settings
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
-from backends.openvino.ports import check_ports
 from backends.options import parse_options
 
 _WIDE = ("int64", "uint32", "uint64")  # the engine computes them as int32
