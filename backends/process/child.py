@@ -16,10 +16,7 @@ from typing import IO
 import backends
 
 _ENDS_WITH_PARENT = "DEPLOY_ENDS_WITH_PARENT"
-
-
 _ROOT = str(Path(backends.__file__).parents[1])
-
 
 # The packages of the parent come first, whatever other version is installed. Their folder is then
 # the last place to look in, since a checkout holds other folders and site-packages other modules.

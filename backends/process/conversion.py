@@ -18,11 +18,7 @@ from backends.process.child import Limits, module_command, run_limited
 from backends.registry import package
 
 _TAIL = 15  # lines of a failed converter's stderr that the error shows
-
-
 _GIB = 1 << 30
-
-
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "File too large", "SIGXFSZ", "Cannot allocate memory")
 
 

@@ -22,14 +22,8 @@ from backends.process.child import Limits, end_with_parent, module_command, run_
 from backends.registry import loader
 
 _SECONDS = 8.0  # and one more for each megabyte
-
-
 _MEMORY = 8 << 30  # and eight times the files
-
-
 _TAIL = 3  # lines of its output that are reported
-
-
 _MODULE = "backends.process.probe"
 
 

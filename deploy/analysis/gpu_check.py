@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from backends.contract import About, DeployError, OnGpu
+from backends.contract import About, DeployError, GpuSupport
 from backends.error_metrics import compare_all, worst
 from backends.options import Value
 from backends.process.child import module_command
@@ -225,7 +225,7 @@ def _mixed(
     return f"{one}, {other} and {one} in a chain", _deploys(words, folder, runs), reason
 
 
-def _gpu_variants(facts: About) -> OnGpu:
+def _gpu_variants(facts: About) -> GpuSupport:
     if facts.gpu is None:
         raise ValueError("this backend has no GPU")
     return facts.gpu
