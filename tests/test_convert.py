@@ -43,7 +43,7 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
     with pytest.raises(ConversionError) as caught:
         convert(segment, backend, sample, out, ConvertRecipe(timeout, 1, 1 / 32))
     assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
-    assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* '?how={how}")
+    assert caught.match(rf"To repeat it: .* -m tests\.helpers\.crasher .*conv\.onnx .* '?how={how}")
     assert not out.exists()
 
 
