@@ -151,7 +151,7 @@ def _export(
 
 
 @dataclass(frozen=True)
-class _Chain:
+class _ChainPlan:
     """The segments and host steps of a model, and where each tensor has its reference value."""
 
     partition: Partition
@@ -159,7 +159,7 @@ class _Chain:
     points: Mapping[str, str]
 
 
-def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _Chain:
+def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _ChainPlan:
     with progress.stage("partition") as stage:
         partition = partition_recipe(recipe, exported, out)
         host = resolve_host_steps(recipe.partition.host, partition.segments, exported.inputs)
@@ -167,13 +167,13 @@ def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress
             recipe.partition.host, partition.places, no_others=exported.by_name
         )
         stage.size = _folder_size(out)
-    return _Chain(partition, host, {**partition.points, **host_points})
+    return _ChainPlan(partition, host, {**partition.points, **host_points})
 
 
 def _write_bundle(
     model: ModelRecipe,
     converted: ConvertedSegments,
-    chain: _Chain,
+    chain: _ChainPlan,
     values: Tensors,
     staging: Path,
 ) -> Manifest:
