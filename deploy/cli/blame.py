@@ -18,8 +18,8 @@ from deploy.analysis.accuracy.ranking import Bounds, Ranking, culprit, rank_step
 from deploy.analysis.accuracy.records import Blame, BlameError, StepBlame, read, save
 from deploy.analysis.accuracy.text import probe_line, result_lines, verdict
 from deploy.analysis.accuracy.work import Work
+from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import BackendRecipe
-from deploy.report.data import DATA
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, read_manifest
 from deploy.runtime.pipeline import Pipeline
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _report(work: Work, blame: Blame, found: Ranking, bounds: Bounds) -> None:
     """Have the run's report show it; what was found stands without that too."""
-    if not (work.folder / DATA).is_file():
+    if not (work.folder / WorkFile.REPORT_DATA).is_file():
         return
     try:
         from deploy.analysis.accuracy.page import add_blame

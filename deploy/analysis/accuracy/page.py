@@ -9,7 +9,7 @@ from deploy.analysis.accuracy.ranking import Bounds, Ranking
 from deploy.analysis.accuracy.records import Blame
 from deploy.analysis.accuracy.text import HEAD, bisection_lines, step_rows, verdict
 from deploy.report.data import BlameTable
-from deploy.report.files import read_report, write_report
+from deploy.report.page import read_report, write_report
 
 
 def add_blame(work: Path, blame: Blame, found: Ranking, bounds: Bounds) -> Path | None:
@@ -28,7 +28,7 @@ def add_blame(work: Path, blame: Blame, found: Ranking, bounds: Bounds) -> Path 
         DeployError: the report cannot be read or written; it is as it was.
     """
     report = read_report(work)
-    if report is None or report.manifest != blame.manifest:
+    if report is None or report.manifest_sha256 != blame.manifest:
         return None
     return write_report(work, replace(report, blame=blame_table(blame, found, bounds)))
 
@@ -36,9 +36,9 @@ def add_blame(work: Path, blame: Blame, found: Ranking, bounds: Bounds) -> Path 
 def blame_table(blame: Blame, found: Ranking, bounds: Bounds) -> BlameTable:
     """What is shown of it."""
     return BlameTable(
-        said=tuple(verdict(blame, found, bounds)),
-        guilty="" if found.good else found.steps[0].step.name,
-        head=(*HEAD[:-1], "detections"),
+        findings=tuple(verdict(blame, found, bounds)),
+        culprit="" if found.good else found.steps[0].step.name,
+        header=(*HEAD[:-1], "detections"),
         rows=tuple(step_rows(blame, found)),
         operator=tuple(bisection_lines(blame.bisection)) if blame.bisection else (),
     )
