@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.acceptance import TOLERANCES
+from backends.acceptance import TOLERANCES, AcceptanceRule
 from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
 from backends.conversion_files import ARTIFACT_FILE, Sample, read_sample, write_artifact
 from backends.error_metrics import ErrorMetrics, compare_all, worst
@@ -96,11 +96,11 @@ def _convert(backend: str, asked: argparse.Namespace) -> tuple[Artifact, ErrorMe
 def _agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
         gap = worst(compare_all(sample.outputs, runner(sample.inputs)))
-    bound = TOLERANCES[artifact.precision]
-    if not bound.admits(gap):
+    tolerance = AcceptanceRule().tolerance(artifact.precision)
+    if not tolerance.admits(gap):
         raise ConversionError(
             f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
-            expected=str(bound),
+            expected=str(tolerance),
             got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
         )
     return gap

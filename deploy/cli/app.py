@@ -27,6 +27,7 @@ from deploy.cli.compose import (
 )
 from deploy.cli.config_trust import check_code, check_folders
 from deploy.pipeline.sweep import write_row
+from deploy.recipe.output_paths import work_folder
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.validate import check_backends
 from deploy.report.sweep import JobRow
@@ -108,7 +109,7 @@ def _places(recipe: Recipe) -> tuple[Path, Path]:
         bundle = Path(runtime.output_dir) / "bundle"
     else:
         bundle = Path(runtime.cwd) / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
-    return bundle, bundle.with_name(f"{bundle.name}.work")
+    return bundle, work_folder(bundle)
 
 
 def _is_sweep() -> bool:

@@ -181,7 +181,7 @@ def _bundle(
 def _verdict(recipe: Recipe, manifest: Manifest, evidence: ReferenceData, staging: Path) -> Verdict:
     """Measure the bundle, or leave that to the device; the sample picture is written either way."""
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, evidence)
+        verdict = expected_detections_only(manifest, evidence, recipe.verify)
     else:
         verdict = verify(staging, manifest, evidence, recipe.verify)
     if verdict.expected:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from backends.acceptance import CONFIDENT
 from backends.contract import DeployError
 from deploy.runtime.commands.bench import bench
 from deploy.runtime.commands.build import build
@@ -16,7 +17,6 @@ from deploy.runtime.commands.check import check
 from deploy.runtime.commands.eval import evaluate
 from deploy.runtime.commands.run import run
 from deploy.runtime.tuning.search import tune
-from deploy.runtime.vision.detections import CONFIDENT
 
 _TIMEOUT = 3600
 

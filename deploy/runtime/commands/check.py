@@ -9,17 +9,22 @@ from deploy.runtime.pipeline import Pipeline
 
 
 def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
-    """Replay the sample and print how far it is from PyTorch; true where it agrees."""
+    """Replay the sample and print its errors against PyTorch.
+
+    Returns:
+        Whether the sample passes the acceptance rule, see ``backends.acceptance``.
+    """
     with Pipeline.open(bundle, threads, key) as pipeline:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
-    gaps, bound = sample_errors(bundle, pipeline)
-    for gap in gaps:
+    errors, tolerance = sample_errors(bundle, pipeline)
+    for metrics in errors:
         print(
-            f"{'ok' if bound.admits(gap) else 'BAD':<4}{gap.tensor:<16}max_abs {gap.max_abs:.2e}  "
-            f"max_rel {gap.max_rel:.2e}  cosine {gap.cosine:.6f}"
+            f"{'ok' if tolerance.admits(metrics) else 'BAD':<4}{metrics.tensor:<16}"
+            f"max_abs {metrics.max_abs:.2e}  max_rel {metrics.max_rel:.2e}  "
+            f"cosine {metrics.cosine:.6f}"
         )
-    print(f"    tolerance: {bound}")
-    return all(bound.admits(gap) for gap in gaps)
+    print(f"    tolerance: {tolerance}")
+    return all(map(tolerance.admits, errors))
