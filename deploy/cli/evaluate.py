@@ -20,7 +20,7 @@ from deploy.pipeline.build_record import read_build_record
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.manifest import read_manifest
-from deploy.runtime.commands.eval import as_json, measure
+from deploy.runtime.evaluation import detect_dataset, evaluation_report
 from deploy.runtime.latency import print_latency
 from deploy.runtime.pipeline import Pipeline
 from deploy.verify import ReferencePipeline
@@ -97,8 +97,8 @@ def _model_report(
     around = Pipeline.without_engines(read_manifest(bundle))
     with tempfile.TemporaryDirectory() as scratch:
         reference = source_of(recipe).reference(points, Path(scratch))
-        rows, seconds = measure(ReferencePipeline(around, reference), data)
-    return reference.name, as_json(data.scores(rows), seconds)
+        rows, seconds = detect_dataset(ReferencePipeline(around, reference), data)
+    return reference.name, evaluation_report(data.scores(rows), seconds)
 
 
 def _print(reports: Mapping[str, Report]) -> None:

@@ -1,24 +1,46 @@
-"""``check``: does this bundle, on this device, still agree with its reference?"""
+"""The command check: does a bundle, on this device, still agree with its reference?"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.runtime.accuracy.sample_check import check_detections, sample_errors
-from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.commands.arguments import add_bundle, add_signature, add_threads
+
+if TYPE_CHECKING:
+    from deploy.runtime.pipeline import Pipeline
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Run the bundle's own sample through the chain, and compare its outputs, and its "
+        "detections where it has some, with those of the PyTorch model that the bundle carries."
+    )
+    parser.epilog = "example: %(prog)s bundles/yolov3"
+    add_bundle(parser)
+    add_threads(parser)
+    add_signature(parser)
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Compare and print; false where the chain does not agree."""
+    return check(arguments.bundle, arguments.threads, arguments.require_signature)
 
 
 def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
-    """Replay the sample and print its errors against PyTorch.
+    """Replay the sample and print its distance from the reference; true where they agree."""
+    from deploy.runtime.accuracy.sample_check import check_detections
+    from deploy.runtime.pipeline import Pipeline
 
-    Returns:
-        Whether the sample passes the acceptance rule, see ``backends.acceptance``.
-    """
     with Pipeline.open(bundle, threads, key) as pipeline:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
+    from deploy.runtime.accuracy.sample_check import sample_errors
+
     errors, tolerance = sample_errors(bundle, pipeline)
     for metrics in errors:
         print(
@@ -27,4 +49,4 @@ def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
             f"cosine {metrics.cosine:.6f}"
         )
     print(f"    tolerance: {tolerance}")
-    return all(map(tolerance.admits, errors))
+    return all(tolerance.admits(metrics) for metrics in errors)
