@@ -13,12 +13,11 @@ from types import FrameType
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from backends.contract import DeployError
 from deploy.cli.catalog import conf_folder, usage
 from deploy.cli.compose import (
-    _MODELS,
     CONFIG,
     check_order,
     expand_word,
@@ -31,12 +30,6 @@ from deploy.recipe.output_paths import work_folder
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.validate import check_backends
 from deploy.report.sweep import JobRow
-
-# at import, since a sweep's jobs may start in processes that never see main()
-OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
-
-
-OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
 
 
 def main() -> None:

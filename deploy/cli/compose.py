@@ -28,6 +28,10 @@ _BUNDLE = "bundle="
 
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
+# at import, since a sweep's jobs may start in processes that never see main()
+OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
+
 
 def expand_word(word: str) -> str:
     """``bundle=FOLDER`` is what one writes most; the key has other values beside the folder."""

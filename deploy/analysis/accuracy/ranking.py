@@ -35,10 +35,14 @@ class Ranking:
     """The steps by their effect.
 
     Attributes:
+        blame: what was measured.
+        rule: what counts as agreement.
         steps: the step with the largest effect first.
         chain_good: whether the chain's outputs pass the acceptance rule.
     """
 
+    blame: Blame
+    rule: AcceptanceRule
     steps: tuple[RankedStep, ...]
     chain_good: bool
 
@@ -62,7 +66,7 @@ def rank_steps(blame: Blame, rule: AcceptanceRule) -> Ranking:
     ranked = sorted(measured, key=_effect_size, reverse=True)
     first = next((called for called in _called_by_first(ranked) if not called.good), ranked[0])
     steps = (first, *(step for step in ranked if step is not first))
-    return Ranking(steps, _chain_agrees(blame, rule))
+    return Ranking(blame, rule, steps, _chain_agrees(blame, rule))
 
 
 def segment_to_bisect(ranking: Ranking) -> RankedStep:

@@ -5,22 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from backends.acceptance import AcceptanceRule
 from deploy.analysis.accuracy.ranking import Ranking
-from deploy.analysis.accuracy.records import Blame
 from deploy.analysis.accuracy.text import HEAD, bisection_lines, step_rows, summary_sentences
 from deploy.report.data import BlameTable
 from deploy.report.files import read_report, write_report
 
 
-def add_to_report(work: Path, blame: Blame, ranking: Ranking, rule: AcceptanceRule) -> Path | None:
+def add_to_report(work: Path, ranking: Ranking) -> Path | None:
     """Write the report of a run again, with the result of accuracy debugging.
 
     Args:
         work: the work folder beside the bundle.
-        blame: what was measured.
-        ranking: the steps by their effect.
-        rule: the acceptance rule of the ranking.
+        ranking: the result.
 
     Returns:
         The page; None where the folder has no report, or one of another run.
@@ -29,17 +25,17 @@ def add_to_report(work: Path, blame: Blame, ranking: Ranking, rule: AcceptanceRu
         DeployError: the report cannot be read or written; it is as it was.
     """
     report = read_report(work)
-    if report is None or report.manifest != blame.manifest:
+    if report is None or report.manifest != ranking.blame.manifest:
         return None
-    return write_report(work, replace(report, blame=blame_table(blame, ranking, rule)))
+    return write_report(work, replace(report, blame=_blame_table(ranking)))
 
 
-def blame_table(blame: Blame, ranking: Ranking, rule: AcceptanceRule) -> BlameTable:
-    """The report's section; see ``add_to_report`` for the arguments."""
+def _blame_table(ranking: Ranking) -> BlameTable:
+    bisection = ranking.blame.bisection
     return BlameTable(
-        said=tuple(summary_sentences(blame, ranking, rule)),
+        said=tuple(summary_sentences(ranking)),
         guilty="" if ranking.good else ranking.steps[0].step.name,
         head=(*HEAD[:-1], "detections"),
-        rows=tuple(step_rows(blame, ranking)),
-        operator=tuple(bisection_lines(blame.bisection)) if blame.bisection else (),
+        rows=tuple(step_rows(ranking)),
+        operator=tuple(bisection_lines(bisection)) if bisection else (),
     )

@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from backends.acceptance import AcceptanceRule, Tolerance
+from backends.codec import to_json
 from backends.error_metrics import ErrorMetrics, worst
 from deploy.analysis.accuracy.ranking import RankedStep, Ranking
 from deploy.analysis.accuracy.records import Bisection, Blame, ChainEnd, Operator, Probe, StepBlame
 
 
-def summary_sentences(blame: Blame, ranking: Ranking, rule: AcceptanceRule) -> list[str]:
-    """The step with the largest effect, its effect, then every other step beyond its tolerance.
-
-    Args:
-        blame: what was measured.
-        ranking: the steps by their effect.
-        rule: the acceptance rule of the ranking.
-    """
+def summary_sentences(ranking: Ranking) -> list[str]:
+    """The step with the largest effect, its effect, then every other step beyond its tolerance."""
     first = ranking.steps[0]
     has_effect = not ranking.good or first.adds or first.loses
-    effect = _effect(blame, _in_chain(blame, first.step)) if has_effect else ""
-    sentences = [_first_sentence(first, ranking, rule), effect]
+    effect = _effect(ranking.blame, first.step) if has_effect else ""
+    sentences = [_first_sentence(first, ranking), effect]
     violations = [ranked for ranked in ranking.steps[1:] if not ranked.good]
-    sentences += [f"Also {_violation(ranked, rule)}." for ranked in violations]
+    sentences += [f"Also {_violation(ranked, ranking.rule)}." for ranked in violations]
     return [sentence for sentence in sentences if sentence]
 
 
-def _first_sentence(first: RankedStep, ranking: Ranking, rule: AcceptanceRule) -> str:
+def _first_sentence(first: RankedStep, ranking: Ranking) -> str:
     if not first.good:
-        return f"The step with the largest effect is {_violation(first, rule)}."
+        return f"The step with the largest effect is {_violation(first, ranking.rule)}."
     title, error = _step_title(first.step), _describe_error(first.own)
     if not ranking.chain_good:
         return (
@@ -53,6 +49,7 @@ def _violation(ranked: RankedStep, rule: AcceptanceRule) -> str:
 
 
 def _effect(blame: Blame, step: StepBlame) -> str:
+    step = _in_chain(blame, step)
     if step.swaps is None:
         return ""
     swapped, chain = step.swaps.outputs, blame.chain
@@ -90,22 +87,33 @@ def _describe_error(metrics: ErrorMetrics | None) -> str:
 HEAD = ("step", "runs on", "own", "inherited", "end: inputs", "end: outputs", "adds", "")
 
 
-def result_lines(blame: Blame, ranking: Ranking, rule: AcceptanceRule) -> Iterator[str]:
+def result_lines(ranking: Ranking) -> Iterator[str]:
     """What ``blame`` prints: the summary, every step, and the operator if there was a bisection."""
-    yield from summary_sentences(blame, ranking, rule)
+    yield from summary_sentences(ranking)
     yield ""
-    yield from _table([HEAD, *step_rows(blame, ranking)])
+    yield from _table([HEAD, *step_rows(ranking)])
     yield ""
     yield "max_rel of the worst tensor. own: with the reference's inputs; inherited: with the"
     yield "chain's. end: of the chain, with the reference's inputs or outputs of that step."
-    if blame.bisection is not None:
+    if ranking.blame.bisection is not None:
         yield ""
-        yield from bisection_lines(blame.bisection)
+        yield from bisection_lines(ranking.blame.bisection)
 
 
-def step_rows(blame: Blame, ranking: Ranking) -> list[tuple[str, ...]]:
+def result_json(ranking: Ranking) -> dict[str, Any]:
+    """What ``blame --json`` writes: the ranking, and everything that was measured."""
+    return {
+        "ranked": [ranked.step.name for ranked in ranking.steps],
+        "bad": [ranked.step.name for ranked in ranking.steps if not ranked.good],
+        "chain_good": ranking.chain_good,
+        "verdict": summary_sentences(ranking),
+        **to_json(ranking.blame),
+    }
+
+
+def step_rows(ranking: Ranking) -> list[tuple[str, ...]]:
     """The cells of every step, in order of the ranking, and of the chain's outputs."""
-    return [*map(_row, ranking.steps), _chain_row(blame, ranking)]
+    return [*map(_row, ranking.steps), _chain_row(ranking)]
 
 
 def bisection_lines(bisection: Bisection) -> Iterator[str]:
@@ -176,9 +184,10 @@ def _row(ranked: RankedStep) -> tuple[str, ...]:
     )
 
 
-def _chain_row(blame: Blame, ranking: Ranking) -> tuple[str, ...]:
-    error = f"{_format_error(blame.chain.gap)} {'ok' if ranking.chain_good else 'BAD'}"
-    return ("(chain)", "", "", error, "", "", "", _format_detections(blame.chain))
+def _chain_row(ranking: Ranking) -> tuple[str, ...]:
+    chain = ranking.blame.chain
+    error = f"{_format_error(chain.gap)} {'ok' if ranking.chain_good else 'BAD'}"
+    return ("(chain)", "", "", error, "", "", "", _format_detections(chain))
 
 
 def _format_detections(end: ChainEnd) -> str:

@@ -45,7 +45,7 @@ def blame(capsys, bundle, *words, code=1) -> str:
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
     """Deploy with these backends for segments; half precision keeps nothing in fp32."""
-    monkeypatch.setattr(precision, "in_range", lambda choice, found, half: choice)
+    monkeypatch.setattr(precision, "within_range", lambda choice, found, half: choice)
 
     def plant(asked=None, **chain):
         bundle, _ = sabotaged(asked or recipe(tmp_path, **chain), tmp_path, monkeypatch)

@@ -359,7 +359,8 @@ def test_what_a_host_step_gives_counts_as_right_where_the_reference_has_no_value
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("cli.blame", "torch hydra omegaconf onnx onnx_ir pycocotools"),
+        ("cli.blame", "numpy torch hydra omegaconf onnx onnx_ir"),
+        ("analysis.accuracy.debugging", "torch hydra omegaconf onnx onnx_ir pycocotools"),
         ("analysis.accuracy.bisect", "torch hydra omegaconf"),
     ],
 )
