@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.acceptance import TOLERANCES
+from backends.acceptance import TOLERANCES, AcceptanceRule
 from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
 from backends.conversion_files import (
     ARTIFACT_FILE,
@@ -111,7 +111,7 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
 def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
         gap = worst(compare_all(sample.outputs, runner(sample.inputs)))
-    tolerance = TOLERANCES[artifact.precision]
+    tolerance = AcceptanceRule().tolerance(artifact.precision)
     if not tolerance.admits(gap):
         raise ConversionError(
             f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from backends.acceptance import CONFIDENT
 from backends.contract import Artifact, Specs
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
@@ -29,7 +30,6 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision import CONFIDENT
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backends.acceptance import MIN_MATCHED
 from backends.contract import DeployError
 
 
@@ -254,7 +255,7 @@ class VerifyRecipe:
     """
 
     images: int = 4
-    min_matched: float = 0.98
+    min_matched: float = MIN_MATCHED
     eval: bool = False
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from backends.acceptance import CONFIDENT
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
@@ -19,6 +20,8 @@ from deploy.runtime.accuracy.step_errors import (
     alternative_label,
     chain_errors,
     first_violation,
+    recorded_rule,
+    rule_notes,
     step_errors,
 )
 from deploy.runtime.bundle.integrity import file_entry, hash_file, verify_files
@@ -40,7 +43,6 @@ from deploy.runtime.bundle.sample import (
 )
 from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision import CONFIDENT
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
@@ -165,7 +167,8 @@ def _verified(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
         files = {**manifest.files, **_drawing(bundle, manifest, pipeline)}
     if problem is not None:
         print(f"BAD {problem}")
-    verification = Verification("passed" if good else "failed", tuple(gaps))
+    notes = rule_notes(recorded_rule(manifest))
+    verification = Verification("passed" if good else "failed", tuple(gaps), notes)
     return replace(manifest, files=files, verification=verification), good
 
 

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from backends.contract import Dynamic, Segment, TensorSpec
 from backends.onnx.specs import read_segment
-from deploy.analysis.accuracy.segment_parts import with_fixed_sizes, without_bfloat16
+from deploy.analysis.accuracy.subgraph_probe import with_fixed_sizes, without_bfloat16
 
 NARROW = """
 <ir_version: 10, opset_import: ["" : 22]>
