@@ -1,4 +1,4 @@
-"""Numbers in digits and in words, and the tokens of both."""
+"""The demo's tokenizer: numbers in digits and in English words to tokens and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from backends.contract import Array
 
 PAD, END = 0, 1
-"""The tokens that say nothing and that end a text; texts begin with ``PAD``."""
+"""The tokens of padding and of the end of a text; ``PAD`` also starts every text."""
 
 
 _SMALL = (
@@ -23,21 +23,30 @@ _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ni
 
 
 VOCABULARY = ("", "", *"0123456789", *_SMALL, *_TENS, "hundred", "thousand")
-"""What each token stands for."""
+"""The text of each token, by its number."""
 
 
 LIMIT = 1_000_000
-"""Numbers are below this."""
+"""Numbers are below this limit."""
 
 
-def digit_tokens(numbers: Sequence[int], length: int = 6) -> tuple[Array, Array]:
-    """The digits of some numbers.
+def encode_digits(numbers: Sequence[int], length: int = 6) -> tuple[Array, Array]:
+    """Numbers as tokens, one for each digit.
+
+    Args:
+        numbers: none of them negative.
+        length: tokens per number; shorter numbers are padded at the end.
 
     Returns:
-        Their tokens (n, length) int64, padded behind; and 1 where there is a digit, 0 at padding.
+        The tokens (n, length) int64 and the attention mask (n, length) int64, 0 at padding.
 
     Raises:
-        ValueError: a number that is negative or has more digits.
+        ValueError: a number is negative or has more digits than ``length``.
+
+    Example:
+        >>> tokens, mask = encode_digits([42], length=3)
+        >>> tokens, mask
+        (array([[6, 4, 0]]), array([[1, 1, 0]]))
     """
     texts = [str(number) for number in numbers]
     if not all(text.isdecimal() and len(text) <= length for text in texts):
@@ -47,13 +56,18 @@ def digit_tokens(numbers: Sequence[int], length: int = 6) -> tuple[Array, Array]
     return np.array(tokens, np.int64), np.array(mask, np.int64)
 
 
-def word_tokens(number: int) -> list[int]:
-    """The tokens of a number in words, the end among them."""
-    return [VOCABULARY.index(word) for word in in_words(number).split()] + [END]
+def encode_words(number: int) -> list[int]:
+    """The tokens of a number in words, with ``END`` as the last."""
+    return [VOCABULARY.index(word) for word in number_to_words(number).split()] + [END]
 
 
-def text_of(tokens: Iterable[int]) -> str:
-    """What tokens stand for, up to their end."""
+def decode_tokens(tokens: Iterable[int]) -> str:
+    """The text of tokens up to the first ``END``.
+
+    Example:
+        >>> decode_tokens(encode_words(42))
+        'forty two'
+    """
     words: list[str] = []
     for token in tokens:
         if token == END:
@@ -62,8 +76,12 @@ def text_of(tokens: Iterable[int]) -> str:
     return " ".join(filter(None, words))
 
 
-def in_words(number: int) -> str:
-    """A number from 0 below ``LIMIT`` in English words, without hyphens and commas."""
+def number_to_words(number: int) -> str:
+    """A number in English words, without hyphens and commas.
+
+    Raises:
+        ValueError: the number is negative, or not below ``LIMIT``.
+    """
     if not 0 <= number < LIMIT:
         raise ValueError(f"expected a number from 0 to {LIMIT - 1}, got {number}")
     thousands, rest = divmod(number, 1000)

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from deploy.models.yolov3.anchors import ANCHORS
-from deploy.models.yolov3.finding import CompiledFinder, NumpyFinder, finder
-from deploy.models.yolov3.selecting import Limits
+from deploy.models.yolov3.decoding import (
+    CompiledMapDecoder,
+    NumpyMapDecoder,
+    Thresholds,
+    make_map_decoder,
+)
 from tests.models.yolov3.plain import crowded_maps, plain_detections
 
 HALF = np.array(ANCHORS["darknet53"], np.float32) / 2
-WAYS = (NumpyFinder, CompiledFinder)
+WAYS = (NumpyMapDecoder, CompiledMapDecoder)
 
 
 def one(maps):
@@ -22,8 +26,8 @@ def one(maps):
 @pytest.mark.parametrize("candidates", [0, 1, 100, 1000, 2500])
 def test_what_the_plain_way_finds_is_found_in_its_order(way, candidates):
     maps = crowded_maps(candidates, side=320, classes=20)
-    found = way(HALF, Limits())(one(maps))
-    boxes, scores, labels = plain_detections(maps, "darknet53", 20, Limits())
+    found = way(HALF, Thresholds())(one(maps))
+    boxes, scores, labels = plain_detections(maps, "darknet53", 20, Thresholds())
     assert found.labels.tolist() == labels.tolist()
     np.testing.assert_allclose(found.boxes, boxes, rtol=0, atol=2e-4)
     np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-6)
@@ -32,13 +36,13 @@ def test_what_the_plain_way_finds_is_found_in_its_order(way, candidates):
 @pytest.mark.parametrize(
     "limits",
     [
-        Limits(score_thr=0.0, conf_thr=0.0),
-        Limits(score_thr=0.3, conf_thr=0.2, iou_thr=0.1),
-        Limits(nms_pre=7),
-        Limits(max_per_img=3),
-        Limits(nms_pre=0),
-        Limits(max_per_img=0),
-        Limits(score_thr=1.0),
+        Thresholds(score_thr=0.0, conf_thr=0.0),
+        Thresholds(score_thr=0.3, conf_thr=0.2, iou_thr=0.1),
+        Thresholds(nms_pre=7),
+        Thresholds(max_per_img=3),
+        Thresholds(nms_pre=0),
+        Thresholds(max_per_img=0),
+        Thresholds(score_thr=1.0),
     ],
 )
 @pytest.mark.parametrize("kind", ["noise", "ties", "not finite"])
@@ -58,15 +62,15 @@ def test_both_ways_agree_on_anything(kind, limits):
 
 def test_read_only_and_strided_maps_are_taken_without_compiling_anew():
     maps = one(crowded_maps(50, side=320))
-    find = CompiledFinder(HALF, Limits())
-    expected, kinds = find(maps), len(find._detect.signatures)
+    decode = CompiledMapDecoder(HALF, Thresholds())
+    expected, kinds = decode(maps), len(decode._decode_maps.signatures)
     strided = [np.asfortranarray(raw) for raw in maps]
     for raw in strided:
         raw.flags.writeable = False
-    found = find(strided)
+    found = decode(strided)
     np.testing.assert_array_equal(found.boxes, expected.boxes)
-    assert len(find._detect.signatures) == kinds
+    assert len(decode._decode_maps.signatures) == kinds
 
 
 def test_the_compiled_way_is_taken_where_it_can_be():
-    assert isinstance(finder(HALF, Limits()), CompiledFinder)
+    assert isinstance(make_map_decoder(HALF, Thresholds()), CompiledMapDecoder)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from backends.contract import TensorError
-from deploy.models.mask_rcnn.detecting import BoxDetections
+from deploy.models.mask_rcnn.host import BoxDetections
 
 RUN = mask_golden.RUN
 

@@ -13,7 +13,7 @@ _MASK_CONVS = 4
 
 
 class RPNHead(nn.Module):
-    """One convolution that all levels share, then an objectness and four deltas per anchor."""
+    """A convolution shared by all levels, then an objectness and four deltas per anchor."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class RPNHead(nn.Module):
         self.rpn_reg = nn.Conv2d(channels, 4 * len(RATIOS), 1)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Maps to logits (N, anchors, H, W) and deltas (N, anchors * 4, H, W) of each."""
+        """Maps to logits (N, anchors, H, W) and deltas (N, anchors * 4, H, W) of each level."""
         hidden = [self.rpn_conv(x).relu() for x in maps]
         return tuple(self.rpn_cls(x) for x in hidden), tuple(self.rpn_reg(x) for x in hidden)
 
@@ -30,11 +30,11 @@ class RPNHead(nn.Module):
 class BBoxHead(nn.Module):
     """Two shared layers, then a logit per class and the background, and deltas per class."""
 
-    def __init__(self, source: int, hidden: int, num_classes: int) -> None:
+    def __init__(self, in_features: int, hidden: int, num_classes: int) -> None:
         super().__init__()
         self.fc_cls = nn.Linear(hidden, num_classes + 1)
         self.fc_reg = nn.Linear(hidden, 4 * num_classes)
-        self.shared_fcs = nn.ModuleList((nn.Linear(source, hidden), nn.Linear(hidden, hidden)))
+        self.shared_fcs = nn.ModuleList((nn.Linear(in_features, hidden), nn.Linear(hidden, hidden)))
 
     def forward(self, roi_feats: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C, 7, 7) to logits (n, classes + 1), background last, and deltas (n, classes * 4)."""
@@ -45,7 +45,7 @@ class BBoxHead(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Four convolutions, one that doubles the size, and a mask per class."""
+    """Four convolutions, a transposed one that doubles the size, and a mask per class."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class MaskHead(nn.Module):
 
 
 class RoIHead(nn.Module):
-    """What looks at regions of interest; only there for the names."""
+    """The box head and the mask head; groups them as the state dict does."""
 
     def __init__(self, channels: int, hidden: int, size: int, num_classes: int) -> None:
         super().__init__()

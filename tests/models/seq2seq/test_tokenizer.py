@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from deploy.models.seq2seq.words import (
+from deploy.models.seq2seq.tokenizer import (
     LIMIT,
     VOCABULARY,
-    digit_tokens,
-    in_words,
-    text_of,
-    word_tokens,
+    decode_tokens,
+    encode_digits,
+    encode_words,
+    number_to_words,
 )
 
 
@@ -29,13 +29,13 @@ from deploy.models.seq2seq.words import (
     ],
 )
 def test_a_number_in_words(number, words):
-    assert in_words(number) == words
-    assert text_of(word_tokens(number)) == words
+    assert number_to_words(number) == words
+    assert decode_tokens(encode_words(number)) == words
 
 
 def test_no_two_numbers_are_written_alike():
     numbers = range(0, LIMIT, 61)
-    assert len({in_words(number) for number in numbers}) == len(numbers)
+    assert len({number_to_words(number) for number in numbers}) == len(numbers)
 
 
 def test_every_token_is_another_word():
@@ -43,7 +43,7 @@ def test_every_token_is_another_word():
 
 
 def test_digits_are_padded_behind_and_the_mask_says_where():
-    tokens, mask = digit_tokens([905, 31], 4)
+    tokens, mask = encode_digits([905, 31], 4)
     words = [[VOCABULARY[token] for token in row] for row in tokens]
     assert words == [[*"905", ""], [*"31", "", ""]]
     assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 0, 0]]
@@ -51,13 +51,13 @@ def test_digits_are_padded_behind_and_the_mask_says_where():
 
 
 def test_a_text_ends_at_its_end():
-    tokens = word_tokens(12)
-    assert text_of([0, *tokens, *tokens]) == "twelve"
+    tokens = encode_words(12)
+    assert decode_tokens([0, *tokens, *tokens]) == "twelve"
 
 
 @pytest.mark.parametrize("number", [-1, LIMIT])
 def test_what_cannot_be_written_is_refused(number):
     with pytest.raises(ValueError, match=f"expected numbers of up to 6 digits, got {number}"):
-        digit_tokens([number])
+        encode_digits([number])
     with pytest.raises(ValueError, match=f"expected a number from 0 to 999999, got {number}"):
-        in_words(number)
+        number_to_words(number)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from backends.contract import TensorError
-from deploy.models.mask_rcnn import aligning, pooling
-from deploy.models.mask_rcnn.aligning import RoIAlign
+from deploy.models.mask_rcnn import roi_align_numpy, roi_align_torch
+from deploy.models.mask_rcnn.roi_align_numpy import RoIAlign
 
 
 def bilinear(plane, y, x):
@@ -59,7 +59,7 @@ BOXES = {
 def test_a_region_is_pooled_as_the_definition_says(box, samples):
     feat = np.random.RandomState(0).standard_normal((1, 2, 11, 13)).astype(np.float32)
     rois = torch.tensor([(0.0, *(4 * edge for edge in box))])
-    got = pooling.roi_align(torch.from_numpy(feat), rois, 3, 0.25, samples)[0]
+    got = roi_align_torch.roi_align(torch.from_numpy(feat), rois, 3, 0.25, samples)[0]
     empty = box[0] == box[2] or box[1] == box[3]
     wanted = [
         np.zeros((3, 3)) if empty else by_definition(plane, box, 3, samples) for plane in feat[0]
@@ -85,34 +85,41 @@ def regions(count=300):
 @pytest.mark.parametrize("size", [7, 14])
 def test_the_host_pools_as_pytorch_does_on_every_level(size):
     feats, rois = pyramid(), regions()
-    assert set(aligning.levels_of(rois, 4)) == {0, 1, 2, 3}
-    wanted = pooling.multi_level(
+    assert set(roi_align_numpy.assign_levels(rois, 4)) == {0, 1, 2, 3}
+    wanted = roi_align_torch.multi_level_roi_align(
         [torch.from_numpy(feat) for feat in feats], torch.tensor(rois), size
     )
-    got = aligning.multi_level(feats, rois, size)
+    got = roi_align_numpy.multi_level_roi_align(feats, rois, size)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, wanted, rtol=0, atol=2e-4)
 
 
 def test_both_choose_the_same_level_for_mmdetections_proposals():
     rois = mask_golden.rois()
-    wanted = pooling.levels_of(torch.from_numpy(rois), 4)
-    np.testing.assert_array_equal(aligning.levels_of(rois, 4), wanted)
+    wanted = roi_align_torch.assign_levels(torch.from_numpy(rois), 4)
+    np.testing.assert_array_equal(roi_align_numpy.assign_levels(rois, 4), wanted)
 
 
 def test_a_region_looks_at_the_picture_that_it_names():
     feat = torch.rand(2, 3, 8, 8)
     rois = torch.tensor([[1.0, 2, 2, 20, 24], [0, 2, 2, 20, 24]])
-    both = pooling.multi_level([feat], rois, 4)
-    assert torch.equal(both[0], pooling.multi_level([feat.flip(0)], rois[1:], 4)[0])
-    assert torch.equal(both[1], pooling.multi_level([feat], rois[1:], 4)[0])
+    both = roi_align_torch.multi_level_roi_align([feat], rois, 4)
+    assert torch.equal(
+        both[0], roi_align_torch.multi_level_roi_align([feat.flip(0)], rois[1:], 4)[0]
+    )
+    assert torch.equal(both[1], roi_align_torch.multi_level_roi_align([feat], rois[1:], 4)[0])
 
 
 def test_no_region_is_no_row():
     feats, none = pyramid(), np.zeros((0, 5), np.float32)
-    assert aligning.multi_level(feats, none, 7).shape == (0, 8, 7, 7)
+    assert roi_align_numpy.multi_level_roi_align(feats, none, 7).shape == (0, 8, 7, 7)
     torches = [torch.from_numpy(feat) for feat in feats]
-    assert pooling.multi_level(torches, torch.from_numpy(none), 7).shape == (0, 8, 7, 7)
+    assert roi_align_torch.multi_level_roi_align(torches, torch.from_numpy(none), 7).shape == (
+        0,
+        8,
+        7,
+        7,
+    )
 
 
 def test_the_host_step_names_its_tensors():
