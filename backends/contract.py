@@ -17,7 +17,12 @@ Tensors = Mapping[str, Array]
 
 
 class DeployError(Exception):
-    """The root of every error that a user can cause: what, expected, got, and what to do."""
+    """The root of every error that a user can cause: what, expected, got, and what to do.
+
+    Examples:
+        >>> print(DeployError("threads", expected="int", got="'two'", do="Write a number."))
+        threads: expected int, got 'two'. Write a number.
+    """
 
     def __init__(self, what: str, *, expected: str = "", got: str = "", do: str = "") -> None:
         facts = ", ".join(
@@ -49,7 +54,13 @@ class TensorError(DeployError):
 
 @dataclass(frozen=True)
 class Dynamic:
-    """A dimension that may vary between calls, with the sizes to expect."""
+    """A dimension that may vary between calls, with the sizes to expect.
+
+    Examples:
+        >>> batch = Dynamic("batch", min=1, opt=4, max=16)
+        >>> str(TensorSpec("image", "float32", (batch, 3, 320, 320)))
+        'float32[1..16, 3, 320, 320]'
+    """
 
     name: str
     min: int
@@ -65,6 +76,13 @@ class TensorSpec:
     """A tensor's name, NumPy dtype name (such as ``float32``) and shape.
 
     The shape is None where not even the number of dimensions is known before the tensor is there.
+
+    Examples:
+        >>> spec = TensorSpec("image", "float32", (Dynamic("batch", 1, 4, 16), 3, 320, 320))
+        >>> spec.typical
+        (4, 3, 320, 320)
+        >>> spec.accepts((1, 3, 320, 320)), spec.accepts((32, 3, 320, 320))
+        (True, False)
     """
 
     name: str
@@ -111,7 +129,13 @@ Specs = tuple[TensorSpec, ...]
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of the model between two borders, as an ONNX file of its own."""
+    """A part of the model between two borders, as an ONNX file of its own.
+
+    Examples:
+        >>> x, y = TensorSpec("x", "float32", (1, 2)), TensorSpec("y", "float32", (1, 2))
+        >>> Segment("double", Path("segments/double.onnx"), (x,), (y,)).onnx.name
+        'double.onnx'
+    """
 
     name: str
     onnx: Path
@@ -134,6 +158,13 @@ class Artifact:
         tools: what made the files, and of which version.
         source: the segment as an ONNX file and the weights beside it, where it is carried so that
             the device can build the files.
+
+    Examples:
+        >>> x, y = TensorSpec("x", "float32", (1, 2)), TensorSpec("y", "float32", (1, 2))
+        >>> Artifact("double", "my_backend", ("double/model.bin",), (x,), (y,)).pending
+        False
+        >>> Artifact("double", "my_backend", (), (x,), (y,), source=("double.onnx",)).pending
+        True
     """
 
     name: str
@@ -153,12 +184,22 @@ class Artifact:
 
 
 def any_machine(options: Any) -> Mapping[str, str]:
-    """What decides the files of a backend that makes the same ones everywhere."""
+    """What decides the files of a backend that makes the same ones everywhere.
+
+    Examples:
+        >>> any_machine(options=None)
+        {}
+    """
     return {}
 
 
 def nothing_missing() -> str:
-    """The obstacle of a backend that its libraries are enough for."""
+    """The obstacle of a backend that its libraries are enough for.
+
+    Examples:
+        >>> nothing_missing()
+        ''
+    """
     return ""
 
 
@@ -169,6 +210,10 @@ class OnGpu:
     Attributes:
         variants: its options for that by a name for people; what is common first.
         obstacle: why that cannot be on this machine, or nothing.
+
+    Examples:
+        >>> OnGpu(variants={"CUDA": {"device": "cuda"}}, obstacle=nothing_missing).variants["CUDA"]
+        {'device': 'cuda'}
     """
 
     variants: Mapping[str, Mapping[str, bool | int | float | str]]
@@ -192,6 +237,11 @@ class About:
         gpu: how it is put on a GPU, if it can be.
         machine: what of this machine decides the files that it makes, such as a GPU, by the
             backend's options. Nothing, as a rule.
+
+    Examples:
+        >>> about = About("an engine", extra="my_engine", convert=("onnx",), run=("my-engine",))
+        >>> about.builds_on_device, about.obstacle()
+        (False, '')
     """
 
     summary: str
@@ -206,7 +256,19 @@ class About:
 
 
 class Runner(Protocol):
-    """A loaded artifact; holds its engine from enter to exit."""
+    """A loaded artifact; holds its engine from enter to exit.
+
+    Examples:
+        >>> class Double:
+        ...     def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        ...         return {"y": inputs["x"] * 2}
+        ...     def __enter__(self) -> Self:
+        ...         return self
+        ...     def __exit__(self, *_: object) -> None: ...
+        >>> with Double() as runner:
+        ...     runner({"x": np.ones(2, np.float32)})
+        {'y': array([2., 2.], dtype=float32)}
+    """
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once.
@@ -223,7 +285,14 @@ class Runner(Protocol):
 
 
 class Convert(Protocol):
-    """``convert`` of ``backends/<b>/convert.py``."""
+    """``convert`` of ``backends/<b>/convert.py``.
+
+    Examples:
+        >>> def convert(segment: Segment, options: Any, out: Path) -> Artifact:
+        ...     (out / "model.onnx").write_bytes(segment.onnx.read_bytes())
+        ...     files = ("model.onnx",)
+        ...     return Artifact(segment.name, "my_backend", files, segment.inputs, segment.outputs)
+    """
 
     def __call__(self, segment: Segment, options: Any, out: Path) -> Artifact:
         """Write the artifact's files into the existing folder ``out``.
@@ -235,7 +304,13 @@ class Convert(Protocol):
 
 
 class Load(Protocol):
-    """``load`` of ``backends/<b>/run.py``."""
+    """``load`` of ``backends/<b>/run.py``.
+
+    Examples:
+        >>> def load(artifact: Artifact, root: Path) -> Runner:
+        ...     (model,) = files_of(artifact, root, {1})
+        ...     raise EngineError(f"no engine for {model.name}")
+    """
 
     def __call__(self, artifact: Artifact, root: Path) -> Runner:
         """Load the artifact whose files lie under ``root``.
@@ -251,6 +326,10 @@ def files_of(artifact: Artifact, root: Path, counts: Collection[int]) -> list[Pa
 
     Raises:
         EngineError: there are more or fewer.
+
+    Examples:
+        >>> files_of(Artifact("double", "my_backend", ("model.bin",), (), ()), Path("bundle"), {1})
+        [PosixPath('bundle/model.bin')]
     """
     if len(artifact.files) not in counts:
         raise EngineError(
@@ -266,6 +345,11 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
 
     Raises:
         TensorError: an input is missing, unknown, or of another dtype or shape than its spec.
+
+    Examples:
+        >>> spec = TensorSpec("x", "float32", (2,))
+        >>> check_inputs((spec,), {"x": np.ones(2, np.float32)})
+        [array([1., 1.], dtype=float32)]
     """
     if len(inputs) != len(specs):
         raise _other_names(specs, inputs)
@@ -281,7 +365,13 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
 
 
 def select_tensors(specs: Specs, values: Tensors) -> dict[str, Array]:
-    """The values of these tensors, each in the dtype of its spec."""
+    """The values of these tensors, each in the dtype of its spec.
+
+    Examples:
+        >>> values = {"x": np.ones(2, np.float64), "unused": np.zeros(1)}
+        >>> select_tensors((TensorSpec("x", "float32", (2,)),), values)
+        {'x': array([1., 1.], dtype=float32)}
+    """
     return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in specs}
 
 
@@ -290,6 +380,11 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
 
     Raises:
         TensorError: another dtype or shape.
+
+    Examples:
+        >>> check_tensor(TensorSpec("x", "float32", (2,)), np.dtype("float64"), (2,))
+        Traceback (most recent call last):
+        backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
         raise TensorError(f"input '{spec.name}'", expected=str(spec), got=f"{dtype}{list(shape)}")

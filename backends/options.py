@@ -19,7 +19,12 @@ MOST_THREADS = 1024  # of an engine; more is a mistake, or meant to do harm
 
 
 def threads_here(threads: int) -> int:
-    """As many of an engine's threads as there are cores; 0 stays the engine's own choice."""
+    """As many of an engine's threads as there are cores; 0 stays the engine's own choice.
+
+    Examples:
+        >>> threads_here(0), threads_here(1)
+        (0, 1)
+    """
     return min(threads, os.cpu_count() or 1)
 
 
@@ -36,6 +41,18 @@ def parse_options(kind: type[T], given: Mapping[str, object], backend: str) -> T
 
     Raises:
         OptionError: an unknown option, or a value that it does not take.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Options:
+        ...     threads: int = 0
+        ...     fp16: bool = False
+        >>> parse_options(Options, {"threads": "2"}, "my_backend")
+        Options(threads=2, fp16=False)
+        >>> parse_options(Options, {"fp16": "maybe"}, "my_backend")
+        Traceback (most recent call last):
+        backends.contract.OptionError: option 'fp16' of my_backend: expected bool, got 'maybe'
     """
     hints = get_type_hints(kind)
     for name in given:
@@ -51,12 +68,26 @@ def parse_options(kind: type[T], given: Mapping[str, object], backend: str) -> T
 
 
 def options_json(options: Any) -> dict[str, Value]:
-    """The options as plain values."""
+    """The options as plain values.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> options_json(Options(threads=2))
+        {'threads': 2, 'fp16': False}
+    """
     return asdict(options)
 
 
 def describe(kind: type[Any]) -> str:
-    """Such as ``threads: int = 0, fp16: bool = False``."""
+    """The options of a backend with their types and defaults, for an error or a help text.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> describe(Options)
+        'threads: int = 0, fp16: bool = False'
+    """
     hints = get_type_hints(kind)
     return ", ".join(
         f"{field.name}: {_name(hints[field.name])}"
