@@ -48,6 +48,20 @@ class MissingLibraryError(DeployError):
     """A library that this step needs is not installed here."""
 
 
+def install_hint(*extras: str) -> str:
+    """How to install optional dependencies of this project, for an error's ``do``.
+
+    Examples:
+        >>> install_hint("desk", "sign").partition(" (")[0]
+        "Run in the repository: pip install '.[desk,sign]'"
+    """
+    names = ",".join(extras)
+    return (
+        f"Run in the repository: pip install '.[{names}]' "
+        f"(or with a wheel: pip install 'backend_chain-VERSION-py3-none-any.whl[{names}]')"
+    )
+
+
 class TensorError(DeployError):
     """A tensor of the wrong name, dtype or shape."""
 

@@ -78,7 +78,7 @@ def remove_partial_files(folder: Path) -> None:
 
 
 @contextmanager
-def exclusive_lock(folder: Path) -> Iterator[bool]:
+def try_lock_folder(folder: Path) -> Iterator[bool]:
     """Have a folder for this process alone, until it ends; false where another one has it.
 
     Without effect on systems that cannot lock folders.

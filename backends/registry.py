@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import backends
-from backends.contract import About, Convert, DeployError, Load, MissingLibraryError
+from backends.contract import About, Convert, DeployError, Load, MissingLibraryError, install_hint
 
 
 class UnknownBackendError(DeployError):
@@ -55,13 +55,12 @@ def converter(name: str) -> Convert:
         UnknownBackendError: there is none of this name.
         MissingLibraryError: a library that it needs is not installed.
     """
-    extras = f"desk,{about(name).extra}"
-    return cast(Convert, _half(name, "convert", extras).convert)
+    return cast(Convert, _half(name, "convert", "desk").convert)
 
 
 def loader(name: str) -> Load:
     """The backend's device half; errors as for ``converter``."""
-    return cast(Load, _half(name, "run", about(name).extra).load)
+    return cast(Load, _half(name, "run").load)
 
 
 def self_checks(name: str) -> Mapping[str, Callable[[], str]]:
@@ -72,7 +71,7 @@ def self_checks(name: str) -> Mapping[str, Callable[[], str]]:
     """
     if find_spec(f"{package(name)}.selfcheck") is None:
         return {}
-    checks = _half(name, "selfcheck", about(name).extra).CHECKS
+    checks = _half(name, "selfcheck").CHECKS
     return cast("Mapping[str, Callable[[], str]]", checks)
 
 
@@ -89,11 +88,11 @@ def _folders() -> dict[str, str]:
     }
 
 
-def _half(name: str, half: str, extras: str) -> ModuleType:
+def _half(name: str, half: str, *extras: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package(name)}.{half}")
     except ImportError as error:
         raise MissingLibraryError(
             f"backend '{name}' cannot be used here: {error}",
-            do=f"Run: pip install 'backend-chain[{extras}]'",
+            do=install_hint(*extras, about(name).extra),
         ) from error

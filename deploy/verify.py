@@ -20,7 +20,8 @@ from deploy.runtime.accuracy.step_errors import (
 )
 from deploy.runtime.bundle.manifest import Manifest, StepMetrics, Verification
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision import CONFIDENT
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture
 
 MATCH_IOU = 0.9

@@ -17,7 +17,7 @@ _OLDEST = 10
 
 
 _AGAIN = (
-    "Build it on this device: python -m deploy.runtime finish BUNDLE, where the bundle was made "
+    "Build it on this device: python -m deploy.runtime build BUNDLE, where the bundle was made "
     "with backend.build=device; else deploy it again here."
 )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backends.codec import to_json
-from backends.contract import Artifact, DeployError, MissingLibraryError, Tensors
+from backends.contract import Artifact, DeployError, MissingLibraryError, Tensors, install_hint
 from backends.files import write_text
 from deploy.analysis.accuracy.measure import measure_steps
 from deploy.analysis.accuracy.ranking import Bounds, Ranking, culprit, rank_steps
@@ -28,25 +27,14 @@ from deploy.runtime.pipeline import Pipeline
 _TIMEOUT = 900.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Tell who is to blame; exit code 1 where something is beyond its bound."""
-    asked = _parser().parse_intermixed_args(arguments)
-    try:
-        good = _blame(asked)
-    except (DeployError, OSError) as error:
-        if "DEPLOY_TRACEBACK" in os.environ:
-            raise
-        sys.exit(f"error: {error}")
-    sys.exit(0 if good else 1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.blame",
-        description="Say which step of a bundle makes it differ from the reference, and with "
-        "--bisect which operator. Needs BUNDLE.work, which python -m deploy left beside it.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of the command."""
+    parser.description = (
+        "Say which step of a bundle makes it differ from the reference, and with --bisect which "
+        "operator. Needs the folder BUNDLE.work, which the main job left beside the bundle."
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.epilog = "example: %(prog)s bundles/mixed --bisect"
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
     parser.add_argument("--max-rel", type=float, help="bound of every gap, not its precision's")
     parser.add_argument("--cosine", type=float, help="likewise")
     parser.add_argument("--min-matched", type=float, default=Bounds.min_matched, metavar="SHARE")
@@ -61,10 +49,11 @@ def _parser() -> argparse.ArgumentParser:
         "options", nargs="*", metavar="option=value", help="of the reference's backend"
     )
     parser.add_argument("--timeout", type=float, default=_TIMEOUT, help="of one conversion, in s")
-    return parser
 
 
-def _blame(asked: argparse.Namespace) -> bool:
+def run(arguments: argparse.Namespace) -> bool:
+    """Tell which step; False where something is beyond its bound."""
+    asked = arguments
     _check(asked)
     bounds = Bounds(asked.max_rel, asked.cosine, asked.min_matched)
     manifest, work = read_manifest(asked.bundle), Work(asked.bundle)
@@ -151,7 +140,7 @@ def _search() -> Callable[..., Any]:
     except ImportError as error:
         raise MissingLibraryError(
             f"--bisect cuts graphs, and cannot here: {error}",
-            do="Run: pip install 'backend-chain[desk]'",
+            do=install_hint("desk"),
         ) from error
     return bisect
 

@@ -33,7 +33,7 @@ class BackendRecipe:
         precision: fp32, fp16 or bf16.
         cast: how half precision is reached.
         build: ``desk`` converts here; ``device`` carries the segment along, and
-            ``python -m deploy.runtime finish`` converts it where it runs.
+            ``python -m deploy.runtime build`` converts it where it runs.
     """
 
     name: str

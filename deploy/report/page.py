@@ -141,8 +141,8 @@ def missing_sections(report: Report) -> list[tuple[str, str]]:
 
 def _absent(report: Report) -> Iterator[tuple[str, str]]:
     if report.pending:
-        finish = f"python -m deploy.runtime finish {report.bundle}"
-        yield "Numbers", f"the device builds and verifies its own engines there: {finish}"
+        build = f"python -m deploy.runtime build {report.bundle}"
+        yield "Numbers", f"the device builds and verifies its own engines there: {build}"
         return
     if not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"

@@ -14,7 +14,8 @@ from PIL import Image
 from backends.contract import Array
 from deploy.report.data import DetectionView, PictureView, State
 from deploy.runtime.accuracy.matching import pair_detections
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision import CONFIDENT
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import load_image
 from deploy.runtime.vision.masks import Masks
 from deploy.verify import MATCH_IOU

@@ -10,7 +10,7 @@ from deploy.runtime.accuracy.matching import Match, match_detections
 from deploy.runtime.accuracy.step_errors import chain_tolerance
 from deploy.runtime.bundle.sample import expected_detections, read_sample, sample_picture
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import CONFIDENT
+from deploy.runtime.vision import CONFIDENT
 
 
 def sample_errors(bundle: Path, pipeline: Pipeline) -> tuple[list[ErrorMetrics], Tolerance]:

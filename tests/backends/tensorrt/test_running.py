@@ -281,7 +281,7 @@ def test_a_plan_of_elsewhere_is_refused_by_name(convert, load, tmp_path, tools, 
     (root / "engine.plan").unlink()  # it is not even read
     with pytest.raises(EngineError, match=f"the plan of 'conv' was built for {message}") as caught:
         load(replace(artifact, tools={**artifact.tools, **tools}), root)
-    assert caught.match("Build it on this device: python -m deploy.runtime finish BUNDLE")
+    assert caught.match("Build it on this device: python -m deploy.runtime build BUNDLE")
 
 
 def test_a_plan_that_does_not_say_what_it_is_for_is_refused(convert, load, tmp_path):
