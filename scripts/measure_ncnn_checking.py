@@ -290,7 +290,7 @@ def _stages(item: Case) -> Iterator[tuple[str, Callable[[], object]]]:
     except EngineError:
         yield "text", lambda: checking.parse_param(param)
         return
-    yield "graph", lambda: check_graph(net, param.name, len(inputs), len(outputs), run._has)
+    yield "graph", lambda: check_graph(net, param.name, len(inputs), len(outputs), run.has_layer)
     yield "values", lambda: [check_values(layer) for layer in net.layers]
     yield "weights", lambda: check_weights(net.layers, weights)
     yield (

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 
 from backends.contract import Dynamic, EngineError, Specs, TensorSpec
-from backends.ncnn import goes_by_rows
+from backends.ncnn import one_row_shape, runs_row_by_row
 from backends.ncnn.checking.blob import MAX_ELEMENTS, Blob
 from backends.ncnn.checking.files import NO_BATCH, check_file, read_axes, read_text
 from backends.ncnn.checking.graph import check_graph
@@ -77,10 +77,10 @@ def check_specs(inputs: Specs, outputs: Specs) -> None:
         EngineError: another dtype than float32, no elements or too many, or sizes that vary.
     """
     varies = any(isinstance(dim, Dynamic) for spec in (*inputs, *outputs) for dim in spec.dims)
-    if varies and not goes_by_rows(inputs, outputs):
+    if varies and not runs_row_by_row(inputs, outputs):
         raise EngineError("an ncnn net", expected="fixed sizes, or rows that vary", got="others")
     for spec in (*inputs, *outputs):
-        shape = _shape_of_one_row(spec)
+        shape = one_row_shape(spec)
         fits = shape and min(shape) >= 1 and prod(shape) <= MAX_ELEMENTS
         if spec.dtype != "float32" or not fits:
             expected = f"float32, and 1 to {MAX_ELEMENTS} numbers"
@@ -109,7 +109,7 @@ def check_shapes(
     }
     blobs = infer_shapes(net.layers, input_blobs)
     for index, spec in enumerate(outputs):
-        blob, total = blobs[f"out{index}"], prod(_shape_of_one_row(spec))
+        blob, total = blobs[f"out{index}"], prod(one_row_shape(spec))
         if blob is not None and blob.total != total:
             raise EngineError(
                 f"'{file}': '{spec.name}'",
@@ -120,11 +120,7 @@ def check_shapes(
 
 
 def _input_blob(spec: TensorSpec, batch_axis: int) -> Blob:
-    shape = _shape_of_one_row(spec)
+    shape = one_row_shape(spec)
     if batch_axis == NO_BATCH:
         return Blob(shape)
     return Blob((*shape[:batch_axis], *shape[batch_axis + 1 :]), shape[batch_axis])
-
-
-def _shape_of_one_row(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(1 if isinstance(dim, Dynamic) else dim for dim in spec.dims)
