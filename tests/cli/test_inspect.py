@@ -15,7 +15,7 @@ from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
 from deploy.report.chain_diagram import bytes_of
 from tests.helpers.chains import along_batch, mark_of, net, samples
-from tests.helpers.commands import done, python, refused
+from tests.helpers.commands import done, run_process, refused
 
 SKIP = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[2,3] x) => (float[2,3] y)
@@ -137,7 +137,7 @@ def test_a_configured_model_is_listed_with_its_marks_and_host_step(tmp_path):
 
 
 def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
-    ended = python("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
+    ended = run_process("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
     assert ended.returncode == 1
     assert "tensor to cut at" in ended.stdout
     message = "the cut at [b] lets tensors slip past: they are made before it and used behind it"
@@ -166,7 +166,7 @@ def test_netron_is_named_where_it_is_missing(here, monkeypatch):
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'netron' else find(name, *rest)\n"
     )
-    ended = python("deploy.inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here))
+    ended = run_process("deploy.inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here))
     assert ended.returncode == 1
     assert "Netron is not installed. Run: pip install netron" in ended.stderr
 
@@ -174,9 +174,9 @@ def test_netron_is_named_where_it_is_missing(here, monkeypatch):
 def test_netron_opens_the_segment_that_was_asked_for(here):
     (here / "netron.py").write_text("import sys; print('opened', *sys.argv[1:])")
     words_ = ("deploy.inspect", "skip.onnx", "partition.cuts=[a]")
-    ended = python(*words_, "--netron", "part1", cwd=here, PYTHONPATH=str(here))
+    ended = run_process(*words_, "--netron", "part1", cwd=here, PYTHONPATH=str(here))
     assert "opened --browse plans/skip/segments/part1.onnx" in ended.stdout, ended.stderr
-    ended = python(*words_, "--netron", "part7", cwd=here, PYTHONPATH=str(here))
+    ended = run_process(*words_, "--netron", "part7", cwd=here, PYTHONPATH=str(here))
     assert "--netron: expected one of part0, part1, got part7" in ended.stderr
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, done, python, refused
+from tests.helpers.commands import BACKENDS, QUICK, done, run_process, refused
 
 ENCODER = """\
 # @package _global_
@@ -120,7 +120,7 @@ def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
         "bundle=b",
         "+backend=ncnn",
     ]
-    ended = python(*words, cwd=here)
+    ended = run_process(*words, cwd=here)
     assert ended.returncode == 1 and not (here / "b").exists()
     assert "tensor 'input_ids': expected float32 for ncnn, got int64" in ended.stderr
 
@@ -137,7 +137,7 @@ def test_batch_and_length_of_an_encoder_may_both_vary(here):
 
 
 def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(here):
-    error = python(
+    error = run_process(
         *MINE, "+backend=onnxruntime", "bundle=b",
         "model.inputs.attention_mask.range=[1, 1]", cwd=here,
     ).stderr  # fmt: skip
@@ -170,7 +170,7 @@ def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(h
     assert len(read_manifest(here / "b").steps) == 2
     text = (here / "my_rewrites.py").read_text()
     (here / "my_rewrites.py").write_text(text.replace("self.body(x)))", "self.body(x)) + 1)"))
-    error = python(*rewritten, cwd=here)
+    error = run_process(*rewritten, cwd=here)
     assert error.returncode == 1
     assert "segment 'part1' to onnxruntime" in error.stderr
     assert "does not agree at 'output'" in error.stderr
@@ -251,7 +251,7 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
     first, second = read_manifest(here / "b").steps
     assert str(first.outputs[0]) == str(second.inputs[0]) == "float32[...]"
     if "ncnn" in BACKENDS:
-        ended = python(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
+        ended = run_process(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
         assert "ncnn's files are of fixed shape, and 'odd' is float32[...]" in ended.stderr
 
 
@@ -269,7 +269,7 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
     ],
 )
 def test_what_a_file_cannot_be_asked_for_is_one_error(graph, words, message):
-    ended = python(*FILE, "+backend=onnxruntime", *words, cwd=graph)
+    ended = run_process(*FILE, "+backend=onnxruntime", *words, cwd=graph)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert message in ended.stderr

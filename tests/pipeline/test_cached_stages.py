@@ -23,7 +23,7 @@ from deploy.pipeline import cached_stages as stages
 from deploy.pipeline.cache_store import CacheStore
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import done, python, refused
+from tests.helpers.commands import done, run_process, refused
 from tests.helpers.graphs import conv
 from tests.helpers.nets import TWO_PARTS
 
@@ -219,8 +219,8 @@ def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch
 def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(folder):
     home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(folder / "home")}
     words = [*(word for word in WORDS if not word.startswith("cache=")), "bundle=b"]
-    printed = [python("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
+    printed = [run_process("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
     assert "from the cache" not in printed[0] and printed[1].count("from the cache") == 3
     assert (folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
-    listed = python("deploy.cache", "list", cwd=folder, **home).stdout
+    listed = run_process("deploy.cache", "list", cwd=folder, **home).stdout
     assert "3 entries" in listed

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import QUICK, done, python, refused
+from tests.helpers.commands import QUICK, done, run_process, refused
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
 NO_GPU = {"SIM_CUDA_DEVICES": ""}
@@ -28,7 +28,7 @@ def folder(tmp_path_factory) -> Path:
 def built(folder) -> Path:
     """Made on a desk with a GPU; every process reports what it leaves on it."""
     report = {"SIM_CUDA_REPORT": str(folder / "left.json")}
-    ended = python(*JOB, "verify.eval=true", "bundle=built", cwd=folder, **report)
+    ended = run_process(*JOB, "verify.eval=true", "bundle=built", cwd=folder, **report)
     assert ended.returncode == 0, ended.stderr
     assert "mAP@.5:.95  chain" in ended.stdout
     return folder / "built"
@@ -37,7 +37,7 @@ def built(folder) -> Path:
 @pytest.fixture(scope="module")
 def carried(folder) -> Path:
     """Made on a desk without a GPU, and finished on one."""
-    ended = python(*JOB, "backend.build=device", "bundle=carried", cwd=folder, **NO_GPU)
+    ended = run_process(*JOB, "backend.build=device", "bundle=carried", cwd=folder, **NO_GPU)
     assert ended.returncode == 0, ended.stderr
     text = done("deploy.runtime", "build", "carried", cwd=folder)
     assert "20 of 20 detections matched (from both sides)" in text
@@ -98,17 +98,17 @@ def test_a_device_finishes_it_and_runs_it(carried, folder):
 )
 def test_elsewhere_it_is_refused_by_name_and_can_be_finished_again(carried, folder, where, message):
     for bundle in ("built", "carried"):
-        ended = python("deploy.runtime", "check", bundle, cwd=folder, **where)
+        ended = run_process("deploy.runtime", "check", bundle, cwd=folder, **where)
         assert ended.returncode == 1 and message in ended.stderr
         assert "Build it on this device: python -m deploy.runtime build" in ended.stderr
-    again = python("deploy.runtime", "build", "carried", cwd=folder, **where)
+    again = run_process("deploy.runtime", "build", "carried", cwd=folder, **where)
     assert again.returncode == 0, again.stderr
-    assert python("deploy.runtime", "check", "carried", cwd=folder, **where).returncode == 0
+    assert run_process("deploy.runtime", "check", "carried", cwd=folder, **where).returncode == 0
 
 
 def test_a_device_without_a_gpu_cannot_finish_it(carried, folder):
     before = (carried / "manifest.json").read_bytes()
-    ended = python("deploy.runtime", "build", "carried", cwd=folder, **NO_GPU)
+    ended = run_process("deploy.runtime", "build", "carried", cwd=folder, **NO_GPU)
     assert ended.returncode == 1
     assert "'tensorrt' cannot build step 'yolov3' here: the NVIDIA driver" in ended.stderr
     assert (carried / "manifest.json").read_bytes() == before
@@ -119,7 +119,7 @@ def test_a_truncated_plan_is_refused_before_tensorrt_reads_it(built, folder):
     data = plan.read_bytes()
     plan.write_bytes(data[:1000])
     try:
-        ended = python("deploy.runtime", "check", "built", cwd=folder)
+        ended = run_process("deploy.runtime", "check", "built", cwd=folder)
     finally:
         plan.write_bytes(data)
     assert ended.returncode == 1
@@ -127,7 +127,7 @@ def test_a_truncated_plan_is_refused_before_tensorrt_reads_it(built, folder):
 
 
 def test_a_failure_in_the_converter_is_its_error_with_the_command_to_repeat(tmp_path):
-    ended = python(*JOB, "bundle=bundle", cwd=tmp_path, SIM_TENSORRT_FAIL="build:1")
+    ended = run_process(*JOB, "bundle=bundle", cwd=tmp_path, SIM_TENSORRT_FAIL="build:1")
     assert ended.returncode == 1 and not (tmp_path / "bundle").exists()
     assert "cannot convert segment 'yolov3' to tensorrt: exit code 1" in ended.stderr
     assert "TensorRT builds no plan: " in ended.stderr and "To repeat it: " in ended.stderr

@@ -15,7 +15,7 @@ import pytest
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.archive import pack, unpack
 from deploy.runtime.bundle.manifest import MANIFEST, BundleError
-from tests.helpers.commands import done, python
+from tests.helpers.commands import done, run_process
 
 Change = Callable[[tarfile.TarInfo], None]
 KINDS = [".tar", ".zip"]
@@ -233,6 +233,6 @@ def test_the_command_packs_verifies_and_unpacks(bundle, tmp_path):
 
 def test_the_command_tells_of_a_changed_or_added_file(bundle, tmp_path):
     (bundle / "more").write_text("x")
-    ended = python("deploy.bundle", "verify", bundle, cwd=tmp_path)
+    ended = run_process("deploy.bundle", "verify", bundle, cwd=tmp_path)
     assert ended.returncode == 1
     assert "error: bundle" in ended.stderr and "'more' is not in its manifest" in ended.stderr

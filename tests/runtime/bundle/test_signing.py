@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.manifest import SIGNATURE, BundleError
 from deploy.runtime.bundle.signing import SignatureError, sign
-from tests.helpers.commands import BACKENDS, done, python, refused
+from tests.helpers.commands import BACKENDS, done, run_process, refused
 
 PEM, SSH = serialization.Encoding.PEM, serialization.Encoding.OpenSSH
 PKCS8, OPENSSH = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH
@@ -142,7 +142,7 @@ def test_the_command_signs_and_verifies_folders_and_archives(make_bundle, tmp_pa
     done("deploy.bundle", "unpack", "b.tar", "new", "--require-signature", public, cwd=tmp_path)
     other = keys(tmp_path, "other")[1]
     for words in (("verify", "b.tar"), ("unpack", "b.tar", "newer")):
-        ended = python("deploy.bundle", *words, "--require-signature", other, cwd=tmp_path)
+        ended = run_process("deploy.bundle", *words, "--require-signature", other, cwd=tmp_path)
         assert ended.returncode == 1 and "the signature does not fit" in ended.stderr
     assert not (tmp_path / "newer").exists()
 
@@ -154,7 +154,7 @@ def test_a_run_signs_what_it_makes_and_the_device_asks_for_it(tmp_path):
     image = tmp_path / "b" / "sample" / "image.png"
     run = ["deploy.runtime", "run", "b", image, "--require-signature"]
     assert "found" in done(*run, public, cwd=tmp_path)
-    ended = python(*run, keys(tmp_path, "other")[1], cwd=tmp_path)
+    ended = run_process(*run, keys(tmp_path, "other")[1], cwd=tmp_path)
     assert ended.returncode == 1 and "the signature does not fit" in ended.stderr
 
 

@@ -12,7 +12,7 @@ import pytest
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
-from tests.helpers.commands import done, files, python, refused
+from tests.helpers.commands import done, files, run_process, refused
 
 MODEL = """
 from torch import nn
@@ -140,7 +140,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
     entry = content_of(sample)
     data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
     (bundle / "manifest.json").write_text(json.dumps(data))
-    ended = python("deploy.runtime", "build", bundle, cwd=bundle)
+    ended = run_process("deploy.runtime", "build", bundle, cwd=bundle)
     assert ended.returncode == 1
     assert "BAD the chain does not agree with the model at 'logits'" in ended.stdout
     assert read_manifest(bundle).verification.status == "failed"
