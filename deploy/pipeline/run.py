@@ -12,9 +12,8 @@ from deploy.bundle import assemble, check_target, publish, restore_previous, sea
 from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import source_of
-from deploy.partition.host_steps import host_step_points, resolve_host_steps
-from deploy.partition.recipe_cuts import partition_recipe, select_post_step
-from deploy.partition.segments import Partition
+from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
+from deploy.partition.segments import Partition, partition_recipe
 from deploy.pipeline.benchmark import benchmark
 from deploy.pipeline.build_record import BUILD_RECORD, write_build_record
 from deploy.pipeline.cache_store import CacheStore, default_cache_folder
@@ -93,7 +92,9 @@ def _run_locked(recipe: Recipe, places: RunPaths, progress: Progress) -> RunResu
     with progress.stage("partition") as stage:
         cutting = partition_recipe(recipe, exported, places.work / "segments")
         host = resolve_host_steps(recipe.partition.host, cutting.segments, exported.inputs)
-        at = host_step_points(recipe.partition.host, cutting.places, no_others=exported.by_name)
+        at = host_step_points(
+            recipe.partition.host, cutting.reference_points, no_others=exported.by_name
+        )
         points = {**cutting.points, **at}
         stage.size = _size(places.work / "segments")
     with progress.stage("reference"):

@@ -78,7 +78,7 @@ def read_operators(exported: Exported) -> Operators:
     """
     model = load_graph(exported)
     anatomy = GraphIndex(model, same_names_same_sizes=False)
-    nodes = [node for node in anatomy.nodes if node not in anatomy.rootless]
+    nodes = [node for node in anatomy.nodes if node not in anatomy.input_independent]
     number = {node: index for index, node in enumerate(nodes)}
     takes = tuple(tuple(dict.fromkeys(_taken(anatomy.reads[node], number))) for node in nodes)
     makers = [_makers(anatomy.reads[node], number) for node in nodes]
