@@ -9,30 +9,14 @@ from pathlib import Path
 
 import onnx
 
-import backends
 from backends.onnx.model_file import OnnxFileError
-from backends.process.child import Limits, run_limited
-from backends.user_cache import remember, remembered
+from backends.process.child import Limits, end_with_parent, module_command, run_limited
+from backends.user_cache import add_digest, has_digest
 
 _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
 _CACHE_KIND = "inferred"
-_ROOT = str(Path(backends.__file__).parents[1])
 _TAIL = 300  # characters of the child's last line in an error
-
-_CHILD = """\
-import sys
-sys.path.append(sys.argv[3])
-from backends.process.child import end_with_parent
-end_with_parent()
-import onnx
-from onnx import shape_inference
-model = onnx.ModelProto()
-with open(sys.argv[1], "rb") as file:
-    model.ParseFromString(file.read())
-inferred = shape_inference.infer_shapes(model, data_prop=True)
-with open(sys.argv[2], "wb") as file:
-    file.write(inferred.SerializeToString())
-"""
+_MODULE = "deploy.graph.shape_inference"
 
 
 def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -50,19 +34,19 @@ def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
-    if remembered(_CACHE_KIND, digest):
+    if has_digest(_CACHE_KIND, digest):
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     inferred = _infer_in_child(data, name)
-    remember(_CACHE_KIND, digest)
+    add_digest(_CACHE_KIND, digest)
     return inferred
 
 
 def _infer_in_child(model: bytes, name: str) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
-        source, target, log = (Path(folder) / name for name in ("model", "inferred", "log"))
+        source, target, log = (Path(folder) / part for part in ("model", "inferred", "log"))
         source.write_bytes(model)
         with log.open("w+") as output:
-            command = [sys.executable, "-P", "-c", _CHILD, str(source), str(target), _ROOT]
+            command = module_command(_MODULE, str(source), str(target))
             limits = Limits(_SECONDS + len(model) / 1e6, _MEMORY + 64 * len(model))
             ending = run_limited(command, limits, output)
         if ending or not target.is_file():
@@ -75,3 +59,16 @@ def _infer_in_child(model: bytes, name: str) -> onnx.ModelProto:
         inferred = onnx.ModelProto()
         inferred.ParseFromString(target.read_bytes())
     return inferred
+
+
+def main(source: Path, target: Path) -> None:
+    """The child process: infers the shapes of one file and writes another."""
+    end_with_parent()
+    model = onnx.ModelProto()
+    model.ParseFromString(source.read_bytes())
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    target.write_bytes(inferred.SerializeToString())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from backends.contract import Dim, Dynamic, EngineError, Segment, Specs, TensorSpec
 from deploy.recipe.dynamic_shapes import parse_range
 from deploy.recipe.schema import HostRecipe, HostTensorRecipe, ModelRecipe, RecipeError
-from deploy.recipe.validate import check_single_maker
+from deploy.recipe.validate import check_unique_producers
 from deploy.runtime.bundle.manifest import HostStep, PostStep
 from deploy.runtime.execution.empty_batch import empty_outputs
 
@@ -33,7 +33,7 @@ def resolve_host_steps(
     segment_outputs = [spec for segment in segments for spec in segment.outputs]
     by_name = {spec.name: spec for spec in segment_inputs}
     outputs = [_outputs(host, by_name) for host in hosts]
-    check_single_maker(_makers(segments, hosts))
+    check_unique_producers(_producers(segments, hosts))
     called = {name for host in hosts for name in host.calls}
     for host, specs in zip(hosts, outputs, strict=True):
         for segment in segments:
@@ -90,7 +90,9 @@ def _point(host: HostRecipe, name: str, point: str, points: Sequence[str], no_ot
     )
 
 
-def _makers(segments: Sequence[Segment], hosts: Sequence[HostRecipe]) -> Iterator[tuple[str, str]]:
+def _producers(
+    segments: Sequence[Segment], hosts: Sequence[HostRecipe]
+) -> Iterator[tuple[str, str]]:
     for segment in segments:
         yield from ((spec.name, f"segment '{segment.name}'") for spec in segment.outputs)
     for host in hosts:

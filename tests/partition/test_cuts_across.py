@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.graph.exported import Exported
 from deploy.graph.points import MarkedTensor
 from deploy.partition.cut_points import Cut, PartitionError
@@ -80,7 +80,10 @@ def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(exported, tmp_
         f"part{number}" for number in range(len(across) + 1)
     ]
     assert {"logits", "means"} <= set(cutting.points.values())
-    expected, values = reference(net(), samples()), chain(cutting.segments, arrays(samples()))
+    expected, values = (
+        reference_values(net(), samples()),
+        chain(cutting.segments, arrays(samples())),
+    )
     for name, key in cutting.points.items():
         np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)
 
@@ -281,7 +284,7 @@ def test_a_tensor_that_bypasses_two_cuts_is_to_be_added_to_the_first(tmp_path):
     body = ["p = Neg(x)", "a = Abs(p)", mark_of("m", "m", "a"), "b = Relu(m)", "q = Abs(b)"]
     body += [mark_of("n", "n", "b"), "r = Add(n, p)", "y = Add(r, q)"]
     exported = replace(text_model(tmp_path, "x", "y", *body), by_name=True)
-    message = r"the cut at \[{}\] lets.*also '{}' from .*\[\[\.\.\., {}\]\]"
+    message = r"bypass the cut at \[{}\]:.*also '{}' from .*\[\[\.\.\., {}\]\]"
     refuse(exported, tmp_path, message.format("m", "p", "p"), ["m"], ["n", "q"])
     refuse(exported, tmp_path, message.format("q", "b", "b"), ["m", "p"], ["q"])
     chained(exported, tmp_path, ["m", "p"], ["n", "q"])
