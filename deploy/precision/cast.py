@@ -17,7 +17,7 @@ from backends.onnx.model_file import read_without_weights
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph
 from deploy.graph.nodes import bodies
-from deploy.graph.writing import INLINE_BYTES, WEIGHTS_APART, write_model
+from deploy.graph.writing import INLINE_BYTES, MIN_IR_VERSION, write_model
 from deploy.precision.definitions import (
     BF16,
     HALVES,
@@ -170,7 +170,7 @@ def _check(segment: Segment, asked: CastRequest, path: Path) -> None:
 def _loaded(segment: Segment, half: HalfType) -> ir.Model:
     """The graph with a type for every value, constants as weights, in a version that has half."""
     model = load_graph(Exported(segment.onnx, segment.inputs, by_name=True))
-    model.ir_version = max(model.ir_version, WEIGHTS_APART)
+    model.ir_version = max(model.ir_version, MIN_IR_VERSION)
     model.opset_imports.setdefault("", _OPSET)  # of a file with operators of other domains alone
     raise_opset(model, half, segment.onnx.resolve().parent)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)

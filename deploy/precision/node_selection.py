@@ -249,7 +249,7 @@ def _is_tensor(value: ir.Value | None) -> bool:
 def _apart_from_data(model: ir.Model) -> frozenset[ir.Node]:
     """Nodes that need nothing of the inputs but their sizes; many numbers there must be exact."""
     anatomy = GraphIndex(model, same_names_same_sizes=False)
-    return anatomy.sizes([node for node in model.graph if node.op_type in SIZES])
+    return anatomy.derived_from_sizes([node for node in model.graph if node.op_type in SIZES])
 
 
 def _check_names(model: ir.Model, asked: CastRequest) -> None:
