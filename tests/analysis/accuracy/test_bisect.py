@@ -15,7 +15,7 @@ from backends.error_metrics import ErrorMetrics
 from deploy.analysis.accuracy.records import Bisection, Operator, Probe
 from deploy.analysis.accuracy.text import bisection_lines
 from deploy.cli.blame import main
-from deploy.precision import cast as precision
+from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
 from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
 
@@ -45,7 +45,7 @@ def blame(capsys, bundle, *words, code=1) -> str:
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
     """Deploy with these backends for segments; half precision keeps nothing in fp32."""
-    monkeypatch.setattr(precision, "in_range", lambda choice, found, half: choice)
+    monkeypatch.setattr(precision, "within_range", lambda choice, found, half: choice)
 
     def plant(asked=None, **chain):
         bundle, _ = sabotaged(asked or recipe(tmp_path, **chain), tmp_path, monkeypatch)
