@@ -15,7 +15,7 @@ from backends.error_metrics import ErrorMetrics
 from deploy.analysis.accuracy.records import Bisection, Operator, Probe
 from deploy.analysis.accuracy.text import bisection_lines
 from deploy.cli.blame import main
-from deploy.precision import cast as precision
+from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
 from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
 
