@@ -226,3 +226,9 @@ def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
+
+
+if __name__ == "__main__":  # the command of this name, until 0.3
+    from deploy.cli.old_names import run_command
+
+    run_command("deploy.bundle")

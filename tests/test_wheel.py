@@ -130,4 +130,4 @@ def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
     )
     assert report.returncode == 1, "nothing can run there"
     for backend in registry.names():
-        assert f"pip install 'backend-chain[{backend}]'" in report.stdout
+        assert f"pip install '.[{backend}]'" in report.stdout

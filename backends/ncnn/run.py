@@ -14,7 +14,7 @@ from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tens
 from backends.ncnn import Options, goes_by_rows
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.ncnn.library import ncnn
-from backends.options import parse_options, threads_here
+from backends.options import clamp_threads, parse_options
 
 _READERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
 
@@ -145,7 +145,7 @@ def _has(kind: str) -> bool:
 
 def _configure(opt: Any, options: Options) -> None:
     if options.threads:
-        opt.num_threads = threads_here(options.threads)
+        opt.num_threads = clamp_threads(options.threads)
     opt.use_vulkan_compute = False
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16

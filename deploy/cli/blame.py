@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,33 +17,13 @@ if TYPE_CHECKING:
 _TIMEOUT = 900.0
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Rank the steps; exit code 1 where a step or the chain does not pass the acceptance rule.
-
-    Args:
-        words: of the command line; by default those of the process.
-    """
-    parser = argparse.ArgumentParser(prog="python -m deploy.blame")
-    add_arguments(parser)
-    arguments = parser.parse_intermixed_args(words)
-    from backends.contract import DeployError  # imports NumPy; the arguments are valid by now
-
-    try:
-        good = run(arguments)
-    except (DeployError, OSError) as error:
-        if "DEPLOY_TRACEBACK" in os.environ:
-            raise
-        sys.exit(f"error: {error}")
-    sys.exit(0 if good else 1)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
         "Find the step of a bundle that makes it differ from the reference, and with --bisect "
-        "the operator. Needs BUNDLE.work, which python -m deploy left beside it."
+        "the operator. Needs the folder BUNDLE.work, which the main job left beside the bundle."
     )
-    parser.epilog = "example: %(prog)s bundles/yolov3 --bisect"
+    parser.epilog = "example: %(prog)s bundles/mixed --bisect"
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
     parser.add_argument(
         "--max-rel",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from backends.contract import EngineError
+from backends.process.child import module_command
 from deploy.report.run_result import Latency
 from deploy.runtime.latency import PartLatency
 
@@ -18,7 +18,7 @@ def benchmark(bundle: Path, runs: int) -> Latency:
     Raises:
         EngineError: the bundle does not run on its own.
     """
-    command = [sys.executable, "-m", "deploy.runtime", "bench", str(bundle), "--as-made"]
+    command = module_command("deploy.runtime", "bench", str(bundle), "--as-made")
     done = subprocess.run(
         [*command, "--runs", str(runs), "--json", "-"],
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.files import atomic_write
-from backends.user_cache import remember, remembered
+from backends.user_cache import add_digest, has_digest
 from deploy.recipe.schema import Recipe, RecipeError
 
 BUILD_RECORD = "made.json"
@@ -25,7 +25,7 @@ def write_build_record(work: Path, recipe: Recipe, points: Mapping[str, str]) ->
     text = json.dumps(made, indent=2)
     with atomic_write(work / BUILD_RECORD) as part:
         part.write_text(text)
-    remember(_KIND, _digest(text))
+    add_digest(_KIND, _digest(text))
 
 
 def read_build_record(
@@ -54,7 +54,7 @@ def read_build_record(
             do="Run python -m deploy again for this bundle; or leave PyTorch out: "
             "python -m deploy.runtime eval.",
         ) from error
-    if not trusted and not remembered(_KIND, _digest(text)):
+    if not trusted and not has_digest(_KIND, _digest(text)):
         raise RecipeError(
             f"'{path}' was not written by a run of yours on this machine, and it names code "
             f"({made['recipe']['model'].get('target')})",

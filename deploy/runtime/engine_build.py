@@ -11,7 +11,7 @@ from pathlib import Path
 from backends.acceptance import CONFIDENT
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
-from backends.files import PARTIAL, exclusive_lock, fsync_tree, remove_partial_files
+from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about
 from deploy.runtime.accuracy.sample_check import check_detections
@@ -70,7 +70,7 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
         ConversionError: a converter failed.
     """
     read_manifest(bundle)
-    with exclusive_lock(bundle) as alone:
+    with try_lock_folder(bundle) as alone:
         if not alone:
             raise BundleError(f"bundle '{bundle}' is in use by another process", do="Wait for it.")
         remove_partial_files(bundle)

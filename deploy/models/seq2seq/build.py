@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backends.contract import MissingLibraryError
+from backends.contract import MissingLibraryError, install_hint
 from deploy.mark import mark, mark_here
 
 try:
@@ -17,7 +17,7 @@ try:
     from transformers.modeling_outputs import BaseModelOutput
 except ImportError as error:
     raise MissingLibraryError(
-        f"transformers cannot be imported: {error}", do="Run: pip install 'backend-chain[seq2seq]'"
+        f"transformers cannot be imported: {error}", do=install_hint("seq2seq")
     ) from error
 
 
@@ -26,7 +26,7 @@ if int(transformers.__version__.partition(".")[0]) < 5:
         "transformers",
         expected="5 or later",
         got=transformers.__version__,
-        do="Run: pip install 'backend-chain[seq2seq]'",
+        do=install_hint("seq2seq"),
     )
 
 

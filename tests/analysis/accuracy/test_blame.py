@@ -16,7 +16,6 @@ from PIL import Image
 from backends.contract import EngineError
 from deploy.analysis.accuracy.records import BlameError
 from deploy.analysis.accuracy.replay import Replay
-from deploy.cli.blame import main
 from deploy.runtime.bundle.manifest import HostStep, PostStep, read_manifest, write_manifest
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import host_steps
@@ -24,6 +23,7 @@ from deploy.runtime.execution import post_steps as posts
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Pre
 from tests.conftest import entry, spec, step
+from tests.helpers.commands import run_blame
 
 X = np.array([[1, 2]], np.float32)
 
@@ -73,14 +73,14 @@ def make(make_bundle):
 
 def said(capsys, bundle, *words, code=1) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     assert ended.value.code == code, ended.value.code
     return capsys.readouterr().out
 
 
 def refusal(bundle, *words) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     return str(ended.value.code)
 
 
