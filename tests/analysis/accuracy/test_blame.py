@@ -16,7 +16,7 @@ from PIL import Image
 from backends.contract import EngineError
 from deploy.analysis.accuracy.records import BlameError
 from deploy.analysis.accuracy.replay import Replay
-from deploy.runtime.bundle.manifest import HostStep, PostStep, read_manifest, write_manifest
+from deploy.runtime.bundle.manifest import HostStep, PostStep, Verification, read_manifest, write_manifest
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import host_steps
 from deploy.runtime.execution import post_steps as posts
@@ -270,6 +270,13 @@ def test_the_share_of_detections_that_must_match_can_be_lowered(seeing, capsys):
     text = said(capsys, bundle, *wide)
     assert text.startswith("The chain does not agree with the reference, and segment 's0' adds")
     said(capsys, bundle, *wide, "--saved", "--min-matched", "0", code=0)
+
+
+def test_the_share_that_a_bundle_was_verified_by_is_the_default(seeing, capsys):
+    bundle, wide = seeing([0.3, 0.8, 1.0]), ("--max-rel", "1", "--cosine", "0")
+    sealed(bundle, verification=Verification("passed", notes={"min_matched": 0.0}))
+    said(capsys, bundle, *wide, code=0)
+    said(capsys, bundle, *wide, "--saved", "--min-matched", "0.98")
 
 
 class Times:
