@@ -15,7 +15,12 @@ Tensors = Mapping[str, Array]
 
 
 class DeployError(Exception):
-    """The base of all errors that a user can cause: what, expected, got, and what to do."""
+    """The base of all errors that a user can cause: what, expected, got, and what to do.
+
+    Examples:
+        >>> print(DeployError("threads", expected="int", got="'two'", do="Write a number."))
+        threads: expected int, got 'two'. Write a number.
+    """
 
     def __init__(self, what: str, *, expected: str = "", got: str = "", do: str = "") -> None:
         difference = ", ".join(
@@ -42,7 +47,12 @@ class MissingLibraryError(DeployError):
 
 
 def install_hint(*extras: str) -> str:
-    """How to install optional dependencies of this project, for an error's ``do``."""
+    """How to install optional dependencies of this project, for an error's ``do``.
+
+    Examples:
+        >>> install_hint("desk", "sign").partition(" (")[0]
+        "Run in the repository: pip install '.[desk,sign]'"
+    """
     names = ",".join(extras)
     return (
         f"Run in the repository: pip install '.[{names}]' "
@@ -56,7 +66,13 @@ class TensorError(DeployError):
 
 @dataclass(frozen=True)
 class Dynamic:
-    """A dimension that varies between calls: its smallest, typical and largest size."""
+    """A dimension that varies between calls: its smallest, typical and largest size.
+
+    Examples:
+        >>> batch = Dynamic("batch", min=1, opt=4, max=16)
+        >>> str(TensorSpec("image", "float32", (batch, 3, 320, 320)))
+        'float32[1..16, 3, 320, 320]'
+    """
 
     name: str
     min: int
@@ -72,6 +88,13 @@ class TensorSpec:
     """A tensor's name, NumPy dtype name (such as ``float32``) and shape.
 
     The shape is None where the rank is unknown before the tensor is computed.
+
+    Examples:
+        >>> spec = TensorSpec("image", "float32", (Dynamic("batch", 1, 4, 16), 3, 320, 320))
+        >>> spec.typical
+        (4, 3, 320, 320)
+        >>> spec.accepts((1, 3, 320, 320)), spec.accepts((32, 3, 320, 320))
+        (True, False)
     """
 
     name: str
@@ -118,7 +141,13 @@ Specs = tuple[TensorSpec, ...]
 
 @dataclass(frozen=True)
 class Segment:
-    """A subgraph of the model between its cuts, as an ONNX file of its own."""
+    """A subgraph of the model between its cuts, as an ONNX file of its own.
+
+    Examples:
+        >>> x, y = TensorSpec("x", "float32", (1, 2)), TensorSpec("y", "float32", (1, 2))
+        >>> Segment("double", Path("segments/double.onnx"), (x,), (y,)).onnx.name
+        'double.onnx'
+    """
 
     name: str
     onnx: Path
@@ -140,6 +169,13 @@ class Artifact:
         options: of the backend.
         tools: that made the files, with their versions.
         source: the segment's ONNX file and its weights, if the device is to build the files.
+
+    Examples:
+        >>> x, y = TensorSpec("x", "float32", (1, 2)), TensorSpec("y", "float32", (1, 2))
+        >>> Artifact("double", "my_backend", ("double/model.bin",), (x,), (y,)).pending
+        False
+        >>> Artifact("double", "my_backend", (), (x,), (y,), source=("double.onnx",)).pending
+        True
     """
 
     name: str
@@ -173,6 +209,11 @@ class GpuSupport:
     Attributes:
         variants: sets of options by a name for people; the common one first.
         obstacle: why this machine cannot do it, or an empty text.
+
+    Examples:
+        >>> gpu = GpuSupport({"CUDA": {"device": "cuda"}}, obstacle=lambda: "")
+        >>> gpu.variants["CUDA"]
+        {'device': 'cuda'}
     """
 
     variants: Mapping[str, Mapping[str, bool | int | float | str]]
@@ -196,6 +237,11 @@ class About:
         gpu: how it runs on a GPU, if it can.
         machine: the properties of this machine that its files depend on, such as the GPU, given
             the backend's options. Usually none.
+
+    Examples:
+        >>> about = About("an engine", extra="my_engine", convert=("onnx",), run=("my-engine",))
+        >>> about.builds_on_device, about.obstacle()
+        (False, '')
     """
 
     summary: str
@@ -210,7 +256,19 @@ class About:
 
 
 class Runner(Protocol):
-    """A loaded artifact, and a context manager that releases its engine at exit."""
+    """A loaded artifact, and a context manager that releases its engine at exit.
+
+    Examples:
+        >>> class Double:
+        ...     def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        ...         return {"y": inputs["x"] * 2}
+        ...     def __enter__(self) -> Self:
+        ...         return self
+        ...     def __exit__(self, *_: object) -> None: ...
+        >>> with Double() as runner:
+        ...     runner({"x": np.ones(2, np.float32)})
+        {'y': array([2., 2.], dtype=float32)}
+    """
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once.
@@ -227,7 +285,14 @@ class Runner(Protocol):
 
 
 class Convert(Protocol):
-    """``convert`` of ``backends/<b>/convert.py``."""
+    """``convert`` of ``backends/<b>/convert.py``.
+
+    Examples:
+        >>> def convert(segment: Segment, options: Any, out: Path) -> Artifact:
+        ...     (out / "model.onnx").write_bytes(segment.onnx.read_bytes())
+        ...     files = ("model.onnx",)
+        ...     return Artifact(segment.name, "my_backend", files, segment.inputs, segment.outputs)
+    """
 
     def __call__(self, segment: Segment, options: Any, out: Path) -> Artifact:
         """Write the artifact's files into the existing folder ``out``.
@@ -239,7 +304,13 @@ class Convert(Protocol):
 
 
 class Load(Protocol):
-    """``load`` of ``backends/<b>/run.py``."""
+    """``load`` of ``backends/<b>/run.py``.
+
+    Examples:
+        >>> def load(artifact: Artifact, root: Path) -> Runner:
+        ...     (model,) = files_of(artifact, root, {1})
+        ...     raise EngineError(f"no engine for {model.name}")
+    """
 
     def __call__(self, artifact: Artifact, root: Path) -> Runner:
         """Load an artifact whose files are relative to ``root``.
@@ -260,6 +331,10 @@ def files_of(artifact: Artifact, root: Path, counts: Collection[int]) -> list[Pa
 
     Raises:
         EngineError: the artifact has another number of files.
+
+    Examples:
+        >>> files_of(Artifact("double", "my_backend", ("model.bin",), (), ()), Path("bundle"), {1})
+        [PosixPath('bundle/model.bin')]
     """
     if len(artifact.files) not in counts:
         raise EngineError(
@@ -275,6 +350,11 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
 
     Raises:
         TensorError: an input is missing, unknown, or of another dtype or shape than its spec.
+
+    Examples:
+        >>> spec = TensorSpec("x", "float32", (2,))
+        >>> check_inputs((spec,), {"x": np.ones(2, np.float32)})
+        [array([1., 1.], dtype=float32)]
     """
     if len(inputs) != len(specs):
         raise _names_differ(specs, inputs)
@@ -292,7 +372,13 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
 
 
 def select_tensors(specs: Specs, values: Tensors) -> dict[str, Array]:
-    """The values of these tensors, each in the dtype of its spec."""
+    """The values of these tensors, each in the dtype of its spec.
+
+    Examples:
+        >>> values = {"x": np.ones(2, np.float64), "unused": np.zeros(1)}
+        >>> select_tensors((TensorSpec("x", "float32", (2,)),), values)
+        {'x': array([1., 1.], dtype=float32)}
+    """
     return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in specs}
 
 
@@ -301,6 +387,11 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
 
     Raises:
         TensorError: it has another dtype or shape.
+
+    Examples:
+        >>> check_tensor(TensorSpec("x", "float32", (2,)), np.dtype("float64"), (2,))
+        Traceback (most recent call last):
+        backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
         raise TensorError(f"input '{spec.name}'", expected=str(spec), got=f"{dtype}{list(shape)}")

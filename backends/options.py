@@ -30,6 +30,18 @@ def parse_options(kind: type[T], assignments: Mapping[str, object], backend: str
 
     Raises:
         OptionError: an unknown option, or a value that it does not accept.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Options:
+        ...     threads: int = 0
+        ...     fp16: bool = False
+        >>> parse_options(Options, {"threads": "2"}, "my_backend")
+        Options(threads=2, fp16=False)
+        >>> parse_options(Options, {"fp16": "maybe"}, "my_backend")
+        Traceback (most recent call last):
+        backends.contract.OptionError: option 'fp16' of my_backend: expected bool, got 'maybe'
     """
     hints = get_type_hints(kind)
     for name in assignments:
@@ -50,12 +62,26 @@ def parse_options(kind: type[T], assignments: Mapping[str, object], backend: str
 
 
 def options_json(options: Any) -> dict[str, Value]:
-    """The options by name."""
+    """The options by name.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> options_json(Options(threads=2))
+        {'threads': 2, 'fp16': False}
+    """
     return asdict(options)
 
 
 def describe_options(kind: type[Any]) -> str:
-    """All options, such as ``threads: int = 0, fp16: bool = False``."""
+    """All options with their types and defaults.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> describe_options(Options)
+        'threads: int = 0, fp16: bool = False'
+    """
     hints = get_type_hints(kind)
     return ", ".join(
         f"{field.name}: {_name(hints[field.name])}"

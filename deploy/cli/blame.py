@@ -129,10 +129,10 @@ def _update_report(bundle: Path, ranking: Ranking) -> None:
     """Add the result to the run's report; where that fails, it is a warning."""
     from backends.contract import DeployError
     from deploy.analysis.accuracy.run_files import RunFiles
-    from deploy.report.data import DATA
+    from deploy.recipe.output_paths import WorkFile
 
     work = RunFiles(bundle).folder
-    if not (work / DATA).is_file():
+    if not (work / WorkFile.REPORT_DATA).is_file():
         return
     try:
         from deploy.analysis.accuracy.report_section import add_to_report

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> bool:
         RecipeError: the bundle has no report.
         DeployError: the report cannot be read or written.
     """
-    from deploy.report.files import read_report, write_report
+    from deploy.report.page import read_report, write_report
 
     work = work_folder(arguments.bundle)
     report = read_report(work)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from backends.contract import Dim, Dynamic, EngineError, Segment, Specs, TensorSpec
 from deploy.recipe.dynamic_shapes import parse_range
 from deploy.recipe.schema import HostRecipe, HostTensorRecipe, RecipeError
-from deploy.recipe.validate import check_single_maker
+from deploy.recipe.validate import check_unique_producers
 from deploy.runtime.bundle.manifest import HostStep
 from deploy.runtime.execution.empty_batch import empty_outputs
 
@@ -31,7 +31,7 @@ def resolve_host_steps(
     """
     taken = [spec for one in segments for spec in one.inputs]
     made = [_outputs(host, {spec.name: spec for spec in taken}) for host in asked]
-    check_single_maker(_makers(segments, asked))
+    check_unique_producers(_makers(segments, asked))
     called = {name for host in asked for name in host.calls}
     for host, outputs in zip(asked, made, strict=True):
         for segment in segments:

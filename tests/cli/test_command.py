@@ -109,7 +109,7 @@ def test_a_usage_error_says_what_is_meant_and_loads_no_heavy_library(words, mess
     ("words", "message"),
     [
         (("inspect", "yolo"), "model: expected one of .*, got yolo"),
-        (("evaluate", "nothing"), "what bundle .* was made of: expected"),
+        (("evaluate", "nothing"), "the build record of bundle .*: expected"),
         (("report", "nothing"), "report of bundle 'nothing': expected its data"),
         (("cache", "list", "nothing"), "is no cache: expected a folder that a run with cache=DIR"),
         (("bundle", "verify", "nothing"), "expected"),

@@ -13,7 +13,7 @@ from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
 from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
-from deploy.report.borders import bytes_of
+from deploy.report.chain_diagram import bytes_of
 from tests.helpers.chains import along_batch, mark_of, net, samples
 from tests.helpers.commands import done, python, refused
 

@@ -212,7 +212,7 @@ def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch
         sample = {spec.name: np.zeros(spec.typical, np.float32)
                   for spec in (*segment.inputs, *segment.outputs)}  # fmt: skip
         backend = BackendRecipe("onnxruntime")
-        kept.append(stages.convert_once(store, segment, backend, sample, out, asked)[1])
+        kept.append(stages.convert_cached(store, segment, backend, sample, out, asked)[1])
     assert kept == [False, False, True]
 
 

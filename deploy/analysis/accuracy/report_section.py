@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.analysis.accuracy.ranking import Ranking
 from deploy.analysis.accuracy.text import HEAD, bisection_lines, step_rows, summary_sentences
 from deploy.report.data import BlameTable
-from deploy.report.files import read_report, write_report
+from deploy.report.page import read_report, write_report
 
 
 def add_to_report(work: Path, ranking: Ranking) -> Path | None:
@@ -25,7 +25,7 @@ def add_to_report(work: Path, ranking: Ranking) -> Path | None:
         DeployError: the report cannot be read or written; it is as it was.
     """
     report = read_report(work)
-    if report is None or report.manifest != ranking.blame.manifest:
+    if report is None or report.manifest_sha256 != ranking.blame.manifest:
         return None
     return write_report(work, replace(report, blame=_blame_table(ranking)))
 
@@ -33,9 +33,9 @@ def add_to_report(work: Path, ranking: Ranking) -> Path | None:
 def _blame_table(ranking: Ranking) -> BlameTable:
     bisection = ranking.blame.bisection
     return BlameTable(
-        said=tuple(summary_sentences(ranking)),
-        guilty="" if ranking.good else ranking.steps[0].step.name,
-        head=(*HEAD[:-1], "detections"),
+        findings=tuple(summary_sentences(ranking)),
+        culprit="" if ranking.good else ranking.steps[0].step.name,
+        header=(*HEAD[:-1], "detections"),
         rows=tuple(step_rows(ranking)),
         operator=tuple(bisection_lines(bisection)) if bisection else (),
     )

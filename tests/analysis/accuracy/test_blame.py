@@ -16,7 +16,13 @@ from PIL import Image
 from backends.contract import EngineError
 from deploy.analysis.accuracy.records import BlameError
 from deploy.analysis.accuracy.replay import Replay
-from deploy.runtime.bundle.manifest import HostStep, PostStep, Verification, read_manifest, write_manifest
+from deploy.runtime.bundle.manifest import (
+    HostStep,
+    PostStep,
+    Verification,
+    read_manifest,
+    write_manifest,
+)
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import host_steps
 from deploy.runtime.execution import post_steps as posts
