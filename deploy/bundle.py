@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from backends.acceptance import CONFIDENT
 from backends.contract import Artifact, Specs
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
@@ -29,7 +30,7 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
@@ -225,3 +226,9 @@ def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
+
+
+if __name__ == "__main__":  # the command of this name, until 0.3
+    from deploy.cli.old_names import run_command
+
+    run_command("deploy.bundle")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import onnx
 
-import backends
 from backends.onnx.model_file import OnnxFileError
-from backends.process.child import Limits, run_limited
-from backends.user_cache import remember, remembered
+from backends.process.child import Limits, end_with_parent, module_command, run_limited
+from backends.user_cache import add_digest, has_digest
 
 _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
 
@@ -20,26 +19,10 @@ _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
 _KIND = "inferred"
 
 
-_ROOT = str(Path(backends.__file__).parents[1])
-
-
 _TAIL = 300  # characters of what went wrong
 
 
-_CHILD = """\
-import sys
-sys.path.append(sys.argv[3])
-from backends.process import end_with_parent
-end_with_parent()
-import onnx
-from onnx import shape_inference
-model = onnx.ModelProto()
-with open(sys.argv[1], "rb") as file:
-    model.ParseFromString(file.read())
-found = shape_inference.infer_shapes(model, data_prop=True)
-with open(sys.argv[2], "wb") as file:
-    file.write(found.SerializeToString())
-"""
+_MODULE = "deploy.graph.shape_inference"
 
 
 def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -54,10 +37,10 @@ def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
-    if remembered(_KIND, digest):
+    if has_digest(_KIND, digest):
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     inferred = _in_a_child(data, name)
-    remember(_KIND, digest)
+    add_digest(_KIND, digest)
     return inferred
 
 
@@ -66,7 +49,7 @@ def _in_a_child(model: bytes, name: str) -> onnx.ModelProto:
         given, found, log = (Path(folder) / part for part in ("given", "found", "log"))
         given.write_bytes(model)
         with log.open("w+") as output:
-            command = [sys.executable, "-P", "-c", _CHILD, str(given), str(found), _ROOT]
+            command = module_command(_MODULE, str(given), str(found))
             limits = Limits(_SECONDS + len(model) / 1e6, _MEMORY + 64 * len(model))
             ending = run_limited(command, limits, output)
         if ending or not found.is_file():
@@ -79,3 +62,16 @@ def _in_a_child(model: bytes, name: str) -> onnx.ModelProto:
         inferred = onnx.ModelProto()
         inferred.ParseFromString(found.read_bytes())
     return inferred
+
+
+def main(source: Path, target: Path) -> None:
+    """The child process: infers the shapes of one file and writes another."""
+    end_with_parent()
+    model = onnx.ModelProto()
+    model.ParseFromString(source.read_bytes())
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    target.write_bytes(inferred.SerializeToString())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.files import atomic_write
-from backends.user_cache import remember, remembered
+from backends.user_cache import add_digest, has_digest
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
 
@@ -28,7 +28,7 @@ def write_build_record(work: Path, recipe: Recipe, points: Mapping[str, str]) ->
     text = json.dumps({"recipe": asdict(recipe), "points": dict(points)}, indent=2)
     with atomic_write(work / WorkFile.BUILD_RECORD) as part:
         part.write_text(text)
-    remember(_KIND, _digest(text))
+    add_digest(_KIND, _digest(text))
 
 
 def read_build_record(
@@ -58,7 +58,7 @@ def read_build_record(
             do="Run python -m deploy again for this bundle; or evaluate without PyTorch: "
             "python -m deploy.runtime eval.",
         ) from error
-    if not trusted and not remembered(_KIND, _digest(text)):
+    if not trusted and not has_digest(_KIND, _digest(text)):
         raise RecipeError(
             f"'{path}' was not written by a run of yours on this machine, and it names code "
             f"({recipe['model'].get('target')})",

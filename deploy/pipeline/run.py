@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.contract import EngineError, Tensors
 from backends.conversion_files import write_sample
+from backends.process.child import module_command
 from deploy.bundle import assemble, check_target, publish, restore_previous, seal, write_picture
 from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
@@ -195,7 +195,7 @@ def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Pa
     The sample picture is written in both cases.
     """
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, data)
+        verdict = expected_detections_only(manifest, data, recipe.verify)
     else:
         verdict = verify(staging, manifest, data, recipe.verify)
     if verdict.expected:
@@ -214,9 +214,9 @@ def benchmark(bundle: Path, runs: int) -> Latency:
     Raises:
         EngineError: the bundle does not run there.
     """
-    command = [sys.executable, "-m", "deploy.runtime", "bench", str(bundle), "--as-made"]
+    words = ("bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-")
     process = subprocess.run(
-        [*command, "--runs", str(runs), "--json", "-"],
+        module_command("deploy.runtime", *words),
         capture_output=True,
         text=True,
         check=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backends.acceptance import MIN_MATCHED
 from backends.contract import DeployError
 
 
@@ -33,7 +34,7 @@ class BackendRecipe:
         precision: fp32, fp16 or bf16.
         cast: how a segment is cast to half precision.
         build: ``desk`` converts on this machine; ``device`` puts the segment's ONNX file into the
-            bundle, and ``python -m deploy.runtime finish`` converts it on the device.
+            bundle, and ``python -m deploy.runtime build`` converts it on the device.
     """
 
     name: str
@@ -254,7 +255,7 @@ class VerifyRecipe:
     """
 
     images: int = 4
-    min_matched: float = 0.98
+    min_matched: float = MIN_MATCHED
     eval: bool = False
 
 

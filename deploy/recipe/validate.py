@@ -174,7 +174,7 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
     elif reason := description.obstacle():
         advice = (
             "Pass backend.build=device: the bundle then carries the segments, and "
-            "python -m deploy.runtime finish BUNDLE builds them on the device."
+            "python -m deploy.runtime build BUNDLE builds them on the device."
         )
         raise RecipeError(
             f"{backend.name} cannot convert here: {reason}",

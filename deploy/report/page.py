@@ -166,8 +166,8 @@ def _largest_error(rows: Sequence[TensorRow]) -> TensorRow | None:
 def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
     """The sections that the page lacks, each with how to get it."""
     if report.pending:
-        finish = f"python -m deploy.runtime finish {report.bundle}"
-        yield "Numbers", f"the device builds and verifies its own engines there: {finish}"
+        build = f"python -m deploy.runtime build {report.bundle}"
+        yield "Numbers", f"the device builds and verifies its own engines there: {build}"
         return
     if not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"

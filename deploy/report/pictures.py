@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from backends.acceptance import CONFIDENT, MATCH_IOU
 from backends.contract import Array
 from deploy.report.data import DetectionView, MatchState, PictureView
 from deploy.runtime.accuracy.matching import pair_detections
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import load_image
 from deploy.runtime.vision.masks import Masks
-from deploy.verify import MATCH_IOU
 
 _MAX_PICTURES = 8
 _MAX_SIDE = 480  # pixels of a scaled-down picture

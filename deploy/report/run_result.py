@@ -112,7 +112,7 @@ def print_result(
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
     if page is not None:
         console.print(f"report      {display_path(page)}", highlight=False, soft_wrap=True)
-    command = f"python -m deploy.runtime {'finish' if result.pending else 'check'} {bundle}"
+    command = f"python -m deploy.runtime {'build' if result.pending else 'check'} {bundle}"
     where = " (on the device)" if result.pending else ""
     console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
     if result.choices:

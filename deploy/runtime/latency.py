@@ -67,21 +67,21 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
     return tensors_to_tensors
 
 
-class Finder(Protocol):
-    """What finds things in a decoded picture, such as a pipeline."""
+class Detector(Protocol):
+    """Detects objects in a decoded picture, as a pipeline does."""
 
     def timed(self, picture: Picture, seconds: dict[str, float], /) -> Detections:
         """What is in the picture, and the seconds of each part and in ``total``."""
         ...
 
 
-def timed_detections(finder: Finder, path: Path) -> tuple[Detections, Seconds]:
+def timed_detections(detector: Detector, path: Path) -> tuple[Detections, Seconds]:
     """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
     start = time.perf_counter()
     picture = decode(path)
     decoded = time.perf_counter() - start
     parts: dict[str, float] = {}
-    found = finder.timed(picture, parts)
+    found = detector.timed(picture, parts)
     return found, {"decode": decoded, **parts, "total": decoded + parts["total"]}
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.graph.exported import Exported
 from deploy.graph.points import MarkedTensor
 from deploy.partition.cut_points import Cut, PartitionError
@@ -80,7 +80,10 @@ def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(exported, tmp_
         f"part{number}" for number in range(len(across) + 1)
     ]
     assert {"logits", "means"} <= set(cutting.points.values())
-    expected, values = reference(net(), samples()), chain(cutting.segments, arrays(samples()))
+    expected, values = (
+        reference_values(net(), samples()),
+        chain(cutting.segments, arrays(samples())),
+    )
     for name, key in cutting.points.items():
         np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.graph.points import MarkedTensor
 from deploy.mark import mark, mark_here
 from deploy.partition.cut_points import Cut, PartitionError
@@ -70,7 +70,7 @@ def test_the_chain_is_the_whole(exported, tmp_path, cuts):
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
 def test_every_tensor_of_the_chain_is_the_reference_at_its_point(exported, tmp_path, cuts):
     cutting = partition(exported, cuts, tmp_path)
-    expected = reference(net(), samples())
+    expected = reference_values(net(), samples())
     values = chain(cutting.segments, arrays(samples()))
     assert values.keys() == cutting.points.keys()
     for name, key in cutting.points.items():
@@ -151,7 +151,7 @@ def test_a_dynamic_batch_survives_the_cut(tmp_path, cuts):
     exported = export(net(), samples(), tmp_path, along_batch(samples(), 1, 2, 4))
     cutting = partition(exported, cuts, tmp_path / "cut")
     for batch in (1, 3, 4):
-        expected = reference(net(), samples(batch))
+        expected = reference_values(net(), samples(batch))
         values = chain(cutting.segments, arrays(samples(batch)))
         for name, key in cutting.points.items():
             np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)

@@ -77,7 +77,11 @@ def report(**changes: Any) -> Report:
         ),
         recipe={"model.name": EVIL, "bench.runs": 20},
         blame=BlameTable(
-            (f"The culprit is segment '{LONG}'.",), LONG, ("step", "own"), ((LONG, "BAD"),), (EVIL,)
+            (f"The step with the largest effect is segment '{LONG}'.",),
+            LONG,
+            ("step", "own"),
+            ((LONG, "BAD"),),
+            (EVIL,),
         ),
     )
     return replace(made, **changes)

@@ -47,9 +47,9 @@ def test_the_report_shows_who_is_to_blame(bundle, capsys):
     before = page(bundle)
     said = blamed(bundle, capsys)
     assert "the report shows it: " in said and "bundle.work/report.html" in said
-    assert "The culprit is segment" not in before
-    culprit = r"The culprit is segment &#39;one&#39;: .* off by max_rel 5\.0e-01"
-    assert re.search(culprit, page(bundle))
+    assert "The step with the largest effect is" not in before
+    sentence = r"The step with the largest effect is segment &#39;one&#39;: .* is max_rel 5\.0e-01"
+    assert re.search(sentence, page(bundle))
     kept = read_report(bundle.with_name("bundle.work"))
     assert kept is not None and kept.blame is not None and kept.blame.culprit == "one"
     assert kept.blame.header[0] == "step" and kept.blame.rows[0][0] == "one"
@@ -60,7 +60,7 @@ def test_other_bounds_give_another_blame(bundle, capsys):
     with pytest.raises(SystemExit) as ended:
         main([str(bundle), "--saved", "--max-rel", "2"])
     assert ended.value.code == 0
-    assert "Nothing is beyond its bound" in page(bundle)
+    assert "Every step is within its tolerance" in page(bundle)
 
 
 def test_a_report_of_another_run_is_left_as_it_is(bundle, capsys):

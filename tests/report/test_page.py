@@ -103,7 +103,7 @@ def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
     read = Reader(run_page(waiting))
     assert sections(run_page(waiting)) == ["chain", "run"]
     assert "not measured" in read.text and "the device builds its own" in read.text
-    assert f"python -m deploy.runtime finish bundles/{LONG}" in read.text
+    assert f"python -m deploy.runtime build bundles/{LONG}" in read.text
 
 
 def test_every_verdict_is_a_word():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Array, DeployError, MissingLibraryError
+from backends.contract import Array, DeployError, MissingLibraryError, install_hint
 from deploy.runtime.vision.detections import Detections
 
 Detect = Callable[[Path], Detections]
@@ -187,6 +187,6 @@ def _library() -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise MissingLibraryError(
             f"pycocotools, which computes mAP, cannot be used here: {error}",
-            do="Run: pip install 'backend-chain[eval]'",
+            do=install_hint("eval"),
         ) from error
     return COCO, COCOeval, mask

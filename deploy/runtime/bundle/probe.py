@@ -14,7 +14,7 @@ from backends.codec import to_json
 from backends.contract import EngineError
 from backends.process.probe import probe_load
 from backends.registry import about
-from backends.user_cache import remember, remembered
+from backends.user_cache import add_digest, has_digest
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest
 
@@ -33,7 +33,7 @@ def probe_first(root: Path, manifest: Manifest) -> None:
         EngineError: that process crashed, or did not come to an end.
     """
     digest = bundle_digest(manifest)
-    if remembered(_KIND, digest):
+    if has_digest(_KIND, digest):
         return
     built = [one for one in manifest.artifacts if not one.pending]
     verify_files(root, manifest, [name for one in built for name in one.files])
@@ -47,12 +47,12 @@ def probe_first(root: Path, manifest: Manifest) -> None:
             do="Its files are damaged or made to do that; make the bundle again. "
             "Where only the time was short, Pipeline.open(..., trusted=True) leaves this out.",
         )
-    remember(_KIND, digest)
+    add_digest(_KIND, digest)
 
 
 def remember_probed(manifest: Manifest) -> None:
     """What has just been loaded and run here need not be tried again."""
-    remember(_KIND, bundle_digest(manifest))
+    add_digest(_KIND, bundle_digest(manifest))
 
 
 def bundle_digest(manifest: Manifest) -> str:

@@ -226,7 +226,7 @@ def _step(link: _Link, values: TensorStore) -> None:
 
 def _settle(link: _Link, streams: Streams) -> None:
     """Wait until a step's work on its device is done."""
-    stream = streams.get(link.there.place) if link.there is not None else None
+    stream = streams.get(link.there.device) if link.there is not None else None
     if stream is not None:
         stream.synchronize()
 

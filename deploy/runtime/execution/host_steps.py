@@ -18,7 +18,7 @@ from backends.contract import (
     TensorSpec,
 )
 from deploy.runtime.bundle.manifest import HostStep
-from deploy.runtime.execution.registered import all_registered, find_registered
+from deploy.runtime.execution.registered import all_registered, find_registered, model_table
 
 
 class HostStepError(DeployError):
@@ -88,7 +88,7 @@ def _holds_nan(array: Array) -> bool:
 
 
 _FLOATS = ("float16", "float32")
-_HOST_STEPS = ("host", "HOST_STEPS", "deploy.host_steps")
+_ENTRY_POINTS = "deploy.host_steps"
 
 
 class Call:
@@ -148,13 +148,13 @@ def factory(step: str, id: str) -> HostFactory:
     Raises:
         HostStepError: nothing is registered under it.
     """
-    found, known = find_registered(id, *_HOST_STEPS)
+    found, known = find_registered(id, _shipped(), _ENTRY_POINTS)
     if found is None:
         raise HostStepError(
             f"host step '{step}'",
             expected=f"one of {', '.join(sorted(known))}",
             got=repr(id),
-            do="Correct its id, or register its code as an entry point in 'deploy.host_steps'.",
+            do=f"Correct its id, or register its code as an entry point in '{_ENTRY_POINTS}'.",
         )
     made: HostFactory = found
     return made
@@ -162,4 +162,8 @@ def factory(step: str, id: str) -> HostFactory:
 
 def registered_host_steps() -> dict[str, HostFactory]:
     """Every host step of the models in this package, and of installed entry points."""
-    return all_registered(*_HOST_STEPS)
+    return all_registered(_shipped(), _ENTRY_POINTS)
+
+
+def _shipped() -> Mapping[str, HostFactory]:
+    return model_table("host", "HOST_STEPS")

@@ -25,7 +25,7 @@ def check_built(root: Path, steps: Sequence[Artifact]) -> None:
     if waiting:
         raise BundleError(
             f"bundle '{root}': the engine of {waiting} is not built yet",
-            do=f"On the device that runs it: python -m deploy.runtime finish {root}",
+            do=f"On the device that runs it: python -m deploy.runtime build {root}",
         )
 
 

@@ -48,8 +48,8 @@ class TensorStore:
 
     def run_there(self, taken: Sequence[StepInput], runner: DeviceRunner) -> None:
         """Run a step on its device; what is there already is not copied."""
-        stream = self._streams[runner.place]
-        away = {one.name: one.key for one in taken if not self._is_at(one.key, runner.place)}
+        stream = self._streams[runner.device]
+        away = {one.name: one.key for one in taken if not self._is_at(one.key, runner.device)}
         if away:
             arrays = self.on_host(list(away.values()))
             sent = runner.upload({name: arrays[key] for name, key in away.items()}, stream)
@@ -88,7 +88,7 @@ class TensorStore:
                 for name in missing
                 if self._device[name].runner is runner
             }
-            self._host |= runner.download(lent, self._streams[runner.place])
+            self._host |= runner.download(lent, self._streams[runner.device])
         return {name: self._host[name] for name in names}
 
     def drop(self, names: Iterable[str]) -> None:
@@ -97,17 +97,17 @@ class TensorStore:
             for key in (name, *self._copies.get(name, ())):
                 self._host.pop(key, None)
 
-    def _is_at(self, name: str, place: str) -> bool:
-        return name in self._device and self._device[name].tensor.place == place
+    def _is_at(self, name: str, device: str) -> bool:
+        return name in self._device and self._device[name].tensor.device == device
 
     def _lend(self, runner: DeviceRunner, tensors: Mapping[str, DeviceTensor]) -> None:
         self._device |= {name: DeviceValue(runner, tensor) for name, tensor in tensors.items()}
 
 
 def streams_of(runners: Iterable[DeviceRunner]) -> dict[str, DeviceStream | None]:
-    """This thread's stream for each place: that of the first runner that has one."""
+    """This thread's stream for each device: that of the first runner that has one."""
     streams: dict[str, DeviceStream | None] = {}
     for runner in runners:
-        if streams.get(runner.place) is None:
-            streams[runner.place] = runner.stream()
+        if streams.get(runner.device) is None:
+            streams[runner.device] = runner.stream()
     return streams

@@ -13,9 +13,6 @@ from backends.contract import Array
 from deploy.runtime.vision.image import Placement
 from deploy.runtime.vision.masks import Masks
 
-CONFIDENT = 0.3
-"""Detections below this score come and go with the last bit; they are not shown or compared."""
-
 
 @dataclass(frozen=True)
 class Detections:

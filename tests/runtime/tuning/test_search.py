@@ -106,7 +106,7 @@ def threads_of(choices):
 
 
 def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkeypatch, capsys):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 2, "neck": 1, "head": 1}
     said = capsys.readouterr().out
@@ -117,21 +117,21 @@ def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkey
 
 def test_a_way_beyond_the_tolerance_is_not_kept_however_fast(bundle, manifest, monkeypatch, capsys):
     off = [Choice(OWN, 1), Choice(OWN, 2)]
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, off))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, off))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == dict.fromkeys(STEPS, 0)
     assert re.search(r"^2 threads +beyond the tolerance$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_way_that_ends_its_process_is_left_out(bundle, manifest, monkeypatch, capsys):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, broken=[Choice(OWN, 2)]))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, broken=[Choice(OWN, 2)]))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 0, "neck": 1, "head": 1}
     assert re.search(r"^2 threads +does not run here$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_bundle_beyond_its_tolerance_is_not_tuned(bundle, manifest, monkeypatch):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, [Choice(OWN, 0)]))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, [Choice(OWN, 0)]))
     with pytest.raises(DeployError, match="as it was made: beyond the tolerance"):
         tune.tune(bundle, (1,), 2, forget=False)
     assert read_tuned(manifest) == {}
@@ -155,7 +155,7 @@ def tuned_with(monkeypatch, bundle, milliseconds, border):
     """What is found for a bundle with a second engine for each step."""
     carrying = with_others(read_manifest(bundle), *STEPS)
     monkeypatch.setattr(tune, "read_manifest", lambda _: carrying)
-    monkeypatch.setattr(tune, "contender", stand_in(milliseconds, border=border))
+    monkeypatch.setattr(tune, "start_worker", stand_in(milliseconds, border=border))
     assert tune.tune(bundle, (2,), 4, forget=False)
     try:
         return {step: choice.engine for step, choice in read_tuned(carrying).items()}
