@@ -15,13 +15,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 from unittest import mock
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 from backends import registry
+from deploy.cli.main import run_command
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 QUICK = "bench.runs=2"
@@ -57,6 +58,11 @@ def done(*arguments: object, cwd: Path) -> str:
     ended = run_here(*map(str, arguments), cwd=cwd)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def run_blame(bundle: Path, *words: str) -> NoReturn:
+    """The command blame, in this process."""
+    sys.exit(run_command("blame", [str(bundle), *words]))
 
 
 def refused(*arguments: object, cwd: Path, **environment: str) -> str:
