@@ -11,7 +11,7 @@ from deploy.cli.compose import compose, from_plain
 from deploy.convert import checked_options
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
-from tests.helpers.commands import BACKENDS, refused
+from tests.helpers.commands import BACKENDS, error_of
 
 FIRST, SECOND = BACKENDS[:2]
 WORDS = ("+model=yolov3", "+partition=by_stage")
@@ -73,7 +73,7 @@ def test_the_command_line_finds_such_a_file_too(theirs, way):
     words = [*WORDS, f"+backend=[{FIRST},slow]", "+backend.options.colour=red"]
     if way.startswith("hydra"):
         way = way.replace("theirs", str(theirs / "theirs"))
-    assert f"option 'colour' of {FIRST}" in refused("deploy", way, *words, cwd=theirs)
+    assert f"option 'colour' of {FIRST}" in error_of("deploy", way, *words, cwd=theirs)
 
 
 def test_each_backend_gets_the_words_that_it_has_and_its_own_defaults_else():

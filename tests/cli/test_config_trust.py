@@ -12,7 +12,7 @@ from deploy.cli.config_trust import check_folder
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS, refused
+from tests.helpers.commands import BACKENDS, error_of
 
 MODEL = """\
 defaults: [module]
@@ -39,7 +39,7 @@ def write(folder: Path, text: str, name: str = "recipe/theirs.yaml") -> None:
 
 
 def test_code_that_a_file_names_does_not_run(folder):
-    error = refused(*WORDS, cwd=folder)
+    error = error_of(*WORDS, cwd=folder)
     assert "model.target=os:system is code that a configuration file names, not the comm" in error
     assert "If you know what it does, add code=os to the command line" in error
     assert not (folder / "ran").exists()
@@ -65,7 +65,7 @@ def test_no_key_of_a_recipe_reaches_code_by_itself(folder, text, key):
 
 def test_a_file_cannot_allow_its_own_code(folder):
     write(folder, "# @package _global_\ncode: [os]\n")
-    error = refused(*WORDS, "+recipe=theirs", cwd=folder)
+    error = error_of(*WORDS, "+recipe=theirs", cwd=folder)
     assert "model.target=os:system is code that a configuration file names" in error
 
 
@@ -99,7 +99,7 @@ def test_a_file_cannot_reach_into_hydra(folder, name, text):
 def test_no_folder_that_hydra_is_given_goes_unseen(folder):
     write(folder, f"# @package _global_\nhydra:\n  {CALLBACK}\n")
     for words in (WORDS, ["deploy", "+model=yolov3", "hydra.searchpath=['file://theirs']"]):
-        assert "sets what Hydra itself does" in refused(*words, cwd=folder)
+        assert "sets what Hydra itself does" in error_of(*words, cwd=folder)
     assert not (folder / "ran").exists()
 
 

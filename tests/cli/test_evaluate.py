@@ -13,7 +13,7 @@ from deploy.cli.compose import compose, from_plain
 from deploy.cli.evaluate import main
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 
 WORDS = ["+model=yolov3", f"+backend={BACKENDS[0]}"]
 
@@ -21,7 +21,7 @@ WORDS = ["+model=yolov3", f"+backend={BACKENDS[0]}"]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
-    done("deploy", *WORDS, "bench.runs=0", "bundle=b", cwd=folder)
+    output_of("deploy", *WORDS, "bench.runs=0", "bundle=b", cwd=folder)
     return folder / "b"
 
 
@@ -33,7 +33,7 @@ def refusal(*words: object) -> str:
 
 
 def test_both_are_evaluated_on_the_models_own_set(bundle):
-    said = done("deploy.evaluate", bundle, "--limit", 4, cwd=bundle.parent)
+    said = output_of("deploy", "evaluate", bundle, "--limit", 4, cwd=bundle.parent)
     assert said.splitlines()[0].split() == ["chain", "PyTorch"]
     title, *scores = said.splitlines()[1].rsplit(maxsplit=2)
     assert title == "boxes mAP@0.5"
@@ -43,8 +43,8 @@ def test_both_are_evaluated_on_the_models_own_set(bundle):
 
 def test_the_report_has_the_figures_of_both(bundle):
     data = Path(compose(WORDS).model.eval)
-    said = done(
-        "deploy.evaluate", bundle, data, "--limit", 2, "--json", "-", cwd=bundle.parent
+    said = output_of(
+        "deploy", "evaluate", bundle, data, "--limit", 2, "--json", "-", cwd=bundle.parent
     )  # fmt: skip
     report = json.loads(said)
     assert report["chain"]["boxes"] == pytest.approx(report["model"]["boxes"], abs=1e-3)

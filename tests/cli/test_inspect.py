@@ -15,7 +15,7 @@ from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
 from deploy.report.chain_diagram import bytes_of
 from tests.helpers.chains import along_batch, mark_of, net, samples
-from tests.helpers.commands import done, run_process, refused
+from tests.helpers.commands import error_of, output_of, run_here, run_process
 
 SKIP = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[2,3] x) => (float[2,3] y)
@@ -104,16 +104,16 @@ def here(skip, tmp_path):
 
 
 def test_a_file_is_listed_drawn_and_cut(here):
-    printed = done("deploy.inspect", "skip.onnx", "partition.cuts=[a]", cwd=here)
+    printed = output_of("deploy", "inspect", "skip.onnx", "partition.cuts=[a]", cwd=here)
     for word in ("tensor to cut at", "9 + 3", "36 + 24", "part0", "part1", "netron plans/skip/seg"):
         assert word in printed
     assert (here / "plans" / "skip" / "segments" / "part1.onnx").is_file()
     assert "part1" in words((here / "plans" / "skip" / "plan.svg").read_text())
-    done("deploy.inspect", "skip.onnx", cwd=here)  # over the earlier plan
+    output_of("deploy", "inspect", "skip.onnx", cwd=here)  # over the earlier plan
 
 
 def test_the_listing_is_there_as_json(here):
-    printed = done("deploy.inspect", "skip.onnx", "--json", "--out", "p", cwd=here)
+    printed = output_of("deploy", "inspect", "skip.onnx", "--json", "--out", "p", cwd=here)
     found = json.loads(printed)
     assert found == json.loads((here / "p" / "plan.json").read_text())
     assert [cut["point"] for cut in found["tensors"]] == ["a", "d"]
@@ -126,18 +126,18 @@ def test_sizes_that_a_file_leaves_open_do_not_keep_it_from_being_looked_at(here)
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
     del model.graph.value_info[:]
     onnx.save(model, here / "open.onnx")
-    assert "tensor to cut at" in done("deploy.inspect", "open.onnx", cwd=here)
+    assert "tensor to cut at" in output_of("deploy", "inspect", "open.onnx", cwd=here)
 
 
 def test_a_configured_model_is_listed_with_its_marks_and_host_step(tmp_path):
-    printed = done("deploy.inspect", "yolov3", "+partition=by_stage", cwd=tmp_path)
+    printed = output_of("deploy", "inspect", "yolov3", "+partition=by_stage", cwd=tmp_path)
     for word in ("backbone:output", "neck:output", "yolo_head:input", "2.47G", "head"):
         assert word in printed
     assert "yolov3.maps" in words((tmp_path / "plans" / "yolov3" / "plan.svg").read_text())
 
 
 def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
-    ended = run_process("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
+    ended = run_here("deploy", "inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
     assert ended.returncode == 1
     assert "tensor to cut at" in ended.stdout
     message = "tensors bypass the cut at [b]: they are computed before it and used behind it"
@@ -157,7 +157,7 @@ def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
 def test_bad_input_is_one_error_and_leaves_nothing(here, arguments, message):
     (here / "mine").mkdir()
     (here / "mine" / "thesis.txt").touch()
-    assert message in refused("deploy.inspect", *arguments, cwd=here)
+    assert message in error_of("deploy", "inspect", *arguments, cwd=here)
 
 
 def test_netron_is_named_where_it_is_missing(here, monkeypatch):
@@ -166,14 +166,16 @@ def test_netron_is_named_where_it_is_missing(here, monkeypatch):
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'netron' else find(name, *rest)\n"
     )
-    ended = run_process("deploy.inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here))
+    ended = run_process(
+        "deploy", "inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here)
+    )
     assert ended.returncode == 1
     assert "Netron is not installed. Run: pip install netron" in ended.stderr
 
 
 def test_netron_opens_the_segment_that_was_asked_for(here):
     (here / "netron.py").write_text("import sys; print('opened', *sys.argv[1:])")
-    words_ = ("deploy.inspect", "skip.onnx", "partition.cuts=[a]")
+    words_ = ("deploy", "inspect", "skip.onnx", "partition.cuts=[a]")
     ended = run_process(*words_, "--netron", "part1", cwd=here, PYTHONPATH=str(here))
     assert "opened --browse plans/skip/segments/part1.onnx" in ended.stdout, ended.stderr
     ended = run_process(*words_, "--netron", "part7", cwd=here, PYTHONPATH=str(here))
@@ -188,5 +190,5 @@ def test_marks_of_an_exported_file_are_places_too(tmp_path):
       y = Neg(m)
     }}"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "marked.onnx")
-    printed = done("deploy.inspect", "marked.onnx", "partition.cuts=[middle]", cwd=tmp_path)
+    printed = output_of("deploy", "inspect", "marked.onnx", "partition.cuts=[middle]", cwd=tmp_path)
     assert "middle:output" in printed and "part1" in printed

@@ -53,7 +53,7 @@ def run_here(module: str, *arguments: object, cwd: Path, **environment: str) -> 
         return subprocess.CompletedProcess(words, code, _text(stdout), _text(stderr))
 
 
-def done(*arguments: object, cwd: Path) -> str:
+def output_of(*arguments: object, cwd: Path) -> str:
     """What a command printed that went well."""
     ended = run_here(*map(str, arguments), cwd=cwd)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -65,7 +65,7 @@ def run_blame(bundle: Path, *words: str) -> NoReturn:
     sys.exit(run_command("blame", [str(bundle), *words]))
 
 
-def refused(*arguments: object, cwd: Path, **environment: str) -> str:
+def error_of(*arguments: object, cwd: Path, **environment: str) -> str:
     """What a command said that was refused and left nothing."""
     before = files(cwd)
     ended = run_here(*map(str, arguments), cwd=cwd, **environment)
@@ -88,7 +88,7 @@ def _exit_code(module: str) -> int:
             return exit_.code or 0
         print(exit_.code, file=sys.stderr)
         return 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as the interpreter does
         traceback.print_exc()
         return 1
     return 0
@@ -132,8 +132,10 @@ def _is_installed(name: str) -> bool:
     if origin is None or origin in ("built-in", "frozen"):
         return True
     path = Path(origin)
-    return path.is_relative_to(sys.prefix) or path.is_relative_to(sys.base_prefix) or (
-        path.is_relative_to(_ROOT) and not path.is_relative_to(_ROOT / "tests")
+    return (
+        path.is_relative_to(sys.prefix)
+        or path.is_relative_to(sys.base_prefix)
+        or (path.is_relative_to(_ROOT) and not path.is_relative_to(_ROOT / "tests"))
     )
 
 

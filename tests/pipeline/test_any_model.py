@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, done, run_process, refused
+from tests.helpers.commands import BACKENDS, QUICK, error_of, output_of, run_here
 
 ENCODER = """\
 # @package _global_
@@ -95,17 +95,17 @@ def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(
         "bundle=b",
         QUICK,
     ]
-    done(*words, "+backend=onnxruntime", cwd=here)
+    output_of(*words, "+backend=onnxruntime", cwd=here)
     manifest = read_manifest(here / "b")
     assert [step.name for step in manifest.steps] == ["part0", "part1", "part2"]
     assert [spec.name for spec in manifest.outputs] == ["last_hidden_state", "pooler_output"]
     assert manifest.verification.status == "passed"
     if "ncnn" in BACKENDS:
-        done(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=here)
+        output_of(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=here)
         manifest = read_manifest(here / "b")
         assert [step.backend for step in manifest.steps] == ["onnxruntime", "ncnn", "ncnn"]
         assert manifest.verification.status == "passed"
-        assert "BAD" not in done("deploy.runtime", "check", "b", cwd=here)
+        assert "BAD" not in output_of("deploy.runtime", "check", "b", cwd=here)
 
 
 def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
@@ -120,13 +120,13 @@ def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
         "bundle=b",
         "+backend=ncnn",
     ]
-    ended = run_process(*words, cwd=here)
+    ended = run_here(*words, cwd=here)
     assert ended.returncode == 1 and not (here / "b").exists()
     assert "tensor 'input_ids': expected float32 for ncnn, got int64" in ended.stderr
 
 
 def test_batch_and_length_of_an_encoder_may_both_vary(here):
-    done(
+    output_of(
         *MINE, "+backend=onnxruntime", "bundle=b", QUICK,
         "model.inputs.input_ids.shape=[batch, length]",
         "model.inputs.attention_mask.shape=[batch, length]",
@@ -137,7 +137,7 @@ def test_batch_and_length_of_an_encoder_may_both_vary(here):
 
 
 def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(here):
-    error = run_process(
+    error = run_here(
         *MINE, "+backend=onnxruntime", "bundle=b",
         "model.inputs.attention_mask.range=[1, 1]", cwd=here,
     ).stderr  # fmt: skip
@@ -149,7 +149,7 @@ def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(her
 def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(here, backend):
     marks = "model.marks={one: {module: one}, two: {module: two, at: both}}"
     cut = "partition.cuts=[[one, two]]"
-    done(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=here)
+    output_of(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=here)
     manifest = read_manifest(here / "b")
     assert [spec.name for spec in manifest.inputs] == ["image", "depth"]
     assert [spec.name for spec in manifest.outputs] == ["map", "mean"]
@@ -158,7 +158,7 @@ def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(here, backend):
 
 def test_whole_numbers_and_truth_values_go_through_a_chain(here):
     inputs = "model.inputs={numbers: {shape: [4], dtype: int64}, keep: {shape: [4], dtype: bool}}"
-    done(*module("Picker", inputs, "+backend=onnxruntime"), cwd=here)
+    output_of(*module("Picker", inputs, "+backend=onnxruntime"), cwd=here)
     outputs = read_manifest(here / "b").outputs
     assert [str(spec) for spec in outputs] == ["int64[4]", "bool[4]"]
 
@@ -166,18 +166,18 @@ def test_whole_numbers_and_truth_values_go_through_a_chain(here):
 def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(here):
     words = module("Slow", "model.inputs={x: {shape: [1, 8]}}", "+backend=onnxruntime")
     rewritten = [*words, "model.rewrites=[my_rewrites]", "partition.cuts=[inner]"]
-    done(*rewritten, cwd=here)
+    output_of(*rewritten, cwd=here)
     assert len(read_manifest(here / "b").steps) == 2
     text = (here / "my_rewrites.py").read_text()
     (here / "my_rewrites.py").write_text(text.replace("self.body(x)))", "self.body(x)) + 1)"))
-    error = run_process(*rewritten, cwd=here)
+    error = run_here(*rewritten, cwd=here)
     assert error.returncode == 1
     assert "segment 'part1' to onnxruntime" in error.stderr
     assert "does not agree at 'output'" in error.stderr
 
 
 def test_a_mark_on_a_module_that_is_not_there_names_the_nearest(here):
-    error = refused(
+    error = error_of(
         *module("Gate", GATE, "+backend=onnxruntime", "model.marks={m: {module: lst}}"), cwd=here
     )
     assert "model.marks.m.module: expected the path of a module" in error
@@ -215,7 +215,7 @@ FIXED = "model.inputs={image: {shape: [1, 3, 8, 8]}}"
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_plain_onnx_file_is_cut_by_the_names_of_its_tensors(graph, backend):
-    printed = done(*FILE, FIXED, f"+backend={backend}", "partition.cuts=[act]", cwd=graph)
+    printed = output_of(*FILE, FIXED, f"+backend={backend}", "partition.cuts=[act]", cwd=graph)
     assert "from the whole model in onnxruntime" in printed
     manifest = read_manifest(graph / "b")
     assert manifest.model == "net"
@@ -229,7 +229,7 @@ def test_a_size_that_the_file_leaves_open_may_vary(graph):
         "partition.segments=[{name: a, start: [image], end: [act]},"
         "{name: b, start: [act], end: [map, mean], dynamic: {act: {0: [1, 1, 2]}}}]"
     )
-    done(*FILE, open_size, cuts, "+backend=onnxruntime", cwd=graph)
+    output_of(*FILE, open_size, cuts, "+backend=onnxruntime", cwd=graph)
     first, second = read_manifest(graph / "b").steps
     assert str(first.outputs[0]) == "float32[1..4, 4, 8, 8]"
     assert str(second.inputs[0]) == "float32[1..2, 4, 8, 8]"
@@ -247,11 +247,11 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
         }""")
     onnx.save(model, here / "net.onnx")
     words = [*FILE, "model.inputs={keep: {shape: [3], range: [1, 1]}}", "partition.cuts=[odd]"]
-    done(*words, "+backend=onnxruntime", cwd=here)
+    output_of(*words, "+backend=onnxruntime", cwd=here)
     first, second = read_manifest(here / "b").steps
     assert str(first.outputs[0]) == str(second.inputs[0]) == "float32[...]"
     if "ncnn" in BACKENDS:
-        ended = run_process(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
+        ended = run_here(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
         assert "ncnn's files are of fixed shape, and 'odd' is float32[...]" in ended.stderr
 
 
@@ -269,7 +269,7 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
     ],
 )
 def test_what_a_file_cannot_be_asked_for_is_one_error(graph, words, message):
-    ended = run_process(*FILE, "+backend=onnxruntime", *words, cwd=graph)
+    ended = run_here(*FILE, "+backend=onnxruntime", *words, cwd=graph)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert message in ended.stderr
@@ -282,13 +282,13 @@ def test_a_file_whose_weights_lie_elsewhere_is_refused(graph):
     (graph / "other").mkdir()
     (graph / "w").rename(graph / "other" / "w")
     (graph / "w").symlink_to(graph / "other" / "w")
-    error = refused(*FILE, FIXED, "+backend=onnxruntime", cwd=graph)
+    error = error_of(*FILE, FIXED, "+backend=onnxruntime", cwd=graph)
     assert "external data of tensor 'w1' at 'w': expected a regular file" in error
 
 
 @pytest.mark.parametrize("preset", ["end2end", "head_on_host", "head_in_engine", "by_stage"])
 def test_the_presets_cut_the_detector_and_it_sees_the_same(tmp_path, preset):
-    done(
+    output_of(
         "deploy", "+model=yolov3", f"+partition={preset}", "+backend=onnxruntime", "bundle=b",
         "verify.images=2", "bench.runs=0", cwd=tmp_path,
     )  # fmt: skip
@@ -301,5 +301,5 @@ def test_the_presets_cut_the_detector_and_it_sees_the_same(tmp_path, preset):
 
 
 def test_a_preset_before_its_model_is_refused(tmp_path):
-    error = refused("deploy", "+partition=end2end", "+model=yolov3", "+backend=ncnn", cwd=tmp_path)
+    error = error_of("deploy", "+partition=end2end", "+model=yolov3", "+backend=ncnn", cwd=tmp_path)
     assert "+partition= stands before the model" in error

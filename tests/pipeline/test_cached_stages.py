@@ -23,7 +23,7 @@ from deploy.pipeline import cached_stages as stages
 from deploy.pipeline.cache_store import CacheStore
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import done, run_process, refused
+from tests.helpers.commands import error_of, output_of, run_process
 from tests.helpers.graphs import conv
 from tests.helpers.nets import TWO_PARTS
 
@@ -55,7 +55,7 @@ def folder(filled, tmp_path) -> Path:
 
 def kept(folder: Path, *words: str) -> list[str]:
     """The stages that a run takes from the cache."""
-    said = done("deploy", *WORDS, *words, "bundle=b", cwd=folder)
+    said = output_of("deploy", *WORDS, *words, "bundle=b", cwd=folder)
     return [line.split("  ")[0] for line in said.splitlines() if "from the cache" in line]
 
 
@@ -90,12 +90,12 @@ def test_other_parameters_are_another_export(folder):
 
 def test_without_a_cache_nothing_is_kept(folder):
     shutil.rmtree(folder / "cache")
-    done("deploy", *WORDS, "cache=off", "bundle=b", cwd=folder)
+    output_of("deploy", *WORDS, "cache=off", "bundle=b", cwd=folder)
     assert not (folder / "cache").exists() and not (folder / "off").exists()
 
 
 def test_a_size_that_is_none_is_refused(folder):
-    said = refused("deploy", *WORDS, "cache_gib=0", cwd=folder)
+    said = error_of("deploy", *WORDS, "cache_gib=0", cwd=folder)
     assert "cache_gib: expected a number in its range, got 0" in said
 
 
@@ -219,5 +219,5 @@ def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(folder):
     printed = [run_process("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
     assert "from the cache" not in printed[0] and printed[1].count("from the cache") == 3
     assert (folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
-    listed = run_process("deploy.cache", "list", cwd=folder, **home).stdout
+    listed = run_process("deploy", "cache", "list", cwd=folder, **home).stdout
     assert "3 entries" in listed

@@ -8,7 +8,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.bundle.engine_choice import Choice, engines_by_step
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 from tests.runtime.commands.test_build import CUTS, MODEL
 
 FIRST, SECOND = BACKENDS[:2]
@@ -23,7 +23,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     (folder / "my_net.py").write_text(MODEL)
     words = [f"+backend={FIRST}", f"+backend@chain.head=[{SECOND},{FIRST}]"]
-    return folder / "bundle", done(*COMMAND, *words, "bundle=bundle", cwd=folder)
+    return folder / "bundle", output_of(*COMMAND, *words, "bundle=bundle", cwd=folder)
 
 
 def test_the_closing_lines_name_the_engines_and_the_command_that_chooses(made):
@@ -51,11 +51,17 @@ def test_every_choice_gives_the_same(made):
 
 def test_the_device_measures_them_and_keeps_its_choice(made):
     bundle, _ = made
-    said = done("deploy.runtime", "tune", bundle, "--threads", 1, "--rounds", 2, cwd=bundle.parent)
+    said = output_of(
+        "deploy.runtime", "tune", bundle, "--threads", 1, "--rounds", 2, cwd=bundle.parent
+    )
     assert f"{FIRST}-fp32, 1 thread" in said and f"{SECOND}-fp32, 1 thread" in said
     assert "chosen: body on " in said
-    assert "head on " in done("deploy.runtime", "bench", bundle, "--runs", 2, cwd=bundle.parent)
-    as_made = done("deploy.runtime", "bench", bundle, "--runs", 2, "--as-made", cwd=bundle.parent)
+    assert "head on " in output_of(
+        "deploy.runtime", "bench", bundle, "--runs", 2, cwd=bundle.parent
+    )
+    as_made = output_of(
+        "deploy.runtime", "bench", bundle, "--runs", 2, "--as-made", cwd=bundle.parent
+    )
     assert as_made.startswith(f"body on {FIRST}-fp32; head on {SECOND}-fp32\n")
-    done("deploy.runtime", "check", bundle, cwd=bundle.parent)
-    done("deploy.runtime", "tune", bundle, "--forget", cwd=bundle.parent)
+    output_of("deploy.runtime", "check", bundle, cwd=bundle.parent)
+    output_of("deploy.runtime", "tune", bundle, "--forget", cwd=bundle.parent)

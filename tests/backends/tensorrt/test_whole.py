@@ -11,7 +11,7 @@ import pytest
 
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import QUICK, done, run_process, refused
+from tests.helpers.commands import QUICK, error_of, output_of, run_process
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
 NO_GPU = {"SIM_CUDA_DEVICES": ""}
@@ -39,7 +39,7 @@ def carried(folder) -> Path:
     """Made on a desk without a GPU, and finished on one."""
     ended = run_process(*JOB, "backend.build=device", "bundle=carried", cwd=folder, **NO_GPU)
     assert ended.returncode == 0, ended.stderr
-    text = done("deploy.runtime", "build", "carried", cwd=folder)
+    text = output_of("deploy.runtime", "build", "carried", cwd=folder)
     assert "20 of 20 detections matched (from both sides)" in text
     return folder / "carried"
 
@@ -62,7 +62,7 @@ def test_no_process_leaves_anything_on_the_gpu(built, folder):
 
 def test_a_desk_without_a_gpu_says_so_at_once_and_offers_to_leave_it_to_the_device(tmp_path):
     start = time.monotonic()
-    message = refused(*JOB, cwd=tmp_path, **NO_GPU)
+    message = error_of(*JOB, cwd=tmp_path, **NO_GPU)
     seconds = time.monotonic() - start
     assert "tensorrt cannot convert here: the NVIDIA driver finds no GPU here" in message
     assert "Pass backend.build=device" in message and "deploy.runtime build BUNDLE" in message
@@ -72,20 +72,20 @@ def test_a_desk_without_a_gpu_says_so_at_once_and_offers_to_leave_it_to_the_devi
 def test_without_a_driver_that_is_what_is_missing(tmp_path):
     paths = os.environ["LD_LIBRARY_PATH"].split(os.pathsep)
     without = os.pathsep.join(path for path in paths if "simulator" not in path)
-    message = refused(*JOB, cwd=tmp_path, LD_LIBRARY_PATH=without)
+    message = error_of(*JOB, cwd=tmp_path, LD_LIBRARY_PATH=without)
     assert "tensorrt cannot convert here: no NVIDIA driver here (libcuda.so.1)" in message
 
 
 def test_without_tensorrt_that_is_what_is_missing(tmp_path):
-    message = refused(*JOB, cwd=tmp_path, PYTHONPATH="")
+    message = error_of(*JOB, cwd=tmp_path, PYTHONPATH="")
     assert "tensorrt cannot convert here: tensorrt not installed here" in message
 
 
 def test_a_device_finishes_it_and_runs_it(carried, folder):
     assert read_manifest(carried).verification.status == "passed"
-    text = done("deploy.runtime", "check", "carried", cwd=folder)
+    text = output_of("deploy.runtime", "check", "carried", cwd=folder)
     assert "BAD" not in text
-    assert "yolov3" in done("deploy.runtime", "bench", "carried", "--runs", "2", cwd=folder)
+    assert "yolov3" in output_of("deploy.runtime", "bench", "carried", "--runs", "2", cwd=folder)
     assert (carried / "detections.png").is_file()
 
 
@@ -155,7 +155,7 @@ def test_a_check_that_fails_is_noted_and_makes_the_whole_fail(tmp_path, monkeypa
 
 def test_a_chain_with_the_host_in_the_middle_runs_on_the_gpu(tmp_path):
     words = ["deploy", "+model=mask_rcnn", "+partition=regions_in_engine", "+backend=tensorrt"]
-    done(*words, QUICK, "bundle=b", cwd=tmp_path)
+    output_of(*words, QUICK, "bundle=b", cwd=tmp_path)
     notes = read_manifest(tmp_path / "b").verification.notes
     assert notes["detections_matched"] == notes["detections"] > 80
     assert notes["mask_iou"] > 0.99

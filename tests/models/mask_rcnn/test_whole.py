@@ -12,7 +12,7 @@ from PIL import Image
 from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, output_of
 
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"
 TRUTH = DEMO / "eval" / "annotations.json"
@@ -23,7 +23,7 @@ CPU = [backend for backend in ("onnxruntime", "ncnn") if backend in BACKENDS]
 def sweep(tmp_path_factory) -> Path:
     """A sweep over placements: the mask head on each engine, the rest on ONNX Runtime."""
     folder = tmp_path_factory.mktemp("sweep")
-    done(
+    output_of(
         "deploy", "-m", "+model=mask_rcnn", "+backend=onnxruntime",
         f"+backend@chain.mask_head={','.join(CPU)}", QUICK, cwd=folder,
     )  # fmt: skip
@@ -49,14 +49,14 @@ def test_every_detection_has_its_partner_and_its_mask(mixed):
 
 
 def test_the_bundle_checks_on_the_device(mixed):
-    said = done("deploy.runtime", "check", mixed, cwd=mixed)
+    said = output_of("deploy.runtime", "check", mixed, cwd=mixed)
     assert "BAD" not in said and "masks from IoU" in said
 
 
 def test_masks_are_drawn_and_written(mixed, tmp_path):
     picture = mixed / "sample" / "image.png"
     words = ["run", mixed, picture, "--json", "found.json", "--out", "drawn"]
-    done("deploy.runtime", *words, cwd=tmp_path)
+    output_of("deploy.runtime", *words, cwd=tmp_path)
     (found,) = json.loads((tmp_path / "found.json").read_text())
     sure = [row for row in found["detections"] if row["score"] > 0.5]
     assert len(sure) >= 8
@@ -67,7 +67,9 @@ def test_masks_are_drawn_and_written(mixed, tmp_path):
 
 
 def test_what_is_found_is_what_is_there(mixed):
-    said = done("deploy.runtime", "eval", mixed, TRUTH, "--limit", 32, "--json", "-", cwd=mixed)
+    said = output_of(
+        "deploy.runtime", "eval", mixed, TRUTH, "--limit", 32, "--json", "-", cwd=mixed
+    )
     report = json.loads(said)
     assert report["boxes"]["at_50"] > 0.9 and report["masks"]["at_50"] > 0.88
     steps = ["features", "proposals", "box_regions", "box_head", "detections", "mask_regions"]
@@ -83,7 +85,7 @@ def test_nothing_to_find_is_no_error(mixed):
 
 def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed, tmp_path):
     words = ["+model=mask_rcnn", "+partition=regions_in_engine", "+backend=onnxruntime"]
-    done("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
+    output_of("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
     picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
     with Pipeline.open(tmp_path / "b") as inside, Pipeline.open(mixed) as outside:
         one, other = inside(picture).above(0.3), outside(picture).above(0.3)

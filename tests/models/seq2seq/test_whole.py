@@ -17,7 +17,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.step_errors import chain_errors, first_violation
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
-from tests.helpers.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, output_of
 
 NUMBERS = [0, 7, 42, 100, 905, 20_017, 300_000, 777_777, 999_999]
 ANY_SIZE = [
@@ -60,7 +60,7 @@ def model():
 
 
 def deploy(folder: Path, *words: str) -> Path:
-    done("deploy", *words, "+backend=onnxruntime", "bundle=b", QUICK, cwd=folder)
+    output_of("deploy", *words, "+backend=onnxruntime", "bundle=b", QUICK, cwd=folder)
     assert read_manifest(folder / "b").verification.status == "passed"
     return folder / "b"
 
@@ -104,7 +104,7 @@ def test_encoder_and_decoder_on_two_engines_write_what_pytorch_writes(mixed, mod
     texts = write(mixed, model, *encode_digits(NUMBERS))
     assert texts == [number_to_words(number) for number in NUMBERS]
     assert len(set(write(mixed, model, *scrawl(20)))) > 10
-    assert "ok  tokens" in done("deploy.runtime", "check", mixed, cwd=mixed.parent)
+    assert "ok  tokens" in output_of("deploy.runtime", "check", mixed, cwd=mixed.parent)
 
 
 def test_another_end_than_the_models_own_is_a_gap(mixed):

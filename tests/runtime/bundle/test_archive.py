@@ -15,7 +15,7 @@ import pytest
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.archive import pack, unpack
 from deploy.runtime.bundle.manifest import MANIFEST, BundleError
-from tests.helpers.commands import done, run_process
+from tests.helpers.commands import output_of, run_here
 
 Change = Callable[[tarfile.TarInfo], None]
 KINDS = [".tar", ".zip"]
@@ -223,16 +223,16 @@ def test_an_archive_goes_into_a_new_folder(bundle, tmp_path):
 
 
 def test_the_command_packs_verifies_and_unpacks(bundle, tmp_path):
-    assert "bytes" in done("deploy.bundle", "pack", bundle, "b.zip", cwd=tmp_path)
+    assert "bytes" in output_of("deploy", "bundle", "pack", bundle, "b.zip", cwd=tmp_path)
     for what in ("bundle", "b.zip"):
-        printed = done("deploy.bundle", "verify", what, cwd=tmp_path)
+        printed = output_of("deploy", "bundle", "verify", what, cwd=tmp_path)
         assert printed.startswith("ok  m: one (scaler); 2 files") and "not signed" in printed
-    done("deploy.bundle", "unpack", "b.zip", "again", cwd=tmp_path)
+    output_of("deploy", "bundle", "unpack", "b.zip", "again", cwd=tmp_path)
     assert contents(tmp_path / "again") == contents(bundle)
 
 
 def test_the_command_tells_of_a_changed_or_added_file(bundle, tmp_path):
     (bundle / "more").write_text("x")
-    ended = run_process("deploy.bundle", "verify", bundle, cwd=tmp_path)
+    ended = run_here("deploy", "bundle", "verify", bundle, cwd=tmp_path)
     assert ended.returncode == 1
     assert "error: bundle" in ended.stderr and "'more' is not in its manifest" in ended.stderr

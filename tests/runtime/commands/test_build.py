@@ -12,7 +12,7 @@ import pytest
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
-from tests.helpers.commands import done, files, run_process, refused
+from tests.helpers.commands import error_of, files, output_of, run_here
 
 MODEL = """
 from torch import nn
@@ -48,7 +48,7 @@ def made(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("desk")
     (folder / "my_net.py").write_text(MODEL)
     head = ["+backend@chain.head=onnxruntime", "chain.head.options.threads=1"]
-    return folder / "bundle", done(*COMMAND, *head, "bundle=bundle", cwd=folder)
+    return folder / "bundle", output_of(*COMMAND, *head, "bundle=bundle", cwd=folder)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_it_can_be_finished_again_elsewhere(bundle):
 
 def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
     (tmp_path / "my_net.py").write_text(MODEL)
-    done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
+    output_of(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
     bundle = tmp_path / "bundle"
     assert all(one.pending for one in read_manifest(bundle).artifacts)
     assert build_engines(bundle, 60)
@@ -123,7 +123,7 @@ def test_a_converter_that_fails_leaves_the_bundle_as_it_was(bundle):
     text = (bundle / "manifest.json").read_text()
     broken = text.replace('"optimize": "basic"', '"optimize": "never"', 1)
     (bundle / "manifest.json").write_text(broken)
-    message = refused("deploy.runtime", "build", bundle, cwd=bundle)
+    message = error_of("deploy.runtime", "build", bundle, cwd=bundle)
     assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
     assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
     assert (bundle / "manifest.json").read_text() == broken
@@ -140,7 +140,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
     entry = content_of(sample)
     data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
     (bundle / "manifest.json").write_text(json.dumps(data))
-    ended = run_process("deploy.runtime", "build", bundle, cwd=bundle)
+    ended = run_here("deploy.runtime", "build", bundle, cwd=bundle)
     assert ended.returncode == 1
     assert "BAD the chain does not agree with the model at 'logits'" in ended.stdout
     assert read_manifest(bundle).verification.status == "failed"
@@ -152,14 +152,14 @@ def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
 
 
 def test_build_on_the_device_is_refused_where_the_desks_files_run_anywhere(tmp_path):
-    message = refused(
+    message = error_of(
         "deploy", "+model=yolov3", "+backend=ncnn", "backend.build=device", cwd=tmp_path
     )
     assert "build=device for ncnn: expected desk, got device" in message
 
 
 def test_an_evaluation_needs_engines_on_the_desk(tmp_path):
-    message = refused(
+    message = error_of(
         "deploy", "+model=yolov3", "+backend=onnxruntime", "backend.build=device",
         "verify.eval=true", cwd=tmp_path,
     )  # fmt: skip

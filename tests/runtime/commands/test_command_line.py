@@ -9,7 +9,7 @@ import pytest
 import deploy.runtime
 from deploy.runtime.__main__ import main
 from deploy.runtime.commands.table import COMMANDS
-from tests.helpers.commands import done, run_process
+from tests.helpers.commands import output_of, run_process
 
 
 def heavy_modules(code: str) -> str:
@@ -80,7 +80,7 @@ def test_an_old_name_of_a_command_works_and_says_the_new_one(tmp_path, capsys):
 
 
 def test_the_version_is_that_of_the_project_and_of_each_engine(tmp_path):
-    said = done("deploy.runtime", "--version", cwd=tmp_path).splitlines()
+    said = output_of("deploy.runtime", "--version", cwd=tmp_path).splitlines()
     assert said[0].startswith("backend-chain ")
     assert any(line.startswith("onnxruntime ") for line in said[1:])
 

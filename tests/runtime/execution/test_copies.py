@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deploy.runtime import Pipeline
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 from tests.helpers.costs import peak
 
 LENDING = [name for name in BACKENDS if name in ("onnxruntime", "ncnn")]  # others copy
@@ -16,7 +16,7 @@ LENDING = [name for name in BACKENDS if name in ("onnxruntime", "ncnn")]  # othe
 def chain(request, tmp_path_factory):
     bundle = tmp_path_factory.mktemp("copies") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={request.param}", "bench.runs=0"]
-    done("deploy", *words, "verify.images=1", f"bundle={bundle}", cwd=bundle.parent)
+    output_of("deploy", *words, "verify.images=1", f"bundle={bundle}", cwd=bundle.parent)
     with Pipeline.open(bundle, threads=1) as pipeline:
         yield pipeline.chain
 

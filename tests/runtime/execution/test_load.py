@@ -34,7 +34,7 @@ from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.host_steps import HostRunner, HostStepError
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement, load_image
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 from tests.helpers.graphs import kernel, save
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def bundles(tmp_path_factory) -> dict[str, Path]:
     """The demo's digit finder for each engine of a CPU."""
     folder = tmp_path_factory.mktemp("load")
     words = ["-m", "+model=yolov3", f"+backend={','.join(CPU)}", "bench.runs=0"]
-    done("deploy", *words, cwd=folder)
+    output_of("deploy", *words, cwd=folder)
     (sweep,) = (folder / "multirun").iterdir()
     return {backend: sweep / str(number) / "bundle" for number, backend in enumerate(CPU)}
 

@@ -14,7 +14,7 @@ from deploy.runtime import EngineError, ImageError, Pipeline
 from deploy.runtime.accuracy.matching import match_detections
 from deploy.runtime.execution.streaming import stream
 from deploy.runtime.vision.batching import batch_size, in_batches
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENES = sorted((ROOT / "deploy/models/yolov3/demo/samples").glob("*.png"))
@@ -165,7 +165,7 @@ def pipeline(tmp_path_factory):
     bundle = tmp_path_factory.mktemp("stream") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={BACKENDS[0]}", "bench.runs=0"]
     words += ["model.dynamic={batch: [1, 3, 8]}", "verify.images=1", f"bundle={bundle}"]
-    done("deploy", *words, cwd=bundle.parent)
+    output_of("deploy", *words, cwd=bundle.parent)
     with Pipeline.open(bundle, threads=1) as opened:
         yield opened
 

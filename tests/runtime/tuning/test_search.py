@@ -24,7 +24,7 @@ from deploy.runtime.execution import loading as opening
 from deploy.runtime.tuning import search as tune
 from deploy.runtime.tuning.candidates import AS_MADE
 from deploy.runtime.tuning.search import MIXED, TuningResult, choose
-from tests.helpers.commands import BACKENDS, done, refused
+from tests.helpers.commands import BACKENDS, error_of, output_of
 
 STEPS = ("backbone", "neck", "head")
 
@@ -33,7 +33,7 @@ STEPS = ("backbone", "neck", "head")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={BACKENDS[0]}", "bench.runs=0"]
-    done("deploy", *words, "verify.images=1", f"bundle={folder}", cwd=folder.parent)
+    output_of("deploy", *words, "verify.images=1", f"bundle={folder}", cwd=folder.parent)
     return folder
 
 
@@ -231,16 +231,16 @@ def test_a_damaged_note_is_as_none(manifest, text):
 
 
 def test_the_command_measures_keeps_and_forgets(bundle, manifest):
-    said = done(
+    said = output_of(
         "deploy.runtime", "tune", bundle, "--threads", "1", "--rounds", 2, cwd=bundle.parent
     )
     assert "1 thread " in said and "<- chosen" in said
     kept = said.rpartition("kept: ")[2].strip()
     assert choices_from(Path(kept).read_text()) == read_tuned(manifest) != {}
-    done("deploy.runtime", "tune", bundle, "--forget", cwd=bundle.parent)
+    output_of("deploy.runtime", "tune", bundle, "--forget", cwd=bundle.parent)
     assert read_tuned(manifest) == {}
 
 
 def test_a_wrong_number_is_refused(bundle, tmp_path):
-    said = refused("deploy.runtime", "tune", bundle, "--threads", "1,none", cwd=tmp_path)
+    said = error_of("deploy.runtime", "tune", bundle, "--threads", "1,none", cwd=tmp_path)
     assert "expected a number from 1 up, got none" in said
