@@ -202,7 +202,8 @@ def _live_nodes(index: GraphIndex, outputs: Sequence[ir.Value]) -> list[ir.Node]
     for node in reversed(index.nodes):
         if node in needed:
             needed |= {value.producer() for value in index.reads[node]}
-    return [node for node in index.nodes if node in needed and node not in index.rootless]
+    live = (node for node in index.nodes if node in needed)
+    return [node for node in live if node not in index.input_independent]
 
 
 def _users(index: GraphIndex, nodes: Sequence[ir.Node]) -> dict[ir.Value, list[int]]:

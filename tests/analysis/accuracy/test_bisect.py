@@ -14,7 +14,7 @@ import pytest
 from backends.error_metrics import ErrorMetrics
 from deploy.analysis.accuracy.records import Bisection, Operator, Probe
 from deploy.analysis.accuracy.text import bisection_lines
-from deploy.precision import cast as precision
+from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
 from tests.helpers.commands import run_blame
 from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
