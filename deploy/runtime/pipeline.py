@@ -33,6 +33,14 @@ class Pipeline:
         manifest: the bundle's description, its steps on the engines that run.
         chain: tensors by name to tensors by name.
         post: the host step after the chain, or nothing.
+
+    Examples:
+        >>> with Pipeline.open("bundles/yolov3") as pipeline:
+        ...     detections = pipeline("photo.jpg")
+        >>> bool(detections.scores[0] > 0.5)
+        True
+        >>> pipeline.classes
+        ('0', '1', '2', '3', '4', '5', '6', '7', '8', '9')
     """
 
     def __init__(self, manifest: Manifest, chain: Chain, post: Post | None) -> None:

@@ -26,6 +26,10 @@ class Choice:
             name is the step's own.
         threads: of an engine that has this option: 0 is the engine's own choice, and nothing what
             was recorded.
+
+    Examples:
+        >>> {"head": Choice("my_backend-fp16", threads=1)}
+        {'head': Choice(engine='my_backend-fp16', threads=1)}
     """
 
     engine: str = ""

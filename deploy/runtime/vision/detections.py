@@ -24,6 +24,15 @@ class Detections:
         scores: (n,) float32 from 0 to 1.
         labels: (n,) int64, indices of classes.
         masks: the pixels of each, or nothing.
+
+    Examples:
+        >>> detections = Detections(
+        ...     boxes=np.array([[10, 20, 50, 60], [0, 0, 8, 8]], np.float32),
+        ...     scores=np.array([0.9, 0.2], np.float32),
+        ...     labels=np.array([3, 7]),
+        ... )
+        >>> len(detections), len(detections.above(0.5))
+        (2, 1)
     """
 
     boxes: npt.NDArray[np.float32]
