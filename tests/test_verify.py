@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.partition.recipe_cuts import select_post_step
+from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import ModelRecipe, PostRecipe, VerifyRecipe
 from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import VerificationError

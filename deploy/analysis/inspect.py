@@ -17,9 +17,8 @@ from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
 from deploy.export.source import source_of
 from deploy.graph.exported import Exported
-from deploy.partition.host_steps import resolve_host_steps
-from deploy.partition.recipe_cuts import partition_recipe, select_post_step
-from deploy.partition.segments import Partition
+from deploy.partition.host_steps import resolve_host_steps, select_post_step
+from deploy.partition.segments import Partition, partition_recipe
 from deploy.pipeline.work_folder import check_own_folder
 from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import Recipe, RecipeError

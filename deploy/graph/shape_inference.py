@@ -1,4 +1,4 @@
-"""Shape inference, first in a process of its own: a stranger's file can crash it or never end."""
+"""Shape inference, first in a child process: an untrusted file can crash it or never end."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from backends.process.child import Limits, end_with_parent, module_command, run_
 from backends.user_cache import add_digest, has_digest
 
 _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
-
-
-_KIND = "inferred"
-
-
-_TAIL = 300  # characters of what went wrong
-
-
+_CACHE_KIND = "inferred"
+_TAIL = 300  # characters of the child's last line in an error
 _MODULE = "deploy.graph.shape_inference"
 
 
 def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The model with every shape that its operators tell.
+    """The model with every shape that follows from its operators.
+
+    A child process infers first. A model that it succeeded with is remembered by its digest, and
+    then inferred in this process.
 
     Args:
         model: without its large weights.
@@ -37,30 +34,30 @@ def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     data = model.SerializeToString()
     digest = hashlib.sha256(data).hexdigest()
-    if has_digest(_KIND, digest):
+    if has_digest(_CACHE_KIND, digest):
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    inferred = _in_a_child(data, name)
-    add_digest(_KIND, digest)
+    inferred = _infer_in_child(data, name)
+    add_digest(_CACHE_KIND, digest)
     return inferred
 
 
-def _in_a_child(model: bytes, name: str) -> onnx.ModelProto:
+def _infer_in_child(model: bytes, name: str) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
-        given, found, log = (Path(folder) / part for part in ("given", "found", "log"))
-        given.write_bytes(model)
+        source, target, log = (Path(folder) / part for part in ("model", "inferred", "log"))
+        source.write_bytes(model)
         with log.open("w+") as output:
-            command = module_command(_MODULE, str(given), str(found))
+            command = module_command(_MODULE, str(source), str(target))
             limits = Limits(_SECONDS + len(model) / 1e6, _MEMORY + 64 * len(model))
             ending = run_limited(command, limits, output)
-        if ending or not found.is_file():
-            said = log.read_text(errors="replace").strip().rpartition("\n")[2][-_TAIL:]
+        if ending or not target.is_file():
+            last_line = log.read_text(errors="replace").strip().rpartition("\n")[2][-_TAIL:]
             raise OnnxFileError(
                 f"model '{name}' breaks ONNX's rules: its shapes cannot be inferred: "
-                f"{ending or 'nothing came of it'} {said}".rstrip(),
+                f"{ending or 'no result'} {last_line}".rstrip(),
                 do="Save it again with an exporter that you trust.",
             )
         inferred = onnx.ModelProto()
-        inferred.ParseFromString(found.read_bytes())
+        inferred.ParseFromString(target.read_bytes())
     return inferred
 
 

@@ -16,9 +16,8 @@ from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import Source, source_of
 from deploy.graph.exported import Exported
-from deploy.partition.host_steps import host_step_points, resolve_host_steps
-from deploy.partition.recipe_cuts import partition_recipe, select_post_step
-from deploy.partition.segments import Partition
+from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
+from deploy.partition.segments import Partition, partition_recipe
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
@@ -164,7 +163,7 @@ def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress
         partition = partition_recipe(recipe, exported, out)
         host = resolve_host_steps(recipe.partition.host, partition.segments, exported.inputs)
         host_points = host_step_points(
-            recipe.partition.host, partition.places, no_others=exported.by_name
+            recipe.partition.host, partition.reference_points, no_others=exported.by_name
         )
         stage.size = _folder_size(out)
     return _ChainPlan(partition, host, {**partition.points, **host_points})

@@ -1,4 +1,4 @@
-"""Cuts across the whole model: its parts leave nothing out, and nothing slips past."""
+"""Cuts across the whole model: its parts leave nothing out, and no tensor bypasses a cut."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def refuse(exported, folder, message, *across):
         ),
         (
             [["middle"]],
-            r"the cut at \[middle\] lets tensors slip past: they are made before it and used "
+            r"tensors bypass the cut at \[middle\]: they are computed before it and used "
             r"behind it: expected only tensors that the cuts name, got also '(\w+)' from Relu .*, "
             r"used by .*\. Mark them too, and add them to the cut: cuts: \[\[\.\.\., \1\]\]",
         ),
@@ -259,17 +259,19 @@ def test_a_constant_is_no_place_to_cut(tmp_path):
     assert inputs_of(chained(exported, tmp_path, ["m"])) == [["x"], ["m"]]
 
 
-def test_noise_on_both_sides_slips_past(tmp_path):
+def test_noise_on_both_sides_bypasses_the_cut(tmp_path):
     body = ["z = RandomNormal<shape = [2, 3]>()", "a = Add(x, z)", mark_of("m", "m", "a")]
     exported = text_model(tmp_path, "x", "y", *body, "y = Add(m, z)")
-    refuse(exported, tmp_path, r"slip past.*got also 'z' from RandomNormal .*, used by Add", ["m"])
+    refuse(
+        exported, tmp_path, r"tensors bypass.*got also 'z' from RandomNormal .*, used by Add", ["m"]
+    )
 
 
-def test_all_that_slips_past_is_named_and_can_be_added(tmp_path):
+def test_every_bypassing_tensor_is_named_and_can_be_added(tmp_path):
     body = ["p = Neg(x)", "q = Abs(p)", "r = Relu(q)", "a = Mul(q, r)", mark_of("m", "m", "a")]
     body += ["s = Add(p, q)", "t = Add(s, r)", "y = Add(t, m)"]
     exported = text_model(tmp_path, "x", "y", *body)
-    message = r"the cut at \[{}\] lets tensors slip past.*used by Add .*; and '\w'.*{} to the cut: "
+    message = r"tensors bypass the cut at \[{}\].*used by Add .*; and '\w'.*{} to the cut: "
     names = r"cuts: \[\[\.\.\., [pqr], [pqr], [pqr]\]\]"
     refuse(exported, tmp_path, message.format("m", "Mark them too, and add them") + names, ["m"])
     exported = replace(exported, by_name=True)
@@ -278,11 +280,11 @@ def test_all_that_slips_past_is_named_and_can_be_added(tmp_path):
     chained(exported, tmp_path, ["p"], ["q"], ["m", "r"])
 
 
-def test_a_tensor_that_slips_past_two_cuts_is_to_be_added_to_the_first(tmp_path):
+def test_a_tensor_that_bypasses_two_cuts_is_to_be_added_to_the_first(tmp_path):
     body = ["p = Neg(x)", "a = Abs(p)", mark_of("m", "m", "a"), "b = Relu(m)", "q = Abs(b)"]
     body += [mark_of("n", "n", "b"), "r = Add(n, p)", "y = Add(r, q)"]
     exported = replace(text_model(tmp_path, "x", "y", *body), by_name=True)
-    message = r"the cut at \[{}\] lets.*also '{}' from .*\[\[\.\.\., {}\]\]"
+    message = r"bypass the cut at \[{}\]:.*also '{}' from .*\[\[\.\.\., {}\]\]"
     refuse(exported, tmp_path, message.format("m", "p", "p"), ["m"], ["n", "q"])
     refuse(exported, tmp_path, message.format("q", "b", "b"), ["m", "p"], ["q"])
     chained(exported, tmp_path, ["m", "p"], ["n", "q"])

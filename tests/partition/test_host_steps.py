@@ -198,8 +198,8 @@ def test_a_segment_with_what_is_done_on_the_host_is_refused(
     exported, tmp_path, cuts, across, segment
 ):
     message = (
-        rf"segment '{segment}': expected what an engine can run, got what is done on the host too: "
-        r"Choose\. Cut before and behind it, .* partition\.host"
+        rf"segment '{segment}': expected operators that an engine can run, got host steps: "
+        r"Choose\. Cut before and behind them, .* partition\.host"
     )
     with pytest.raises(PartitionError, match=message):
         partition(exported, cuts, tmp_path, across=across)
@@ -211,7 +211,7 @@ def test_segments_around_it_are_cut_and_know_how_many_rows_they_take_and_give(ex
     cutting = partition(exported, cuts, tmp_path)
     (taken,), (given,) = cutting.segments[1].inputs, cutting.segments[1].outputs
     assert taken.dims[0] == given.dims[0]
-    assert {"x", "y", "scores:output.scores", "choose:output.kept"} < set(cutting.places)
+    assert {"x", "y", "scores:output.scores", "choose:output.kept"} < set(cutting.reference_points)
 
 
 def run(folder: Path, host: HostRecipe, precision: str = "fp32") -> Manifest:

@@ -244,7 +244,7 @@ def test_values_that_bodies_capture_are_followed(tmp_path):
     cut_and_compare(exported, cuts, X, tmp_path)
 
 
-def test_a_value_that_only_a_body_uses_can_slip_past_too(tmp_path):
+def test_a_value_that_only_a_body_uses_can_bypass_a_start_too(tmp_path):
     text = f"""{HEADER} g (float[2,3] x, bool c) => (float[2,3] y)
     {{
       a = Relu(x)
@@ -360,15 +360,19 @@ def refuse(exported, tmp_path, message, *cuts):
         (["stem:in"], ["logits"], r"malformed point.*or one of image, bias, got 'stem:in'"),
         ([], ["logits"], r"start of segment 's': expected at least one point, got none"),
         (["image"], [], r"end of segment 's': expected at least one point, got none"),
-        (["stem:output"], ["stem:input"], r"the end stem:input.image of .*is reached from no st"),
+        (["stem:output"], ["stem:input"], r"the end stem:input.image of .*depends on no start"),
         (["middle:output"], ["means", "stem:output"], r"depends on middle:output, got Relu"),
-        (["stem:output", "bias"], ["middle:output"], r"the start bias of segment 's' reaches no"),
-        (["stem:output"], ["twice:input"], r"is empty there: its end twice:input.x is its start"),
+        (
+            ["stem:output", "bias"],
+            ["middle:output"],
+            r"no end depends on the start bias of segment 's'",
+        ),
+        (["stem:output"], ["twice:input"], r"is empty: its end twice:input.x is its start"),
         (["image"], ["logits"], r"expected only image, got also 'bias' from the graph's input"),
         (
             ["middle:output", "bias"],
             ["logits"],
-            r"a tensor slips past the start of segment 's': expected only middle:output.middle, "
+            r"a tensor bypasses the start of segment 's': expected only middle:output.middle, "
             r"bias, got also '.*' from Relu .*, used by Add .*. Mark it too",
         ),
     ],

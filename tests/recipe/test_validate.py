@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from deploy.cli.compose import check_order, to_recipe
-from deploy.partition.recipe_cuts import partition_recipe
+from deploy.partition.segments import partition_recipe
 from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.validate import check_recipe

@@ -79,7 +79,7 @@ def read_operators(exported: Exported) -> Operators:
     """
     model = load_graph(exported)
     index = GraphIndex(model, same_names_same_sizes=False)
-    nodes = [node for node in index.nodes if node not in index.rootless]
+    nodes = [node for node in index.nodes if node not in index.input_independent]
     numbers = {node: number for number, node in enumerate(nodes)}
     inputs = tuple(_input_names(index.reads[node], numbers) for node in nodes)
     graph_inputs = {str(value.name) for value in model.graph.inputs}
