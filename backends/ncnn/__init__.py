@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backends.contract import About, Dynamic, Specs
-from backends.options import MOST_THREADS
+from backends.contract import About, Dynamic, Specs, TensorSpec
+from backends.options import MAX_THREADS
 
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards",
@@ -21,25 +21,30 @@ class Options:
     """Options of ncnn.
 
     Attributes:
-        threads: of a call; 0 leaves it to the engine.
-        fp16: half precision in the file and at run time. Without it both are fp32: the engine's
-            own half-precision shortcuts, which are on by default, are off.
+        threads: for each call; 0 leaves the number to the engine.
+        fp16: half precision in the file and at run time. Without it both are fp32, and the
+            half-precision options that ncnn turns on by default are off.
     """
 
     threads: int = 0
     fp16: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise ValueError(f"threads: expected 0 to {MOST_THREADS}, got {self.threads}")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads: expected 0 to {MAX_THREADS}, got {self.threads}")
 
 
-def goes_by_rows(inputs: Specs, outputs: Specs) -> bool:
-    """Whether all tensors have one number of rows, which varies, and sizes that do not.
+def runs_row_by_row(inputs: Specs, outputs: Specs) -> bool:
+    """Whether all tensors share one dynamic number of rows and have no other dynamic dimension.
 
-    The net is then made for one row, and called for each.
+    The net is then converted for one row, and called for each.
     """
-    first = {spec.dims[:1] for spec in (*inputs, *outputs)}
-    rest = [dim for spec in (*inputs, *outputs) for dim in spec.dims[1:]]
-    varies = len(first) == 1 and any(isinstance(dim, Dynamic) for dim in next(iter(first)))
-    return varies and not any(isinstance(dim, Dynamic) for dim in rest)
+    row_dims = {spec.dims[:1] for spec in (*inputs, *outputs)}
+    other_dims = [dim for spec in (*inputs, *outputs) for dim in spec.dims[1:]]
+    varies = len(row_dims) == 1 and any(isinstance(dim, Dynamic) for dim in next(iter(row_dims)))
+    return varies and not any(isinstance(dim, Dynamic) for dim in other_dims)
+
+
+def one_row_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of a tensor in the net: with one row where their number is dynamic."""
+    return tuple(1 if isinstance(dim, Dynamic) else dim for dim in spec.dims)

@@ -1,4 +1,4 @@
-"""``onnx2ncnn MODEL.onnx OUT``."""
+"""``python -m backends.ncnn MODEL.onnx OUT``, also installed as ``onnx2ncnn``."""
 
 from __future__ import annotations
 

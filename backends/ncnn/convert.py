@@ -1,4 +1,4 @@
-"""Segment -> ncnn's ``.param`` and ``.bin``, through pnnx."""
+"""The desk half: converts a segment to ncnn's ``.param`` and ``.bin`` files with pnnx."""
 
 from __future__ import annotations
 
@@ -21,35 +21,30 @@ from backends.contract import (
     MissingLibraryError,
     Segment,
     TensorSpec,
+    install_hint,
 )
-from backends.ncnn import Options, goes_by_rows
+from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.library import ncnn
 from backends.options import options_json
 
 _PARAM, _BIN, _AXES = "model.ncnn.param", "model.ncnn.bin", "axes.json"
-
-
 _SCRIPT = "model_ncnn.py"
-
-
-_TAIL = 12  # lines of pnnx's log that an error shows
-
-
+_LOG_LINES = 12  # of pnnx, that an error shows
 _AXIS = re.compile(r"\b(in\d+|out\d+)\.numpy\((?:\)|batch_index=(\d+)\))(?:, batch_index=(\d+))?")
 
 
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     """Convert with pnnx and write parameters, weights and batch axes into ``out``.
 
-    Where nothing varies but the number of rows, the net is for one row.
+    Where the number of rows is the only dynamic dimension, the net is converted for one row.
 
     Raises:
         ConversionError: another dynamic dimension, a tensor that is not float32, a reduction over
             axes that are not constant, or pnnx failed.
     """
-    rows = goes_by_rows(segment.inputs, segment.outputs)
+    by_row = runs_row_by_row(segment.inputs, segment.outputs)
     for spec in (*segment.inputs, *segment.outputs):
-        _check_spec(segment.name, spec, rows)
+        _check_spec(segment.name, spec, by_row)
     _check_reductions(segment)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
         folder = Path(scratch)
@@ -73,19 +68,19 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def batch_axes(script: str) -> dict[str, int]:
-    """Which axis of each blob is the batch, from the script that pnnx writes beside the net.
+    """The batch axis of each blob, from the Python script that pnnx writes beside the net.
 
-    ncnn's tensors keep the batch apart from the other axes; 233 means there is none.
+    ncnn's tensors keep the batch apart from the other axes; 233 means that there is none.
     """
-    found = {}
-    for name, output_axis, input_axis in _AXIS.findall(script):
-        found[name] = int(output_axis or input_axis)
-    return found
+    return {
+        blob: int(output_axis or input_axis)
+        for blob, output_axis, input_axis in _AXIS.findall(script)
+    }
 
 
-def _check_spec(segment: str, spec: TensorSpec, rows: bool) -> None:
+def _check_spec(segment: str, spec: TensorSpec, by_row: bool) -> None:
     varies = any(isinstance(dim, Dynamic) for dim in spec.dims)
-    if spec.shape is None or (varies and not rows):
+    if spec.shape is None or (varies and not by_row):
         raise ConversionError(
             f"segment '{segment}': ncnn's files are of fixed shape, and '{spec.name}' is {spec}",
             do="Let nothing vary but the number of rows, or choose another backend for it.",
@@ -100,7 +95,7 @@ def _check_spec(segment: str, spec: TensorSpec, rows: bool) -> None:
 
 
 def _check_reductions(segment: Segment) -> None:
-    """Pnnx loses the axes of a reduction without a word when they are computed."""
+    """Refuse a reduction over computed axes: pnnx drops such axes without an error."""
     graph = onnx.load(segment.onnx, load_external_data=False).graph
     constant = {tensor.name for tensor in graph.initializer}
     constant |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
@@ -114,17 +109,17 @@ def _check_reductions(segment: Segment) -> None:
 
 
 def _run_pnnx(segment: Segment, options: Options, folder: Path) -> str:
-    # pnnx writes beside the model, and looks for its weights there under the model's own name
+    # pnnx writes beside the model, and reads external data from <model>.data there
     onnx.save(
         onnx.load(segment.onnx),
         folder / segment.onnx.name,
         save_as_external_data=True,
         location=f"{segment.onnx.name}.data",
     )
-    shapes = ",".join(f"[{','.join(map(str, _sizes(spec)))}]" for spec in segment.inputs)
-    command = [str(_binary()), segment.onnx.name, f"inputshape={shapes}"]
+    shapes = ",".join(f"[{','.join(map(str, one_row_shape(spec)))}]" for spec in segment.inputs)
+    command = [str(_pnnx_binary()), segment.onnx.name, f"inputshape={shapes}"]
     command += [f"fp16={int(options.fp16)}", f"ncnnparam={_PARAM}", f"ncnnbin={_BIN}"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, f"ncnnpy={_SCRIPT}"],
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -133,35 +128,31 @@ def _run_pnnx(segment: Segment, options: Options, folder: Path) -> str:
         errors="replace",
         check=False,
     )
-    if done.returncode:
+    if completed.returncode:
         raise ConversionError(
-            f"segment '{segment.name}': pnnx ended with {done.returncode}\n{_tail(done.stdout)}"
+            f"segment '{segment.name}': pnnx ended with {completed.returncode}\n"
+            f"{_last_lines(completed.stdout)}"
         )
-    return done.stdout
+    return completed.stdout
 
 
-def _sizes(spec: TensorSpec) -> list[int]:
-    """The shape, with one row where their number varies."""
-    return [1 if isinstance(dim, Dynamic) else dim for dim in spec.dims]
-
-
-def _binary() -> Path:
+def _pnnx_binary() -> Path:
     # importing the pnnx package would import torch
     spec = find_spec("pnnx")
     if spec is None or spec.origin is None:
-        raise MissingLibraryError("pnnx is missing", do="Run: pip install 'backend-chain[desk]'")
+        raise MissingLibraryError("pnnx is missing", do=install_hint("desk"))
     return Path(spec.origin).with_name("pnnx")
 
 
 def _check_written(segment: str, path: Path, log: str) -> None:
     if path.name == _BIN and path.is_file() and not path.stat().st_size:
-        path.write_bytes(bytes(4))  # of a net without weights; ncnn crashes on an empty file
+        path.write_bytes(bytes(4))  # a net without weights: ncnn crashes on an empty file
     if not path.is_file() or not path.stat().st_size:
-        raise ConversionError(f"segment '{segment}': pnnx wrote no {path.name}\n{_tail(log)}")
+        raise ConversionError(f"segment '{segment}': pnnx wrote no {path.name}\n{_last_lines(log)}")
 
 
 def _check_blobs(segment: Segment, axes: Mapping[str, int], param: Path) -> None:
-    """Inputs and outputs go by position, so there must be just as many blobs."""
+    """Inputs and outputs are matched by position, so none may be missing or added."""
     expected = {f"in{index}" for index in range(len(segment.inputs))}
     expected |= {f"out{index}" for index in range(len(segment.outputs))}
     layers = [line.split() for line in param.read_text().splitlines()[2:]]
@@ -173,12 +164,12 @@ def _check_blobs(segment: Segment, axes: Mapping[str, int], param: Path) -> None
             got=", ".join(sorted(axes)),
         )
     kinds = {layer[0] for layer in layers}
-    if foreign := sorted(kind for kind in kinds if ncnn.layer_to_index(kind) < 0):
+    if unknown := sorted(kind for kind in kinds if ncnn.layer_to_index(kind) < 0):
         raise ConversionError(
-            f"segment '{segment.name}': ncnn has no {', '.join(foreign)}",
+            f"segment '{segment.name}': ncnn has no {', '.join(unknown)}",
             do="Cut around it, or choose another backend for this segment.",
         )
 
 
-def _tail(log: str) -> str:
-    return "\n".join(log.strip().splitlines()[-_TAIL:])
+def _last_lines(log: str) -> str:
+    return "\n".join(log.strip().splitlines()[-_LOG_LINES:])

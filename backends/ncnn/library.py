@@ -1,21 +1,21 @@
-"""ncnn's own module, whose threads do not wait busily for long.
+"""The ncnn module, imported with an OpenMP setting that leaves the cores to other programs.
 
-They are OpenMP's. Between two layers they look for work, for milliseconds, and keep the cores from
-everybody else: with two programs on two cores, calls that take 22 ms alone took 130 ms to 2.6 s.
-With 1,000 looks they take 23 ms alone, and 48 ms where two share the cores (docs/speed.md has the
-commands). OpenMP reads the environment when it is loaded, and ncnn's wheel brings one of its own.
+Between two layers OpenMP's threads spin for milliseconds. With two programs on two cores, calls
+that take 22 ms alone took 130 ms to 2.6 s. With a spin count of 1,000 they take 23 ms alone, and
+48 ms where two programs share the cores (docs/speed.md has the commands). OpenMP reads the
+environment when it is loaded, and ncnn's wheel brings its own copy of it.
 """
 
 import os
 
-_LOOKS, _POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
-_is_ours = not {_LOOKS, _POLICY} & os.environ.keys()  # what the user has said holds
-if _is_ours:
-    os.environ[_LOOKS] = "1000"
+_SPIN_COUNT, _WAIT_POLICY = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+_is_unset = not {_SPIN_COUNT, _WAIT_POLICY} & os.environ.keys()  # the user's own setting holds
+if _is_unset:
+    os.environ[_SPIN_COUNT] = "1000"
 
 import ncnn  # noqa: E402
 
-if _is_ours:
-    del os.environ[_LOOKS]
+if _is_unset:
+    del os.environ[_SPIN_COUNT]
 
 __all__ = ["ncnn"]

@@ -1,4 +1,4 @@
-"""ncnn's device half."""
+"""The device half: loads a converted net and runs it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from typing import Any, Self
 
 import numpy as np
 
-from backends.contract import Array, Artifact, Dynamic, EngineError, Specs, Tensors, check_inputs
-from backends.ncnn import Options, goes_by_rows
+from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
+from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.ncnn.library import ncnn
-from backends.options import parse_options, threads_here
+from backends.options import clamp_threads, parse_options
 
-_READERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
-
-
-_ALIGNED = 16  # bytes, of what the engine's instructions load at once
+# layers that never write to their bottom, nor pass it on as their top
+_READ_ONLY_LAYERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
+_ALIGNMENT = 16  # bytes that the engine's vector instructions load at once
 
 
 def load(artifact: Artifact, root: Path) -> NcnnRunner:
-    """Load a ``.param``, its ``.bin`` and the axes of its blobs.
+    """Load a ``.param`` file, its ``.bin`` and the batch axes of its blobs.
 
     Raises:
-        EngineError: a file is missing, damaged, not what a converter writes for these tensors, or
-            holds layers that this ncnn does not have.
+        EngineError: a file is missing or damaged, does not fit the tensors of the artifact, or
+            needs layers that this ncnn does not have.
     """
     if len(artifact.files) != 3:
         raise EngineError("an ncnn artifact", expected="3 files", got=str(len(artifact.files)))
-    param, weights, beside = (root / name for name in artifact.files)
-    axes = read_axes(beside, artifact.inputs, artifact.outputs)
-    checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, _has)
+    param, weights, axes_file = (root / name for name in artifact.files)
+    axes = read_axes(axes_file, artifact.inputs, artifact.outputs)
+    checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, has_layer)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
     _configure(net.opt, options)
@@ -41,7 +40,12 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
         raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
     if net.load_model(str(weights)) != 0:
         raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
-    return NcnnRunner(net, artifact.inputs, artifact.outputs, axes, _only_read(checked))
+    return NcnnRunner(net, artifact.inputs, artifact.outputs, axes, _read_only_inputs(checked))
+
+
+def has_layer(kind: str) -> bool:
+    """Whether this ncnn has layers of a kind."""
+    return bool(ncnn.layer_to_index(kind) >= 0)
 
 
 class NcnnRunner:
@@ -53,27 +57,28 @@ class NcnnRunner:
         inputs: Specs,
         outputs: Specs,
         batch_axes: Mapping[str, int],
-        only_read: Collection[str] = (),
+        read_only_inputs: Collection[str] = (),
     ) -> None:
         self._net: Any = net
         self._inputs = inputs
         self._outputs = outputs
         self._axes = batch_axes
-        self._only_read = only_read
-        self._by_rows = goes_by_rows(inputs, outputs)
+        self._read_only_inputs = read_only_inputs
+        self._by_row = runs_row_by_row(inputs, outputs)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
         if self._net is None:
             raise EngineError("the ncnn runner is closed")
         arrays = check_inputs(self._inputs, inputs)
-        if not self._by_rows:
+        if not self._by_row:
             return self._run(arrays)
-        if not len(arrays[0]):
-            return {one.name: np.zeros((0, *one.typical[1:]), one.dtype) for one in self._outputs}
-        rows = [
-            self._run([array[row : row + 1] for array in arrays]) for row in range(len(arrays[0]))
-        ]
+        count = len(arrays[0])
+        if not count:
+            return {
+                spec.name: np.zeros((0, *spec.typical[1:]), spec.dtype) for spec in self._outputs
+            }
+        rows = [self._run([array[row : row + 1] for array in arrays]) for row in range(count)]
         return {
             spec.name: np.concatenate([row[spec.name] for row in rows]) for spec in self._outputs
         }
@@ -86,18 +91,22 @@ class NcnnRunner:
             for index, mat in enumerate(mats):
                 if extractor.input(f"in{index}", mat) != 0:
                     raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
-            return {spec.name: self._extract(extractor, i) for i, spec in enumerate(self._outputs)}
+            return {
+                spec.name: self._extract(extractor, index)
+                for index, spec in enumerate(self._outputs)
+            }
         finally:
             extractor.clear()  # an error keeps this frame alive; its blobs must not outlive the net
 
     def _mat(self, blob: str, array: Array) -> Any:
+        """The array as ncnn's tensor; it borrows the memory where that is safe and aligned."""
         axis = self._axes[blob]
-        one = array if axis == NO_BATCH else _first(array, axis)
-        if one is None:
+        unbatched = array if axis == NO_BATCH else _only_row(array, axis)
+        if unbatched is None:
             return ncnn.Mat(array, batch_index=axis)  # ncnn copies batches itself
-        mat = ncnn.Mat(one)
-        lent = blob in self._only_read and array.ctypes.data % _ALIGNED == 0
-        return mat if lent and mat.cstep * mat.elemsize % _ALIGNED == 0 else mat.clone()
+        mat = ncnn.Mat(unbatched)
+        borrows = blob in self._read_only_inputs and array.ctypes.data % _ALIGNMENT == 0
+        return mat if borrows and mat.cstep * mat.elemsize % _ALIGNMENT == 0 else mat.clone()
 
     def _extract(self, extractor: Any, index: int) -> Array:
         name = self._outputs[index].name
@@ -109,11 +118,10 @@ class NcnnRunner:
             array: Array = mat.numpy(batch_index=axis)  # without a batch the Mat's own memory
         except RuntimeError as error:
             raise EngineError(f"ncnn gives '{name}' as no array: {error}") from error
-        dims = self._outputs[index].dims
-        shape = tuple(1 if isinstance(dim, Dynamic) else dim for dim in dims)
+        shape = one_row_shape(self._outputs[index])
         if array.size != prod(shape):
             raise EngineError(f"'{name}'", expected=f"shape {list(shape)}", got=str(array.shape))
-        return np.asarray(array.reshape(shape), order="C")  # channels may lie apart
+        return np.asarray(array.reshape(shape), order="C")  # channels may be padded in memory
 
     def __enter__(self) -> Self:
         return self
@@ -124,28 +132,30 @@ class NcnnRunner:
         self._net = None
 
 
-def _first(array: Array, axis: int) -> Array | None:
-    """What a batch of one holds, without a copy; nothing for any other."""
-    return array.squeeze(axis) if array.ndim > 1 and array.shape[axis] == 1 else None
+def _only_row(array: Array, batch_axis: int) -> Array | None:
+    """A view of the only row of a batch of one; None for another batch."""
+    is_one_row = array.ndim > 1 and array.shape[batch_axis] == 1
+    return array.squeeze(batch_axis) if is_one_row else None
 
 
-def _only_read(net: Net) -> set[str]:
-    """The inputs that one layer takes alone, and that it neither writes to nor hands on.
+def _read_only_inputs(net: Net) -> set[str]:
+    """The blobs that a single layer reads, and does not write to.
 
     A layer that works in place would write into the caller's array.
     """
-    taken = Counter(blob for layer in net.layers for blob in layer.bottoms)
-    read = {blob for layer in net.layers if layer.kind in _READERS for blob in layer.bottoms}
-    return {blob for blob in read if taken[blob] == 1}
-
-
-def _has(kind: str) -> bool:
-    return bool(ncnn.layer_to_index(kind) >= 0)
+    readers = Counter(blob for layer in net.layers for blob in layer.bottoms)
+    return {
+        blob
+        for layer in net.layers
+        if layer.kind in _READ_ONLY_LAYERS
+        for blob in layer.bottoms
+        if readers[blob] == 1
+    }
 
 
 def _configure(opt: Any, options: Options) -> None:
     if options.threads:
-        opt.num_threads = threads_here(options.threads)
+        opt.num_threads = clamp_threads(options.threads)
     opt.use_vulkan_compute = False
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16

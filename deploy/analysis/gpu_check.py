@@ -7,7 +7,6 @@ import json
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,10 @@ from typing import Literal
 
 import numpy as np
 
-from backends.contract import About, DeployError, OnGpu
+from backends.contract import About, DeployError, GpuSupport
 from backends.error_metrics import compare_all, worst
 from backends.options import Value
+from backends.process.child import module_command
 from backends.registry import about, names, self_checks
 from deploy.runtime.accuracy.step_errors import CHAIN, chain_tolerance
 from deploy.runtime.bundle.manifest import read_manifest
@@ -225,7 +225,7 @@ def _mixed(
     return f"{one}, {other} and {one} in a chain", _deploys(words, folder, runs), reason
 
 
-def _gpu_variants(facts: About) -> OnGpu:
+def _gpu_variants(facts: About) -> GpuSupport:
     if facts.gpu is None:
         raise ValueError("this backend has no GPU")
     return facts.gpu
@@ -295,7 +295,7 @@ def _latency(bundle: Path, runs: int) -> str:
 
 def _command(module: str, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, check=False
+        module_command(module, *words), capture_output=True, text=True, check=False
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()

@@ -12,7 +12,7 @@ from rich.table import Table
 from backends.contract import Specs, TensorSpec
 from deploy.analysis.plan import Plan, cost_lines, flops_of, scaled
 from deploy.analysis.survey import CutCandidate, ModelSurvey
-from deploy.report.borders import bytes_of
+from deploy.report.chain_diagram import bytes_of
 from deploy.report.progress import format_bytes
 
 _ROWS = 24  # of the tensors that a file can be cut at, unless all are asked for

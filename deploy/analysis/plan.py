@@ -10,7 +10,7 @@ from deploy.analysis.flops import total_flops
 from deploy.analysis.survey import Cost
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph
-from deploy.report.borders import tensor_label
+from deploy.report.chain_diagram import tensor_label
 from deploy.report.svg.diagram import Arrow, Box, render_svg
 from deploy.runtime.bundle.manifest import HostStep
 

@@ -199,7 +199,9 @@ def _live(anatomy: GraphIndex, outputs: Sequence[ir.Value]) -> list[ir.Node]:
     for node in reversed(anatomy.nodes):
         if node in needed:
             needed |= {value.producer() for value in anatomy.reads[node]}
-    return [node for node in anatomy.nodes if node in needed and node not in anatomy.rootless]
+    return [
+        node for node in anatomy.nodes if node in needed and node not in anatomy.input_independent
+    ]
 
 
 def _users(anatomy: GraphIndex, nodes: Sequence[ir.Node]) -> dict[ir.Value, list[int]]:

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from backends.acceptance import CONFIDENT
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
-from backends.files import PARTIAL, exclusive_lock, fsync_tree, remove_partial_files
+from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about
 from deploy.runtime.accuracy.sample_check import check_detections
@@ -19,6 +20,8 @@ from deploy.runtime.accuracy.step_errors import (
     alternative_label,
     chain_errors,
     first_violation,
+    recorded_rule,
+    rule_notes,
     step_errors,
 )
 from deploy.runtime.bundle.integrity import file_entry, hash_file, verify_files
@@ -41,7 +44,6 @@ from deploy.runtime.bundle.sample import (
 )
 from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision import CONFIDENT
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
@@ -69,7 +71,7 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
         ConversionError: a converter failed.
     """
     read_manifest(bundle)
-    with exclusive_lock(bundle) as locked:
+    with try_lock_folder(bundle) as locked:
         if not locked:
             raise BundleError(f"bundle '{bundle}' is in use by another process", do="Wait for it.")
         remove_partial_files(bundle)
@@ -172,7 +174,8 @@ def _verify(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
         files = {**manifest.files, **_draw_sample(bundle, manifest, pipeline)}
     if violation is not None:
         print(f"BAD {violation}")
-    verification = Verification("passed" if agrees else "failed", tuple(errors))
+    notes = rule_notes(recorded_rule(manifest))
+    verification = Verification("passed" if agrees else "failed", tuple(errors), notes)
     return replace(manifest, files=files, verification=verification), agrees
 
 

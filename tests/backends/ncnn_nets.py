@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends.contract import Specs, TensorSpec
 from backends.ncnn.checking.param import parse
-from backends.ncnn.checking.sizes import arrays
+from backends.ncnn.checking.weights import weight_arrays
 
 Sizes = tuple[int, ...]
 FP16 = 0x01306B47
@@ -40,10 +40,10 @@ def weights_of(text: str) -> bytes:
     """Weights of just the right length, all small; of a net with many a part of them."""
     data = b""
     for layer in parse(text, "net").layers:
-        for count, flagged in arrays(layer):
-            if not 0 <= count <= _MOST:
+        for array in weight_arrays(layer):
+            if not 0 <= array.count <= _MOST:
                 return data
-            data += bytes(4 * flagged) + struct.pack("<f", 0.1) * count
+            data += bytes(4 * array.has_flag) + struct.pack("<f", 0.1) * array.count
     return data or bytes(4)
 
 

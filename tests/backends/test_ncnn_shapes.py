@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from backends.contract import EngineError
-from backends.ncnn.checking.blob import Blob
-from backends.ncnn.checking.expressions import evaluate
-from backends.ncnn.checking.kinds import KINDS
+from backends.ncnn.checking.blob import Blob, evaluate
+from backends.ncnn.checking.graph import KINDS
 from backends.ncnn.checking.param import parse
-from backends.ncnn.checking.shapes import propagate
+from backends.ncnn.checking.shapes import infer_shapes
 from backends.ncnn.checking.values import check_values
 from tests.backends.ncnn_nets import NETS, chain, text_of, weights_of, write
 
@@ -25,7 +24,7 @@ def sizes_of(shapes, lines, rows=1):
     net = parse(text_of(len(shapes), lines), "net.param")
     for layer in net.layers:
         check_values(layer)
-    return propagate(net.layers, {f"in{at}": Blob(s, rows) for at, s in enumerate(shapes)})
+    return infer_shapes(net.layers, {f"in{at}": Blob(s, rows) for at, s in enumerate(shapes)})
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -72,7 +71,7 @@ def test_rows_go_with_the_blob_and_must_be_as_many():
     assert sizes_of([(3, 4), (3, 4)], lines, rows=5)["out0"] == Blob((3, 4), 5)
     net = parse(text_of(2, lines), "net.param")
     with pytest.raises(EngineError, match=r"rows of its bottoms: expected one .*got \[2, 5\]"):
-        propagate(net.layers, {"in0": Blob((3, 4), 2), "in1": Blob((3, 4), 5)})
+        infer_shapes(net.layers, {"in0": Blob((3, 4), 2), "in1": Blob((3, 4), 5)})
 
 
 def test_what_a_layer_of_a_later_ncnn_makes_is_not_known_nor_what_comes_of_it():

@@ -1,7 +1,8 @@
-"""Whether a net is what a converter would have written, before ncnn's own parser sees it.
+"""Checks of an ncnn net before ncnn's own parser sees it.
 
-ncnn believes its files: a damaged one makes it read beyond the weights, divide by zero, or ask for
-more memory than there is. What is refused here is refused with the layer's name.
+ncnn trusts its files: a damaged one makes it read beyond the weights, divide by zero, or ask for
+more memory than there is. Most of that passes silently (docs/adr/0016), so it is refused here, with
+the layer's name.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from math import prod
 from pathlib import Path
 
 from backends.contract import Dynamic, EngineError, Specs, TensorSpec
-from backends.ncnn import goes_by_rows
-from backends.ncnn.checking.axes import NO_BATCH, read_axes
-from backends.ncnn.checking.blob import MOST_NUMBERS, Blob
-from backends.ncnn.checking.files import check_file, read
+from backends.ncnn import one_row_shape, runs_row_by_row
+from backends.ncnn.checking.blob import MAX_ELEMENTS, Blob
+from backends.ncnn.checking.files import NO_BATCH, check_file, read_axes, read_text
 from backends.ncnn.checking.graph import check_graph
-from backends.ncnn.checking.param import AGAIN, Net, parse
-from backends.ncnn.checking.shapes import propagate
-from backends.ncnn.checking.sizes import check_size
+from backends.ncnn.checking.param import CONVERT_AGAIN, Net, parse
+from backends.ncnn.checking.shapes import infer_shapes
+from backends.ncnn.checking.values import check_values
+from backends.ncnn.checking.weights import check_weights
 
 __all__ = [
     "NO_BATCH",
@@ -27,7 +28,7 @@ __all__ = [
     "read_axes",
 ]
 
-_MOST_BYTES = 1 << 24  # of text
+_MAX_PARAM_BYTES = 1 << 24
 
 
 def check_net(
@@ -40,62 +41,86 @@ def check_net(
 ) -> Net:
     """Refuse a net that pnnx would not have written for these tensors.
 
-    Every layer is checked: the text of its line, its blobs, its parameters, the bytes that it reads
-    of the weights, and that it fits the sizes of what it gets. Of a layer of a later ncnn only the
-    first two are, and its integers are bounded; what comes of its results is then not known.
+    The text is parsed; then the graph, the values of parameters, the length of the weights and the
+    shapes of all blobs are checked. Of a layer of a later ncnn only the first two are, its integers
+    are bounded, and the shapes that depend on it are not known.
 
     Args:
-        param: the ``.param``.
-        weights: the ``.bin``.
-        inputs: of the net, in its order; one row where their number varies.
+        param: the ``.param`` file.
+        weights: the ``.bin`` file.
+        inputs: of the net, in its order; checked for one row where their number varies.
         outputs: likewise.
-        axes: which axis of each is the batch, as of ``read_axes``.
+        axes: which axis of each is the batch, from ``read_axes``.
         has: whether the engine has layers of a kind.
 
     Returns:
-        The net as it was read.
+        The parsed net.
 
     Raises:
-        EngineError: with the file or the layer, what was expected of it, and what it has.
+        EngineError: names the file or the layer, what was expected and what was found.
     """
-    _check_specs(inputs, outputs)
+    check_specs(inputs, outputs)
     check_file(weights)
-    net = parse(read(param, _MOST_BYTES), param.name)
+    net = parse_param(param)
     check_graph(net, param.name, len(inputs), len(outputs), has)
-    check_size(net.layers, weights)
-    given = {f"in{at}": _blob(spec, axes[f"in{at}"]) for at, spec in enumerate(inputs)}
-    blobs = propagate(net.layers, given)
-    for at, spec in enumerate(outputs):
-        blob, total = blobs[f"out{at}"], prod(_shape(spec))
-        if blob is not None and blob.total != total:
-            raise EngineError(
-                f"'{param.name}': '{spec.name}'",
-                expected=f"{total} numbers",
-                got=str(blob.total),
-                do=AGAIN,
-            )
+    for layer in net.layers:
+        check_values(layer)
+    check_weights(net.layers, weights)
+    check_shapes(net, param.name, inputs, outputs, axes)
     return net
 
 
-def _check_specs(inputs: Specs, outputs: Specs) -> None:
-    """The runner makes blobs of what fits the specs, so they must be those of one net."""
+def check_specs(inputs: Specs, outputs: Specs) -> None:
+    """Refuse tensors that no net could have: the runner makes blobs of what fits their specs.
+
+    Raises:
+        EngineError: another dtype than float32, no elements or too many, or sizes that vary.
+    """
     varies = any(isinstance(dim, Dynamic) for spec in (*inputs, *outputs) for dim in spec.dims)
-    if varies and not goes_by_rows(inputs, outputs):
+    if varies and not runs_row_by_row(inputs, outputs):
         raise EngineError("an ncnn net", expected="fixed sizes, or rows that vary", got="others")
     for spec in (*inputs, *outputs):
-        shape = _shape(spec)
-        sized = shape and min(shape) >= 1 and prod(shape) <= MOST_NUMBERS
-        if spec.dtype != "float32" or not sized:
-            expected = f"float32, and 1 to {MOST_NUMBERS} numbers"
+        shape = one_row_shape(spec)
+        fits = shape and min(shape) >= 1 and prod(shape) <= MAX_ELEMENTS
+        if spec.dtype != "float32" or not fits:
+            expected = f"float32, and 1 to {MAX_ELEMENTS} numbers"
             raise EngineError(f"'{spec.name}' of an ncnn net", expected=expected, got=str(spec))
 
 
-def _blob(spec: TensorSpec, axis: int) -> Blob:
-    shape = _shape(spec)
-    if axis == NO_BATCH:
+def parse_param(param: Path) -> Net:
+    """Read and parse a ``.param`` file.
+
+    Raises:
+        EngineError: not a regular file, too large, or not a net.
+    """
+    return parse(read_text(param, _MAX_PARAM_BYTES), param.name)
+
+
+def check_shapes(
+    net: Net, file: str, inputs: Specs, outputs: Specs, axes: Mapping[str, int]
+) -> None:
+    """Refuse a net whose layers do not fit its inputs or each other, or that has other outputs.
+
+    Raises:
+        EngineError: names the layer or the output.
+    """
+    input_blobs = {
+        f"in{index}": _input_blob(spec, axes[f"in{index}"]) for index, spec in enumerate(inputs)
+    }
+    blobs = infer_shapes(net.layers, input_blobs)
+    for index, spec in enumerate(outputs):
+        blob, total = blobs[f"out{index}"], prod(one_row_shape(spec))
+        if blob is not None and blob.total != total:
+            raise EngineError(
+                f"'{file}': '{spec.name}'",
+                expected=f"{total} numbers",
+                got=str(blob.total),
+                do=CONVERT_AGAIN,
+            )
+
+
+def _input_blob(spec: TensorSpec, batch_axis: int) -> Blob:
+    shape = one_row_shape(spec)
+    if batch_axis == NO_BATCH:
         return Blob(shape)
-    return Blob((*shape[:axis], *shape[axis + 1 :]), shape[axis])
-
-
-def _shape(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(1 if isinstance(dim, Dynamic) else dim for dim in spec.dims)
+    return Blob((*shape[:batch_axis], *shape[batch_axis + 1 :]), shape[batch_axis])

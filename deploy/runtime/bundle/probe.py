@@ -14,7 +14,7 @@ from backends.codec import to_json
 from backends.contract import EngineError
 from backends.process.probe import probe_load
 from backends.registry import about
-from backends.user_cache import remember, remembered
+from backends.user_cache import add_digest, has_digest
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest
 
@@ -33,7 +33,7 @@ def probe_first(root: Path, manifest: Manifest) -> None:
         EngineError: the child process crashed, or exceeded its time.
     """
     digest = bundle_digest(manifest)
-    if remembered(_KIND, digest):
+    if has_digest(_KIND, digest):
         return
     built = [artifact for artifact in manifest.artifacts if not artifact.pending]
     verify_files(root, manifest, [name for artifact in built for name in artifact.files])
@@ -47,12 +47,12 @@ def probe_first(root: Path, manifest: Manifest) -> None:
             do="Its files are damaged or made to do that; make the bundle again. "
             "Where only the time was short, Pipeline.open(..., trusted=True) leaves this out.",
         )
-    remember(_KIND, digest)
+    add_digest(_KIND, digest)
 
 
 def remember_probed(manifest: Manifest) -> None:
     """Record that a bundle's engines have just been loaded and run here, so no probe is needed."""
-    remember(_KIND, bundle_digest(manifest))
+    add_digest(_KIND, bundle_digest(manifest))
 
 
 def bundle_digest(manifest: Manifest) -> str:

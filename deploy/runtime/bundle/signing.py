@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from backends.contract import MissingLibraryError
+from backends.contract import MissingLibraryError, install_hint
 from backends.files import atomic_write, file_fault
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import (
@@ -159,5 +159,5 @@ def _library() -> _Library:
     except ImportError as error:
         raise MissingLibraryError(
             f"cryptography, which signs bundles, cannot be used here: {error}",
-            do="Run: pip install 'backend-chain[sign]'",
+            do=install_hint("sign"),
         ) from error

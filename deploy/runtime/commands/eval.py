@@ -43,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> bool:
     """Evaluate, print, and write the report."""
     from backends.files import write_text
-    from deploy.runtime.evaluation import evaluate_bundle, evaluation_report, print_precision
+    from deploy.runtime.accuracy.evaluation import (
+        evaluate_bundle,
+        evaluation_report,
+        print_precision,
+    )
     from deploy.runtime.latency import print_latency, summarize_latency
 
     scores, seconds = evaluate_bundle(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backends.acceptance import CONFIDENT
 from deploy.runtime.commands.arguments import (
     add_bundle,
     add_report,
@@ -16,7 +17,6 @@ from deploy.runtime.commands.arguments import (
     add_threads,
     score,
 )
-from deploy.runtime.vision import CONFIDENT
 
 if TYPE_CHECKING:
     from backends.contract import Array

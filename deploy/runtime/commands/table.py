@@ -90,7 +90,7 @@ def execute(command: Command, arguments: argparse.Namespace) -> int:
     warnings.formatwarning = _one_line
     try:
         return 0 if module.run(arguments) else 1
-    except DeployError as error:
+    except (DeployError, OSError) as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
         sys.exit(f"error: {error}")

@@ -240,7 +240,7 @@ def _compute(step: _PlannedStep, tensors: TensorStore) -> None:
 
 
 def _synchronize(step: _PlannedStep, streams: Streams) -> None:
-    stream = streams.get(step.device_runner.place) if step.device_runner is not None else None
+    stream = streams.get(step.device_runner.device) if step.device_runner is not None else None
     if stream is not None:
         stream.synchronize()
 

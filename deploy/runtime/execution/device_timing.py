@@ -30,15 +30,15 @@ def event_times(chain: Chain, inputs: Tensors, runs: int) -> dict[str, list[floa
 
 def _times(runner: DeviceRunner, inputs: Tensors, runs: int) -> list[float]:
     """Empty where the runner has no stream."""
-    stream = streams_of([runner])[runner.place]
+    stream = streams_of([runner])[runner.device]
     if stream is None:
         return []
     uploaded = runner.upload(inputs, stream)
     seconds = []
     for _ in range(_WARM_UP + runs):
-        start = stream.mark()
+        start = stream.record_event()
         runner.run(uploaded, stream)
-        end = stream.mark()
+        end = stream.record_event()
         stream.synchronize()
         seconds.append(end.seconds_since(start))
     return seconds[_WARM_UP:]

@@ -49,11 +49,11 @@ class TensorStore:
 
     def run_on_device(self, inputs: Sequence[StepInput], runner: DeviceRunner) -> None:
         """Run a step on its device; tensors that are there already are not copied."""
-        stream = self._streams[runner.place]
+        stream = self._streams[runner.device]
         missing = {
             tensor.name: tensor.key
             for tensor in inputs
-            if not self._is_at(tensor.key, runner.place)
+            if not self._is_at(tensor.key, runner.device)
         }
         if missing:
             arrays = self.on_host(list(missing.values()))
@@ -89,7 +89,7 @@ class TensorStore:
                 for name in missing
                 if self._device[name].runner is runner
             }
-            self._host |= runner.download(tensors, self._streams[runner.place])
+            self._host |= runner.download(tensors, self._streams[runner.device])
         return {name: self._host[name] for name in names}
 
     def drop(self, names: Iterable[str]) -> None:
@@ -98,8 +98,8 @@ class TensorStore:
             for key in (name, *self._copies.get(name, ())):
                 self._host.pop(key, None)
 
-    def _is_at(self, key: str, place: str) -> bool:
-        return key in self._device and self._device[key].tensor.place == place
+    def _is_at(self, key: str, device: str) -> bool:
+        return key in self._device and self._device[key].tensor.device == device
 
     def _hold(self, runner: DeviceRunner, tensors: Mapping[str, DeviceTensor]) -> None:
         self._device |= {key: DeviceValue(runner, tensor) for key, tensor in tensors.items()}
@@ -109,6 +109,6 @@ def streams_of(runners: Iterable[DeviceRunner]) -> dict[str, DeviceStream | None
     """This thread's stream for each device: that of the first runner that has one."""
     streams: dict[str, DeviceStream | None] = {}
     for runner in runners:
-        if streams.get(runner.place) is None:
-            streams[runner.place] = runner.stream()
+        if streams.get(runner.device) is None:
+            streams[runner.device] = runner.stream()
     return streams

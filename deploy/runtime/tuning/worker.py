@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backends.contract import DeployError, EngineError
+from backends.process.child import module_command
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
 from deploy.runtime.latency import summarize_latency, timed_call
@@ -65,7 +66,7 @@ def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[T
         EngineError: the bundle does not run with these choices.
     """
     arguments = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
-    command = [sys.executable, "-m", "deploy.runtime.tuning.worker", *arguments]
+    command = module_command("deploy.runtime.tuning.worker", *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
