@@ -26,8 +26,8 @@ from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture
 
-Reference = Callable[[Tensors], dict[str, Array]]
-"""Chain inputs -> the whole model's value of every tensor of the chain."""
+ReferenceFunction = Callable[[Tensors], dict[str, Array]]
+"""From the inputs of the chain to the whole model's value of every tensor of the chain."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ReferenceData:
         name: what the reference is, for people.
     """
 
-    reference: Reference
+    reference: ReferenceFunction
     values: Tensors
     pictures: Sequence[Path]
     annotations: Path | None
@@ -131,7 +131,7 @@ class ReferencePipeline:
     """The bundle's own pre- and post-processing around the PyTorch model."""
 
     pipeline: Pipeline
-    reference: Reference
+    reference: ReferenceFunction
 
     def __call__(self, picture: Picture) -> Detections:
         """What PyTorch finds, in the picture's own pixels."""

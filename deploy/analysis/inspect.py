@@ -1,4 +1,4 @@
-"""The plan of a model: its cut points, and the segments that its partition would give."""
+"""Inspection of a model: its cut points, and the segments that a recipe's cuts give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from backends.contract import DeployError
+from backends.contract import DeployError, Segment
 from deploy.analysis.inspect_tables import Inspection, inspection_json, show
 from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
@@ -23,8 +23,9 @@ from deploy.pipeline.work_folder import check_own_folder
 from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.report.progress import plain_console
+from deploy.runtime.bundle.manifest import HostStep
 
-_OURS = {"export", "segments", "plan.json", "plan.svg"}
+_OUTPUTS = {"export", "segments", "plan.json", "plan.svg"}
 
 
 def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) -> dict[str, Path]:
@@ -41,49 +42,51 @@ def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) 
 
     Raises:
         RecipeError: the folder holds something else.
-        DeployError: the model cannot be read, or not be cut so.
+        DeployError: the model cannot be read, or cannot be cut as the recipe says.
     """
-    check_own_folder(out, _OURS, "Pass another --out FOLDER.")
+    check_own_folder(out, _OUTPUTS, "Pass another --out FOLDER.")
     shutil.rmtree(out, ignore_errors=True)
     source = source_of(recipe)
     exported = source.export(sample_inputs(recipe.model, []), out / "export")
     console = plain_console()
-    found = Inspection(recipe.model.name, exported.inputs, survey(exported))
+    inspection = Inspection(recipe.model.name, exported.inputs, survey(exported))
     try:
-        cutting = partition_recipe(recipe, exported, out / "segments")
+        partitioned = partition_recipe(recipe, exported, out / "segments")
     except DeployError:
         if not as_json:
-            show(console, found, every=every_tensor)  # what can be chosen instead
+            show(console, inspection, every=every_tensor)  # the cut points that there are
         raise
-    found = replace(found, plan=_plan(recipe, exported, cutting))
-    files = {segment.name: segment.onnx for segment in cutting.segments}
-    text = json.dumps(inspection_json(found), indent=2)
+    inspection = replace(inspection, plan=_plan(recipe, exported, partitioned))
+    files = {segment.name: segment.onnx for segment in partitioned.segments}
+    text = json.dumps(inspection_json(inspection), indent=2)
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(text + "\n")
-    (out / "plan.svg").write_text(plan_svg(recipe.model.name, found.made))
+    (out / "plan.svg").write_text(plan_svg(recipe.model.name, inspection.planned))
     if as_json:
         print(text)
         return files
-    show(console, found, every=every_tensor)
+    show(console, inspection, every=every_tensor)
     first = next(iter(files.values()))
     for line in (f"drawing     {out / 'plan.svg'}", f"to look in  netron {first}  (or --netron)"):
         console.print(line, highlight=False, soft_wrap=True)
     return files
 
 
-def _plan(recipe: Recipe, exported: Exported, cutting: Partition) -> Plan:
-    segments = tuple(plan_segment(segment) for segment in cutting.segments)
-    between = resolve_host_steps(recipe.partition.host, cutting.segments, exported.inputs)
-    made = {spec.name for one in segments for spec in one.segment.outputs}
-    made |= {spec.name for step in between for spec in step.outputs}
+def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
+    segments = tuple(plan_segment(segment) for segment in partitioned.segments)
+    between = resolve_host_steps(recipe.partition.host, partitioned.segments, exported.inputs)
+    steps: list[Segment | HostStep] = [*partitioned.segments, *between]
+    produced = {spec.name for step in steps for spec in step.outputs}
     inputs = {
         spec.name: spec
-        for one in segments
-        for spec in one.segment.inputs
-        if spec.name not in made and cutting.points[spec.name] in recipe.model.inputs
+        for segment in partitioned.segments
+        for spec in segment.inputs
+        if spec.name not in produced and partitioned.points[spec.name] in recipe.model.inputs
     }
-    plan = Plan(segments, tuple(inputs.values()), cutting.results, between=between)
-    post = select_post_step(recipe.model, [spec.name for _, spec in plan.ends()], cutting.marks)
+    plan = Plan(segments, tuple(inputs.values()), partitioned.results, between=between)
+    post = select_post_step(
+        recipe.model, [spec.name for _, spec in plan.chain_outputs()], partitioned.marks
+    )
     return replace(plan, host=post.id) if post is not None else plan
 
 

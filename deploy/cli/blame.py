@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
         "Find the step of a bundle that makes it differ from the reference, and with --bisect "
-        "the operator. Needs BUNDLE.work, which python -m deploy left beside it."
+        "the operator. Needs the folder BUNDLE.work, which the main job left beside the bundle."
     )
-    parser.epilog = "example: %(prog)s bundles/yolov3 --bisect"
+    parser.epilog = "example: %(prog)s bundles/mixed --bisect"
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
     parser.add_argument(
         "--max-rel",

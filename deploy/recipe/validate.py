@@ -16,7 +16,7 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
-from deploy.runtime.execution.host_steps import factory
+from deploy.runtime.execution.host_steps import host_factory
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -282,7 +282,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _check_host(host: HostRecipe) -> None:
-    factory(host.name, host.id)
+    host_factory(host.name, host.id)
     if not host.outputs:
         raise RecipeError(
             f"partition.host.{host.name}.outputs",

@@ -98,7 +98,7 @@ def test_a_backend_with_half_precision_of_its_own_gets_the_graph_in_fp32():
         (BackendRecipe("onnxruntime", precision="half"), "expected fp32 or fp16 or bf16, got half"),
         (
             BackendRecipe("onnxruntime", precision="bf16", cast=CastRecipe(io=True)),
-            "cast.io with bf16: expected fp16, for NumPy has no bf16",
+            "cast.io with bf16: expected fp16, since NumPy has no bf16",
         ),
         (BackendRecipe("onnxruntime", build="here"), "build of onnxruntime: expected desk or dev"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.cli.blame import main
+from deploy.cli.main import run_command
 from deploy.recipe.output_paths import WorkFile
 from deploy.report.page import read_report, write_report
 from deploy.runtime.bundle.integrity import hash_file
@@ -33,9 +33,7 @@ def bundle(make_bundle) -> Path:
 
 
 def blamed(bundle: Path, capsys, *words: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
-    assert ended.value.code == 1
+    assert run_command("blame", [str(bundle), *words]) == 1
     return capsys.readouterr().err
 
 
@@ -57,9 +55,7 @@ def test_the_report_shows_who_is_to_blame(bundle, capsys):
 
 def test_other_bounds_give_another_blame(bundle, capsys):
     blamed(bundle, capsys)
-    with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--saved", "--max-rel", "2"])
-    assert ended.value.code == 0
+    assert run_command("blame", [str(bundle), "--saved", "--max-rel", "2"]) == 0
     assert "Every step is within its tolerance" in page(bundle)
 
 

@@ -63,7 +63,7 @@ def test_the_report_of_the_demo_has_every_part(run):
     assert report.total_detections and report.matched_detections
     assert report.matched_detections <= report.total_detections
     assert [picture.file_name for picture in report.pictures] == ["scene_00.png", "scene_01.png"]
-    assert report.environment.tools["torch"] and report.environment.made.endswith(" UTC")
+    assert report.environment.tools["torch"] and report.environment.created.endswith(" UTC")
     assert report.recipe["backend.name"] and report.recipe["bench.runs"] == 2
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.acceptance import AcceptanceRule
-from backends.contract import MissingLibraryError, Tensors
+from backends.contract import MissingLibraryError, Tensors, install_hint
 from deploy.analysis.accuracy.measure import measure_steps
 from deploy.analysis.accuracy.ranking import Ranking, rank_steps, segment_to_bisect
 from deploy.analysis.accuracy.records import (
@@ -143,7 +143,7 @@ def _import_bisect() -> Callable[..., Any]:
     except ImportError as error:
         raise MissingLibraryError(
             f"--bisect cuts graphs, and cannot here: {error}",
-            do="Run: pip install 'backend-chain[desk]'",
+            do=install_hint("desk"),
         ) from error
     return bisect
 

@@ -9,7 +9,7 @@ import numpy as np
 from backends.contract import Array, Artifact, Tensors
 from backends.conversion_files import read_sample as read_step_sample
 from deploy.analysis.accuracy.records import BlameError
-from deploy.recipe.output_paths import work_folder
+from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import read_sample
 
@@ -31,7 +31,7 @@ class RunFiles:
         """
         bundle = bundle.absolute() if bundle.name in ("", "..") else bundle
         self.folder = work_folder(bundle)
-        if not (self.folder / "artifacts").is_dir():
+        if not (self.folder / WorkFile.ARTIFACTS).is_dir():
             raise BlameError(
                 f"bundle '{bundle}' has no work folder",
                 expected=f"'{self.folder}' with the segments and their samples",
@@ -43,12 +43,12 @@ class RunFiles:
     @property
     def metrics(self) -> Path:
         """The file of what was measured."""
-        return self.folder / "blame.json"
+        return self.folder / WorkFile.BLAME_METRICS
 
     @property
     def operator_folder(self) -> Path:
         """The folder that keeps the operator which a bisection ends at."""
-        return self.folder / "blame"
+        return self.folder / WorkFile.BLAME_PARTS
 
     def original_graph(self, segment: str) -> Path:
         """The segment's graph in fp32.
@@ -56,7 +56,7 @@ class RunFiles:
         Raises:
             BlameError: it is missing.
         """
-        path = self.folder / "segments" / f"{segment}.onnx"
+        path = self.folder / WorkFile.SEGMENTS / f"{segment}.onnx"
         if not path.is_file():
             raise BlameError(
                 f"segment '{segment}'", expected=str(path), got="nothing", do=_RUN_AGAIN
@@ -69,7 +69,7 @@ class RunFiles:
         Raises:
             BlameError: it is missing.
         """
-        cast = self.folder / "cast" / f"{segment}.onnx"
+        cast = self.folder / WorkFile.CAST / f"{segment}.onnx"
         return cast if cast.is_file() else self.original_graph(segment)
 
     def reference_values(self, manifest: Manifest) -> dict[str, Array]:
@@ -89,7 +89,7 @@ class RunFiles:
         return {**values, **sample.inputs, **sample.outputs}
 
     def _step_values(self, step: Artifact) -> Tensors:
-        path = self.folder / "artifacts" / f"{step.name}.sample.npz"
+        path = self.folder / WorkFile.ARTIFACTS / f"{step.name}.sample.npz"
         try:
             values = read_step_sample(path).values
         except FileNotFoundError as error:

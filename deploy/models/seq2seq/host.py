@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from backends.contract import Array, Tensors
-from deploy.runtime.execution.host_steps import HostFactory, Segment
+from deploy.runtime.execution.host_steps import HostFactory, SegmentFunction
 
 
 class Greedy:
@@ -31,7 +31,7 @@ class Greedy:
 
     def __init__(
         self,
-        segments: Mapping[str, Segment],
+        segments: Mapping[str, SegmentFunction],
         start: int,
         end: int,
         pad: int,

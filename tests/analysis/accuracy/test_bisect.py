@@ -14,9 +14,9 @@ import pytest
 from backends.error_metrics import ErrorMetrics
 from deploy.analysis.accuracy.records import Bisection, Operator, Probe
 from deploy.analysis.accuracy.text import bisection_lines
-from deploy.cli.blame import main
-from deploy.precision import cast as precision
+from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
+from tests.helpers.commands import run_blame
 from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
 
 REFERENCE = ["--reference", "onnxruntime", "optimize=off"]
@@ -36,7 +36,7 @@ def half() -> BackendRecipe:
 def blame(capsys, bundle, *words, code=1) -> str:
     """What the command printed, which found something beyond its bound."""
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     said = capsys.readouterr()
     assert ended.value.code == code, (ended.value.code, said.out, said.err)
     return said.out + said.err
@@ -193,7 +193,7 @@ def test_a_segment_without_a_graph_left_is_refused(planted, capsys):
     bundle = planted(part0=leak())
     (bundle.with_name("bundle.work") / "segments" / "part0.onnx").unlink()
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--bisect", *REFERENCE])
+        run_blame(bundle, "--bisect", *REFERENCE)
     assert "error: segment 'part0': expected " in str(ended.value.code)
     assert "part0.onnx, got nothing. Run python -m deploy again" in str(ended.value.code)
 
@@ -201,5 +201,5 @@ def test_a_segment_without_a_graph_left_is_refused(planted, capsys):
 def test_the_reference_that_there_is_not_is_refused(planted, capsys):
     bundle = planted(part0=leak())
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--bisect", "--reference", "none"])
+        run_blame(bundle, "--bisect", "--reference", "none")
     assert "error: backend: expected careless or" in str(ended.value.code)

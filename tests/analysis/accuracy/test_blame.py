@@ -16,14 +16,20 @@ from PIL import Image
 from backends.contract import EngineError
 from deploy.analysis.accuracy.records import BlameError
 from deploy.analysis.accuracy.replay import Replay
-from deploy.cli.blame import main
-from deploy.runtime.bundle.manifest import HostStep, PostStep, read_manifest, write_manifest
+from deploy.runtime.bundle.manifest import (
+    HostStep,
+    PostStep,
+    Verification,
+    read_manifest,
+    write_manifest,
+)
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import host_steps
 from deploy.runtime.execution import post_steps as posts
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Pre
 from tests.conftest import entry, spec, step
+from tests.helpers.commands import run_blame
 
 X = np.array([[1, 2]], np.float32)
 
@@ -73,14 +79,14 @@ def make(make_bundle):
 
 def said(capsys, bundle, *words, code=1) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     assert ended.value.code == code, ended.value.code
     return capsys.readouterr().out
 
 
 def refusal(bundle, *words) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     return str(ended.value.code)
 
 
@@ -270,6 +276,13 @@ def test_the_share_of_detections_that_must_match_can_be_lowered(seeing, capsys):
     text = said(capsys, bundle, *wide)
     assert text.startswith("The chain does not agree with the reference, and segment 's0' adds")
     said(capsys, bundle, *wide, "--saved", "--min-matched", "0", code=0)
+
+
+def test_the_share_that_a_bundle_was_verified_by_is_the_default(seeing, capsys):
+    bundle, wide = seeing([0.3, 0.8, 1.0]), ("--max-rel", "1", "--cosine", "0")
+    sealed(bundle, verification=Verification("passed", notes={"min_matched": 0.0}))
+    said(capsys, bundle, *wide, code=0)
+    said(capsys, bundle, *wide, "--saved", "--min-matched", "0.98")
 
 
 class Times:

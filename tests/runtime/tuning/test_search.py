@@ -22,7 +22,7 @@ from deploy.runtime.bundle.engine_choice import (
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.execution import loading as opening
 from deploy.runtime.tuning import search as tune
-from deploy.runtime.tuning.candidates import AS_IT_IS
+from deploy.runtime.tuning.candidates import AS_MADE
 from deploy.runtime.tuning.search import MIXED, TuningResult, choose
 from tests.helpers.commands import BACKENDS, done, refused
 
@@ -49,18 +49,18 @@ def rounds(*totals):
 
 
 def test_the_fastest_way_is_chosen_where_it_is_faster_in_most_rounds():
-    found = {AS_IT_IS: rounds(10, 11, 10, 12), "2": rounds(8, 9, 8, 9), "4": rounds(9, 9, 9, 9)}
+    found = {AS_MADE: rounds(10, 11, 10, 12), "2": rounds(8, 9, 8, 9), "4": rounds(9, 9, 9, 9)}
     assert choose(TuningResult(found, {})) == "2"
 
 
 def test_what_is_faster_only_by_noise_is_not_chosen():
-    noise = {AS_IT_IS: rounds(10, 9, 10, 9), "2": rounds(9, 10, 8, 10)}
-    slower = {AS_IT_IS: rounds(8, 8), "2": rounds(9, 9)}
-    assert choose(TuningResult(noise, {})) == choose(TuningResult(slower, {})) == AS_IT_IS
+    noise = {AS_MADE: rounds(10, 9, 10, 9), "2": rounds(9, 10, 8, 10)}
+    slower = {AS_MADE: rounds(8, 8), "2": rounds(9, 9)}
+    assert choose(TuningResult(noise, {})) == choose(TuningResult(slower, {})) == AS_MADE
 
 
 def stand_in(milliseconds, off=(), border=0.0, broken=()):
-    """Contenders that take what they are told, in milliseconds for each choice of a step.
+    """Workers that take what they are told, in milliseconds for each choice of a step.
 
     ``border`` is what each change of the engine costs; choices ``off`` give something else, and
     with those that are ``broken`` nothing runs.
@@ -78,12 +78,12 @@ def stand_in(milliseconds, off=(), border=0.0, broken=()):
             return {**self._parts, "total": sum(self._parts.values())}
 
     @contextmanager
-    def contender(bundle, choices, key):
+    def worker(bundle, choices, key):
         if any(choice in broken for choice in choices.values()):
             raise EngineError("it crashed")
         yield Told(choices)
 
-    return contender
+    return worker
 
 
 OWN = f"{BACKENDS[0]}-fp32"

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from backends.acceptance import TOLERANCES
 from backends.contract import TensorSpec
 from backends.error_metrics import compare_all, worst
-from deploy.precision.cast import cast_segment
+from deploy.precision.cast_to_half import cast_to_half
 from deploy.precision.definitions import CastRequest, PrecisionError
 from tests.cutsuite.own import ramp
 from tests.helpers import graphs
@@ -219,7 +219,7 @@ def test_a_convolution_of_any_opset(tmp_path, opset, precision):
 def test_the_segments_own_folder_is_refused(tmp_path):
     segment = segment_of(CHAIN, tmp_path)
     with pytest.raises(PrecisionError, match=r"'net' would overwrite .* Choose another folder"):
-        cast_segment(segment, CastRequest("fp16"), X, ENGINE, tmp_path)
+        cast_to_half(segment, CastRequest("fp16"), X, ENGINE, tmp_path)
 
 
 def test_a_file_that_is_half_already_stays_as_it_is(tmp_path):
