@@ -93,10 +93,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 def help_text() -> str:
     """All commands, one line each."""
-    commands = {
-        MAIN_JOB: MAIN_JOB_HELP,
-        **{name: command.help for name, command in COMMANDS.items()},
-    }
+    helps = {name: command.help for name, command in COMMANDS.items()}
     return "\n".join(
         (
             f"usage: {PROGRAM} COMMAND ...",
