@@ -1,26 +1,60 @@
-"""The acceptance rule: when a result agrees with its reference."""
+"""The acceptance rule: when a result agrees with its reference.
+
+It is the only one. Verification, ``check``, ``build``, ``tune``, accuracy debugging, the report and
+the standalone converters apply it:
+
+- **Tensors.** Each output of a step is within the tolerance of the step's precision: a bound on the
+  relative error and one on the cosine similarity, see ``backends.error_metrics``. The outputs of a
+  chain have the tolerance of its loosest step. Whole numbers and booleans agree where they are
+  equal; a NaN, an infinity or another shape never agrees.
+- **Detections.** Those from the score ``CONFIDENT`` up are compared. Two are the same if their
+  labels are equal and their boxes overlap with an IoU from ``MATCH_IOU`` up, and so do their masks
+  where both models give masks. A share of ``MIN_MATCHED`` of them must have a partner in the other
+  model's detections, counted from both sides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from backends.error_metrics import ErrorMetrics
+if TYPE_CHECKING:  # a command line's defaults need no NumPy
+    from backends.error_metrics import ErrorMetrics
+
+CONFIDENT = 0.3
+"""The score from which detections are compared and drawn.
+
+Below it, whether a detection is there depends on the last bit of its score.
+"""
+
+
+MATCH_IOU = 0.9
+"""The IoU, of boxes and of masks, from which two detections are the same."""
+
+
+MIN_MATCHED = 0.98
+"""The share of confident detections that must have a partner, unless a recipe asks for another."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The largest gap that still counts as agreement."""
+    """The largest error that still counts as agreement.
+
+    Attributes:
+        max_rel: the upper bound of the relative error.
+        cosine: the lower bound of the cosine similarity.
+    """
 
     max_rel: float
     cosine: float
 
-    def admits(self, gap: ErrorMetrics) -> bool:
-        """Whether the gap is within bounds; a NaN never is."""
-        return gap.max_rel <= self.max_rel and gap.cosine >= self.cosine
+    def admits(self, metrics: ErrorMetrics) -> bool:
+        """Whether the error is within both bounds; a NaN never is."""
+        return metrics.max_rel <= self.max_rel and metrics.cosine >= self.cosine
 
     def __str__(self) -> str:
-        """The two bounds in words."""
+        """Such as ``max_rel <= 0.001 and cosine >= 0.9999``."""
         return f"max_rel <= {self.max_rel:g} and cosine >= {self.cosine:g}"
 
 
@@ -29,3 +63,47 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "fp16": Tolerance(max_rel=5e-2, cosine=0.999),
     "bf16": Tolerance(max_rel=1e-1, cosine=0.995),
 }
+"""The tolerance of each precision."""
+
+
+@dataclass(frozen=True)
+class AcceptanceRule:
+    """The rule, with what a recipe or a command line puts in the place of its defaults.
+
+    Attributes:
+        max_rel: in the place of ``Tolerance.max_rel`` of every precision.
+        cosine: in the place of ``Tolerance.cosine`` of every precision.
+        min_matched: the share of detections that must have a partner, from 0 to 1.
+
+    Example:
+        >>> AcceptanceRule().chain_tolerance(["fp32", "fp16"])
+        Tolerance(max_rel=0.05, cosine=0.999)
+        >>> AcceptanceRule().detections_agree(97, 100)
+        False
+    """
+
+    max_rel: float | None = None
+    cosine: float | None = None
+    min_matched: float = MIN_MATCHED
+
+    def tolerance(self, precision: str) -> Tolerance:
+        """The tolerance of a step that computes in this precision, such as ``fp16``."""
+        default = TOLERANCES[precision]
+        return Tolerance(
+            default.max_rel if self.max_rel is None else self.max_rel,
+            default.cosine if self.cosine is None else self.cosine,
+        )
+
+    def chain_tolerance(self, precisions: Iterable[str]) -> Tolerance:
+        """The tolerance of a chain of steps in these precisions: that of the loosest step."""
+        loosest = max(precisions, key=lambda precision: TOLERANCES[precision].max_rel)
+        return self.tolerance(loosest)
+
+    def detections_agree(self, matched: int, total: int) -> bool:
+        """Whether enough of the detections, counted from both sides, have a partner."""
+        return matched_share(matched, total) >= self.min_matched
+
+
+def matched_share(matched: int, total: int) -> float:
+    """The share of detections that have a partner, from 0 to 1; 1 where there are none."""
+    return matched / total if total else 1.0

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to plain JSON and strictly back."""
+"""Frozen dataclasses to plain JSON values, and strictly back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from backends.contract import DeployError
 
 T = TypeVar("T")
-
-
 Json = Any
 
 
 class FormatError(DeployError):
-    """A JSON value that is not of the shape that it should have."""
+    """A JSON value that does not match its dataclass."""
 
 
 def to_json(value: Any) -> Json:
@@ -26,15 +24,15 @@ def to_json(value: Any) -> Json:
 
 
 def from_json(kind: type[T], data: Json, where: str) -> T:
-    """The dataclass that ``to_json`` was given.
+    """The inverse of ``to_json``.
 
     Args:
         kind: the dataclass.
-        data: its JSON.
-        where: names the value in errors.
+        data: its JSON value.
+        where: the name of the value, for errors.
 
     Raises:
-        FormatError: an unknown or missing field, or a value of another type, by its path.
+        FormatError: an unknown or missing field, or a value of another type, with its path.
     """
     return cast(T, _read(kind, data, where))
 
@@ -100,7 +98,7 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 def _read_union(kinds: Sequence[Any], data: Json, where: str) -> Any:
     for kind in kinds:
-        if _is(_json_type(kind), data):
+        if _is_instance(_json_type(kind), data):
             return _read(kind, data, where)
     return _refuse(where, " or ".join(_name(kind) for kind in kinds), data)
 
@@ -121,13 +119,13 @@ def _read_tuple(kinds: Sequence[Any], data: Json, where: str) -> tuple[Any, ...]
     return tuple(_read(kind, item, f"{where}[{index}]") for index, (kind, item) in pairs)
 
 
-def _is(kind: Any, data: Json) -> bool:
-    # bool is an int to Python, but not to a reader of the file
+def _is_instance(kind: Any, data: Json) -> bool:
+    # bool is a subclass of int in Python, but another type in JSON
     return isinstance(data, kind) and (kind is bool or not isinstance(data, bool))
 
 
 def _check(kind: Any, data: Json, where: str) -> None:
-    if not _is(kind, data):
+    if not _is_instance(kind, data):
         _refuse(where, _name(kind), data)
 
 

@@ -1,4 +1,4 @@
-"""The files of a conversion: ``artifact.json``, and the sample that the result is checked on."""
+"""The files of a conversion: ``artifact.json``, and the sample to check the artifact with."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> 
     """Write the values of these tensors, as ``input/<name>`` and ``output/<name>`` of an npz file.
 
     Args:
-        path: the file; its folder is made.
-        inputs: tensors to store as inputs, each in the dtype of its spec.
-        outputs: likewise as outputs.
-        values: every tensor of both, by name.
+        path: the file; its folder is created.
+        inputs: the tensors to write as inputs, each in the dtype of its spec.
+        outputs: the tensors to write as outputs, likewise.
+        values: all these tensors by name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{_INPUT}{name}": array for name, array in select_tensors(inputs, values).items()}
@@ -66,14 +66,31 @@ def read_sample(path: Path) -> Sample:
         OSError: there is no such file.
         ValueError: it is not an npz file, or holds pickled objects.
     """
+    return split_sample(read_arrays(path))
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an npz file by their names in the file; errors as of ``read_sample``."""
     with np.load(path, allow_pickle=False) as stored:
-        return split_sample({name: stored[name] for name in stored.files})
+        return {name: stored[name] for name in stored.files}
+
+
+def sample_names(inputs: Specs, outputs: Specs) -> list[str]:
+    """The names in the file of a sample of these tensors."""
+    return [
+        *(f"{_INPUT}{spec.name}" for spec in inputs),
+        *(f"{_OUTPUT}{spec.name}" for spec in outputs),
+    ]
 
 
 def split_sample(arrays: Tensors) -> Sample:
-    """Arrays under their names in the file, as inputs and outputs."""
+    """A sample from arrays by their names in the file."""
     inputs, outputs = (
-        {name.removeprefix(side): array for name, array in arrays.items() if name.startswith(side)}
-        for side in (_INPUT, _OUTPUT)
+        {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        for prefix in (_INPUT, _OUTPUT)
     )
     return Sample(inputs, outputs)

@@ -1,7 +1,7 @@
-"""The standalone converter of every backend, which the pipeline runs as a child process.
+"""The standalone converter of each backend, which the pipeline runs as a child process.
 
-A result counts only when it loads, runs on a sample and agrees with it, unless ``--no-check`` is
-given. Until then nothing has the requested name.
+The output folder is created only when the artifact loads, runs on a sample and agrees with it; or,
+with ``--no-check``, when it is converted.
 """
 
 from __future__ import annotations
@@ -17,35 +17,47 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.acceptance import TOLERANCES
+from backends.acceptance import TOLERANCES, AcceptanceRule
 from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
-from backends.conversion_files import ARTIFACT_FILE, Sample, read_sample, write_artifact
+from backends.conversion_files import (
+    ARTIFACT_FILE,
+    Sample,
+    read_arrays,
+    sample_names,
+    split_sample,
+    write_artifact,
+)
 from backends.error_metrics import ErrorMetrics, compare_all, worst
-from backends.options import describe, parse_options
+from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
 from backends.registry import converter, loader, options_type
 
 
-def main(backend: str, arguments: Sequence[str] | None = None) -> None:
-    """Convert one ONNX file as the command line asks."""
+def main(backend: str, argv: Sequence[str] | None = None) -> None:
+    """Convert one ONNX file.
+
+    Args:
+        backend: the backend's name.
+        argv: the arguments; by default those of the process.
+    """
     end_with_parent()
-    asked = _parser(backend).parse_intermixed_args(arguments)
+    arguments = _parser(backend).parse_intermixed_args(argv)
     try:
-        artifact, gap = _convert(backend, asked)
+        artifact, gap = _convert(backend, arguments)
     except DeployError as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
         sys.exit(f"error: {error}")
-    size = sum((asked.out / name).stat().st_size for name in artifact.files)
+    size = sum((arguments.out / name).stat().st_size for name in artifact.files)
     agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'" if gap else "not checked"
-    print(f"{asked.out}: {artifact.precision}, {size:,} bytes, {agrees}")
+    print(f"{arguments.out}: {artifact.precision}, {size:,} bytes, {agrees}")
 
 
 def _parser(backend: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"onnx2{backend}",
         description=f"Convert an ONNX file for {backend}, and check the result on a sample.",
-        epilog=f"options: {describe(options_type(backend))}",
+        epilog=f"options: {describe_options(options_type(backend))}",
     )
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
@@ -54,14 +66,14 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         "--sample",
         type=Path,
         metavar="FILE.npz",
-        help="arrays input/<name> and output/<name>; by default noise, and what ONNX's own "
-        "reference implementation makes of it, which is slow for a large model",
+        help="arrays input/<name> and output/<name>; by default noise, and its outputs by ONNX's "
+        "reference implementation, which is slow for a large model",
     )
     parser.add_argument(
         "--precision",
         choices=list(TOLERANCES),
         default="fp32",
-        help="that the model's graph computes in, which chooses the tolerance",
+        help="of the model's graph, which selects the tolerance",
     )
     parser.add_argument(
         "--no-check", action="store_true", help="keep the result without running it on the sample"
@@ -71,36 +83,39 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(backend: str, asked: argparse.Namespace) -> tuple[Artifact, ErrorMetrics | None]:
-    from backends.onnx.specs import read_segment  # the onnx library is the desk's
+def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, ErrorMetrics | None]:
+    from backends.onnx.specs import read_segment  # here, since --help works without onnx
 
-    options = parse_options(options_type(backend), dict(map(_pair, asked.options)), backend)
-    ranges = {dim.name: dim for dim in map(_range, asked.range)}
-    segment = read_segment(asked.model, asked.name or asked.model.stem, ranges)
-    _check_target(asked.out)
-    asked.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=asked.out.absolute().parent) as scratch:
+    options = parse_options(
+        options_type(backend), dict(map(_assignment, arguments.options)), backend
+    )
+    ranges = {dim.name: dim for dim in map(_range, arguments.range)}
+    segment = read_segment(arguments.model, arguments.name or arguments.model.stem, ranges)
+    _check_target(arguments.out)
+    arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
         folder.mkdir()
         artifact = converter(backend)(segment, options, folder)
-        if asked.precision != "fp32":
-            artifact = replace(artifact, precision=asked.precision)
-        checked = not asked.no_check
-        gap = _agreement(artifact, folder, _sample(segment, asked.sample)) if checked else None
+        if arguments.precision != "fp32":
+            artifact = replace(artifact, precision=arguments.precision)
+        gap = None
+        if not arguments.no_check:
+            gap = _check_agreement(artifact, folder, _sample(segment, arguments.sample))
         write_artifact(folder, artifact)
-        shutil.rmtree(asked.out, ignore_errors=True)
-        folder.replace(asked.out)
+        shutil.rmtree(arguments.out, ignore_errors=True)
+        folder.replace(arguments.out)
     return artifact, gap
 
 
-def _agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
+def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
         gap = worst(compare_all(sample.outputs, runner(sample.inputs)))
-    bound = TOLERANCES[artifact.precision]
-    if not bound.admits(gap):
+    tolerance = AcceptanceRule().tolerance(artifact.precision)
+    if not tolerance.admits(gap):
         raise ConversionError(
             f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
-            expected=str(bound),
+            expected=str(tolerance),
             got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
         )
     return gap
@@ -110,19 +125,13 @@ def _sample(segment: Segment, path: Path | None) -> Sample:
     if path is None:
         return _reference_sample(segment)
     try:
-        sample = read_sample(path)
+        arrays = read_arrays(path)
     except (OSError, ValueError) as error:
         raise ConversionError(f"sample '{path}' is not an npz file: {error}") from error
-    expected, got = (
-        sorted([*(f"input/{name}" for name in inputs), *(f"output/{name}" for name in outputs)])
-        for inputs, outputs in (
-            ([spec.name for spec in segment.inputs], [spec.name for spec in segment.outputs]),
-            (sample.inputs, sample.outputs),
-        )
-    )
+    expected, got = sorted(sample_names(segment.inputs, segment.outputs)), sorted(arrays)
     if expected != got:
         raise ConversionError(f"sample '{path}'", expected=", ".join(expected), got=", ".join(got))
-    return sample
+    return split_sample(arrays)
 
 
 def _reference_sample(segment: Segment) -> Sample:
@@ -140,8 +149,8 @@ def _reference_sample(segment: Segment) -> Sample:
 
 
 def _check_target(out: Path) -> None:
-    ours = (out / ARTIFACT_FILE).is_file()
-    if out.exists() and not ours and not (out.is_dir() and not any(out.iterdir())):
+    replaceable = (out / ARTIFACT_FILE).is_file()
+    if out.exists() and not replaceable and not (out.is_dir() and not any(out.iterdir())):
         raise ConversionError(
             f"'{out}'",
             expected="a new folder, or an earlier artifact to replace",
@@ -149,7 +158,7 @@ def _check_target(out: Path) -> None:
         )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConversionError("option", expected="option=value", got=text)
@@ -157,9 +166,9 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _range(text: str) -> Dynamic:
-    name, sizes = _pair(text)
+    name, sizes = _assignment(text)
     try:
-        least, usual, most = (int(size) for size in sizes.split(","))
+        minimum, optimum, maximum = (int(size) for size in sizes.split(","))
     except ValueError as error:
         raise ConversionError("--range", expected="DIM=MIN,OPT,MAX", got=text) from error
-    return Dynamic(name, least, usual, most)
+    return Dynamic(name, minimum, optimum, maximum)

@@ -1,4 +1,4 @@
-"""The words for tensors that stay in a device's memory; a backend without a device needs none."""
+"""The interface of engines that keep tensors in device memory; other backends need none of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from backends.contract import Array, Runner, Tensors
 
 
 class DeviceEvent(Protocol):
-    """A moment in a stream: when all that was put into it before is done."""
+    """A point in a stream, which is reached when all earlier work is done."""
 
     def seconds_since(self, earlier: Self) -> float:
-        """The time between two moments that have passed, by the device's own clock."""
+        """The time between two events that have been reached, by the device's clock."""
         ...
 
 
@@ -22,37 +22,37 @@ class DeviceStream(Protocol):
 
     @property
     def handle(self) -> int:
-        """The driver's own name of it."""
+        """The driver's handle of it."""
         ...
 
     def synchronize(self) -> None:
-        """Block until everything in the queue is done.
+        """Block until all work in the stream is done.
 
         Raises:
             EngineError: some of it failed.
         """
         ...
 
-    def mark(self) -> DeviceEvent:
-        """The moment that the queue gets to here."""
+    def record_event(self) -> DeviceEvent:
+        """An event behind the work that is in the stream now."""
         ...
 
 
 @dataclass(frozen=True)
 class DeviceTensor:
-    """A C-contiguous tensor in a device's memory; lent, not given.
+    """A C-contiguous tensor in a device's memory, which its runner owns.
 
-    It is valid until the runner that made it is called again in the same thread.
+    It is valid until that runner is called again in the same thread.
 
     Attributes:
-        place: the device, such as ``cuda:0``.
-        dtype: of NumPy.
-        shape: its sizes.
-        pointer: its address there.
-        owner: whatever has to live as long as the memory.
+        device: where it is, such as ``cuda:0``.
+        dtype: NumPy's name of it.
+        shape: of the tensor.
+        pointer: its address on the device.
+        owner: an object that has to live as long as the memory is used.
     """
 
-    place: str
+    device: str
     dtype: str
     shape: tuple[int, ...]
     pointer: int
@@ -64,20 +64,20 @@ DeviceTensors = Mapping[str, DeviceTensor]
 
 @runtime_checkable
 class DeviceRunner(Runner, Protocol):
-    """A runner that can take and leave tensors in a device's memory.
+    """A runner whose inputs and outputs can stay in a device's memory.
 
-    A call of it is ``download(run(upload(inputs)))``. A chain leaves out the copies between two
-    runners of one place. All work goes into the stream that it passes, which is one for a thread;
-    where there is none, each method returns when its work is done. Errors as of a call.
+    Calling it is ``download(run(upload(inputs)))``. A chain leaves out the copies between two
+    runners on one device. All work goes into the stream that the chain passes, one for each
+    thread; without a stream each method returns when its work is done. Errors are those of a call.
 
     Attributes:
-        place: the device, such as ``cuda:0``.
+        device: such as ``cuda:0``.
     """
 
-    place: str
+    device: str
 
     def stream(self) -> DeviceStream | None:
-        """This thread's stream, if the engine lets a chain choose one."""
+        """This thread's stream; None if the engine does not let a chain choose one."""
         ...
 
     def upload(self, inputs: Tensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:

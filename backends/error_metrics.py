@@ -12,14 +12,18 @@ from backends.contract import Array, Tensors
 
 @dataclass(frozen=True)
 class ErrorMetrics:
-    """The distance between a tensor and its reference.
+    """The error of a tensor against its reference.
 
     Attributes:
         tensor: the tensor's name.
         max_abs: largest absolute difference.
-        max_rel: ``max_abs`` over the largest magnitude in the reference; of whole numbers, which
-            are equal or not, ``max_abs`` itself.
-        cosine: cosine of the angle between both, 1.0 for equal tensors.
+        max_rel: ``max_abs`` over the largest magnitude in the reference. Of whole numbers and
+            booleans, which are equal or not, it is ``max_abs`` itself: 0, or at least 1.
+        cosine: cosine similarity of both, 1.0 for equal tensors.
+
+    Examples:
+        >>> ErrorMetrics("boxes", max_abs=0.5, max_rel=0.001, cosine=0.9999)
+        ErrorMetrics(tensor='boxes', max_abs=0.5, max_rel=0.001, cosine=0.9999)
     """
 
     tensor: str
@@ -29,7 +33,18 @@ class ErrorMetrics:
 
 
 def compare(tensor: str, expected: Array, actual: Array) -> ErrorMetrics:
-    """The gap of ``actual`` from ``expected``; another shape, NaN or Inf is an infinite gap."""
+    """The error of ``actual``; infinite where it has another shape, a NaN or an infinity.
+
+    Args:
+        tensor: the tensor's name.
+        expected: the reference, of any shape and numeric dtype.
+        actual: the value to compare with it.
+
+    Examples:
+        >>> metrics = compare("boxes", np.array([0.0, 4.0]), np.array([0.0, 5.0]))
+        >>> metrics.max_abs, metrics.max_rel, metrics.cosine
+        (1.0, 0.25, 1.0)
+    """
     if expected.shape != actual.shape or not np.isfinite(actual).all():
         return _infinite(tensor)
     want, got = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
@@ -41,16 +56,29 @@ def compare(tensor: str, expected: Array, actual: Array) -> ErrorMetrics:
 
 
 def compare_all(expected: Tensors, actual: Tensors) -> list[ErrorMetrics]:
-    """The gap of every expected tensor; a missing one is infinitely far."""
+    """The error of every expected tensor; of a missing one it is infinite.
+
+    Examples:
+        >>> expected = {"boxes": np.ones(2), "scores": np.ones(1)}
+        >>> metrics = compare_all(expected, {"boxes": np.ones(2)})
+        >>> [(error.tensor, error.max_rel) for error in metrics]
+        [('boxes', 0.0), ('scores', inf)]
+    """
     return [
         compare(name, want, actual[name]) if name in actual else _infinite(name)
         for name, want in expected.items()
     ]
 
 
-def worst(gaps: Iterable[ErrorMetrics]) -> ErrorMetrics:
-    """The gap with the largest relative distance, of at least one."""
-    return max(gaps, key=lambda gap: gap.max_rel)
+def worst(metrics: Iterable[ErrorMetrics]) -> ErrorMetrics:
+    """The metrics with the largest relative error, of at least one tensor.
+
+    Examples:
+        >>> near, far = ErrorMetrics("a", 0.1, 0.1, 1.0), ErrorMetrics("b", 0.2, 0.3, 1.0)
+        >>> worst([near, far]).tensor
+        'b'
+    """
+    return max(metrics, key=lambda error: error.max_rel)
 
 
 def _infinite(tensor: str) -> ErrorMetrics:

@@ -1,4 +1,4 @@
-"""Safe file names, and files that are written whole or not at all."""
+"""Safe file names, atomic writes and locks of folders."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from pathlib import Path, PurePosixPath
 
 from backends.contract import DeployError
 
-PARTIAL = ".part-"  # begins the name of what is not whole yet, and may be left by a killed process
-
-
-_LONGEST = 255  # bytes of a name on common file systems
-
-
+PARTIAL = ".part-"  # prefix of unfinished files and folders, which a killed process may leave
+_MAX_NAME = 255  # bytes of a name on common file systems
 _FORBIDDEN = frozenset('\\:*?"<>|') | {chr(code) for code in (*range(32), 127)}
+_FILE_TYPES = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFREG: "a regular file",
+}
 
 
 def name_fault(name: str) -> str:
-    """Why a name is not that of a file inside a folder, on any system; nothing where it is one."""
+    """Why a name is no relative path of a file inside a folder, on any system, or nothing."""
     parts = name.split("/")
     if not name or name != PurePosixPath(name).as_posix() or name.startswith("/"):
         return "not a plain relative path"
@@ -31,40 +36,40 @@ def name_fault(name: str) -> str:
         return "a path that leads out of the folder"
     if any(not part.isprintable() or _FORBIDDEN & set(part) for part in parts):
         return "a character that no file name should have"
-    if any(len(part.encode(errors="surrogatepass")) > _LONGEST for part in parts):
+    if any(len(part.encode(errors="surrogatepass")) > _MAX_NAME for part in parts):
         return "a name that is too long"
     return ""
 
 
 def file_fault(folder: Path, name: str) -> str:
-    """Why ``name`` is no regular file inside the folder, reached through no link; or nothing."""
-    at = folder
+    """Why ``name`` is no regular file inside the folder, reached without links, or nothing."""
+    path = folder
     *parents, last = PurePosixPath(name).parts
     try:
         for part in parents:
-            at /= part
-            if not stat.S_ISDIR(at.lstat().st_mode):
+            path /= part
+            if not stat.S_ISDIR(path.lstat().st_mode):
                 return "is not in a folder of its own"
-        mode = (at / last).lstat().st_mode
+        mode = (path / last).lstat().st_mode
     except (OSError, ValueError):
         return "is missing"
-    return "" if stat.S_ISREG(mode) else f"is {_kind(mode)}, not a regular file"
+    return "" if stat.S_ISREG(mode) else f"is {file_type(mode)}, not a regular file"
 
 
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO"}
-    return kinds.get(stat.S_IFMT(mode), "a device or a socket")
+def file_type(mode: int) -> str:
+    """The type of a file of this mode, such as ``a symbolic link``."""
+    return _FILE_TYPES.get(stat.S_IFMT(mode), "something else")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A place to write a file; it gets its name, in the place of an earlier one, when it is whole.
+    """Write a file under a temporary path, which replaces ``path`` at the end of the block.
 
     Raises:
-        OSError: it cannot be written; an earlier file is as it was.
+        OSError: it cannot be written; an earlier file is unchanged.
     """
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as aside:
-        part = Path(aside) / path.name
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as folder:
+        part = Path(folder) / path.name
         yield part
         fsync_path(part)
         part.replace(path)
@@ -72,16 +77,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left half-written; no other may be writing there."""
+    """Remove unfinished files of killed processes; no other process may be writing there."""
     for path in folder.glob(f"{PARTIAL}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
-def exclusive_lock(folder: Path) -> Iterator[bool]:
-    """Have a folder for this process alone, until it ends; false where another one has it.
+def try_lock_folder(folder: Path) -> Iterator[bool]:
+    """Lock a folder for this block without waiting; yields whether that succeeded.
 
-    Without effect on systems that cannot lock folders.
+    The system releases the lock when the process ends. Without effect on systems that cannot lock
+    folders.
     """
     if sys.platform == "win32":
         yield True
@@ -99,9 +105,9 @@ def exclusive_lock(folder: Path) -> Iterator[bool]:
 
 
 def fsync_path(path: Path) -> None:
-    """Have a file or a folder's names on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     if os.name != "posix" and path.is_dir():
-        return  # only there a folder can be opened
+        return  # only POSIX can open a folder
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -110,7 +116,7 @@ def fsync_path(path: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Have a folder with everything in it on the disk."""
+    """Flush a folder and everything in it to the disk."""
     for path in folder.rglob("*"):
         if not path.is_symlink():
             fsync_path(path)
@@ -118,7 +124,7 @@ def fsync_tree(folder: Path) -> None:
 
 
 def write_text(target: str, text: str) -> None:
-    """Print where ``target`` is ``-``; else write the whole file or nothing.
+    """Write a text to the file ``target`` atomically, or print it if that is ``-``.
 
     Raises:
         DeployError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""A backend's options: from a recipe, a command line or a manifest into its frozen dataclass."""
+"""A backend's options, parsed from a recipe, command line or manifest into its dataclass."""
 
 from __future__ import annotations
 
@@ -10,40 +10,51 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from backends.contract import OptionError
 
 T = TypeVar("T")
-
-
 Value = bool | int | float | str
-
-
-MOST_THREADS = 1024  # of an engine; more is a mistake, or meant to do harm
-
-
-def threads_here(threads: int) -> int:
-    """As many of an engine's threads as there are cores; 0 stays the engine's own choice."""
-    return min(threads, os.cpu_count() or 1)
-
-
+MAX_THREADS = 1024  # of an engine; more is a mistake or an attack
 _BOOLEANS = {"true": True, "false": False}
 
 
-def parse_options(kind: type[T], given: Mapping[str, object], backend: str) -> T:
+def clamp_threads(threads: int) -> int:
+    """The number of an engine's threads, at most one for each core; 0 is the engine's default."""
+    return min(threads, os.cpu_count() or 1)
+
+
+def parse_options(kind: type[T], assignments: Mapping[str, object], backend: str) -> T:
     """The options of a backend, from typed values or their texts (``fp16=false``).
 
     Args:
         kind: the backend's frozen dataclass with bool, int, float, str or Literal fields.
-        given: option to value; the others keep their defaults.
-        backend: named in errors.
+        assignments: option to value; other options keep their defaults.
+        backend: the backend's name, for errors.
 
     Raises:
-        OptionError: an unknown option, or a value that it does not take.
+        OptionError: an unknown option, or a value that it does not accept.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Options:
+        ...     threads: int = 0
+        ...     fp16: bool = False
+        >>> parse_options(Options, {"threads": "2"}, "my_backend")
+        Options(threads=2, fp16=False)
+        >>> parse_options(Options, {"fp16": "maybe"}, "my_backend")
+        Traceback (most recent call last):
+        backends.contract.OptionError: option 'fp16' of my_backend: expected bool, got 'maybe'
     """
     hints = get_type_hints(kind)
-    for name in given:
+    for name in assignments:
         if name not in hints:
             raise OptionError(
-                f"option '{name}' of {backend}", expected=f"one of {describe(kind)}", got=name
+                f"option '{name}' of {backend}",
+                expected=f"one of {describe_options(kind)}",
+                got=name,
             )
-    values = {name: _value(hints[name], value, name, backend) for name, value in given.items()}
+    values = {
+        name: _checked_value(hints[name], value, name, backend)
+        for name, value in assignments.items()
+    }
     try:
         return kind(**values)
     except ValueError as error:
@@ -51,12 +62,26 @@ def parse_options(kind: type[T], given: Mapping[str, object], backend: str) -> T
 
 
 def options_json(options: Any) -> dict[str, Value]:
-    """The options as plain values."""
+    """The options by name.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> options_json(Options(threads=2))
+        {'threads': 2, 'fp16': False}
+    """
     return asdict(options)
 
 
-def describe(kind: type[Any]) -> str:
-    """Such as ``threads: int = 0, fp16: bool = False``."""
+def describe_options(kind: type[Any]) -> str:
+    """All options with their types and defaults.
+
+    Examples:
+        >>> from dataclasses import make_dataclass
+        >>> Options = make_dataclass("Options", [("threads", int, 0), ("fp16", bool, False)])
+        >>> describe_options(Options)
+        'threads: int = 0, fp16: bool = False'
+    """
     hints = get_type_hints(kind)
     return ", ".join(
         f"{field.name}: {_name(hints[field.name])}"
@@ -65,14 +90,14 @@ def describe(kind: type[Any]) -> str:
     )
 
 
-def _value(kind: Any, value: object, name: str, backend: str) -> Value:
-    parsed = _parsed(kind, value)
+def _checked_value(kind: Any, value: object, name: str, backend: str) -> Value:
+    parsed = _parse(kind, value)
     if parsed is None:
         raise OptionError(f"option '{name}' of {backend}", expected=_name(kind), got=repr(value))
     return parsed
 
 
-def _parsed(kind: Any, value: object) -> Value | None:
+def _parse(kind: Any, value: object) -> Value | None:
     if get_origin(kind) is Literal:
         return value if value in get_args(kind) else None  # type: ignore[return-value]
     if kind is bool:

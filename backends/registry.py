@@ -1,4 +1,4 @@
-"""The folder name is the registry; other packages join through the group ``deploy.backends``."""
+"""The backends: folders of this package, and entry points of the group ``deploy.backends``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from types import ModuleType
 from typing import Any, cast
 
 import backends
-from backends.contract import About, Convert, DeployError, Load, MissingLibraryError
+from backends.contract import About, Convert, DeployError, Load, MissingLibraryError, install_hint
 
 
 class UnknownBackendError(DeployError):
-    """A name that no backend has."""
+    """A name of no backend."""
 
 
 def names() -> list[str]:
-    """The names of all backends, installed engines or not."""
+    """The names of all backends, whether their engines are installed or not."""
     return sorted(_packages())
 
 
@@ -28,10 +28,10 @@ def package(name: str) -> str:
     """The import path of a backend's package.
 
     Raises:
-        UnknownBackendError: there is none of this name.
+        UnknownBackendError: no backend has this name.
     """
     known = _folders()
-    if name not in known:  # only then, since asking for entry points reads every distribution
+    if name not in known:  # only then: finding entry points reads the metadata of all distributions
         known = _packages()
     if name not in known:
         raise UnknownBackendError("backend", expected=" or ".join(sorted(known)), got=repr(name))
@@ -52,27 +52,26 @@ def converter(name: str) -> Convert:
     """The backend's desk half.
 
     Raises:
-        UnknownBackendError: there is none of this name.
+        UnknownBackendError: no backend has this name.
         MissingLibraryError: a library that it needs is not installed.
     """
-    extras = f"desk,{about(name).extra}"
-    return cast(Convert, _half(name, "convert", extras).convert)
+    return cast(Convert, _import_half(name, "convert", "desk").convert)
 
 
 def loader(name: str) -> Load:
     """The backend's device half; errors as for ``converter``."""
-    return cast(Load, _half(name, "run", about(name).extra).load)
+    return cast(Load, _import_half(name, "run").load)
 
 
 def self_checks(name: str) -> Mapping[str, Callable[[], str]]:
-    """What the backend can try on a GPU by itself: a name, and a call that says what came of it.
+    """The backend's own checks of a GPU, by name; each returns a description of its result.
 
     Raises:
         MissingLibraryError: a library that it needs is not installed.
     """
     if find_spec(f"{package(name)}.selfcheck") is None:
         return {}
-    checks = _half(name, "selfcheck", about(name).extra).CHECKS
+    checks = _import_half(name, "selfcheck").CHECKS
     return cast("Mapping[str, Callable[[], str]]", checks)
 
 
@@ -85,15 +84,15 @@ def _folders() -> dict[str, str]:
         module.name: f"{backends.__name__}.{module.name}"
         for folder in map(Path, backends.__path__)
         for module in pkgutil.iter_modules([str(folder)])
-        if (folder / module.name / "run.py").is_file()  # other folders are shared code
+        if (folder / module.name / "run.py").is_file()  # other folders are shared modules
     }
 
 
-def _half(name: str, half: str, extras: str) -> ModuleType:
+def _import_half(name: str, half: str, *extras: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package(name)}.{half}")
     except ImportError as error:
         raise MissingLibraryError(
             f"backend '{name}' cannot be used here: {error}",
-            do=f"Run: pip install 'backend-chain[{extras}]'",
+            do=install_hint(*extras, about(name).extra),
         ) from error

@@ -1,4 +1,4 @@
-"""The user's cache folder, and what this user has seen before on this machine."""
+"""The user's cache folder, and digests of what this user has already checked or written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where a user's programs keep what they can make again.
+    """The folder of this project's files that can be made again: ``~/.cache/backend-chain``.
 
     Raises:
         RuntimeError: the user has no home.
@@ -17,24 +17,26 @@ def cache_folder() -> Path:
     return Path(base) / "backend-chain"
 
 
-def remembered(kind: str, digest: str) -> bool:
-    """Whether ``remember`` was called for it."""
+def has_digest(kind: str, digest: str) -> bool:
+    """Whether ``add_digest`` was called for it on this machine."""
     with suppress(OSError, RuntimeError):
-        return _place(kind, digest).is_file()
+        return _path(kind, digest).is_file()
     return False
 
 
-def remember(kind: str, digest: str) -> None:
-    """Note it; where nothing can be written, it is seen anew each time.
+def add_digest(kind: str, digest: str) -> None:
+    """Record that a file was checked or written here, so that the check need not be repeated.
+
+    Where the cache cannot be written, nothing is recorded, and each check is repeated.
 
     Args:
-        kind: of what; names a folder.
-        digest: that tells it from all others.
+        kind: of check; names a folder, such as ``tried`` for bundles that were probed.
+        digest: of the file's contents and of what else decides the result.
     """
     with suppress(OSError, RuntimeError):
-        _place(kind, digest).parent.mkdir(parents=True, exist_ok=True)
-        _place(kind, digest).touch()
+        _path(kind, digest).parent.mkdir(parents=True, exist_ok=True)
+        _path(kind, digest).touch()
 
 
-def _place(kind: str, digest: str) -> Path:
+def _path(kind: str, digest: str) -> Path:
     return cache_folder() / kind / digest

@@ -1,17 +1,8 @@
-"""``python -m deploy``: the main job, or one line where the desk is not installed."""
+"""``python -m deploy``, which is ``backend-chain``."""
 
 from __future__ import annotations
 
-from deploy.cli.desk import require_desk
-
-
-def main() -> None:
-    """Hand over to the command line of the desk."""
-    require_desk()
-    from deploy.cli.app import main as desk
-
-    desk()
-
+from deploy.cli.main import main
 
 if __name__ == "__main__":
     main()

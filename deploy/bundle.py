@@ -6,12 +6,14 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PIL import Image
 
+from backends.acceptance import CONFIDENT
 from backends.contract import Artifact, Specs
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
@@ -29,7 +31,7 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision.detections import CONFIDENT, Detections
+from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
@@ -37,10 +39,10 @@ _DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy
 
 
 def check_target(bundle: Path) -> None:
-    """Refuse a place where the bundle could not be put, before any work is done.
+    """Refuse a folder that the bundle cannot be written to, before any work is done.
 
     Raises:
-        RecipeError: the folder is something else's, or cannot be written.
+        RecipeError: the folder holds something else, or cannot be written.
     """
     if bundle.exists() and not (bundle / MANIFEST).is_file() and not _is_empty_folder(bundle):
         raise RecipeError(
@@ -52,7 +54,7 @@ def check_target(bundle: Path) -> None:
     parent = next(folder for folder in bundle.absolute().parents if folder.exists())
     try:
         with tempfile.TemporaryDirectory(dir=parent):
-            pass  # the surest way to know; permission bits mislead for root and on some mounts
+            pass  # permission bits mislead for root and on some mounts
     except OSError as error:
         raise RecipeError(
             f"bundle={bundle}",
@@ -70,63 +72,85 @@ def assemble(
     host: Sequence[HostStep] = (),
     alternatives: Sequence[Converted] = (),
 ) -> Manifest:
-    """Copy the artifacts' files into the new folder ``out`` and describe them.
+    """Copy the artifacts' files into the new folder ``out``, and describe them as a manifest.
 
     Args:
         model: the model's recipe.
         converted: one artifact for each segment.
         out: the folder.
-        results: tensors that the chain gives even where a later step takes them.
-        host: what is done between the artifacts.
+        results: tensors that are outputs of the chain even where a later step takes them.
+        host: the host steps of the chain.
         alternatives: further artifacts that may run in the place of these.
 
     Returns:
-        The manifest, not yet written: no host step, no sample, no verification.
+        The manifest, not yet written: without post-processing, sample and verification.
 
     Raises:
-        RecipeError: two steps want one tensor in different dtypes.
+        RecipeError: two steps have one tensor in different dtypes.
     """
     _check_dtypes([*(item.artifact for item in converted), *host])
-    steps = tuple(_copied(item, out, item.artifact.name) for item in converted)
-    others = tuple(_copied(item, out, _beside(item.artifact)) for item in alternatives)
-    if any(artifact.pending for artifact in (*steps, *others)):
-        _copy_samples(converted, out)
-    apart = {name for one in host for name in one.calls}
-    inputs, outputs = chain_specs(
-        [*(step for step in steps if step.name not in apart), *host], results
+    steps = tuple(_copy_artifact(item, out, item.artifact.name) for item in converted)
+    other_artifacts = tuple(
+        _copy_artifact(item, out, f"{item.artifact.name}/{engine_name(item.artifact)}")
+        for item in alternatives
     )
-    pictured = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
+    if any(artifact.pending for artifact in (*steps, *other_artifacts)):
+        _copy_samples(converted, out)
+    called = {name for step in host for name in step.calls}
+    inputs, outputs = chain_specs(
+        [*(step for step in steps if step.name not in called), *host], results
+    )
+    takes_picture = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
     return Manifest(
         model=model.name,
         classes=tuple(model.classes),
         inputs=inputs,
         outputs=outputs,
         steps=steps,
-        pre=preprocessing(model, model.pre) if model.pre and pictured else None,
+        pre=preprocessing(model, model.pre) if model.pre and takes_picture else None,
         post=None,
         sample=None,
         files={},
         tools=tool_versions(),
         verification=Verification(status="not run", gaps=(), notes={}),
         host=tuple(host),
-        alternatives=others,
+        alternatives=other_artifacts,
     )
 
 
 def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
-    """What the steps need and do not make; and what they make for nobody, or for ``results``."""
-    made = {spec.name: spec for step in steps for spec in step.outputs}
-    needed = {spec.name: spec for step in steps for spec in step.inputs}
-    inputs = {name: spec for name, spec in needed.items() if name not in made}
-    given = {name: spec for name, spec in made.items() if name not in needed or name in results}
-    through = {name: spec for name, spec in inputs.items() if name in results}
-    return tuple(inputs.values()), (*given.values(), *through.values())
+    """The inputs and outputs of a chain.
+
+    Args:
+        steps: of the chain.
+        results: tensors that are outputs even where a step takes them; inputs of the chain too.
+
+    Returns:
+        The tensors that a step takes and no step produces; and those that no step takes, or that
+        are among ``results``.
+    """
+    produced = {spec.name: spec for step in steps for spec in step.outputs}
+    taken = {spec.name: spec for step in steps for spec in step.inputs}
+    inputs = {name: spec for name, spec in taken.items() if name not in produced}
+    outputs = {
+        name: spec for name, spec in produced.items() if name not in taken or name in results
+    }
+    passed_through = {name: spec for name, spec in inputs.items() if name in results}
+    return tuple(inputs.values()), (*outputs.values(), *passed_through.values())
 
 
 def write_picture(
     out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
 ) -> None:
-    """Write the sample picture, what PyTorch finds in it, and a drawing of what the chain finds."""
+    """Write the sample picture, and a drawing of the chain's detections in it.
+
+    Args:
+        out: the bundle's folder.
+        picture: the file of the picture.
+        expected: what PyTorch finds in it.
+        found: what the chain finds in it, or None where it cannot run yet.
+        classes: the names of the labels.
+    """
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
     (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
@@ -135,7 +159,7 @@ def write_picture(
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:
-    """List every file with its hash and write the manifest."""
+    """Write the manifest, with every file and its hash; returns it as written."""
     paths = sorted(path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST)
     names = [path.relative_to(out).as_posix() for path in paths]
     files = {name: file_entry(out / name, _kind(manifest, name)) for name in names}
@@ -145,7 +169,7 @@ def seal(out: Path, manifest: Manifest) -> Manifest:
 
 
 def publish(staging: Path, bundle: Path) -> None:
-    """Give the finished bundle its name; an earlier one is replaced as a whole."""
+    """Rename the finished bundle to its name; an earlier one is replaced as a whole."""
     fsync_tree(staging)
     old = _replaced(staging)
     if bundle.exists():
@@ -156,7 +180,7 @@ def publish(staging: Path, bundle: Path) -> None:
 
 
 def restore_previous(staging: Path, bundle: Path) -> None:
-    """Put back the earlier bundle of a run that was killed between the two renames."""
+    """Restore the earlier bundle of a run that was killed between the renames of ``publish``."""
     if _replaced(staging).is_dir() and not bundle.exists():
         _replaced(staging).rename(bundle)
 
@@ -166,57 +190,51 @@ def _replaced(staging: Path) -> Path:
 
 
 def _kind(manifest: Manifest, name: str) -> Kind:
-    if any(name in one.files for one in manifest.artifacts):
+    if any(name in artifact.files for artifact in manifest.artifacts):
         return "engine"
-    if any(name in one.source for one in manifest.artifacts):
+    if any(name in artifact.source for artifact in manifest.artifacts):
         return "source"
     return "sample" if name.startswith("sample/") else "picture"
 
 
 def tool_versions() -> Mapping[str, str]:
-    """The versions of what made the bundle, as far as it is installed."""
-    found: dict[str, str] = {}
+    """The versions of the libraries that wrote the bundle, of those that are installed."""
+    versions: dict[str, str] = {}
     for name in _DESK_TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _check_dtypes(steps: Sequence[Step]) -> None:
-    """Between half and full precision a chain converts; other dtypes must be the same."""
+    """Steps that share a tensor have it in one dtype; a chain converts only fp16 and fp32."""
     seen: dict[str, tuple[str, str]] = {}
     for step in steps:
         for spec in (*step.inputs, *step.outputs):
-            dtype, other = seen.setdefault(spec.name, (spec.dtype, step.name))
+            dtype, first_step = seen.setdefault(spec.name, (spec.dtype, step.name))
             if dtype != spec.dtype and {dtype, spec.dtype} != {"float16", "float32"}:
                 raise RecipeError(
                     f"tensor '{spec.name}' of step '{step.name}'",
-                    expected=f"{dtype}, as step '{other}' has it",
+                    expected=f"{dtype}, as step '{first_step}' has it",
                     got=spec.dtype,
                 )
 
 
-def _beside(other: Artifact) -> str:
-    return f"{other.name}/{engine_name(other)}"
-
-
-def _copied(item: Converted, out: Path, folder: str) -> Artifact:
+def _copy_artifact(item: Converted, out: Path, folder: str) -> Artifact:
+    """Copy an artifact's files; the returned one has them relative to the bundle."""
     artifact = item.artifact
     for name in (*artifact.files, *artifact.source):
         target = out / folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(item.root / name, target)
-    inside = (
+    files, source = (
         tuple(f"{folder}/{name}" for name in names) for names in (artifact.files, artifact.source)
     )
-    files, source = inside
     return replace(artifact, files=files, source=source)
 
 
 def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
-    """What the device needs to check each engine that it builds."""
+    """Copy the sample of each segment, with which the device checks the engines that it builds."""
     for item in converted:
         target = out / step_sample_name(item.artifact.name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -225,3 +243,9 @@ def _copy_samples(converted: Sequence[Converted], out: Path) -> None:
 
 def _is_empty_folder(path: Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
+
+
+if __name__ == "__main__":  # the command of this name, until 0.3
+    from deploy.cli.old_names import run_command
+
+    run_command("deploy.bundle")

@@ -1,4 +1,4 @@
-"""Segments -> artifacts, each by its backend's own converter in a process of its own."""
+"""Segment -> artifact, by the backend's converter in a child process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Converted:
-    """An artifact, the folder that its files are relative to, and its segment's sample."""
+    """A converted segment.
+
+    Attributes:
+        artifact: its description.
+        root: the folder that the artifact's files are relative to.
+        sample: the npz file with the reference's value of every input and output.
+    """
 
     artifact: Artifact
     root: Path
@@ -29,32 +35,34 @@ class Converted:
 
 
 def checked_options(backend: BackendRecipe) -> Mapping[str, Value]:
-    """The backend's options, complete and typed, also those that stand for a precision.
+    """The backend's options with their defaults, as JSON values.
+
+    A precision that the backend sets by options of its own is among them.
 
     Raises:
-        OptionError: an option or value that the backend does not take.
+        OptionError: an option or value that the backend does not have.
     """
     return options_json(parsed_options(backend))
 
 
 def parsed_options(backend: BackendRecipe) -> Any:
-    """The same as the backend's own dataclass."""
-    own = about(backend.name).precisions or {}
-    given = {**backend.options, **own.get(backend.precision, {})}
-    return parse_options(options_type(backend.name), given, backend.name)
+    """The same options as the backend's dataclass."""
+    by_precision = about(backend.name).precisions or {}
+    options = {**backend.options, **by_precision.get(backend.precision, {})}
+    return parse_options(options_type(backend.name), options, backend.name)
 
 
 def convert(
-    segment: Segment, backend: BackendRecipe, sample: Tensors, out: Path, asked: ConvertRecipe
+    segment: Segment, backend: BackendRecipe, sample: Tensors, out: Path, limits: ConvertRecipe
 ) -> Converted:
-    """Convert one segment, or leave that to the device.
+    """Convert one segment, or copy it for the device to convert.
 
     Args:
-        segment: what to convert.
+        segment: in its final precision.
         backend: the backend and its options.
-        sample: the reference's values of every input and output of the segment.
+        sample: the reference's value of every input and output of the segment.
         out: the folder of the artifact; its sample and log are written beside it.
-        asked: its limits.
+        limits: of the conversion, and whether the result is compared with the sample.
 
     Raises:
         ConversionError: see ``convert_in_child``.
@@ -63,27 +71,27 @@ def convert(
     options = checked_options(backend)
     if backend.build == "device":
         return Converted(defer_build(segment, backend, options, out), out, samples)
-    held = samples if asked.check else None
+    compared = samples if limits.check else None
     artifact = convert_in_child(
-        segment, backend.name, options, cast_precision(backend), held, out, _limits(asked)
+        segment, backend.name, options, cast_precision(backend), compared, out, _limits(limits)
     )
     return Converted(artifact, out, samples)
 
 
-def _limits(asked: ConvertRecipe) -> ConversionLimits:
+def _limits(recipe: ConvertRecipe) -> ConversionLimits:
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-    return ConversionLimits(asked.timeout, asked.memory_gib or installed, asked.file_gib)
+    return ConversionLimits(recipe.timeout, recipe.memory_gib or installed, recipe.file_gib)
 
 
 def sample_file(segment: Segment, sample: Tensors, out: Path) -> Path:
-    """Write the reference's values of a segment's inputs and outputs beside its artifact."""
+    """Write the reference's values of a segment's inputs and outputs as npz beside its artifact."""
     path = out.with_name(f"{out.name}.sample.npz")
     write_sample(path, segment.inputs, segment.outputs, sample)
     return path
 
 
 def cast_precision(backend: BackendRecipe) -> str:
-    """The precision that a segment's graph gets; fp32 where the backend's options do it."""
+    """The precision that a segment's graph is cast to; fp32 where the backend casts by options."""
     return backend.precision if about(backend.name).precisions is None else "fp32"
 
 
@@ -93,12 +101,12 @@ def defer_build(
     options: Mapping[str, Value],
     out: Path,
 ) -> Artifact:
-    """Copy a segment and the weights beside it into the folder ``out``.
+    """Copy a segment and its weights into the folder ``out``, for the device to convert.
 
-    The weights keep their name, for the file refers to them by it.
+    The weights keep their name, by which the ONNX file refers to them.
 
     Returns:
-        The artifact of which the device has yet to build the files.
+        A pending artifact: it has a source and no files.
     """
     out.mkdir(parents=True, exist_ok=True)
     files = [path for path in segment.onnx.parent.glob(f"{segment.onnx.name}*") if path.is_file()]
@@ -117,17 +125,17 @@ def defer_build(
 
 
 def load_segment(segment: Segment, backend: BackendRecipe, folder: Path) -> Runner:
-    """Convert and load a segment.
+    """Convert and load a segment in this process, unchecked.
 
     Args:
-        segment: the segment.
-        backend: the engine and its options.
-        folder: an existing folder that gets the engine's files.
+        segment: in fp32.
+        backend: the backend and its options.
+        folder: an existing folder that gets the files of the artifact.
 
     Raises:
-        OptionError: an option that the backend does not take.
-        ConversionError: this backend cannot convert the segment.
-        EngineError: what it made does not load.
+        OptionError: an option that the backend does not have.
+        ConversionError: the backend cannot convert the segment.
+        EngineError: the artifact does not load.
     """
     options = parse_options(options_type(backend.name), backend.options, backend.name)
     artifact = converter(backend.name)(segment, options, folder)

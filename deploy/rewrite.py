@@ -1,4 +1,4 @@
-"""Rewrites: other code for a function, method or module that is not ours, while we export.
+"""Rewrites: replacement code for a function, method or module class during an export.
 
 A function or method::
 
@@ -12,17 +12,24 @@ The instances of a module class in a model::
     def upsample(module):
         return MyUpsample(module.scale)
 
-Nothing is registered: ``model.rewrites`` names the modules to search, and a rewrite is in place for
-the length of an export alone.
+There is no registry: ``model.rewrites`` in the recipe names the modules to search for rewrites. A
+rewrite is in effect only during an export.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deploy.export.rewrite_targets import Rewrite, RewriteError
-from deploy.export.rewrites import is_dotted_name, parse_requirement
+from deploy.export.rewrites import (
+    applicable_rewrites,
+    apply_rewrites,
+    collect_rewrites,
+    is_dotted_name,
+    parse_requirement,
+)
 
 __all__ = ["Rewrite", "RewriteError", "rewrite"]
 
@@ -33,26 +40,38 @@ def rewrite(
     backend: str | Sequence[str] | None = None,
     when: str | Sequence[str] | None = None,
 ) -> Callable[[Callable[..., Any]], Rewrite]:
-    """Make a function the rewrite of a target, which is not touched yet.
+    """Declare a function as the rewrite of a target.
+
+    The target is neither imported nor changed until the rewrite is applied.
 
     Args:
         target: ``package.module.Class.method``, ``package.module.function`` or
-            ``package.module.Module``; also with a colon after the module.
-        backend: the backends that it is for. By default any.
-        when: what must be installed, such as ``transformers>=4.40,<6``; all of it. Where it is
-            not, the rewrite does not apply and the target need not exist.
+            ``package.module.Module``. A colon may follow the module.
+        backend: the backends that the rewrite is for. By default any.
+        when: requirements that must all be installed, such as ``transformers>=4.40,<6``. Otherwise
+            the rewrite does not apply, and the target need not exist.
 
     Returns:
-        A decorator. Below it stands a function of ``(original, *args, **kwargs)``, where
-        ``original`` is called like the target unbound, ``original(self, x)``; or, for a module
-        class, a function (or class) from an instance to the module that takes its place.
+        A decorator. It takes a function of ``(original, *args, **kwargs)``, where ``original`` is
+        the unbound target, called as ``original(self, x)``. For a module class it takes a function
+        (or class) from an instance to the ``torch.nn.Module`` that replaces it.
 
     Raises:
-        RewriteError: ``target`` is no such name, ``when`` is no such requirement, or what is
-            decorated cannot be called or is a rewrite already.
+        RewriteError: ``target`` is not a dotted name, ``when`` is not a requirement, or the
+            decorated object is not callable or already a rewrite.
+
+    Example:
+        >>> import torch
+        >>> @rewrite("torch.nn.GELU.forward", when="torch>=2")
+        ... def tanh_gelu(original, self, x):
+        ...     return torch.nn.functional.gelu(x, approximate="tanh")
+        >>> tanh_gelu.target, tanh_gelu.backends, tanh_gelu.when
+        ('torch.nn.GELU.forward', (), ('torch>=2',))
+        >>> tanh_gelu(None, torch.nn.GELU(), torch.zeros(2))
+        tensor([0., 0.])
     """
     _check_target(target)
-    requirements = _listed(when)
+    requirements = _as_tuple(when)
     for text in requirements:
         parse_requirement(text, target)
 
@@ -64,7 +83,7 @@ def rewrite(
                 got=type(replacement).__name__,
                 do="Write one function for each target, and @rewrite above other decorators.",
             )
-        return Rewrite(target, replacement, _listed(backend), requirements)
+        return Rewrite(target, replacement, _as_tuple(backend), requirements)
 
     return decorate
 
@@ -79,5 +98,26 @@ def _check_target(target: str) -> None:
         )
 
 
-def _listed(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def _as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+_RENAMED: Mapping[str, Callable[..., Any]] = {
+    "chosen": applicable_rewrites,
+    "collect": collect_rewrites,
+    "rewriting": apply_rewrites,
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The former names of functions that moved to ``deploy.export.rewrites``, with a warning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    function = _RENAMED[name]
+    warnings.warn(
+        f"deploy.rewrite.{name} will be removed in the next version; "
+        f"import {function.__name__} from deploy.export.rewrites instead",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return function

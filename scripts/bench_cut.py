@@ -1,7 +1,7 @@
 """What cutting costs, beside a plain copy and the tools that one would use instead.
 
 Two models are made: 500 MB in one file and 2.5 GB with its weights beside it, each of 2,000 nodes.
-Every measurement is a process of its own that is timed behind its imports; rounds of what is
+Every measurement is a process of its own that is timed after its imports; rounds of what is
 compared alternate. ``scripts/bench cut`` writes ``docs/benchmarks/cut.md``.
 """
 
@@ -197,7 +197,7 @@ TOOLS = {
 
 
 def child(tool: str, model: str, segments: str, out: str) -> None:
-    """Time one tool, behind its imports."""
+    """Time one tool, after its imports."""
     run = TOOLS[tool](Path(model))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _memory("VmRSS")
@@ -215,7 +215,7 @@ def page(runs: dict[tuple[str, int], dict[str, Measured]]) -> str:
     """The results in Markdown."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("onnx", "onnx-ir", "numpy"))
     lines = [
-        "# What cutting costs",
+        "# Cost of cutting",
         "",
         f"Measured on {date.today()} on Linux {platform.machine()} with 2 shared cores, Python "
         f"{platform.python_version()}, {versions}. The command, which writes this page:",
@@ -223,8 +223,8 @@ def page(runs: dict[tuple[str, int], dict[str, Measured]]) -> str:
         "    .venv/bin/python scripts/bench cut",
         "",
         f"Models of {NODES:,} nodes. Each figure is the median of its rounds; rounds alternate, "
-        "each in a process of its own, timed behind its imports, with the files in the page cache. "
-        "Memory is the peak above what the imports take.",
+        "each in a process of its own, timed after its imports, with the files in the page cache. "
+        "Memory is the peak above that of the imports.",
         "",
         "| model | segments | tool | seconds | x copy | memory | rounds |",
         "|---|---|---|---|---|---|---|",

@@ -20,8 +20,8 @@ import torch
 from bench_rounds import paired, quartiles, spread
 
 from backends.contract import Array
-from deploy.models.mask_rcnn.pasting import paste
-from deploy.models.mask_rcnn.proposals import Proposals
+from deploy.models.mask_rcnn.host import Proposals
+from deploy.models.mask_rcnn.post import paste_masks
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -93,7 +93,7 @@ def _proposals(suppressions: dict[str, Nms]) -> Iterator[Pair]:
     step = Proposals(*SIZE)
     for kind in ("objects", "noise"):
         logits, deltas = rpn_maps(kind, *SIZE)
-        ours = partial(step.choose, logits, deltas)
+        ours = partial(step.select, logits, deltas)
         for name, nms in suppressions.items():
             plain = partial(plain_proposals, logits, deltas, *SIZE, nms)
             yield Pair(f"proposals, maps of {kind}, {name}", ours, plain, _boxes_apart)
@@ -108,7 +108,7 @@ def _boxes_apart(ours: tuple[Array, Array], plain: tuple[Array, Array]) -> str:
 
 def _masks() -> Iterator[Pair]:
     stamps, boxes = detections(MASKS, *SIZE)
-    crops = partial(paste, stamps, boxes, *SIZE)
+    crops = partial(paste_masks, stamps, boxes, *SIZE)
     whole = partial(plain_paste, stamps, boxes, *SIZE)
     yield Pair(f"{MASKS} masks, whole", lambda: crops().dense(), whole, _masks_apart)
     yield Pair(

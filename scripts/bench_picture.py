@@ -25,9 +25,15 @@ from PIL import Image
 
 from backends.contract import Array
 from deploy.models.yolov3.anchors import ANCHORS
-from deploy.models.yolov3.decoding import SLACK, logit, make_grid, pairs
-from deploy.models.yolov3.finding import CompiledFinder, NumpyFinder
-from deploy.models.yolov3.selecting import Limits
+from deploy.models.yolov3.decoding import (
+    SLACK,
+    CompiledMapDecoder,
+    NumpyMapDecoder,
+    Thresholds,
+    decode_candidates,
+    logit,
+    make_anchor_grid,
+)
 from deploy.runtime.execution.streaming import stream
 from deploy.runtime.vision.image import Pre, decode
 from deploy.runtime.vision.preprocess import Letterbox
@@ -40,7 +46,7 @@ from tests.models.yolov3.plain import Nms, crowded_maps, plain_detections
 SECONDS, SETS = 0.15, 8  # of a way in a round; maps that are looked at in turns
 BACKBONE, CLASSES, SIDE = "darknet53", 80, 608
 HALF = np.array(ANCHORS[BACKBONE], np.float32) / 2
-LIMITS = Limits()
+LIMITS = Thresholds()
 CANDIDATES = (0, 100, 1000)
 PHOTOS = (((640, 480), 320), ((640, 480), 608), ((1920, 1080), 416), ((4000, 3000), 608))
 
@@ -94,7 +100,9 @@ def _posts() -> Iterator[str]:
     for candidates in CANDIDATES:
         sets = _maps(candidates)
         bare = [[raw[0] for raw in maps] for maps in sets]
-        ours = [in_turns(kind(HALF, LIMITS), bare) for kind in (NumpyFinder, CompiledFinder)]
+        ours = [
+            in_turns(kind(HALF, LIMITS), bare) for kind in (NumpyMapDecoder, CompiledMapDecoder)
+        ]
         for name, nms in PLAIN.items():
             for threads in (2, 1):
                 torch.set_num_threads(threads)
@@ -142,9 +150,9 @@ def _decoding() -> Iterator[str]:
         "| decoding in NumPy, us | the whole step compiled, us | NumPy's over the second |"
     )
     yield "|" + "---|" * 6
-    grid = make_grid([(SIDE // stride,) * 2 for stride in (32, 16, 8)], HALF)
+    grid = make_anchor_grid([(SIDE // stride,) * 2 for stride in (32, 16, 8)], HALF)
     least = logit(LIMITS.conf_thr) - SLACK
-    compiled = CompiledFinder(HALF, LIMITS)
+    compiled = CompiledMapDecoder(HALF, LIMITS)
     for candidates in CANDIDATES:
         sets = _maps(candidates)
         rows = [[raw.reshape(3, 5 + CLASSES, -1) for raw in maps] for maps in sets]
@@ -152,7 +160,10 @@ def _decoding() -> Iterator[str]:
             [
                 in_turns(lambda maps: [raw[:, 4].max() for raw in maps], rows),
                 in_turns(lambda maps: [(raw[:, 4] >= least).nonzero() for raw in maps], rows),
-                in_turns(lambda maps: pairs(maps, grid, LIMITS.conf_thr, LIMITS.score_thr), rows),
+                in_turns(
+                    lambda maps: decode_candidates(maps, grid, LIMITS.conf_thr, LIMITS.score_thr),
+                    rows,
+                ),
                 in_turns(compiled, [[raw[0] for raw in maps] for maps in sets]),
             ]
         )

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from deploy.models.mask_rcnn.build import MaskRCNN
-from deploy.models.mask_rcnn.pasting import paste
+from deploy.models.mask_rcnn.post import paste_masks
 from deploy.runtime.vision.detections import Detections
 
 
@@ -27,5 +27,5 @@ def detect(model: MaskRCNN, picture: Path) -> Detections:
     labels = found["labels"]
     logits = found["mask_logits"][torch.arange(len(labels)), labels]
     boxes = found["boxes"].numpy()
-    masks = paste(logits.sigmoid().numpy(), boxes, *pixels.shape[:2])
+    masks = paste_masks(logits.sigmoid().numpy(), boxes, *pixels.shape[:2])
     return Detections(boxes, found["scores"].numpy(), labels.numpy(), masks)

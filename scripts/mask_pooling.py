@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
 from torch import Tensor
 
 from deploy.models.mask_rcnn.anchors import STRIDES
-from deploy.models.mask_rcnn.pooling import levels_of
+from deploy.models.mask_rcnn.roi_align_torch import assign_levels
 
 _SAMPLES = 2  # per cell and direction
 
@@ -31,7 +31,7 @@ def pool(feats: Sequence[Tensor], rois: Tensor, size: int) -> Tensor:
         (n, C, size, size)
     """
     table = torch.cat([feat.float().permute(0, 2, 3, 1).flatten(0, 2) for feat in feats])
-    levels = levels_of(rois, len(feats))
+    levels = assign_levels(rois, len(feats))
     heights, widths = (
         torch.tensor([feat.shape[axis] for feat in feats])[levels] for axis in (2, 3)
     )

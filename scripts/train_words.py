@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from deploy.cli.compose import compose
 from deploy.export.build_model import build_model
-from deploy.models.seq2seq.words import PAD, digit_tokens, in_words, text_of, word_tokens
+from deploy.models.seq2seq.tokenizer import (
+    PAD,
+    decode_tokens,
+    encode_digits,
+    encode_words,
+    number_to_words,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = ROOT / "deploy" / "models" / "seq2seq" / "demo" / "weights.safetensors"
@@ -71,12 +77,12 @@ def evaluate(count: int = 5000) -> None:
     """Print the share of held-out numbers that are written without a mistake."""
     model = build_model(compose(["+model=seq2seq"]).model)
     numbers = _numbers(np.random.default_rng(1), count, held_out=True)
-    ids, mask = (torch.from_numpy(array) for array in digit_tokens(numbers))
-    written = [text_of(row) for row in model.generate(ids, mask).tolist()]  # type: ignore[operator]
+    ids, mask = (torch.from_numpy(array) for array in encode_digits(numbers))
+    written = [decode_tokens(row) for row in model.generate(ids, mask).tolist()]  # type: ignore[operator]
     wrong = [
         (number, text)
         for number, text in zip(numbers, written, strict=True)
-        if text != in_words(number)
+        if text != number_to_words(number)
     ]
     print(f"{count - len(wrong)} of {count} held-out numbers are right")
     for number, text in wrong[:5]:
@@ -96,8 +102,8 @@ def _numbers(rng: np.random.Generator, count: int, *, held_out: bool) -> list[in
 
 
 def _loss(model: nn.Module, numbers: list[int]) -> Tensor:
-    ids, mask = (torch.from_numpy(array) for array in digit_tokens(numbers))
-    texts = [torch.tensor([PAD, *word_tokens(number)]) for number in numbers]
+    ids, mask = (torch.from_numpy(array) for array in encode_digits(numbers))
+    texts = [torch.tensor([PAD, *encode_words(number)]) for number in numbers]
     text = nn.utils.rnn.pad_sequence(texts, batch_first=True, padding_value=-100)
     given = text[:, :-1].clamp(min=PAD)
     logits = model(input_ids=ids, attention_mask=mask, decoder_input_ids=given).logits

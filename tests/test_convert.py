@@ -1,10 +1,15 @@
 """A converter that crashes, hangs, complains or leaves nothing is one error, to be repeated."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
+import backends
+import deploy
 from backends import registry
 from backends.contract import ConversionError
+from backends.process.child import module_command
 from backends.process.conversion import ConversionLimits, convert_in_child
 from deploy.convert import convert
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
@@ -43,7 +48,7 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
     with pytest.raises(ConversionError) as caught:
         convert(segment, backend, sample, out, ConvertRecipe(timeout, 1, 1 / 32))
     assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
-    assert caught.match(rf"To repeat it: .* -m tests\.crasher .*conv\.onnx .* '?how={how}")
+    assert caught.match(rf"To repeat it: .* -m tests\.helpers\.crasher .*conv\.onnx .* '?how={how}")
     assert not out.exists()
 
 
@@ -57,6 +62,31 @@ def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
     )
     assert (artifact.name, artifact.backend) == ("conv", "saboteur")
     assert "not checked" in (tmp_path / "out.log").read_text()
+
+
+def test_modules_in_the_working_directory_are_not_run(tmp_path, monkeypatch):
+    for name in ("backends.py", "deploy.py", "numpy.py", "argparse.py"):
+        (tmp_path / name).write_text(f"raise SystemExit('this is the {name} of the user')")
+    monkeypatch.chdir(tmp_path)
+    segment = conv(tmp_path / "conv.onnx")
+    out = tmp_path / "out"
+    artifact = convert_in_child(segment, "onnxruntime", {}, "fp32", None, out, ConversionLimits(60))
+    assert (artifact.name, artifact.backend) == ("conv", "onnxruntime")
+
+
+def test_a_child_imports_the_packages_of_its_parent(tmp_path, monkeypatch):
+    """Another version is installed, or on PYTHONPATH; a third package is found there."""
+    for package in ("backends", "deploy"):
+        (tmp_path / "site" / package).mkdir(parents=True)
+        (tmp_path / "site" / package / "__init__.py").write_text("raise SystemExit('another')")
+    (tmp_path / "site" / "shown.py").write_text(
+        "import sys, backends, deploy; print(backends.__file__, deploy.__file__, *sys.argv[1:])"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.chdir(tmp_path)
+    command = module_command("shown", "a b")
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{backends.__file__} {deploy.__file__} a b\n"
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 from collections import OrderedDict
 from typing import NamedTuple
 
 import pytest
 import torch
 
+import deploy.mark
 from deploy.graph.points import PointError
 from deploy.mark import MarkError, capture, exporting, mark, mark_here
 from tests.helpers.chains import net, samples
@@ -232,3 +234,12 @@ def test_a_mark_above_staticmethod_says_where_it_belongs():
 def test_a_name_that_no_point_can_spell_is_refused():
     with pytest.raises(PointError, match="name of a mark"):
         mark("a:b")
+
+
+@pytest.mark.parametrize("name", deploy.mark.__all__)
+def test_every_public_name_has_an_example_that_runs(name):
+    (example, *_) = doctest.DocTestFinder(recurse=False).find(
+        vars(deploy.mark)[name], globs=dict(vars(deploy.mark))
+    )
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
+import importlib
 import itertools
 
 import pytest
 import torch
 
-from deploy.export.rewrites import applicable_rewrites, collect_rewrites
+import deploy.rewrite
+from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.rewrite import Rewrite, RewriteError, rewrite
 
 _numbers = itertools.count()
@@ -164,7 +167,7 @@ def test_without_the_distribution_a_rewrite_does_not_apply_and_its_target_need_n
 
 
 def test_an_installed_pre_release_counts(monkeypatch):
-    monkeypatch.setattr("deploy.rewrite.version", lambda name: "5.0.0.dev0")
+    monkeypatch.setattr("deploy.export.rewrites.version", lambda name: "5.0.0.dev0")
     assert len(applicable_rewrites([of(when="transformers>=4,<6")], [])) == 1
 
 
@@ -189,3 +192,30 @@ def test_versions_that_exclude_each_other_are_no_conflict():
 def test_the_same_rewrite_twice_is_one():
     one = of()
     assert applicable_rewrites([one, one], []) == (one,)
+
+
+@pytest.mark.parametrize("name", deploy.rewrite.__all__)
+def test_every_public_name_has_an_example_that_runs(name):
+    (example, *_) = doctest.DocTestFinder(recurse=False).find(
+        vars(deploy.rewrite)[name], globs=dict(vars(deploy.rewrite))
+    )
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("chosen", applicable_rewrites),
+        ("collect", collect_rewrites),
+        ("rewriting", apply_rewrites),
+    ],
+)
+def test_a_former_name_still_works_and_warns(old, new):
+    with pytest.warns(DeprecationWarning, match=f"deploy.rewrite.{old} .* import {new.__name__}"):
+        assert getattr(importlib.import_module("deploy.rewrite"), old) is new
+
+
+def test_a_name_that_never_was_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"'deploy\.rewrite' has no attribute 'choose'"):
+        importlib.import_module("deploy.rewrite").choose  # noqa: B018

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy.partition.recipe_cuts import select_post_step
+from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import ModelRecipe, PostRecipe, VerifyRecipe
+from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import VerificationError
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.vision.detections import Detections
-from deploy.verify import ReferenceData, detection_agreement, verify
+from deploy.verify import ReferenceData, verify
 from tests.conftest import step
 
 X = np.array([[1, 2]], np.float32)

@@ -1,8 +1,11 @@
-"""The rooms keep to themselves: what the device loads, and who names a backend."""
+"""Imports go one way: between the rooms, from desk to device, and never to a backend by name."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,104 @@ DESK_ONLY = (
     "rich",
     "safetensors",
 )
+
+
+# Every room, and the rooms that it may import from. A room is a package, or a module beside them.
+# cli -> pipeline, analysis -> report -> stages -> graph, recipe -> runtime -> backends
+_SHARED = {"backends", "backends.onnx", "backends.process"}  # by every room
+_CONVERTER = "backends.convert_cli"  # by every engine
+_CHAIN = {f"deploy.runtime.{room}" for room in ("vision", "bundle", "execution", "pipeline")}
+_DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
+_STAGES = {
+    *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
+    *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe"),
+}
+_DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
+ROOMS: dict[str, set[str]] = {
+    **{f"backends.{name}": {_CONVERTER} for name in registry.names()},
+    _CONVERTER: set(),
+    "backends.command": {_CONVERTER},
+    "deploy.runtime.vision": set(),
+    "deploy.runtime.bundle": {"deploy.runtime.vision"},
+    "deploy.runtime.execution": {"deploy.runtime.vision", "deploy.runtime.bundle"},
+    "deploy.runtime.pipeline": _CHAIN,
+    "deploy.runtime.latency": _CHAIN,
+    "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
+    "deploy.runtime.engine_build": _DEVICE,
+    "deploy.runtime.tuning": _DEVICE,
+    "deploy.runtime.commands": {*_DEVICE, "deploy.runtime.engine_build", "deploy.runtime.tuning"},
+    "deploy.runtime": {*_CHAIN, "deploy.runtime.commands"},
+    "deploy.models": {*_CHAIN, "deploy.mark", "deploy.export"},
+    "deploy.graph": set(),
+    "deploy.recipe": _CHAIN,
+    "deploy.convert": {"deploy.recipe"},
+    "deploy.partition": {*_CHAIN, "deploy.graph", "deploy.recipe"},
+    "deploy.precision": {"deploy.graph", "deploy.recipe", "deploy.convert"},
+    "deploy.export": {"deploy.graph", "deploy.recipe", "deploy.convert", "deploy.partition"},
+    "deploy.mark": {"deploy.export", "deploy.graph"},
+    "deploy.rewrite": {"deploy.export"},
+    "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
+    "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.report.svg": set(),
+    "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},
+    "deploy.pipeline": _DESK,
+    "deploy.analysis.accuracy": _DESK,
+    "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
+    "deploy.cli": {
+        *(*_DESK, "deploy.pipeline", "deploy.analysis", "deploy.analysis.accuracy"),
+        "deploy.runtime.commands",
+    },
+    "deploy": {"deploy.cli"},
+}
+_DOORS = {("deploy.bundle", "deploy.cli.old_names")}  # python -m deploy.bundle, until 0.3
+
+
+def room_of(module: str) -> str:
+    """The room of a module: the innermost package of the table, or the module itself."""
+    parts = module.split(".")
+    known = {*ROOMS, *_SHARED}
+    names = (".".join(parts[:size]) for size in range(len(parts), 0, -1))
+    return next(name for name in names if name in known)
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """Every import of this project's own modules, as the module that imports and the imported."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for folder in ("deploy", "backends")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    for module, path in files.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [name if name in files else node.module for name in names]
+            else:
+                continue
+            for target in targets:
+                if target.partition(".")[0] in ("deploy", "backends"):
+                    yield module, target
+
+
+def test_a_room_imports_from_the_rooms_below_it_alone():
+    wrong = [
+        f"{module} imports {target}"
+        for module, target in imports()
+        if room_of(target) not in {room_of(module), *_SHARED, *ROOMS.get(room_of(module), ())}
+        and (module, target) not in _DOORS
+    ]
+    assert wrong == []
+
+
+def test_the_rooms_have_no_cycle():
+    edges: dict[str, set[str]] = {}
+    for module, target in imports():
+        source, goal = room_of(module), room_of(target)
+        if source != goal and (module, target) not in _DOORS:
+            edges.setdefault(source, set()).add(goal)
+    assert list(TopologicalSorter(edges).static_order())
 
 
 def test_the_device_loads_nothing_of_the_desk():

@@ -92,10 +92,12 @@ def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
         "conf/deploy.yaml",
         "conf/model/yolov3.yaml",
         "models/yolov3/demo/weights.safetensors",
-        "reporting/templates/page.css",
-        "reporting/templates/run.html",
+        "py.typed",
+        "report/templates/page.css",
+        "report/templates/run.html",
     ):
         assert f"deploy/{name}" in names
+    assert "backends/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "scripts", "conf"))]
 
 
@@ -130,4 +132,4 @@ def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
     )
     assert report.returncode == 1, "nothing can run there"
     for backend in registry.names():
-        assert f"pip install 'backend-chain[{backend}]'" in report.stdout
+        assert f"pip install '.[{backend}]'" in report.stdout

@@ -21,6 +21,7 @@ from backends.contract import (
     MissingLibraryError,
     Segment,
     TensorSpec,
+    install_hint,
 )
 from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.library import ncnn
@@ -139,7 +140,7 @@ def _pnnx_binary() -> Path:
     # importing the pnnx package would import torch
     spec = find_spec("pnnx")
     if spec is None or spec.origin is None:
-        raise MissingLibraryError("pnnx is missing", do="Run: pip install 'backend-chain[desk]'")
+        raise MissingLibraryError("pnnx is missing", do=install_hint("desk"))
     return Path(spec.origin).with_name("pnnx")
 
 

@@ -14,7 +14,7 @@ from backends.contract import Array, Artifact, EngineError, Specs, Tensors, chec
 from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.ncnn.library import ncnn
-from backends.options import parse_options, threads_here
+from backends.options import clamp_threads, parse_options
 
 # layers that never write to their bottom, nor pass it on as their top
 _READ_ONLY_LAYERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
@@ -155,7 +155,7 @@ def _read_only_inputs(net: Net) -> set[str]:
 
 def _configure(opt: Any, options: Options) -> None:
     if options.threads:
-        opt.num_threads = threads_here(options.threads)
+        opt.num_threads = clamp_threads(options.threads)
     opt.use_vulkan_compute = False
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16

@@ -1,4 +1,4 @@
-"""Whether the external data of a model lie in its own folder, as its tensors need them."""
+"""The check that a model's external data are proper files in its own folder."""
 
 from __future__ import annotations
 
@@ -10,26 +10,11 @@ from pathlib import Path, PurePosixPath
 import onnx
 
 from backends.contract import DeployError
+from backends.files import file_type
 
 _COPY = "Copy the file into the model's folder."
-
-
 _SAVE = "Save the model again with an exporter that you trust."
-
-
-_MOST = (1 << 63) - 1
-
-
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFREG: "a regular file",
-}
-
+_MAX_INT64 = (1 << 63) - 1
 
 _BITS_OF = {
     2: "UINT2 INT2",
@@ -42,15 +27,12 @@ _BITS_OF = {
     128: "COMPLEX128",
 }
 
-
 _BITS = {name: bits for bits, names in _BITS_OF.items() for name in names.split()}
-
-
 _DTYPES: dict[int, str] = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
 
 class UnsafeFileError(DeployError):
-    """A file that no library shall open, or a tensor that would read beyond its own bytes."""
+    """A file that no library should open, or a tensor whose bytes are not in its file."""
 
 
 def check_external_data(
@@ -58,27 +40,22 @@ def check_external_data(
 ) -> None:
     """Refuse a model unless all its external data are regular files below ``folder``.
 
-    Every tensor is checked, wherever it is in the model, that has external data or says so. No
-    file is opened. Keys other than location, offset and length mean nothing here.
+    All tensors of the model are checked, also those of nested graphs. No file is opened. Keys
+    other than location, offset and length are ignored.
 
     Args:
         model: the model; its external data are not loaded.
-        folder: where it lies. It may be reached through links, what is below it may not.
-        known: sizes in bytes of files that need no look, by their location.
+        folder: of the model. Its own path may have links; paths below it may not.
+        known: sizes in bytes of files that need no check, by their location.
 
     Raises:
         UnsafeFileError: a location that is no plain relative path, or not that of a regular file
-            with a single name; an offset, length, shape or dtype that does not fit the file.
+            with a single hard link; an offset, length, shape or dtype that does not fit the file.
     """
     sizes = dict(known or {})
     for tensor in _tensors(model):
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
             _check(tensor, folder, sizes)
-
-
-def kind_of(mode: int) -> str:
-    """What a file of this mode is, in words."""
-    return _KINDS.get(stat.S_IFMT(mode), "something else")
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -103,7 +80,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 def _attribute(
     attribute: onnx.AttributeProto, scopes: list[onnx.GraphProto | onnx.FunctionProto]
 ) -> Iterator[onnx.TensorProto]:
-    """The tensors of an attribute; its graphs go to ``scopes``. What its type says is no matter."""
+    """The tensors of an attribute, whatever its type field; its graphs go to ``scopes``."""
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
@@ -118,7 +95,7 @@ def _attribute(
 
 def _check(tensor: onnx.TensorProto, folder: Path, sizes: dict[str, int]) -> None:
     what = f"external data of tensor '{tensor.name}'"
-    # protobuf gives bytes for what is no UTF-8, and libraries do not expect them
+    # protobuf returns bytes where a text is not UTF-8, which libraries do not expect
     if not isinstance(tensor.name, str):
         raise UnsafeFileError(f"{what} have a name that is not UTF-8", do=_SAVE)
     entries: dict[str, str] = {}
@@ -128,92 +105,92 @@ def _check(tensor: onnx.TensorProto, folder: Path, sizes: dict[str, int]) -> Non
         entries[entry.key] = entry.value
     location = entries.get("location", "")
     if location not in sizes:
-        sizes[location] = _size(f"{what} at {_shown(location)}", folder, location)
+        sizes[location] = _file_size(f"{what} at {_quoted(location)}", folder, location)
     offset = _number(what, "offset", entries.get("offset", "0"))
-    needed = _needed(what, tensor)
-    length = _number(what, "length", entries.get("length", str(needed)))
-    if length != needed:
+    byte_size = _byte_size(what, tensor)
+    length = _number(what, "length", entries.get("length", str(byte_size)))
+    if length != byte_size:
         raise UnsafeFileError(
-            f"length of {what}", expected=f"{needed} bytes", got=f"{length}", do=_SAVE
+            f"length of {what}", expected=f"{byte_size} bytes", got=f"{length}", do=_SAVE
         )
     if offset + length > sizes[location]:
         raise UnsafeFileError(
             f"{what} end at byte {offset + length}",
-            expected=f"an end within the {sizes[location]} bytes of {_shown(location)}",
+            expected=f"an end within the {sizes[location]} bytes of {_quoted(location)}",
             do="Copy the whole file again, or save the model again.",
         )
 
 
-def _size(what: str, folder: Path, location: str) -> int:
-    if fault := _fault(location):
+def _file_size(what: str, folder: Path, location: str) -> int:
+    if fault := _location_fault(location):
         raise UnsafeFileError(
             what, expected="a path relative to the model's folder", got=fault, do=_COPY
         )
     *parents, last = PurePosixPath(location).parts or (".",)
-    at = folder
+    path = folder
     try:
         for part in parents:
-            at /= part
-            _check_kind(what, at.lstat().st_mode, stat.S_IFDIR)
-        state = (at / last).lstat()
+            path /= part
+            _check_type(what, path.lstat().st_mode, stat.S_IFDIR)
+        state = (path / last).lstat()
     except OSError as error:
-        got = f"{error.strerror} ({at})"
+        got = f"{error.strerror} ({path})"
         raise UnsafeFileError(what, expected="a regular file", got=got, do=_COPY) from error
-    _check_kind(what, state.st_mode, stat.S_IFREG)
+    _check_type(what, state.st_mode, stat.S_IFREG)
     if state.st_nlink > 1:
         got = f"one of {state.st_nlink} hard links to a file"
         raise UnsafeFileError(what, expected="a file of its own", got=got, do=_COPY)
     return state.st_size
 
 
-def _check_kind(what: str, mode: int, kind: int) -> None:
-    if stat.S_IFMT(mode) != kind:
-        raise UnsafeFileError(what, expected=_KINDS[kind], got=kind_of(mode), do=_COPY)
+def _check_type(what: str, mode: int, expected: int) -> None:
+    if stat.S_IFMT(mode) != expected:
+        raise UnsafeFileError(what, expected=file_type(expected), got=file_type(mode), do=_COPY)
 
 
-def _fault(location: str) -> str:
+def _location_fault(location: str) -> str:
     if not isinstance(location, str) or not location:
         return "none"
     if location[0] in "/\\" or re.match("[A-Za-z]:", location):
-        return "an absolute one"
+        return "an absolute path"
     if "\\" in location:
         return "a backslash in it"
-    # engines use '*' for locations that are addresses in memory
+    # engines use '*' in locations that are memory addresses
     if re.search(r"[\x00-\x1f\x7f*]", location):
         return "a character that no file name should have"
     parts = location.split("/")
     if parts[-1] in ("", "."):
-        return "one of a folder"
+        return "a path of a folder"
     return "'..' in it" if ".." in parts else ""
 
 
 def _number(what: str, key: str, text: str) -> int:
-    # the digits are counted first: int() of a million of them takes long
+    # the digits are counted first: int() of a million digits is slow
     digits = isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20
-    if not digits or int(text) > _MOST:
+    if not digits or int(text) > _MAX_INT64:
         raise UnsafeFileError(
-            f"{key} of {what}", expected=f"digits, up to {_MOST}", got=_shown(text), do=_SAVE
+            f"{key} of {what}", expected=f"digits, up to {_MAX_INT64}", got=_quoted(text), do=_SAVE
         )
     return int(text)
 
 
-def _needed(what: str, tensor: onnx.TensorProto) -> int:
+def _byte_size(what: str, tensor: onnx.TensorProto) -> int:
     """The bytes that the tensor's dtype and shape need."""
     dtype = _DTYPES.get(tensor.data_type, str(tensor.data_type))
     if dtype not in _BITS:
         raise UnsafeFileError(f"{what}", expected="a dtype of fixed size", got=dtype, do=_SAVE)
     bits, empty = _BITS[dtype], False
     for dim in tensor.dims:
-        # stops early: the product of many dims takes long
-        if dim < 0 or bits > 8 * _MOST:
+        # stops early: the product of many dims is slow
+        if dim < 0 or bits > 8 * _MAX_INT64:
             break
         empty, bits = empty or not dim, bits * max(dim, 1)
     else:
-        if bits <= 8 * _MOST:
+        if bits <= 8 * _MAX_INT64:
             return 0 if empty else -(-bits // 8)
-    shape = _shown(", ".join(map(str, tensor.dims[:8])))
+    shape = _quoted(", ".join(map(str, tensor.dims[:8])))
     raise UnsafeFileError(f"shape of {what}", expected="a possible one", got=shape, do=_SAVE)
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text[:80])

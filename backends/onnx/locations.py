@@ -1,4 +1,4 @@
-"""The files beside an ONNX file that it names, found without the onnx library."""
+"""The external data locations of an ONNX file, read without the onnx library."""
 
 from __future__ import annotations
 
@@ -8,18 +8,11 @@ from pathlib import Path
 from backends.onnx.protobuf import BYTES, ByteSource, fields
 
 _KEY = b"location"
-
-
-_SMALL = 1 << 16  # bytes of a message that is read whole, to see whether it names a file
-
-
+_SMALL = 1 << 16  # bytes of a message that is searched for the key before it is parsed
 _KEY_FIELD, _VALUE_FIELD = 1, 2
-
-
 _TENSOR, _EXTERNAL = "tensor", 13
 
-
-# message -> field -> message, as far as a tensor can be in it; numbers as in onnx.proto
+# message -> field -> message, for all that may contain a tensor; numbers as in onnx.proto
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -39,7 +32,7 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 }
 
 
-def locations(path: Path) -> set[bytes]:
+def external_data_locations(path: Path) -> set[bytes]:
     """Every location of external data that any tensor of the file names.
 
     Raises:
@@ -60,16 +53,16 @@ def _locations(source: ByteSource) -> Iterator[bytes]:
             continue
         if end - start <= _SMALL and _KEY not in source.read(start, end):
             continue
-        inside = _MESSAGES[kind]
+        children = _MESSAGES[kind]
         pending += [
-            (inside[field.number], field.body, field.end)
+            (children[field.number], field.body, field.end)
             for field in fields(source, start, end)
-            if field.kind == BYTES and field.number in inside
+            if field.kind == BYTES and field.number in children
         ]
 
 
 def _value(source: ByteSource, start: int, end: int) -> Iterator[bytes]:
-    """The value of an entry whose key is the location's; of several, each."""
+    """Every value of an entry whose key is the location's."""
     parts = [
         (field.number, source.read(field.body, field.end))
         for field in fields(source, start, end)

@@ -1,4 +1,4 @@
-"""The one way to open an ONNX file: safely, and without its weights."""
+"""Reading an untrusted ONNX file: with checks, and without its weights."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from backends.contract import DeployError
-from backends.onnx.external_data import UnsafeFileError, check_external_data, kind_of
+from backends.files import file_type
+from backends.onnx.external_data import UnsafeFileError, check_external_data
 from backends.onnx.protobuf import ByteSource, GroupError, WireError
 from backends.onnx.strip_weights import strip_weights
 
 _PROTOBUF_BYTES = (1 << 31) - 1
-
-
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class OnnxFileError(DeployError):
-    """A file that is not there, or is no ONNX model."""
+    """A file that is missing or is no ONNX model."""
 
 
 def read_without_weights(path: Path, inline_bytes: int = 1024) -> onnx.ModelProto:
-    """A model without its weights, after a check of every file that it names.
+    """A model without its weights, after a check of all files that it refers to.
 
-    An initializer of more than ``inline_bytes`` raw bytes comes back as external data: location
-    is the file's own name, offset and length say where in it the bytes are. The folder of all
-    external data is that of the file itself, ``path.resolve().parent``. All else is as in the
-    file. Some files keep their weights: those with several hard links, for no library reads
-    external data from one, and the rare ones with groups or with several graphs, which protobuf
-    merges.
+    An initializer of more than ``inline_bytes`` raw bytes is returned as external data: location
+    is the file's own name, offset and length are those of the bytes in the file. External data
+    are relative to ``path.resolve().parent``. Everything else is as in the file. The weights are
+    kept if the file has several hard links, since libraries refuse to read external data from
+    it, and in the rare files with protobuf groups or several graphs, which protobuf merges.
+
+    Args:
+        path: the file.
+        inline_bytes: the largest initializer that is kept.
 
     Raises:
-        OnnxFileError: no file, or one that is no ONNX model.
-        UnsafeFileError: the path is no regular file, or an external tensor has no proper bytes
-            in a file of the model's own folder (``check_external_data``).
+        OnnxFileError: the file is missing or is no ONNX model.
+        UnsafeFileError: the path is no regular file, or external data are no proper files of the
+            model's own folder (``check_external_data``).
     """
-    real = _real(path)
-    with _opened(path, real) as (source, links):
-        cut = _skeleton(path, source, real.name, inline_bytes) if links == 1 else None
-        model = _parsed(path, _whole(path, source) if cut is None else cut)
+    real = _resolve(path)
+    with _open(path, real) as (source, links):
+        data = _stripped(path, source, real.name, inline_bytes) if links == 1 else None
+        model = _parse(path, _read_all(path, source) if data is None else data)
         if not model.HasField("graph"):
             raise OnnxFileError(f"model '{path}' is not an ONNX file: it has no graph")
         check_external_data(model, real.parent, {real.name: source.size})
     return model
 
 
-def _real(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     try:
         return Path(os.path.realpath(path, strict=True))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -61,8 +63,8 @@ def _real(path: Path) -> Path:
 
 
 @contextmanager
-def _opened(path: Path, real: Path) -> Iterator[tuple[ByteSource, int]]:
-    # a FIFO or a device may hang or act when it is opened, so look first and again after
+def _open(path: Path, real: Path) -> Iterator[tuple[ByteSource, int]]:
+    # opening a FIFO or a device may block or have effects: check before and after
     try:
         _check_regular(path, real.lstat())
         file = os.open(real, _FLAGS)
@@ -79,13 +81,13 @@ def _opened(path: Path, real: Path) -> Iterator[tuple[ByteSource, int]]:
 def _check_regular(path: Path, state: os.stat_result) -> None:
     if not stat.S_ISREG(state.st_mode):
         raise UnsafeFileError(
-            f"model '{path}'", expected="a regular file", got=kind_of(state.st_mode)
+            f"model '{path}'", expected="a regular file", got=file_type(state.st_mode)
         )
     if not state.st_size:
         raise OnnxFileError(f"model '{path}' is not an ONNX file: it is empty")
 
 
-def _skeleton(path: Path, source: ByteSource, name: str, inline_bytes: int) -> bytes | None:
+def _stripped(path: Path, source: ByteSource, name: str, inline_bytes: int) -> bytes | None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -97,24 +99,24 @@ def _skeleton(path: Path, source: ByteSource, name: str, inline_bytes: int) -> b
     except GroupError:
         return None
     except WireError as error:
-        raise _no_onnx(path, error) from error
+        raise _not_onnx(path, error) from error
 
 
-def _whole(path: Path, source: ByteSource) -> bytes:
+def _read_all(path: Path, source: ByteSource) -> bytes:
     _check_size(path, source.size)
     try:
         return source.read(0, source.size)
     except WireError as error:
-        raise _no_onnx(path, error) from error
+        raise _not_onnx(path, error) from error
 
 
-def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
     _check_size(path, len(data))
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise _no_onnx(path, error) from error
+        raise _not_onnx(path, error) from error
     return model
 
 
@@ -128,5 +130,5 @@ def _check_size(path: Path, size: int) -> None:
         )
 
 
-def _no_onnx(path: Path, error: Exception) -> OnnxFileError:
+def _not_onnx(path: Path, error: Exception) -> OnnxFileError:
     return OnnxFileError(f"model '{path}' is not an ONNX file: {error}")

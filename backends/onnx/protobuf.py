@@ -1,4 +1,4 @@
-"""Protobuf's wire format: where the fields of a message lie in a file, not what they hold."""
+"""Protobuf's wire format: the positions of a message's fields in a file, without their values."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 VARINT, BYTES, _GROUP, _GROUP_END = 0, 2, 3, 4
-
-
 _FIXED = {1: 8, 5: 4}
-
-
-_WINDOW = 8192  # many small fields per read, and little of a weight read in vain
-
-
-_NUMBERS = 1 << 29
+_WINDOW = 8192  # bytes of a read: many small fields, and little of a skipped weight
+_MAX_NUMBER = 1 << 29
 
 
 class WireError(ValueError):
-    """Bytes that are no protobuf message."""
+    """Bytes that are not a protobuf message."""
 
 
 class GroupError(WireError):
-    """A group, the one kind of field whose end is not known from its start."""
+    """A group: a field whose length is not stored."""
 
 
 class Field(NamedTuple):
@@ -49,8 +43,8 @@ class Field(NamedTuple):
 class ByteSource:
     """An open file's bytes, in small reads.
 
-    Not mapped: a map counts what lies around each read page as the process's memory, and kills
-    the process when the file gets shorter meanwhile.
+    Not a memory map: its pages count as memory of the process, and the process is killed when
+    another one truncates the file.
     """
 
     def __init__(self, file: int, size: int) -> None:
@@ -63,7 +57,7 @@ class ByteSource:
         """The bytes from ``start`` to ``end``.
 
         Raises:
-            WireError: the file has fewer.
+            WireError: the file has fewer bytes.
         """
         if self._low <= start and end <= self._low + len(self._window):
             return self._window[start - self._low : end - self._low]
@@ -77,14 +71,14 @@ class ByteSource:
         return b"".join(parts)
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """The number at ``at`` and where it ends.
+        """The number at offset ``at``, and the offset of its end.
 
         Raises:
             WireError: it does not end before ``end``, or is longer than ten bytes.
         """
         value = shift = 0
         while at < end and shift < 70:
-            # in line, for it runs for every byte
+            # inline, since this runs for each byte
             index = at - self._low
             if not 0 <= index < len(self._window):
                 self._window = self.read(at, min(at + _WINDOW, self.size))
@@ -99,11 +93,11 @@ class ByteSource:
 
 
 def fields(source: ByteSource, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message that lies from ``start`` to ``end``, in order.
+    """The fields of the message from ``start`` to ``end``, in order.
 
     Raises:
-        GroupError: a group is among them.
-        WireError: they are no message.
+        GroupError: the message has a group.
+        WireError: the bytes are not a message.
     """
     while start < end:
         tag, body = source.varint(start, end)
@@ -120,14 +114,14 @@ def fields(source: ByteSource, start: int, end: int) -> Iterator[Field]:
             raise GroupError(f"a group at byte {start}")
         else:
             raise WireError(f"no field at byte {start}")
-        if not 0 < number < _NUMBERS or stop > end:
+        if not 0 < number < _MAX_NUMBER or stop > end:
             raise WireError(f"no field at byte {start}, or it is cut off")
         yield Field(number, kind, value, start, body, stop)
         start = stop
 
 
 def varint(value: int) -> bytes:
-    """A number, as the wire has it."""
+    """A number in wire format."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -137,5 +131,5 @@ def varint(value: int) -> bytes:
 
 
 def delimited(number: int, contents: bytes) -> bytes:
-    """A field of bytes, text or a message."""
+    """A field of bytes, text or a message, in wire format."""
     return varint(number << 3 | BYTES) + varint(len(contents)) + contents

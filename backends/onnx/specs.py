@@ -12,23 +12,23 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from backends.contract import ConversionError, Dim, Dynamic, Segment, TensorSpec
 from backends.onnx.model_file import read_without_weights
 
-_ANY = Dynamic("any", 0, 1, 2**31 - 1)  # of an output whose size depends on the data
+_ANY = Dynamic("any", 0, 1, 2**31 - 1)  # an output whose size depends on the data
 
 
 def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segment:
     """An ONNX file as a segment.
 
     Args:
-        path: the file. The segment of a link to one is the file that it leads to: external data
-            are beside that, and were checked there.
+        path: the file. Of a symbolic link the segment is its target, beside which the external
+            data are.
         name: the segment's name.
         ranges: the sizes of each symbolic dimension.
 
     Raises:
-        OnnxFileError: not an ONNX file.
-        UnsafeFileError: it, or external data that it names, shall not be opened.
-        ConversionError: an input or output that is no tensor, or a symbolic dimension of an
-            input without a range.
+        OnnxFileError: the file is missing or is no ONNX model.
+        UnsafeFileError: the file or its external data are unsafe to open.
+        ConversionError: an input or output is no tensor, or a symbolic dimension of an input has
+            no range.
     """
     graph = read_without_weights(path).graph
     weights = {tensor.name for tensor in graph.initializer}
@@ -47,7 +47,7 @@ def dtype_of(value: onnx.ValueInfoProto) -> str:
     """NumPy's name of a tensor's dtype.
 
     Raises:
-        ConversionError: the file gives it none that there is.
+        ConversionError: the file has an unknown dtype.
     """
     number = value.type.tensor_type.elem_type
     try:

@@ -7,16 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from backends.contract import About, OnGpu
-from backends.options import MOST_THREADS
+from backends.contract import About, GpuSupport
+from backends.options import MAX_THREADS
 
 
-def _no_gpu() -> str:
-    """Why it has no GPU here, as far as that is known without loading it."""
-    found = find_spec("onnxruntime")
-    folder = Path(found.origin).parent / "capi" if found and found.origin else None
-    there = folder is not None and any(folder.glob("*onnxruntime_providers_cuda*"))
-    return "" if there else "onnxruntime-gpu is not installed here"
+def _gpu_obstacle() -> str:
+    """Why it cannot use a GPU here, as far as that is known without loading it."""
+    spec = find_spec("onnxruntime")
+    folder = Path(spec.origin).parent / "capi" if spec and spec.origin else None
+    has_provider = folder is not None and any(folder.glob("*onnxruntime_providers_cuda*"))
+    return "" if has_provider else "onnxruntime-gpu is not installed here"
 
 
 ABOUT = About(
@@ -25,7 +25,7 @@ ABOUT = About(
     convert=("onnx", "onnxruntime"),
     run=("onnxruntime",),
     builds_on_device=True,
-    gpu=OnGpu({"as it is": {"device": "cuda"}}, _no_gpu),
+    gpu=GpuSupport({"as it is": {"device": "cuda"}}, _gpu_obstacle),
 )
 
 
@@ -35,19 +35,18 @@ class Options:
 
     Attributes:
         threads: within an operator; 0 leaves it to the engine.
-        spin: whether threads without work look for it busily, which saves microseconds for each
-            operator, and takes the processor from every other engine. With ``run`` they stop at
-            the end of a call. ``auto`` is ``on`` where the engine is alone in its chain, and else
-            ``run``.
-        optimize: what is rewritten in the file already. ``basic`` keeps to standard ONNX
-            operators and runs anywhere; ``extended`` fuses into operators that only ONNX Runtime
-            has. What depends on the processor is left to the start of the engine.
+        spin: whether idle threads wait in a busy loop, which saves microseconds for each operator
+            and takes processor time from other engines. With ``run`` they stop at the end of a
+            call. ``auto`` is ``on`` where the engine is alone in its chain, and else ``run``.
+        optimize: the graph optimizations that are stored in the file. ``basic`` keeps to standard
+            ONNX operators; ``extended`` fuses into operators that only ONNX Runtime has.
+            Optimizations for the processor are applied when the engine starts.
         device: where it runs; ``cuda`` needs the distribution onnxruntime-gpu.
         gpu: the GPU's number.
-        cpu_fallback: lets nodes that the GPU has no kernel for run on the CPU, and everything
-            where there is no GPU. Without it that is an error.
+        cpu_fallback: runs nodes without a GPU kernel on the CPU, and the whole graph where there
+            is no GPU. Without it both are errors.
         gpu_memory_mib: the most that the engine takes for its tensors; 0 sets no limit.
-        conv_search: how the fastest convolution is found at the first call.
+        conv_search: how the first call selects a convolution algorithm.
         tf32: lets fp32 convolutions and matrix products round to 10 bits of mantissa, as the
             engine does by default. Off here: fp32 is fp32.
     """
@@ -63,8 +62,8 @@ class Options:
     tf32: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise ValueError(f"threads: expected 0 to {MOST_THREADS}, got {self.threads}")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads: expected 0 to {MAX_THREADS}, got {self.threads}")
         numbers = {
             "gpu": self.gpu,
             "gpu_memory_mib": self.gpu_memory_mib,

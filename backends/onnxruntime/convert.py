@@ -1,4 +1,4 @@
-"""Segment -> a checked and optimised ONNX file."""
+"""Segment -> a checked and optimized ONNX file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from backends.onnxruntime.session import FAILURES
 from backends.options import options_json
 
 _MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"
-
-
 _INLINE_BYTES = 1_500_000_000  # protobuf ends at 2 GiB
-
 
 _LEVELS = {
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -26,17 +23,17 @@ _LEVELS = {
 
 
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
-    """Check the segment, optimise it offline, and write it into ``out``.
+    """Check the segment, optimize it offline, and write it into ``out``.
 
     Raises:
-        ConversionError: the file is not valid ONNX, or holds what ONNX Runtime does not know.
+        ConversionError: the file is not valid ONNX, or ONNX Runtime cannot load it.
     """
     _check(segment)
     target = out / _MODEL
     if options.optimize == "off":
         _copy(segment.onnx, target)
     else:
-        _optimise(segment, _LEVELS[options.optimize], target)
+        _optimize(segment, _LEVELS[options.optimize], target)
     files = [name for name in (_MODEL, _WEIGHTS) if (out / name).is_file()]
     return Artifact(
         name=segment.name,
@@ -52,7 +49,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 def _check(segment: Segment) -> None:
     model: onnx.ModelProto | str = str(segment.onnx)
     specs = (*segment.inputs, *segment.outputs)
-    if any(spec.shape is None for spec in specs):  # fine for the engine, but not for the checker
+    if any(spec.shape is None for spec in specs):  # the engine accepts that, the checker does not
         model = onnx.load(segment.onnx)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.SetInParent()
@@ -63,7 +60,7 @@ def _check(segment: Segment) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """The file as it is; weights beside it come along under the artifact's own name."""
+    """Copy the file; external weights are stored under the artifact's own name."""
     model = onnx.load(source)
     if model.ByteSize() < _INLINE_BYTES:
         onnx.save(model, target)
@@ -71,24 +68,24 @@ def _copy(source: Path, target: Path) -> None:
         onnx.save(model, target, save_as_external_data=True, location=_WEIGHTS)
 
 
-def _optimise(segment: Segment, level: ort.GraphOptimizationLevel, target: Path) -> None:
-    asked = ort.SessionOptions()
-    asked.graph_optimization_level = level
-    asked.optimized_model_filepath = str(target)
-    asked.log_severity_level = 3
-    # what the engine does not rewrite it would leave where it was: beside the segment
+def _optimize(segment: Segment, level: ort.GraphOptimizationLevel, target: Path) -> None:
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = level
+    settings.optimized_model_filepath = str(target)
+    settings.log_severity_level = 3
+    # weights that the engine does not rewrite would stay in the segment's own external data
     model: bytes | Path = segment.onnx
-    if _bytes_of(segment.onnx) < _INLINE_BYTES:
+    if _size(segment.onnx) < _INLINE_BYTES:
         model = onnx.load(segment.onnx).SerializeToString()
     else:
-        asked.add_session_config_entry(
+        settings.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", _WEIGHTS
         )
     try:
-        ort.InferenceSession(model, asked, providers=["CPUExecutionProvider"])
+        ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except FAILURES as error:
         raise ConversionError(f"segment '{segment.name}': {error}") from error
 
 
-def _bytes_of(path: Path) -> int:
+def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))

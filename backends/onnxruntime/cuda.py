@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU: tensors come and go by their addresses."""
+"""A session of ONNX Runtime on a GPU, whose inputs and outputs stay in device memory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from backends.onnxruntime.session import FAILURES
 class OrtCudaRunner:
     """A session on a GPU; see ``DeviceRunner``.
 
-    A session has a stream of its own and waits for it at the end of each run, so that a tensor
-    which it leaves is there, whatever stream the next step works in.
+    A session has a stream of its own and waits for it at the end of each run. Its outputs are
+    therefore complete, in whatever stream the next step works.
 
     Attributes:
-        place: such as ``cuda:0``.
+        device: such as ``cuda:0``.
     """
 
     def __init__(
         self, session: ort.InferenceSession, inputs: Specs, outputs: Specs, gpu: int
     ) -> None:
-        self.place = f"cuda:{gpu}"
+        self.device = f"cuda:{gpu}"
         self._session: ort.InferenceSession | None = session
         self._inputs = {spec.name: spec for spec in inputs}
         self._outputs = {spec.name: spec for spec in outputs}
@@ -40,28 +40,28 @@ class OrtCudaRunner:
         return self.download(self.run(self.upload(named, None), None), None)
 
     def stream(self) -> DeviceStream | None:
-        """None: the session's own cannot be had."""
+        """None: a session does not expose its own stream."""
         return None
 
     def upload(self, inputs: Tensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
         """See ``DeviceRunner``."""
-        made = {}
+        tensors = {}
         for name, array in inputs.items():
             check_tensor(self._inputs[name], array.dtype, array.shape)
-            with _reported():
+            with _engine_errors():
                 value = ort.OrtValue.ortvalue_from_numpy(
                     np.ascontiguousarray(array), "cuda", self._gpu
                 )
-            made[name] = self._lent(value, self._inputs[name].dtype)
-        return made
+            tensors[name] = self._device_tensor(value, self._inputs[name].dtype)
+        return tensors
 
     def run(self, inputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
         """See ``DeviceRunner``."""
         if self._session is None:
             raise EngineError("the ONNX Runtime runner is closed")
         if stream is not None:
-            stream.synchronize()  # the inputs may still be in the making there
-        with _reported():
+            stream.synchronize()  # it may still be computing the inputs
+        with _engine_errors():
             binding = self._session.io_binding()
             for name, spec in self._inputs.items():
                 tensor = inputs[name]
@@ -74,16 +74,17 @@ class OrtCudaRunner:
             self._session.run_with_iobinding(binding)
             values = dict(zip(self._outputs, binding.get_outputs(), strict=True))
         return {
-            name: self._lent(value, self._outputs[name].dtype) for name, value in values.items()
+            name: self._device_tensor(value, self._outputs[name].dtype)
+            for name, value in values.items()
         }
 
     def download(self, outputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, Array]:
         """See ``DeviceRunner``."""
-        with _reported():
-            return {name: _owner(tensor).numpy() for name, tensor in outputs.items()}
+        with _engine_errors():
+            return {name: _value(tensor).numpy() for name, tensor in outputs.items()}
 
-    def _lent(self, value: ort.OrtValue, dtype: str) -> DeviceTensor:
-        return DeviceTensor(self.place, dtype, tuple(value.shape()), value.data_ptr(), value)
+    def _device_tensor(self, value: ort.OrtValue, dtype: str) -> DeviceTensor:
+        return DeviceTensor(self.device, dtype, tuple(value.shape()), value.data_ptr(), value)
 
     def __enter__(self) -> Self:
         return self
@@ -92,14 +93,14 @@ class OrtCudaRunner:
         self._session = None
 
 
-def _owner(tensor: DeviceTensor) -> ort.OrtValue:
+def _value(tensor: DeviceTensor) -> ort.OrtValue:
     if not isinstance(tensor.owner, ort.OrtValue):
-        raise EngineError("this tensor is not of ONNX Runtime's making")
+        raise EngineError("this tensor was not made by ONNX Runtime")
     return tensor.owner
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def _engine_errors() -> Iterator[None]:
     try:
         yield
     except FAILURES as error:

@@ -17,7 +17,7 @@ from backends.contract import (
     check_inputs,
     files_of,
 )
-from backends.onnx.locations import locations
+from backends.onnx.locations import external_data_locations
 from backends.onnx.protobuf import WireError
 from backends.onnxruntime import Options
 from backends.onnxruntime.cuda import OrtCudaRunner
@@ -29,12 +29,12 @@ def load(artifact: Artifact, root: Path) -> Runner:
     """Load an ONNX file on the CPU or a GPU.
 
     Raises:
-        EngineError: the file is missing, damaged, or holds operators that this version lacks; or
-            there is no such GPU for it.
+        EngineError: the file is missing, damaged, or has operators that this version lacks; or
+            there is no such GPU.
     """
     options = parse_options(Options, artifact.options, artifact.backend)
-    path, *beside = files_of(artifact, root, (1, 2))  # weights may lie beside it
-    _check_locations(path, beside)
+    path, *weights = files_of(artifact, root, (1, 2))
+    _check_locations(path, weights)
     if options.device == "cuda":
         session = on_gpu(path, options)
         if session is not None:
@@ -42,42 +42,43 @@ def load(artifact: Artifact, root: Path) -> Runner:
     return OrtRunner(on_cpu(path, options), artifact.inputs, artifact.outputs)
 
 
-def _check_locations(path: Path, beside: Sequence[Path]) -> None:
-    """Refuse a model that names any file but those that were listed and compared."""
-    listed = {os.fsencode(os.path.relpath(one, path.parent)) for one in beside}
+def _check_locations(path: Path, weights: Sequence[Path]) -> None:
+    """Refuse a model that names other files than the artifact's, whose hashes were checked."""
+    allowed = {os.fsencode(os.path.relpath(file, path.parent)) for file in weights}
     try:
-        found = locations(path)
+        locations = external_data_locations(path)
     except (OSError, WireError) as error:
         raise EngineError(f"'{path.name}' is not an ONNX file: {error}") from error
-    if path.suffix != ".onnx" or not found <= listed:
+    if path.suffix != ".onnx" or not locations <= allowed:
         raise EngineError(
             f"'{path.name}' names files beside it",
-            expected=", ".join(one.name for one in beside) or "none",
-            got=", ".join(sorted(repr(name[:80]) for name in found - listed)) or "another ending",
+            expected=", ".join(file.name for file in weights) or "none",
+            got=", ".join(sorted(repr(name[:80]) for name in locations - allowed))
+            or "another ending",
             do="Make the bundle again.",
         )
 
 
 class OrtRunner:
-    """A session."""
+    """A session on the CPU; see ``Runner``."""
 
     def __init__(self, session: Any, inputs: Specs, outputs: Specs) -> None:
         self._session = session
         self._inputs = inputs
-        self._taken = [spec.name for spec in inputs]
-        self._given = [spec.name for spec in outputs]
+        self._input_names = [spec.name for spec in inputs]
+        self._output_names = [spec.name for spec in outputs]
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
         if self._session is None:
             raise EngineError("the ONNX Runtime runner is closed")
         arrays = check_inputs(self._inputs, inputs)
-        feed = dict(zip(self._taken, arrays, strict=True))
+        feed = dict(zip(self._input_names, arrays, strict=True))
         try:
-            found = self._session.run(self._given, feed)
+            values = self._session.run(self._output_names, feed)
         except FAILURES as error:
             raise EngineError(f"ONNX Runtime failed: {error}") from error
-        return dict(zip(self._given, found, strict=True))
+        return dict(zip(self._output_names, values, strict=True))
 
     def __enter__(self) -> Self:
         return self

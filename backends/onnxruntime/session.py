@@ -1,4 +1,4 @@
-"""ONNX Runtime's sessions, on the CPU or on a GPU and nowhere else."""
+"""ONNX Runtime's sessions: on the CPU, or on a GPU."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from backends.contract import EngineError
 from backends.onnxruntime import Options
-from backends.options import threads_here
+from backends.options import clamp_threads
 
 _ERRORS_ONLY = 3
-
-
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-
-
 _MIB = 1 << 20
-
-
 _SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
-
-
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
-
 
 # the engine's exceptions have no base class of their own
 FAILURES = (
@@ -37,7 +28,7 @@ FAILURES = (
     errors.NoSuchFile,
     errors.NotImplemented,
     errors.RuntimeException,
-    # what the binding makes of any other exception of C++, such as of a damaged file
+    # what the binding raises for other exceptions of C++, such as of a damaged file
     ValueError,
     TypeError,
     LookupError,
@@ -53,22 +44,22 @@ def on_cpu(path: Path, options: Options) -> ort.InferenceSession:
     Raises:
         EngineError: the file does not load.
     """
-    return _session(path, _asked(options), [_CPU])
+    return _session(path, _settings(options), [_CPU])
 
 
 def on_gpu(path: Path, options: Options) -> ort.InferenceSession | None:
-    """A session on the GPU, or none where there is no GPU and the CPU may take its place.
+    """A session on the GPU, or None where there is no GPU and the CPU may be used instead.
 
     Raises:
-        EngineError: the file does not load; or the GPU is not there, or lacks a node's kernel,
-            and ``cpu_fallback`` is off.
+        EngineError: the file does not load; or ``cpu_fallback`` is off and there is no GPU, or no
+            GPU kernel for a node.
     """
-    fault = _fault()
+    fault = _gpu_fault()
     if not fault:
-        asked = _asked(options)
+        settings = _settings(options)
         if not options.cpu_fallback:
-            asked.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        session = _session(path, asked, [(_CUDA, provider_options(options)), _CPU], _FALL_BACK)
+            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        session = _session(path, settings, [(_CUDA, provider_options(options)), _CPU], _FALL_BACK)
         if session.get_providers()[0] == _CUDA:
             return session
         fault = "its CUDA provider does not start: the driver, CUDA or cuDNN is missing"
@@ -83,40 +74,40 @@ def on_gpu(path: Path, options: Options) -> ort.InferenceSession | None:
 
 
 def provider_options(options: Options) -> dict[str, str]:
-    """What ONNX Runtime's CUDA provider is told."""
-    told = {
+    """The options of ONNX Runtime's CUDA execution provider."""
+    values = {
         "device_id": str(options.gpu),
         "use_tf32": str(int(options.tf32)),
         "cudnn_conv_algo_search": options.conv_search.upper(),
     }
     if options.gpu_memory_mib:
-        told["gpu_mem_limit"] = str(options.gpu_memory_mib * _MIB)
-    return told
+        values["gpu_mem_limit"] = str(options.gpu_memory_mib * _MIB)
+    return values
 
 
-def _fault() -> str:
+def _gpu_fault() -> str:
     if _CUDA not in ort.get_available_providers():
         return "this build of it is for the CPU"
-    ort.preload_dlls()  # CUDA's libraries may be wheels, where no loader looks
+    ort.preload_dlls()  # CUDA's libraries may be in wheels, where the loader does not look
     return ""
 
 
-def _asked(options: Options) -> ort.SessionOptions:
-    asked = ort.SessionOptions()
-    asked.intra_op_num_threads = threads_here(options.threads)
-    asked.log_severity_level = _ERRORS_ONLY
-    asked.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
-    asked.add_session_config_entry(_STOP, str(int(options.spin == "run")))
-    return asked
+def _settings(options: Options) -> ort.SessionOptions:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = clamp_threads(options.threads)
+    settings.log_severity_level = _ERRORS_ONLY
+    settings.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
+    settings.add_session_config_entry(_STOP, str(int(options.spin == "run")))
+    return settings
 
 
 def _session(
     path: Path,
-    asked: ort.SessionOptions,
+    settings: ort.SessionOptions,
     providers: list[str | tuple[str, dict[str, str]]],
     do: str = "",
 ) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(path, asked, providers=providers)
+        return ort.InferenceSession(path, settings, providers=providers)
     except FAILURES as error:
         raise EngineError(f"'{path.name}' does not load: {error}", do=do) from error

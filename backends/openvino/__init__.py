@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.contract import About
-from backends.options import MOST_THREADS
+from backends.options import MAX_THREADS
 
 ABOUT = About(
     summary="OpenVINO: CPUs of servers and desktops",
@@ -26,5 +26,5 @@ class Options:
     threads: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threads <= MOST_THREADS:
-            raise ValueError(f"threads: expected 0 to {MOST_THREADS}, got {self.threads}")
+        if not 0 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"threads: expected 0 to {MAX_THREADS}, got {self.threads}")

@@ -6,24 +6,21 @@ from pathlib import Path
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
 from backends.openvino import Options
-from backends.openvino.engine import DTYPES, FAILURES, engine_message, shape_of
+from backends.openvino.engine import DTYPES, FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
-from backends.openvino.ports import check_ports
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
-
-
-_ELSE = "Choose another backend for this segment."
+_OTHER_BACKEND = "Choose another backend for this segment."
 
 
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
-    """Read the segment, set the bounds of what varies, and write it as IR into ``out``.
+    """Read the segment, set the bounds of its dynamic dimensions, and write IR into ``out``.
 
     Raises:
-        ConversionError: OpenVINO has no rule for an operator or no such tensors, or reads the
-            segment in another way than its specs.
+        ConversionError: OpenVINO lacks an operator or dtype, or reads other tensors than the
+            segment's specs.
     """
     for spec in segment.inputs:
         _check_rank(segment.name, spec)
@@ -32,14 +29,14 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     try:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
-        model.reshape(dict(enumerate(map(shape_of, segment.inputs))))
+        model.reshape(dict(enumerate(map(partial_shape, segment.inputs))))
         check_ports(model.outputs, segment.outputs)
-        # by default it would halve the weights
+        # by default the weights would be stored in fp16
         ov.save_model(model, out / _XML, compress_to_fp16=False)
         check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
     except FAILURES as error:
         raise ConversionError(
-            f"segment '{segment.name}': {engine_message(error)}", do=_ELSE
+            f"segment '{segment.name}': {engine_message(error)}", do=_OTHER_BACKEND
         ) from error
     except EngineError as error:
         raise ConversionError(f"segment '{segment.name}': {error}") from error
@@ -60,15 +57,15 @@ def _check_rank(segment: str, spec: TensorSpec) -> None:
             f"segment '{segment}': input '{spec.name}'",
             expected="a known number of dimensions for OpenVINO",
             got=str(spec),
-            do=_ELSE,
+            do=_OTHER_BACKEND,
         )
 
 
 def _check_dtype(segment: str, spec: TensorSpec) -> None:
-    if spec.dtype not in DTYPES.values():  # float64 it would compute in fp32
+    if spec.dtype not in DTYPES.values():  # OpenVINO would compute float64 in fp32
         raise ConversionError(
             f"segment '{segment}': tensor '{spec.name}'",
             expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
             got=spec.dtype,
-            do=f"Cut so that it stays outside, or: {_ELSE.lower()}",
+            do=f"Cut so that it stays outside, or: {_OTHER_BACKEND.lower()}",
         )

@@ -1,17 +1,16 @@
-"""What OpenVINO is told, what it complains with, and what its tensors are called."""
+"""OpenVINO's properties, exceptions, shapes and dtypes, and the check of a model's tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from backends.contract import Dynamic, TensorSpec
+from backends.contract import Dynamic, EngineError, Specs, TensorSpec
 from backends.openvino import Options
 from backends.openvino.library import ov
-from backends.options import threads_here
+from backends.options import clamp_threads
 
-# what the binding makes of the exceptions of C++; the engine's own is a RuntimeError
+# what the binding raises for exceptions of C++; the engine's own is a RuntimeError
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
-
 
 DTYPES: Mapping[str, str] = {
     "boolean": "bool",
@@ -27,31 +26,28 @@ DTYPES: Mapping[str, str] = {
     "u64": "uint64",
 }
 
-
-_MOST_TEXT = 400
-
-
-_PLACES = ("Exception from", "Check '", "FrontEnd API failed", "Summary:")
+_MAX_MESSAGE = 400  # characters
+_SOURCE_POSITIONS = ("Exception from", "Check '", "FrontEnd API failed", "Summary:")
 
 
 def settings(options: Options) -> dict[str, str | int]:
-    """What a model is compiled with.
+    """The properties that a model is compiled with.
 
-    fp32 is fp32: left to itself the engine computes in bfloat16 where the processor can, and
-    quantises on its own in transformers.
+    fp32 stays fp32: by default the engine computes in bfloat16 where the processor can, and
+    quantizes parts of transformers.
     """
-    told: dict[str, str | int] = {
+    properties: dict[str, str | int] = {
         "PERFORMANCE_HINT": "LATENCY",
         "EXECUTION_MODE_HINT": "ACCURACY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
     if options.threads:
-        told["INFERENCE_NUM_THREADS"] = threads_here(options.threads)
-    return told
+        properties["INFERENCE_NUM_THREADS"] = clamp_threads(options.threads)
+    return properties
 
 
-def shape_of(spec: TensorSpec) -> ov.PartialShape:
-    """The spec's shape with the bounds of what varies."""
+def partial_shape(spec: TensorSpec) -> ov.PartialShape:
+    """The spec's shape with the bounds of its dynamic dimensions."""
     if spec.shape is None:
         return ov.PartialShape.dynamic()
     dims = (
@@ -61,14 +57,44 @@ def shape_of(spec: TensorSpec) -> ov.PartialShape:
     return ov.PartialShape(list(dims))
 
 
-def dtype_of(port: ov.ConstOutput) -> str:
-    """NumPy's name of a port's dtype; the engine's own where there is none."""
+def port_dtype(port: ov.ConstOutput) -> str:
+    """NumPy's name of a port's dtype, or the engine's where NumPy has none."""
     name: str = port.get_element_type().get_type_name()
     return DTYPES.get(name, name)
 
 
+def check_ports(ports: Sequence[ov.ConstOutput], specs: Specs) -> None:
+    """Refuse inputs or outputs of other names, dtypes or shapes; they are matched by position.
+
+    Raises:
+        EngineError: with the tensor that differs from its spec.
+    """
+    if len(ports) != len(specs):
+        raise EngineError(
+            "tensors of the OpenVINO model",
+            expected=", ".join(spec.name for spec in specs),
+            got=", ".join(map(_names, ports)) or "none",
+        )
+    for port, spec in zip(ports, specs, strict=True):
+        matches = spec.name in port.get_names() and port_dtype(port) == spec.dtype
+        if not matches or not partial_shape(spec).compatible(port.get_partial_shape()):
+            raise EngineError(
+                f"'{spec.name}' of the OpenVINO model",
+                expected=str(spec),
+                got=f"'{_names(port)}', {port_dtype(port)}{port.get_partial_shape()}",
+            )
+
+
 def engine_message(error: Exception) -> str:
-    """What the engine says, without the places in its source."""
+    """The engine's message without the positions in its source code."""
     lines = (line.strip() for line in str(error).splitlines())
-    said = [line.removeprefix("-- ") for line in lines if line and not line.startswith(_PLACES)]
-    return " ".join(said)[:_MOST_TEXT] or str(error)[:_MOST_TEXT] or type(error).__name__
+    kept = [
+        line.removeprefix("-- ")
+        for line in lines
+        if line and not line.startswith(_SOURCE_POSITIONS)
+    ]
+    return " ".join(kept)[:_MAX_MESSAGE] or str(error)[:_MAX_MESSAGE] or type(error).__name__
+
+
+def _names(port: ov.ConstOutput) -> str:
+    return ", ".join(sorted(port.get_names()))[:80]

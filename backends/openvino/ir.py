@@ -1,7 +1,7 @@
-"""Whether an OpenVINO IR is what a converter would have written, before OpenVINO's parser sees it.
+"""The check of an OpenVINO IR before OpenVINO parses it.
 
-The engine takes the text for what its own serializer wrote: weights are places in the other file,
-and settings in the text would overrule those that the runner gives.
+The engine trusts the text as if its own serializer had written it: constants are offsets into the
+weights file, and settings in the text override those of the runner.
 """
 
 from __future__ import annotations
@@ -13,14 +13,9 @@ from xml.parsers import expat
 
 from backends.contract import EngineError
 
-_MOST_BYTES = 1 << 26  # of text; a net of a thousand layers has about one megabyte
-
-
-_MOST_DEPTH = 64
-
-
-_AGAIN = "Convert again."
-
+_MAX_BYTES = 1 << 26  # of text; a net of a thousand layers has about one megabyte
+_MAX_DEPTH = 64
+_CONVERT_AGAIN = "Convert again."
 
 _TAGS = frozenset(
     (
@@ -30,15 +25,9 @@ _TAGS = frozenset(
     )
 )
 
-
-_STATEFUL = frozenset({"ReadValue", "Assign"})  # a call would know of the one before
-
-
+_STATEFUL = frozenset({"ReadValue", "Assign"})  # they keep values between calls
 _OPSET = re.compile(r"opset[0-9]{1,2}")
-
-
 _NUMBER = re.compile(r"[0-9]{1,15}")
-
 
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("boolean", "i8", "u8", "f8e4m3", "f8e5m2"), 8),
@@ -50,7 +39,7 @@ _BITS: Mapping[str, int] = {
 
 
 def check_ir(text: bytes, name: str, weights: int) -> None:
-    """Refuse a text that OpenVINO's serializer would not have written.
+    """Refuse a text that OpenVINO's serializer would not write.
 
     Args:
         text: the ``.xml``.
@@ -58,28 +47,28 @@ def check_ir(text: bytes, name: str, weights: int) -> None:
         weights: bytes of the ``.bin``.
 
     Raises:
-        EngineError: it is no XML, declares anything, has elements of another kind, layers of no
-            standard opset or with a state, settings of the engine, or constants that are not
+        EngineError: it is no XML; or has a declaration, an unknown element, a layer with a state
+            or outside the standard opsets, settings of the engine, or a constant that is not
             inside the ``.bin``.
     """
-    if len(text) > _MOST_BYTES:
-        raise _fault(name, f"at most {_MOST_BYTES:,} bytes", f"{len(text):,}")
-    parser = expat.ParserCreate("UTF-8")  # whatever encoding the text says that it has
-    reading = _Reading(name, weights)
-    parser.StartElementHandler = reading.start
-    parser.EndElementHandler = reading.end
-    parser.StartDoctypeDeclHandler = reading.declared
-    parser.ProcessingInstructionHandler = reading.declared
-    parser.StartCdataSectionHandler = reading.declared
-    parser.CommentHandler = reading.declared
+    if len(text) > _MAX_BYTES:
+        raise _fault(name, f"at most {_MAX_BYTES:,} bytes", f"{len(text):,}")
+    parser = expat.ParserCreate("UTF-8")  # whatever encoding the text declares
+    handler = _Handler(name, weights)
+    parser.StartElementHandler = handler.start
+    parser.EndElementHandler = handler.end
+    parser.StartDoctypeDeclHandler = handler.declared
+    parser.ProcessingInstructionHandler = handler.declared
+    parser.StartCdataSectionHandler = handler.declared
+    parser.CommentHandler = handler.declared
     try:
         parser.Parse(text, True)
     except expat.ExpatError as error:
         raise _fault(name, "the XML of an OpenVINO IR", str(error)) from error
 
 
-class _Reading:
-    """What is known where the parser is."""
+class _Handler:
+    """The parser's callbacks, with the open elements and layers."""
 
     def __init__(self, name: str, weights: int) -> None:
         self._name = name
@@ -96,8 +85,8 @@ class _Reading:
         if "runtime_options" in (tag, *values.values()):
             raise self._fault("no settings of the engine", "runtime_options")
         self._open.append(tag)
-        if len(self._open) > _MOST_DEPTH:
-            raise self._fault(f"elements at most {_MOST_DEPTH} deep", "more")
+        if len(self._open) > _MAX_DEPTH:
+            raise self._fault(f"elements at most {_MAX_DEPTH} deep", "more")
         if tag == "layer":
             self._check_layer(values)
         elif tag == "data" and self._layers and self._layers[-1]["type"] == "Const":
@@ -110,7 +99,7 @@ class _Reading:
             self._layers.pop()
 
     def declared(self, *_: object) -> None:
-        """Something that no serializer writes, and two parsers might read in two ways."""
+        """A construct that no serializer writes, and that parsers may interpret differently."""
         raise self._fault("elements alone", "a declaration, an instruction, CDATA or a comment")
 
     def _check_layer(self, values: dict[str, str]) -> None:
@@ -139,4 +128,4 @@ class _Reading:
 
 
 def _fault(what: str, expected: str, got: str) -> EngineError:
-    return EngineError(f"'{what}'", expected=expected, got=got, do=_AGAIN)
+    return EngineError(f"'{what}'", expected=expected, got=got, do=_CONVERT_AGAIN)

@@ -1,14 +1,14 @@
-"""OpenVINO's own module, without what it tells its vendor.
+"""OpenVINO's own module, imported without its telemetry.
 
-``import openvino`` alone reports itself over the network and writes an identifier into the user's
-home, where the distribution openvino-telemetry is installed; OpenVINO requires it, and does without
-it where it cannot be imported. So it cannot be, for as long as OpenVINO is being imported.
+If the distribution openvino-telemetry is installed, which OpenVINO requires, ``import openvino``
+reports itself over the network and writes an identifier into the user's home. OpenVINO works
+without it, so its import is blocked while OpenVINO is imported.
 """
 
 import sys
 
 _TELEMETRY = "openvino_telemetry"
-sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # Python's way to say so
+sys.modules.setdefault(_TELEMETRY, None)  # type: ignore[arg-type]  # None blocks an import
 
 import openvino as ov  # noqa: E402
 

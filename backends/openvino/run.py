@@ -10,15 +10,12 @@ import numpy as np
 
 from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs, files_of
 from backends.openvino import Options
-from backends.openvino.engine import FAILURES, engine_message, settings
+from backends.openvino.engine import FAILURES, check_ports, engine_message, settings
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
-from backends.openvino.ports import check_ports
 from backends.options import parse_options
 
-_WIDE = ("int64", "uint32", "uint64")  # the engine computes them in 32 bits with a sign
-
-
+_WIDE = ("int64", "uint32", "uint64")  # the engine computes them as int32
 _INT32 = np.iinfo(np.int32)
 
 
@@ -27,18 +24,20 @@ def load(artifact: Artifact, root: Path) -> OpenvinoRunner:
 
     Raises:
         EngineError: a file is missing, damaged, not what the converter writes for these tensors,
-            or holds what this OpenVINO lacks.
+            or has operators that this OpenVINO lacks.
     """
     options = parse_options(Options, artifact.options, artifact.backend)
-    xml, beside = files_of(artifact, root, (2,))
+    xml, weights_file = files_of(artifact, root, (2,))
     try:
-        text, weights = xml.read_bytes(), _mapped(beside)
+        text, weights = xml.read_bytes(), _memory_map(weights_file)
     except (OSError, ValueError) as error:
-        raise EngineError(f"'{xml.name}' or '{beside.name}' does not open: {error}") from error
+        raise EngineError(
+            f"'{xml.name}' or '{weights_file.name}' does not open: {error}"
+        ) from error
     check_ir(text, xml.name, weights.size)
     try:
         core = ov.Core()
-        # from memory, so that nothing but what was checked is read, and as nothing but IR
+        # from memory, so that only the checked bytes are read, and only as IR
         model = core.read_model(text, ov.Tensor(weights, shared_memory=True))
         check_ports(model.inputs, artifact.inputs)
         check_ports(model.outputs, artifact.outputs)
@@ -50,15 +49,15 @@ def load(artifact: Artifact, root: Path) -> OpenvinoRunner:
     return OpenvinoRunner(compiled, artifact.inputs, artifact.outputs, weights)
 
 
-def _mapped(path: Path) -> Array:
-    """The bytes of a file, which a net without weights leaves empty."""
-    if not path.stat().st_size:
+def _memory_map(path: Path) -> Array:
+    """The bytes of a file."""
+    if not path.stat().st_size:  # of a net without weights
         return np.zeros(0, np.uint8)
     return np.memmap(path, np.uint8, "c")  # the engine refuses what is not writable
 
 
 class OpenvinoRunner:
-    """A compiled model; calls at the same time have requests of their own."""
+    """A compiled model; concurrent calls use separate infer requests."""
 
     def __init__(
         self, compiled: ov.CompiledModel, inputs: Specs, outputs: Specs, weights: Array
@@ -66,9 +65,9 @@ class OpenvinoRunner:
         self._compiled: ov.CompiledModel | None = compiled
         self._inputs = inputs
         self._outputs = outputs
-        self._weights = weights  # which the compiled model may use where they are
+        self._weights = weights  # the compiled model may use this memory
         self._idle: deque[ov.InferRequest] = deque()
-        self._wide = [at for at, spec in enumerate(inputs) if spec.dtype in _WIDE]
+        self._wide = [index for index, spec in enumerate(inputs) if spec.dtype in _WIDE]
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
@@ -76,17 +75,19 @@ class OpenvinoRunner:
         if compiled is None:
             raise EngineError("the OpenVINO runner is closed")
         arrays = check_inputs(self._inputs, inputs)
-        for at in self._wide:
-            _check_range(self._inputs[at].name, arrays[at])
+        for index in self._wide:
+            _check_range(self._inputs[index].name, arrays[index])
         try:
             request = self._request(compiled)
-            # both ways are copies: a request's own memory serves its next call
-            found = request.infer(dict(enumerate(arrays)), share_inputs=False, share_outputs=False)
-            values = list(found.values())
+            # inputs and outputs are copied, since the next call reuses the request's memory
+            outputs = request.infer(
+                dict(enumerate(arrays)), share_inputs=False, share_outputs=False
+            )
+            values = list(outputs.values())
         except FAILURES as error:
             raise EngineError(f"OpenVINO failed: {engine_message(error)}") from error
         self._idle.append(request)
-        if self._compiled is None:  # it was closed meanwhile
+        if self._compiled is None:  # closed by another thread
             self._idle.clear()
         return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
 
@@ -105,7 +106,7 @@ class OpenvinoRunner:
 
 
 def _check_range(name: str, array: Array) -> None:
-    """Refuse numbers that the engine would cut to other numbers without a word."""
+    """Refuse values that the engine would silently truncate."""
     if array.size and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
         raise EngineError(
             f"input '{name}': OpenVINO computes {array.dtype} in 32 bits",

@@ -1,4 +1,4 @@
-"""A child process that cannot take its parent down, nor outlive it."""
+"""Child processes: the command of a module, limits, and an end together with the parent."""
 
 from __future__ import annotations
 
@@ -10,17 +10,32 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
-_WATCHED = "DEPLOY_ENDS_WITH_PARENT"
+import backends
+
+_ENDS_WITH_PARENT = "DEPLOY_ENDS_WITH_PARENT"
+_ROOT = str(Path(backends.__file__).parents[1])
+
+# The packages of the parent come first, whatever other version is installed. Their folder is then
+# the last place to look in, since a checkout holds other folders and site-packages other modules.
+_RUN_MODULE = """\
+import runpy, sys
+root, *sys.argv = sys.argv[1:]
+sys.path.insert(0, root)
+import backends, deploy
+sys.path.append(sys.path.pop(0))
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take.
+    """The resources of a child process.
 
     Attributes:
-        seconds: until it is ended.
+        seconds: until it is killed.
         memory: bytes that it and each process it starts may allocate; 0 sets no limit.
         file: bytes of a file that they write; 0 sets no limit.
     """
@@ -30,48 +45,62 @@ class Limits:
     file: int = 0
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module as ``python -m`` does, but never from the working directory.
+
+    A user's ``deploy.py`` in that folder would hide ours. ``backends`` and ``deploy`` are those of
+    this process, also where they are a checkout that is not installed. Other packages are found if
+    they are installed or on ``PYTHONPATH``.
+
+    Args:
+        module: the dotted name of a module, or of a package with ``__main__.py``.
+        arguments: of its command line.
+    """
+    return [sys.executable, "-P", "-c", _RUN_MODULE, _ROOT, module, *arguments]
+
+
 def run_limited(
     command: Sequence[str],
     limits: Limits,
     output: IO[str],
-    told: str = "",
+    stdin_line: str = "",
 ) -> str:
-    """Run a command to its end, together with everything that it starts.
+    """Run a command to its end, together with every process that it starts.
 
-    Its group of processes is gone when this returns or raises, also after Ctrl-C; and it ends when
-    this process is killed, where the command calls ``end_with_parent``.
+    Its process group is gone when this returns or raises, also after Ctrl-C. It ends when this
+    process is killed, if the command calls ``end_with_parent``.
 
     Args:
-        command: its words.
+        command: the program and its arguments.
         limits: memory and files are limited on Linux alone.
-        output: takes what it prints and complains.
-        told: a line for its standard input.
+        output: receives its standard output and standard error.
+        stdin_line: a line for its standard input.
 
     Returns:
-        How it failed, such as ``signal SIGSEGV``; nothing where it did not.
+        How it failed, such as ``signal SIGSEGV``; an empty text on success.
     """
     with _started(command, limits, output) as child:
-        if told and child.stdin is not None:
+        if stdin_line and child.stdin is not None:
             with suppress(BrokenPipeError):
-                child.stdin.write(f"{told}\n".encode())
+                child.stdin.write(f"{stdin_line}\n".encode())
                 child.stdin.flush()
         try:
             code = child.wait(limits.seconds)
         except subprocess.TimeoutExpired:
             return f"no end within {limits.seconds:g} s"
-    return _ending(code)
+    return _failure(code)
 
 
 def end_with_parent() -> None:
-    """In a child: end this process and all that it started when the parent is no more.
+    """In a child: end this process group when the parent has ended.
 
     The parent keeps the standard input open without writing to it.
     """
-    if _WATCHED in os.environ and sys.platform != "win32":
-        threading.Thread(target=_watch, daemon=True).start()
+    if _ENDS_WITH_PARENT in os.environ and sys.platform != "win32":
+        threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _watch() -> None:
+def _wait_for_parent() -> None:
     if sys.platform != "win32":
         while os.read(0, 4096):
             pass
@@ -88,36 +117,36 @@ def _started(
         stdout=output,
         stderr=output,
         start_new_session=True,
-        env={**os.environ, _WATCHED: "1"},
+        env={**os.environ, _ENDS_WITH_PARENT: "1"},
     )
     try:
-        _limit(child.pid, limits)
+        _set_limits(child.pid, limits)
         yield child
     finally:
-        _end(child)
+        _kill_group(child)
         if child.stdin is not None:
             with suppress(BrokenPipeError):
                 child.stdin.close()
 
 
-def _limit(process: int, limits: Limits) -> None:
+def _set_limits(process: int, limits: Limits) -> None:
     if sys.platform == "linux":
         import resource
 
         with suppress(ProcessLookupError):
             # what it allocates, not what it reserves: GPUs reserve far more than there is
-            for kind, bound in (
+            for kind, limit in (
                 (resource.RLIMIT_DATA, limits.memory),
                 (resource.RLIMIT_FSIZE, limits.file),
                 (resource.RLIMIT_CORE, 1),  # a crash is reported, and leaves no core
             ):
-                if bound:
-                    _, most = resource.prlimit(process, kind)
-                    held = bound if most == resource.RLIM_INFINITY else min(bound, most)
-                    resource.prlimit(process, kind, (held, most))
+                if limit:
+                    _, hard = resource.prlimit(process, kind)
+                    lowered = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+                    resource.prlimit(process, kind, (lowered, hard))
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             child.kill()
@@ -126,7 +155,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _ending(code: int) -> str:
+def _failure(code: int) -> str:
     if code >= 0:
         return f"exit code {code}" if code else ""
     try:

@@ -1,4 +1,4 @@
-"""A conversion in a process of its own: one that crashes, hangs or leaves nothing is an error."""
+"""A conversion in a child process: one that crashes, hangs or leaves nothing is an error."""
 
 from __future__ import annotations
 
@@ -14,21 +14,17 @@ from backends.contract import Artifact, ConversionError, Dynamic, Segment, Specs
 from backends.conversion_files import ARTIFACT_FILE, read_artifact
 from backends.files import file_fault, name_fault
 from backends.options import Value
-from backends.process.child import Limits, run_limited
+from backends.process.child import Limits, module_command, run_limited
 from backends.registry import package
 
 _TAIL = 15  # lines of a failed converter's stderr that the error shows
-
-
 _GIB = 1 << 30
-
-
-_NO_ROOM = ("MemoryError", "bad_alloc", "File too large", "SIGXFSZ", "Cannot allocate memory")
+_OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "File too large", "SIGXFSZ", "Cannot allocate memory")
 
 
 @dataclass(frozen=True)
 class ConversionLimits:
-    """What one conversion may take.
+    """The resources of one conversion.
 
     Attributes:
         timeout: seconds.
@@ -40,7 +36,7 @@ class ConversionLimits:
     memory_gib: float = 0
     file_gib: float = 0
 
-    def limits(self) -> Limits:
+    def in_bytes(self) -> Limits:
         """The same in bytes."""
         return Limits(self.timeout, int(self.memory_gib * _GIB), int(self.file_gib * _GIB))
 
@@ -58,65 +54,44 @@ def convert_in_child(
     precision: str,
     sample: Path | None,
     out: Path,
-    allowance: ConversionLimits,
+    limits: ConversionLimits,
 ) -> Artifact:
-    """Convert one segment; it counts only when the result loads, runs and agrees.
+    """Convert one segment, and check that the result loads, runs and agrees with the sample.
 
     Args:
         segment: what to convert.
         backend: the backend's name.
         options: of the backend, complete.
-        precision: that the segment's graph computes in.
+        precision: of the segment's graph.
         sample: the npz file with every input and output of the segment; without one the result
-            counts as it is, and nothing of it is run.
+            is neither run nor compared.
         out: the folder of the artifact; the converter's log is written beside it.
-        allowance: what the converter's process may take.
+        limits: of the converter's process.
 
     Raises:
         ConversionError: with the segment, the backend, how the process ended, the end of its
             stderr, and the command that repeats it.
     """
-    command = conversion_command(segment, backend, options, precision, sample, out)
+    arguments = _arguments(segment, options, precision, sample, out)
     log = out.with_suffix(".log")
     with log.open("w+") as output:
-        fault = run_limited(command, allowance.limits(), output)
+        command = module_command(package(backend), *arguments)
+        fault = run_limited(command, limits.in_bytes(), output)
     lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
-    if any(sign in text for sign in _NO_ROOM for text in (fault, *lines)):
-        fault += f", within {allowance}"
+    if any(sign in text for sign in _OUT_OF_MEMORY for text in (fault, *lines)):
+        fault += f", within {limits}"
     elif fault.startswith("no end"):
         fault += " (convert.timeout)"
-    fault = fault or _fault(segment, backend, out)
+    fault = fault or _artifact_fault(segment, backend, out)
     if fault:
         shutil.rmtree(out, ignore_errors=True)
-        shown = "".join(f"\n    {line}" for line in lines)
+        stderr = "".join(f"\n    {line}" for line in lines)
+        repeat = shlex.join([sys.executable, "-m", package(backend), *arguments])
         raise ConversionError(
-            f"cannot convert segment '{segment.name}' to {backend}: {fault}{shown}",
-            do=f"\n  To repeat it: {shlex.join(command)}",
+            f"cannot convert segment '{segment.name}' to {backend}: {fault}{stderr}",
+            do=f"\n  To repeat it: {repeat}",
         )
     return read_artifact(out)
-
-
-def _fault(segment: Segment, backend: str, out: Path) -> str:
-    """What is wrong with what a converter that reports success has left."""
-    if not (out / ARTIFACT_FILE).is_file():
-        return "exit code 0, but no artifact"
-    try:
-        artifact = read_artifact(out)
-    except (OSError, ValueError, FormatError, RecursionError) as error:
-        return f"exit code 0, but its {ARTIFACT_FILE} is not readable: {error}"
-    if (artifact.name, artifact.backend) != (segment.name, backend):
-        return f"exit code 0, but an artifact of '{artifact.name}' for '{artifact.backend}'"
-    for made, asked in ((artifact.inputs, segment.inputs), (artifact.outputs, segment.outputs)):
-        if _tensors(made) != _tensors(asked):
-            return f"exit code 0, but its tensors are {_tensors(made)}, not {_tensors(asked)}"
-    for name in artifact.files:
-        if fault := name_fault(name) or file_fault(out, name):
-            return f"exit code 0, but its file {name!r}: {fault}"
-    return "" if artifact.files else "exit code 0, but an artifact without files"
-
-
-def _tensors(specs: Specs) -> list[str]:
-    return [f"{spec.name}: {spec.dtype}" for spec in specs]
 
 
 def conversion_command(
@@ -127,23 +102,57 @@ def conversion_command(
     sample: Path | None,
     out: Path,
 ) -> list[str]:
-    """The words of the command that converts one segment; see ``convert_in_child``."""
+    """The command for a user to type that converts one segment; see ``convert_in_child``."""
+    arguments = _arguments(segment, options, precision, sample, out)
+    return ["python", "-m", package(backend), *arguments]
+
+
+def _arguments(
+    segment: Segment,
+    options: Mapping[str, Value],
+    precision: str,
+    sample: Path | None,
+    out: Path,
+) -> list[str]:
+    """The arguments of the backend's standalone converter."""
     ranges = [
-        part
-        for dim in _dynamic((*segment.inputs, *segment.outputs))
-        for part in ("--range", f"{dim.name}={dim.min},{dim.opt},{dim.max}")
+        argument
+        for dim in _dynamic_dims((*segment.inputs, *segment.outputs))
+        for argument in ("--range", f"{dim.name}={dim.min},{dim.opt},{dim.max}")
     ]
-    module = [sys.executable, "-m", package(backend)]
     check = ["--no-check"] if sample is None else ["--sample", str(sample)]
     files = [str(segment.onnx), str(out), "--name", segment.name, *check]
-    words = [f"{key}={_text(value)}" for key, value in options.items()]
-    return [*module, *files, "--precision", precision, *ranges, *words]
+    assignments = [f"{key}={_text(value)}" for key, value in options.items()]
+    return [*files, "--precision", precision, *ranges, *assignments]
+
+
+def _artifact_fault(segment: Segment, backend: str, out: Path) -> str:
+    """What is wrong with the result of a converter that reports success, or nothing."""
+    if not (out / ARTIFACT_FILE).is_file():
+        return "exit code 0, but no artifact"
+    try:
+        artifact = read_artifact(out)
+    except (OSError, ValueError, FormatError, RecursionError) as error:
+        return f"exit code 0, but its {ARTIFACT_FILE} is not readable: {error}"
+    if (artifact.name, artifact.backend) != (segment.name, backend):
+        return f"exit code 0, but an artifact of '{artifact.name}' for '{artifact.backend}'"
+    for specs, expected in ((artifact.inputs, segment.inputs), (artifact.outputs, segment.outputs)):
+        if _tensors(specs) != _tensors(expected):
+            return f"exit code 0, but its tensors are {_tensors(specs)}, not {_tensors(expected)}"
+    for name in artifact.files:
+        if fault := name_fault(name) or file_fault(out, name):
+            return f"exit code 0, but its file {name!r}: {fault}"
+    return "" if artifact.files else "exit code 0, but an artifact without files"
+
+
+def _tensors(specs: Specs) -> list[str]:
+    return [f"{spec.name}: {spec.dtype}" for spec in specs]
 
 
 def _text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _dynamic(specs: Specs) -> list[Dynamic]:
+def _dynamic_dims(specs: Specs) -> list[Dynamic]:
     dims = (dim for spec in specs for dim in spec.dims if isinstance(dim, Dynamic))
     return sorted(set(dims), key=lambda dim: dim.name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from backends.contract import About, OnGpu
+from backends.contract import About, GpuSupport
 
 _LEVELS = range(6)
 
@@ -22,8 +22,8 @@ def obstacle() -> str:
 
 
 def machine(options: Options) -> Mapping[str, str]:
-    """The TensorRT and the GPU that a plan is for."""
-    from backends.tensorrt.gpu import Gpu  # starts CUDA, which whoever only asks about it need not
+    """The TensorRT and the GPU that a plan depends on."""
+    from backends.tensorrt.gpu import Gpu  # not at the top: it imports pycuda
     from backends.tensorrt.plan import identity
 
     gpu = Gpu(options.device)
@@ -50,7 +50,7 @@ ABOUT = About(
     run=("tensorrt", "pycuda"),
     obstacle=obstacle,
     builds_on_device=True,
-    gpu=OnGpu(
+    gpu=GpuSupport(
         {
             "as it is": {},
             "recorded graph": {"cuda_graph": True},
@@ -69,18 +69,18 @@ class Options:
 
     Attributes:
         device: the GPU's number.
-        workspace_mib: what a layer may use for itself while it runs, in MiB; 0 sets no limit.
-        level: how long the builder searches, from 0 (least) to 5.
-        timing_cache: a file that keeps the builder's measurements; ``auto`` is one in the user's
-            cache folder for each version and GPU, ``off`` is none.
+        workspace_mib: scratch memory of a layer, in MiB; 0 sets no limit.
+        level: the builder's optimization level, from 0 (fastest build) to 5.
+        timing_cache: a file for the builder's measurements; ``auto`` is one in the user's cache
+            folder for each version and GPU, ``off`` is none.
         tf32: lets fp32 convolutions and matrix products round to 10 bits of mantissa, as
             TensorRT does by default. Off here: fp32 is fp32.
         version_compatible: the plan also loads in later versions of the same major version.
-        hardware: which other GPUs the plan is for: none, those of the same compute capability,
-            or all from Ampere on.
+        hardware: the GPUs that the plan runs on: this model, the same compute capability, or
+            Ampere and later.
         refit: the plan's weights can be replaced.
         strip: the plan has no weights; they are read from the ONNX file beside it at each start.
-        cuda_graph: replays a recorded call as long as shapes and addresses stay the same.
+        cuda_graph: replays a captured call as long as shapes and addresses stay the same.
     """
 
     device: int = 0

@@ -1,4 +1,4 @@
-"""Segment -> a TensorRT plan, on the GPU that is to run it."""
+"""Segment -> a TensorRT plan, built on the GPU that will run it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from backends.contract import Artifact, ConversionError, EngineError, Segment
 from backends.options import options_json
 from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu
-from backends.tensorrt.log import Log, started
+from backends.tensorrt.log import Log, creation_errors
 from backends.tensorrt.plan import check_version, identity
 from backends.tensorrt.profiles import add_profile, check_network
 from backends.tensorrt.timing import load_timings, save_timings, timing_file
 
 PLAN = "engine.plan"
-
-
 _MIB = 1 << 20
-
 
 _HARDWARE = {
     "exact": "NONE",
@@ -30,11 +27,11 @@ _HARDWARE = {
 
 
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
-    """Build a strongly typed plan, which computes in the types of the graph.
+    """Build a strongly typed plan, which computes in the dtypes of the graph.
 
     Raises:
         ConversionError: an operator that TensorRT lacks, sizes that contradict the graph, or no
-            implementation that fits; with the node and what TensorRT said.
+            implementation that fits; with the node and TensorRT's message.
     """
     try:
         check_version()
@@ -50,7 +47,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     return Artifact(
         name=segment.name,
         backend="tensorrt",
-        files=(PLAN, *(_beside(segment, out) if options.strip else ())),
+        files=(PLAN, *(_copy_model(segment, out) if options.strip else ())),
         inputs=segment.inputs,
         outputs=segment.outputs,
         options=options_json(options),
@@ -61,14 +58,14 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 def _build(segment: Segment, options: Options, gpu: Gpu) -> bytes:
     log = Log()
     trt.init_libnvinfer_plugins(log, "")
-    with started(log, ConversionError):
+    with creation_errors(log, ConversionError):
         builder = trt.Builder(log)
-    # the one kind of network that both 10 and 11 build
+    # the only kind of network that both TensorRT 10 and 11 build
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     _parse(segment, network, log)
     check_network(segment, network)
-    config = _configured(builder.create_builder_config(), options)
+    config = _configure(builder.create_builder_config(), options)
     add_profile(segment, builder, config)
     timings = timing_file(options.timing_cache, gpu)
     load_timings(config, timings)
@@ -83,20 +80,20 @@ def _parse(segment: Segment, network: trt.INetworkDefinition, log: Log) -> None:
     parser = trt.OnnxParser(network, log)
     if parser.parse_from_file(str(segment.onnx)):
         return
-    errors = [_told(parser.get_error(number)) for number in range(parser.num_errors)]
+    errors = [_description(parser.get_error(number)) for number in range(parser.num_errors)]
     raise ConversionError(
-        f"segment '{segment.name}': TensorRT does not take its graph\n  "
+        f"segment '{segment.name}': TensorRT does not accept its graph\n  "
         + "\n  ".join(errors or [log.take()]),
         do="\nCut around these nodes, or choose another backend for this segment.",
     )
 
 
-def _told(error: trt.ParserError) -> str:
+def _description(error: trt.ParserError) -> str:
     node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
     return f"{node}{error.desc()}"
 
 
-def _configured(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
+def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
     flags = {
         trt.BuilderFlag.TF32: options.tf32,
         trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
@@ -104,8 +101,8 @@ def _configured(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderCon
         trt.BuilderFlag.STRIP_PLAN: options.strip,
         trt.BuilderFlag.REFIT_IDENTICAL: options.strip and not options.refit,
     }
-    for flag, wanted in flags.items():
-        if wanted:
+    for flag, enabled in flags.items():
+        if enabled:
             config.set_flag(flag)
         else:
             config.clear_flag(flag)
@@ -127,8 +124,8 @@ def _hardware(option: str) -> trt.HardwareCompatibilityLevel:
     return known[_HARDWARE[option]]
 
 
-def _beside(segment: Segment, out: Path) -> list[str]:
-    """Copy the ONNX file and its weights, of which a stripped plan is completed."""
+def _copy_model(segment: Segment, out: Path) -> list[str]:
+    """Copy the ONNX file and its weights, with which a stripped plan is refitted."""
     files = [segment.onnx, *segment.onnx.parent.glob(f"{segment.onnx.name}.data")]
     for path in files:
         shutil.copyfile(path, out / path.name)

@@ -1,4 +1,4 @@
-"""The CUDA driver's calls that pycuda has no face for."""
+"""Calls of the CUDA driver that pycuda does not wrap."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 
 from backends.contract import EngineError
 
-_THREAD_LOCAL = 1  # other threads may go on allocating while a stream is captured
+_THREAD_LOCAL = 1  # other threads may allocate while a stream is captured
 
 
 @cache
@@ -16,13 +16,13 @@ def _driver() -> ctypes.CDLL:
 
 
 class Graph:
-    """Work that was recorded on a stream and can be launched again as one."""
+    """A CUDA graph: work that was captured from a stream and can be launched again."""
 
     def __init__(self, handle: ctypes.c_void_p) -> None:
         self._handle: ctypes.c_void_p | None = handle
 
     def launch(self, stream: int) -> None:
-        """Put the recorded work into a stream."""
+        """Put the captured work into a stream."""
         _call("cuGraphLaunch", self._handle, ctypes.c_void_p(stream))
 
     def close(self) -> None:
@@ -33,15 +33,15 @@ class Graph:
 
 
 def begin_capture(stream: int) -> None:
-    """From now on the stream records instead of running."""
+    """Capture the work of the stream from now on instead of running it."""
     _call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_THREAD_LOCAL))
 
 
 def end_capture(stream: int) -> Graph:
-    """What was recorded.
+    """The graph of the captured work.
 
     Raises:
-        EngineError: the work cannot be recorded.
+        EngineError: the work cannot be captured.
     """
     graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
     _call("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
@@ -58,7 +58,7 @@ def pop_context() -> None:
 
 
 def release_primary_context(device: int) -> None:
-    """Give a retained primary context back."""
+    """Release a retained primary context."""
     _call("cuDevicePrimaryCtxRelease_v2", ctypes.c_int(device))
 
 
@@ -66,5 +66,5 @@ def _call(name: str, *arguments: object) -> None:
     if code := _driver()[name](*arguments):
         text = ctypes.c_char_p()
         _driver().cuGetErrorString(code, ctypes.byref(text))
-        said = text.value.decode() if text.value else f"error {code}"
-        raise EngineError(f"CUDA: {name} failed: {said}")
+        reason = text.value.decode() if text.value else f"error {code}"
+        raise EngineError(f"CUDA: {name} failed: {reason}")

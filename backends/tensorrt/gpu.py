@@ -1,4 +1,4 @@
-"""A GPU's primary context, which ONNX Runtime and PyTorch share, and memory that only grows."""
+"""A GPU's primary context, which other CUDA libraries share, its streams and tensor buffers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pycuda.driver as drv
 from backends.contract import Array, EngineError
 from backends.tensorrt import cuda
 
-_NON_BLOCKING = 1  # a stream that does not wait for what others put into the default one
+_NON_BLOCKING = 1  # a stream that does not wait for work in the default stream
 
 
 class Gpu:
@@ -20,32 +20,32 @@ class Gpu:
 
     Attributes:
         number: of the GPU.
-        place: that number as the contract has it, such as ``cuda:0``.
+        device: its name in the contract, such as ``cuda:0``.
         name: such as ``NVIDIA H200``.
         capability: the compute capability, such as ``9.0``.
-        cuda: the version of CUDA that the driver is for, such as ``13.0``.
+        cuda: the version of CUDA that the driver supports, such as ``13.0``.
     """
 
     def __init__(self, number: int) -> None:
         """Raises ``EngineError`` where there is no such GPU."""
-        with reported("CUDA does not start"):
+        with cuda_errors("CUDA does not start"):
             drv.init()
             count = drv.Device.count()
             if number >= count:
                 raise EngineError(
                     f"device {number}", expected=f"a GPU from 0 to {count - 1}", got="none"
                 )
-            device = drv.Device(number)
-            self.number, self.place = number, f"cuda:{number}"
-            self.name: str = device.name()
-            self.capability = ".".join(map(str, device.compute_capability()))
+            gpu = drv.Device(number)
+            self.number, self.device = number, f"cuda:{number}"
+            self.name: str = gpu.name()
+            self.capability = ".".join(map(str, gpu.compute_capability()))
             self.cuda = "{}.{}".format(*_version(drv.get_driver_version()))
-            self._context = device.retain_primary_context()
+            self._context = gpu.retain_primary_context()
         self._thread = threading.get_ident()
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make the context this thread's own meanwhile."""
+        """Make its context the current one of this thread."""
         self._context.push()
         try:
             yield
@@ -53,10 +53,10 @@ class Gpu:
             drv.Context.pop()
 
     def close(self) -> None:
-        """Give the context back; everything in it must be freed before."""
+        """Release the context; everything in it must be freed before."""
         self._context.detach()
-        # pycuda leaves a primary context on the stack of the thread that made it, and gives it
-        # back in no other
+        # pycuda leaves a primary context on the stack of the thread that retained it, and releases
+        # it in no other thread
         if threading.get_ident() == self._thread:
             cuda.pop_context()
         else:
@@ -64,49 +64,49 @@ class Gpu:
 
 
 class Stream:
-    """A stream of a GPU, whatever context is active; see ``DeviceStream``.
+    """A stream of a GPU, usable under any current context; see ``DeviceStream``.
 
     Attributes:
-        gpu: whose it is.
-        raw: pycuda's own.
+        gpu: that runs it.
+        raw: pycuda's stream.
     """
 
     def __init__(self, gpu: Gpu) -> None:
         self.gpu = gpu
-        with gpu.active(), reported("cannot make a stream"):
+        with gpu.active(), cuda_errors("cannot create a stream"):
             self.raw = drv.Stream(_NON_BLOCKING)
 
     @property
     def handle(self) -> int:
-        """CUDA's own name of it."""
+        """CUDA's handle of it."""
         return int(self.raw.handle)
 
     def synchronize(self) -> None:
-        """Block until its work is done; other threads go on."""
-        with self.gpu.active(), reported("the GPU failed"):
+        """Block this thread until its work is done."""
+        with self.gpu.active(), cuda_errors("the GPU failed"):
             self.raw.synchronize()
 
-    def mark(self) -> Event:
+    def record_event(self) -> Event:
         """See ``DeviceStream``."""
         return Event(self)
 
 
 class Event:
-    """A moment in a stream; see ``DeviceMark``."""
+    """A point in a stream; see ``DeviceEvent``."""
 
     def __init__(self, stream: Stream) -> None:
         self._gpu = stream.gpu
-        with self._gpu.active(), reported("cannot record an event"):
+        with self._gpu.active(), cuda_errors("cannot record an event"):
             self._raw = drv.Event().record(stream.raw)
 
     def seconds_since(self, earlier: Event) -> float:
-        """The GPU's time between both."""
-        with self._gpu.active(), reported("cannot read an event"):
+        """The time between both, by the GPU's clock."""
+        with self._gpu.active(), cuda_errors("cannot read an event"):
             return float(self._raw.time_since(earlier._raw)) / 1e3
 
 
-class Memory:
-    """Memory of a GPU and page-locked memory of the host for one tensor; both only grow.
+class TensorBuffers:
+    """A tensor's buffer on the GPU and its page-locked buffer on the host; both only grow.
 
     To be used while the GPU's context is active.
     """
@@ -115,17 +115,17 @@ class Memory:
         self._device: drv.DeviceAllocation | None = None
         self._device_bytes = 0
         self._host: Array | None = None
-        self._locked: drv.HostAllocation | None = None
+        self._host_allocation: drv.HostAllocation | None = None
 
     def device(self, size: int) -> int:
         """The address of at least ``size`` bytes on the GPU.
 
         Raises:
-            EngineError: there is not that much left; what there was is freed.
+            EngineError: the GPU's memory is too small; the earlier buffer is freed.
         """
         if self._device is None or size > self._device_bytes:
             self._free_device()
-            with reported(f"cannot allocate {size:,} bytes on the GPU"):
+            with cuda_errors(f"cannot allocate {size:,} bytes on the GPU"):
                 self._device = drv.mem_alloc(max(size, 1))
             self._device_bytes = size
         return int(self._device)
@@ -135,9 +135,9 @@ class Memory:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if self._host is None or size > self._host.nbytes:
             self._free_host()
-            with reported(f"cannot lock {size:,} bytes of the host's memory"):
+            with cuda_errors(f"cannot lock {size:,} bytes of the host's memory"):
                 self._host = drv.pagelocked_empty(max(size, 1), np.uint8)
-                self._locked = self._host.base
+                self._host_allocation = self._host.base
         view: Array = self._host[:size].view(dtype).reshape(shape)
         return view
 
@@ -152,28 +152,28 @@ class Memory:
         self._device, self._device_bytes = None, 0
 
     def _free_host(self) -> None:
-        if self._locked is not None:
-            self._locked.free()
-        self._host = self._locked = None
+        if self._host_allocation is not None:
+            self._host_allocation.free()
+        self._host = self._host_allocation = None
 
 
-def copy_in(pointer: int, array: Array, stream: Stream) -> None:
+def copy_to_gpu(pointer: int, array: Array, stream: Stream) -> None:
     """Copy an array in page-locked memory to the GPU, in the stream."""
     if array.nbytes:
-        with reported("cannot copy to the GPU"):
+        with cuda_errors("cannot copy to the GPU"):
             drv.memcpy_htod_async(pointer, array, stream.raw)
 
 
-def copy_out(array: Array, pointer: int, stream: Stream) -> None:
+def copy_from_gpu(array: Array, pointer: int, stream: Stream) -> None:
     """Copy from the GPU into an array in page-locked memory, in the stream."""
     if array.nbytes:
-        with reported("cannot copy from the GPU"):
+        with cuda_errors("cannot copy from the GPU"):
             drv.memcpy_dtoh_async(array, pointer, stream.raw)
 
 
 @contextmanager
-def reported(what: str) -> Iterator[None]:
-    """Turn pycuda's errors into ``EngineError``."""
+def cuda_errors(what: str) -> Iterator[None]:
+    """Raise pycuda's errors as ``EngineError``; ``what`` names the failed operation."""
     try:
         yield
     except drv.MemoryError as error:

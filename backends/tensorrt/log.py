@@ -1,4 +1,4 @@
-"""What TensorRT says: kept for errors, shown never."""
+"""TensorRT's messages, kept for the texts of errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorrt as trt
 
 from backends.contract import DeployError
 
-_KEPT = 5  # lines
+_KEPT = 5  # messages
 
 
 class Log(trt.ILogger):
@@ -27,15 +27,15 @@ class Log(trt.ILogger):
 
     def take(self) -> str:
         """The errors since the last call, in one line."""
-        said = "; ".join(self._errors)
+        text = "; ".join(self._errors)
         self._errors.clear()
-        return said or "no reason given"
+        return text or "no reason given"
 
 
 @contextmanager
-def started(log: Log, error: type[DeployError]) -> Iterator[None]:
-    """Turn what pybind says of an object that TensorRT does not make into an error of ours."""
+def creation_errors(log: Log, error: type[DeployError]) -> Iterator[None]:
+    """Raise ``error`` where TensorRT creates no object, which its binding reports as TypeError."""
     try:
         yield
-    except TypeError as fault:
-        raise error(f"TensorRT does not start: {log.take()}") from fault
+    except TypeError as cause:
+        raise error(f"TensorRT does not start: {log.take()}") from cause

@@ -1,4 +1,4 @@
-"""Which TensorRT and which GPU a plan was built with, and whether it may be loaded here."""
+"""The TensorRT and the GPU that a plan was built with, and whether it can be loaded here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu
 
 _AMPERE = (8, 0)
-
-
 _OLDEST = 10
 
-
 _AGAIN = (
-    "Build it on this device: python -m deploy.runtime finish BUNDLE, where the bundle was made "
+    "Build it on this device: python -m deploy.runtime build BUNDLE, where the bundle was made "
     "with backend.build=device; else deploy it again here."
 )
 
 
 def check_version() -> None:
-    """Refuse a TensorRT that names no tensors, or builds no strongly typed networks.
+    """Refuse a TensorRT without named tensors and strongly typed networks.
 
     Raises:
         EngineError: it is older than 10.
@@ -35,7 +32,7 @@ def check_version() -> None:
 
 
 def identity(gpu: Gpu) -> dict[str, str]:
-    """What a plan is tied to, as the manifest keeps it."""
+    """What a plan depends on, as ``tools`` of its artifact."""
     return {
         "tensorrt": trt.__version__,
         "cuda": gpu.cuda,
@@ -45,42 +42,44 @@ def identity(gpu: Gpu) -> dict[str, str]:
 
 
 def check_fits(artifact: Artifact, options: Options, gpu: Gpu) -> None:
-    """Refuse a plan of another version or another GPU before a byte of it is read.
+    """Refuse a plan of another version or another GPU before it is read.
 
     Raises:
-        EngineError: naming what it was built for, and what is here.
+        EngineError: with what it was built for, and what is here.
     """
     here = identity(gpu)
     missing = [key for key in here if key not in artifact.tools]
     if missing:
         raise EngineError(f"the plan does not say its {missing[0]}", do=_AGAIN)
-    for fault in (_version_fault, _cuda_fault, _gpu_fault):
-        if wanted := fault(artifact.tools, here, options):
-            key, got = wanted
+    for check in (_version_mismatch, _cuda_mismatch, _gpu_mismatch):
+        if mismatch := check(artifact.tools, here, options):
+            what, key = mismatch
             raise EngineError(
-                f"the plan of '{artifact.name}' was built for another {key}",
-                expected=artifact.tools[got],
-                got=here[got],
+                f"the plan of '{artifact.name}' was built for another {what}",
+                expected=artifact.tools[key],
+                got=here[key],
                 do=_AGAIN,
             )
 
 
-Fault = tuple[str, str] | None
+Mismatch = tuple[str, str] | None  # what differs, in words and as a key of ``identity``
 
 
-def _version_fault(built: Mapping[str, str], here: Mapping[str, str], options: Options) -> Fault:
+def _version_mismatch(
+    built: Mapping[str, str], here: Mapping[str, str], options: Options
+) -> Mismatch:
     was, now = built["tensorrt"], here["tensorrt"]
     if options.version_compatible and _major(was) == _major(now) and _numbers(was) <= _numbers(now):
         return None
     return None if was == now else ("TensorRT", "tensorrt")
 
 
-def _cuda_fault(built: Mapping[str, str], here: Mapping[str, str], options: Options) -> Fault:
+def _cuda_mismatch(built: Mapping[str, str], here: Mapping[str, str], options: Options) -> Mismatch:
     older = _major(here["cuda"]) < _major(built["cuda"])
     return ("version of the CUDA driver", "cuda") if older else None
 
 
-def _gpu_fault(built: Mapping[str, str], here: Mapping[str, str], options: Options) -> Fault:
+def _gpu_mismatch(built: Mapping[str, str], here: Mapping[str, str], options: Options) -> Mismatch:
     was, now = built["compute_capability"], here["compute_capability"]
     if options.hardware == "ampere_plus" and _numbers(now) >= _AMPERE:
         return None

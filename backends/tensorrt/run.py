@@ -15,13 +15,13 @@ from backends.device import DeviceStream, DeviceTensor, DeviceTensors
 from backends.options import parse_options
 from backends.tensorrt import Options
 from backends.tensorrt.gpu import Gpu, Stream
-from backends.tensorrt.log import Log, started
+from backends.tensorrt.log import Log, creation_errors
 from backends.tensorrt.plan import check_fits, check_version
 from backends.tensorrt.thread_context import ThreadContext
 
 
 def load(artifact: Artifact, root: Path) -> TensorRTRunner:
-    """Load a plan on its GPU; a plan is code, and what it says is run.
+    """Load a plan on its GPU. A plan contains code, which is run: load only trusted ones.
 
     Raises:
         EngineError: no such GPU, or the plan is damaged, or of another TensorRT or GPU.
@@ -41,19 +41,19 @@ def load(artifact: Artifact, root: Path) -> TensorRTRunner:
 
 
 class TensorRTRunner:
-    """An engine; each thread that calls it gets a lane of its own.
+    """An engine, with an execution context for each thread that calls it.
 
     Attributes:
-        place: such as ``cuda:0``.
+        device: such as ``cuda:0``.
     """
 
     def __init__(
         self, gpu: Gpu, engine: trt.ICudaEngine, artifact: Artifact, options: Options, log: Log
     ) -> None:
-        self.place = gpu.place
+        self.device = gpu.device
         self._gpu, self._artifact, self._options, self._log = gpu, artifact, options, log
         self._engine: trt.ICudaEngine | None = engine
-        self._lanes: dict[int, ThreadContext] = {}
+        self._contexts: dict[int, ThreadContext] = {}
         self._lock = threading.Lock()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -67,43 +67,45 @@ class TensorRTRunner:
 
     def stream(self) -> DeviceStream:
         """This thread's stream."""
-        with self._lane() as lane:
-            return lane.stream
+        with self._context() as context:
+            return context.stream
 
     def upload(self, inputs: Tensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
         """See ``DeviceRunner``."""
-        with self._lane() as lane, _in(lane, stream) as used:
-            return lane.upload(inputs, used)
+        with self._context() as context, _working_stream(context, stream) as working:
+            return context.upload(inputs, working)
 
     def run(self, inputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, DeviceTensor]:
         """See ``DeviceRunner``."""
-        with self._lane() as lane, _in(lane, stream) as used:
-            return lane.run(inputs, used)
+        with self._context() as context, _working_stream(context, stream) as working:
+            return context.run(inputs, working)
 
     def download(self, outputs: DeviceTensors, stream: DeviceStream | None) -> dict[str, Array]:
         """See ``DeviceRunner``."""
-        with self._lane() as lane, _in(lane, stream) as used:
-            return lane.download(outputs, used)
+        with self._context() as context, _working_stream(context, stream) as working:
+            return context.download(outputs, working)
 
     @contextmanager
-    def _lane(self) -> Iterator[ThreadContext]:
-        """This thread's lane, with the GPU's context active."""
+    def _context(self) -> Iterator[ThreadContext]:
+        """This thread's context, while the GPU's is active."""
         if self._engine is None:
             raise EngineError("the TensorRT runner is closed")
         with self._gpu.active():
             thread = threading.get_ident()
-            if thread not in self._lanes:
+            if thread not in self._contexts:
                 with self._lock:
-                    self._lanes[thread] = self._left_behind() or self._new_lane(self._engine)
-            yield self._lanes[thread]
+                    self._contexts[thread] = self._unused_context() or self._new_context(
+                        self._engine
+                    )
+            yield self._contexts[thread]
 
-    def _left_behind(self) -> ThreadContext | None:
-        """A lane whose thread has ended."""
+    def _unused_context(self) -> ThreadContext | None:
+        """A context whose thread has ended."""
         alive = {thread.ident for thread in threading.enumerate()}
-        ended = next((thread for thread in self._lanes if thread not in alive), None)
-        return None if ended is None else self._lanes.pop(ended)
+        ended = next((thread for thread in self._contexts if thread not in alive), None)
+        return None if ended is None else self._contexts.pop(ended)
 
-    def _new_lane(self, engine: trt.ICudaEngine) -> ThreadContext:
+    def _new_context(self, engine: trt.ICudaEngine) -> ThreadContext:
         inputs, outputs = self._artifact.inputs, self._artifact.outputs
         return ThreadContext(
             self._gpu, engine, inputs, outputs, self._options.cuda_graph, self._log
@@ -116,28 +118,28 @@ class TensorRTRunner:
         if self._engine is None:
             return
         with self._gpu.active():
-            for lane in self._lanes.values():
-                lane.close()
-            self._lanes.clear()
+            for context in self._contexts.values():
+                context.close()
+            self._contexts.clear()
             self._engine = None  # the last reference: frees the weights while the GPU is active
         self._gpu.close()
 
 
 @contextmanager
-def _in(lane: ThreadContext, stream: DeviceStream | None) -> Iterator[Stream]:
-    """The stream to work in: the given one, or one's own, which is then waited for."""
+def _working_stream(context: ThreadContext, stream: DeviceStream | None) -> Iterator[Stream]:
+    """The caller's stream if it has one; else the context's, synchronized at the end."""
     if isinstance(stream, Stream):
         yield stream
     else:
-        yield lane.stream
-        lane.stream.synchronize()
+        yield context.stream
+        context.stream.synchronize()
 
 
 def _engine(files: Sequence[Path], options: Options, log: Log) -> trt.ICudaEngine:
     trt.init_libnvinfer_plugins(log, "")
-    with started(log, EngineError):
+    with creation_errors(log, EngineError):
         runtime = trt.Runtime(log)
-    # such a plan carries a runtime of its own version, which is code of the host
+    # a version-compatible plan contains a runtime of its own version, which runs on the host
     runtime.engine_host_code_allowed = options.version_compatible
     plan = files[0]
     try:
@@ -147,14 +149,14 @@ def _engine(files: Sequence[Path], options: Options, log: Log) -> trt.ICudaEngin
     if engine is None:
         raise EngineError(f"'{plan.name}' does not load: {log.take()}", do="Build it again.")
     if options.strip:
-        _complete(engine, files[1], log)
+        _refit(engine, files[1], log)
     return engine
 
 
-def _complete(engine: trt.ICudaEngine, model: Path, log: Log) -> None:
+def _refit(engine: trt.ICudaEngine, model: Path, log: Log) -> None:
     """Give a stripped plan its weights."""
-    with started(log, EngineError):
+    with creation_errors(log, EngineError):
         refitter = trt.Refitter(engine, log)
     parser = trt.OnnxParserRefitter(refitter, log)
     if not parser.refit_from_file(str(model)) or not refitter.refit_cuda_engine():
-        raise EngineError(f"the plan does not take the weights of '{model.name}': {log.take()}")
+        raise EngineError(f"the plan does not accept the weights of '{model.name}': {log.take()}")

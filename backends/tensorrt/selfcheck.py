@@ -1,4 +1,4 @@
-"""What pycuda and the GPU can do here, without TensorRT."""
+"""Checks of pycuda and the GPU, without TensorRT."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import pycuda.driver as drv
 
 from backends.contract import EngineError
 from backends.tensorrt import cuda
-from backends.tensorrt.gpu import Gpu, Memory, Stream, copy_in, copy_out
+from backends.tensorrt.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
 
 _VALUES = 1 << 22  # 16 MiB of float32
-
-
 _THREADS = 4
 
 
-def copies_and_times() -> str:
-    """Numbers come back as they went, and events time the way."""
+def copies_and_events() -> str:
+    """Copies to the GPU and back keep all values; events measure their bandwidth."""
     gpu = Gpu(0)
     try:
         with gpu.active():
@@ -29,16 +27,16 @@ def copies_and_times() -> str:
 
 
 def several_threads() -> str:
-    """Each thread with a stream of its own on one primary context."""
+    """Several threads copy at once, each in a stream of its own on one primary context."""
     gpu = Gpu(0)
-    failed: list[str] = []
+    errors: list[str] = []
 
     def work() -> None:
         try:
             with gpu.active():
                 _round_trip(gpu)
         except EngineError as error:
-            failed.append(str(error))
+            errors.append(str(error))
 
     threads = [threading.Thread(target=work) for _ in range(_THREADS)]
     try:
@@ -48,87 +46,87 @@ def several_threads() -> str:
             thread.join()
     finally:
         gpu.close()
-    if failed:
-        raise EngineError(failed[0])
+    if errors:
+        raise EngineError(errors[0])
     return f"{_THREADS} threads"
 
 
-def recorded_copies() -> str:
-    """A copy recorded as a graph, launched twice."""
+def captured_copies() -> str:
+    """Copies captured as a CUDA graph can be launched twice."""
     gpu = Gpu(0)
     try:
         with gpu.active():
-            return _record(gpu)
+            return _capture(gpu)
     finally:
         gpu.close()
 
 
-def given_back() -> str:
-    """What was allocated is free again afterwards."""
+def memory_is_freed() -> str:
+    """Allocated device memory is free again after ``close``."""
     gpu = Gpu(0)
     try:
         with gpu.active():
             before = drv.mem_get_info()[0]
-            memory = Memory()
-            memory.device(_VALUES * 4)
-            held = before - drv.mem_get_info()[0]
-            memory.close()
+            buffers = TensorBuffers()
+            buffers.device(_VALUES * 4)
+            allocated = before - drv.mem_get_info()[0]
+            buffers.close()
             after = drv.mem_get_info()[0]
     finally:
         gpu.close()
-    if after < before or held < _VALUES * 4:
+    if after < before or allocated < _VALUES * 4:
         raise EngineError("device memory", expected=f"{before} bytes free again", got=str(after))
-    return f"{held:,} bytes taken and given back"
+    return f"{allocated:,} bytes taken and given back"
 
 
 CHECKS: Mapping[str, Callable[[], str]] = {
-    "pycuda: copies and events": copies_and_times,
+    "pycuda: copies and events": copies_and_events,
     "pycuda: threads": several_threads,
-    "CUDA graphs: record and replay": recorded_copies,
-    "pycuda: memory is given back": given_back,
+    "CUDA graphs: record and replay": captured_copies,
+    "pycuda: memory is given back": memory_is_freed,
 }
 
 
 def _round_trip(gpu: Gpu) -> str:
-    memory, stream = Memory(), Stream(gpu)
-    sent = memory.host((_VALUES,), "float32")
-    sent[...] = np.arange(_VALUES)
-    start = stream.mark()
-    copy_in(memory.device(sent.nbytes), sent, stream)
-    there = stream.mark()
-    back = Memory()
-    found = back.host((_VALUES,), "float32")
-    copy_out(found, memory.device(0), stream)
-    end = stream.mark()
+    sent, received, stream = TensorBuffers(), TensorBuffers(), Stream(gpu)
+    source = sent.host((_VALUES,), "float32")
+    source[...] = np.arange(_VALUES)
+    start = stream.record_event()
+    copy_to_gpu(sent.device(source.nbytes), source, stream)
+    middle = stream.record_event()
+    target = received.host((_VALUES,), "float32")
+    copy_from_gpu(target, sent.device(0), stream)
+    end = stream.record_event()
     stream.synchronize()
-    same = bool((found == np.arange(_VALUES, dtype=np.float32)).all())
-    rates = [
-        sent.nbytes / 1e9 / max(b.seconds_since(a), 1e-9) for a, b in ((start, there), (there, end))
-    ]
-    for one in (memory, back):
-        one.close()
-    if not same:
-        raise EngineError("the numbers that came back from the GPU are others")
-    return f"{rates[0]:.1f} GB/s there, {rates[1]:.1f} GB/s back"
+    equal = bool((target == np.arange(_VALUES, dtype=np.float32)).all())
+    to_gpu, from_gpu = (
+        source.nbytes / 1e9 / max(after.seconds_since(before), 1e-9)
+        for before, after in ((start, middle), (middle, end))
+    )
+    for buffers in (sent, received):
+        buffers.close()
+    if not equal:
+        raise EngineError("the values that came back from the GPU differ")
+    return f"{to_gpu:.1f} GB/s there, {from_gpu:.1f} GB/s back"
 
 
-def _record(gpu: Gpu) -> str:
-    memory, other, stream = Memory(), Memory(), Stream(gpu)
-    sent, found = memory.host((_VALUES,), "float32"), other.host((_VALUES,), "float32")
-    pointer = memory.device(sent.nbytes)
+def _capture(gpu: Gpu) -> str:
+    sent, received, stream = TensorBuffers(), TensorBuffers(), Stream(gpu)
+    source, target = (buffers.host((_VALUES,), "float32") for buffers in (sent, received))
+    pointer = sent.device(source.nbytes)
     cuda.begin_capture(stream.handle)
-    copy_in(pointer, sent, stream)
-    copy_out(found, pointer, stream)
+    copy_to_gpu(pointer, source, stream)
+    copy_from_gpu(target, pointer, stream)
     graph = cuda.end_capture(stream.handle)
-    good = []
+    equal = []
     for value in (1.0, 2.0):
-        sent[...] = value
+        source[...] = value
         graph.launch(stream.handle)
         stream.synchronize()
-        good.append(bool((found == value).all()))
+        equal.append(bool((target == value).all()))
     graph.close()
-    memory.close()
-    other.close()
-    if not all(good):
-        raise EngineError("a recorded graph does not do again what was recorded")
+    for buffers in (sent, received):
+        buffers.close()
+    if not all(equal):
+        raise EngineError("a launched CUDA graph does not repeat the captured copies")
     return "two launches"

@@ -1,4 +1,4 @@
-"""One thread's share of an engine: an execution context, a stream and the memory of its tensors."""
+"""An execution context of an engine for one thread, with its stream and tensor buffers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorrt as trt
 from backends.contract import Array, EngineError, Specs, Tensors, check_tensor
 from backends.device import DeviceTensor, DeviceTensors
 from backends.tensorrt import cuda
-from backends.tensorrt.gpu import Gpu, Memory, Stream, copy_in, copy_out
+from backends.tensorrt.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
 from backends.tensorrt.log import Log
 from backends.tensorrt.profiles import sizes_of
 
@@ -16,8 +16,8 @@ from backends.tensorrt.profiles import sizes_of
 class ThreadContext:
     """To be used by one thread, while the GPU's context is active.
 
-    What is set once stays set: a call with the shapes and addresses of the one before only
-    enqueues, allocates nothing, and is a recorded graph where that is asked for.
+    Shapes and addresses stay bound: a call with those of the previous call allocates nothing and
+    only enqueues, or launches a CUDA graph if ``graphs`` is set.
     """
 
     def __init__(
@@ -29,70 +29,70 @@ class ThreadContext:
         graphs: bool,
         log: Log,
     ) -> None:
-        """Raises ``EngineError`` where the GPU's memory is too small."""
+        """Raises ``EngineError`` if the GPU's memory is too small."""
         self.stream = Stream(gpu)
         context = engine.create_execution_context()
         if context is None:
             del self.stream  # now, while the GPU's context is active
-            raise EngineError(f"TensorRT makes no execution context: {log.take()}")
+            raise EngineError(f"TensorRT creates no execution context: {log.take()}")
         self._context = context
         self._inputs = {spec.name: spec for spec in inputs}
         self._outputs = {spec.name: spec for spec in outputs}
-        self._place, self._graphs, self._log = gpu.place, graphs, log
-        self._memory = {spec.name: Memory() for spec in (*inputs, *outputs)}
-        self._growing: dict[str, GrowingOutput] = {}
+        self._device, self._graphs, self._log = gpu.device, graphs, log
+        self._buffers = {spec.name: TensorBuffers() for spec in (*inputs, *outputs)}
+        self._allocators: dict[str, OutputAllocator] = {}
         self._bound: dict[str, tuple[tuple[int, ...], int]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        self._enqueued = False  # with what is bound now
+        self._enqueued = False  # with the shapes and addresses that are bound now
         self._graph: cuda.Graph | None = None
 
     def upload(self, inputs: Tensors, stream: Stream) -> dict[str, DeviceTensor]:
-        """Put copies into the stream; the arrays may be changed at once."""
+        """Put copies into the stream; the caller may change the arrays afterwards."""
         return {name: self._upload(name, array, stream) for name, array in inputs.items()}
 
     def run(self, inputs: DeviceTensors, stream: Stream) -> dict[str, DeviceTensor]:
         """Put the computation into the stream."""
         try:
-            if self._bind(inputs):
-                self._forget_graph()
-                self._place_outputs()
+            if self._bind_inputs(inputs):
+                self._discard_graph()
+                self._bind_outputs()
             self._enqueue(stream.handle)
         except EngineError:
-            self._bound.clear()  # whatever is set now is not what the next call can rely on
+            self._bound.clear()  # the next call must not rely on what is set now
             raise
-        return {name: self._made(name) for name in self._outputs}
+        return {name: self._output(name) for name in self._outputs}
 
     def download(self, outputs: DeviceTensors, stream: Stream) -> dict[str, Array]:
-        """Wait for the stream and for copies of the outputs."""
+        """Copy the outputs in the stream and wait for it."""
         staged = {name: self._download(name, tensor, stream) for name, tensor in outputs.items()}
         stream.synchronize()
         return {name: array.copy() for name, array in staged.items()}
 
     def close(self) -> None:
         """Free everything."""
-        self._forget_graph()
+        self._discard_graph()
         del self._context
-        for memory in self._memory.values():
-            memory.close()
+        for buffers in self._buffers.values():
+            buffers.close()
         del self.stream
 
     def _upload(self, name: str, array: Array, stream: Stream) -> DeviceTensor:
         check_tensor(self._inputs[name], array.dtype, array.shape)
         dtype = self._inputs[name].dtype
-        memory = self._memory[name]
-        pointer = memory.device(array.nbytes)
-        staged = memory.host(array.shape, dtype)
+        buffers = self._buffers[name]
+        pointer = buffers.device(array.nbytes)
+        staged = buffers.host(array.shape, dtype)
         staged[...] = array
-        copy_in(pointer, staged, stream)
-        return DeviceTensor(self._place, dtype, array.shape, pointer)
+        copy_to_gpu(pointer, staged, stream)
+        return DeviceTensor(self._device, dtype, array.shape, pointer)
 
     def _download(self, name: str, tensor: DeviceTensor, stream: Stream) -> Array:
-        staged = self._memory[name].host(tensor.shape, tensor.dtype)
-        copy_out(staged, tensor.pointer, stream)
+        staged = self._buffers[name].host(tensor.shape, tensor.dtype)
+        copy_from_gpu(staged, tensor.pointer, stream)
         return staged
 
-    def _bind(self, inputs: DeviceTensors) -> bool:
-        """Whether anything has changed since the last call."""
+    def _bind_inputs(self, inputs: DeviceTensors) -> bool:
+        """Bind shapes and addresses; returns whether any has changed since the last call."""
         changed = False
         for name, spec in self._inputs.items():
             tensor = inputs[name]
@@ -100,38 +100,40 @@ class ThreadContext:
             if self._bound.get(name) == bound:
                 continue
             check_tensor(spec, tensor.dtype, tensor.shape)
-            self._set(self._context.set_input_shape(name, tensor.shape), f"shape {tensor.shape}")
-            self._set(self._context.set_tensor_address(name, tensor.pointer), "an address")
+            self._check_set(
+                self._context.set_input_shape(name, tensor.shape), f"shape {tensor.shape}"
+            )
+            self._check_set(self._context.set_tensor_address(name, tensor.pointer), "an address")
             self._bound[name] = bound
             changed = True
         return changed
 
-    def _place_outputs(self) -> None:
+    def _bind_outputs(self) -> None:
         for name, spec in self._outputs.items():
             shape = sizes_of(self._context.get_tensor_shape(name))
             if -1 in shape:
-                growing = self._growing.setdefault(name, GrowingOutput(self._memory[name]))
-                self._set(self._context.set_output_allocator(name, growing), "an allocator")
+                allocator = self._allocators.setdefault(name, OutputAllocator(self._buffers[name]))
+                self._check_set(self._context.set_output_allocator(name, allocator), "an allocator")
                 continue
             size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
-            pointer = self._memory[name].device(size)
-            self._set(self._context.set_tensor_address(name, pointer), "an address")
+            pointer = self._buffers[name].device(size)
+            self._check_set(self._context.set_tensor_address(name, pointer), "an address")
             self._shapes[name] = shape
 
     def _enqueue(self, stream: int) -> None:
-        if self._graph is None and self._graphs and self._enqueued and not self._growing:
-            self._graph = self._record(stream)
+        if self._graph is None and self._graphs and self._enqueued and not self._allocators:
+            self._graph = self._capture(stream)
         if self._graph is not None:
             self._graph.launch(stream)
         elif not self._context.execute_async_v3(stream):
             raise EngineError(f"TensorRT failed: {self._log.take()}")
         self._enqueued = True
 
-    def _record(self, stream: int) -> cuda.Graph:
+    def _capture(self, stream: int) -> cuda.Graph:
         cuda.begin_capture(stream)
-        good = self._context.execute_async_v3(stream)
+        enqueued = self._context.execute_async_v3(stream)
         graph = cuda.end_capture(stream)
-        if not good:
+        if not enqueued:
             graph.close()
             raise EngineError(
                 f"TensorRT cannot record this engine: {self._log.take()}",
@@ -139,41 +141,41 @@ class ThreadContext:
             )
         return graph
 
-    def _forget_graph(self) -> None:
+    def _discard_graph(self) -> None:
         self._enqueued = False
         if self._graph is not None:
             self._graph.close()
         self._graph = None
 
-    def _made(self, name: str) -> DeviceTensor:
-        spec, growing = self._outputs[name], self._growing.get(name)
-        shape = self._shapes[name] if growing is None else growing.shape
-        pointer = self._memory[name].device(0)
-        return DeviceTensor(self._place, spec.dtype, shape, pointer)
+    def _output(self, name: str) -> DeviceTensor:
+        spec, allocator = self._outputs[name], self._allocators.get(name)
+        shape = self._shapes[name] if allocator is None else allocator.shape
+        pointer = self._buffers[name].device(0)
+        return DeviceTensor(self._device, spec.dtype, shape, pointer)
 
-    def _set(self, good: bool, what: str) -> None:
-        if not good:
-            raise EngineError(f"TensorRT does not take {what}: {self._log.take()}")
+    def _check_set(self, accepted: bool, what: str) -> None:
+        if not accepted:
+            raise EngineError(f"TensorRT does not accept {what}: {self._log.take()}")
 
 
-class GrowingOutput(trt.IOutputAllocator):
-    """Memory of an output whose size is known only when it is computed.
+class OutputAllocator(trt.IOutputAllocator):
+    """Allocates an output whose shape depends on the data.
 
     Attributes:
         shape: of the last call.
     """
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, buffers: TensorBuffers) -> None:
         trt.IOutputAllocator.__init__(self)
-        self._memory = memory
+        self._buffers = buffers
         self.shape: tuple[int, ...] = ()
 
     def reallocate_output_async(
         self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
     ) -> int:
-        """Called by TensorRT; 0 says that there is not so much memory."""
+        """Called by TensorRT; 0 means that the GPU's memory is too small."""
         try:
-            return self._memory.device(size)
+            return self._buffers.device(size)
         except EngineError:
             return 0
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,22 +11,23 @@ from pathlib import Path
 import tensorrt as trt
 
 from backends.contract import ConversionError
+from backends.files import atomic_write
 from backends.tensorrt.gpu import Gpu
+from backends.user_cache import cache_folder
 
 
 def timing_file(option: str, gpu: Gpu) -> Path | None:
-    """The file that the option ``timing_cache`` names, or nothing for ``off``."""
+    """The file that the option ``timing_cache`` names, or None for ``off``."""
     if option == "off":
         return None
     if option != "auto":
         return Path(option).expanduser()
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     device = re.sub(r"\W+", "-", f"{gpu.name} {gpu.capability}").lower()
-    return base / "backend-chain" / f"tensorrt-{trt.__version__}-{device}.timing"
+    return cache_folder() / f"tensorrt-{trt.__version__}-{device}.timing"
 
 
 def load_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
-    """Give the builder what the file holds; a file that does not fit counts as empty."""
+    """Give the builder the measurements of the file; a file that does not fit counts as empty."""
     stored = path.read_bytes() if path is not None and path.is_file() else b""
     for data in (stored, b""):
         cache = config.create_timing_cache(data)
@@ -37,7 +36,7 @@ def load_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
 
 
 def save_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
-    """Add what was measured to the file, beside what other processes added meanwhile.
+    """Merge the builder's measurements into the file, which other processes may have extended.
 
     Raises:
         ConversionError: the file cannot be written.
@@ -49,10 +48,11 @@ def save_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
             if path.is_file():
-                others = config.create_timing_cache(path.read_bytes())
-                if others is not None:
-                    measured.combine(others, ignore_mismatch=False)
-            _replace(path, bytes(measured.serialize()))
+                stored = config.create_timing_cache(path.read_bytes())
+                if stored is not None:
+                    measured.combine(stored, ignore_mismatch=False)
+            with atomic_write(path) as part:
+                part.write_bytes(bytes(measured.serialize()))
     except OSError as error:
         raise ConversionError(
             f"timing_cache '{path}' cannot be written: {error.strerror}",
@@ -63,12 +63,5 @@ def save_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by a crash
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also by a crash
         yield
-
-
-def _replace(path: Path, data: bytes) -> None:
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        part = Path(scratch) / path.name
-        part.write_bytes(data)
-        part.replace(path)

@@ -1,17 +1,17 @@
-"""Floating-point operations of ONNX nodes, from the shapes of what goes in and comes out.
+"""Floating-point operations of ONNX nodes, from the shapes of their inputs and outputs.
 
 The convention:
 
-- A multiply-add is 2. A bias is not counted, as in ``torch.utils.flop_counter``.
-- Element-wise arithmetic, activations and comparisons are 1 for each element that comes out,
-  whatever they cost and whatever the dtype.
-- Softmax and the normalisations are what ``_PER_OUTPUT`` says for each element; a reduction or a
-  pool is 1 for each element that it looks at.
-- Attention is its two products and its softmax, of the whole square even if it is causal. A
-  recurrent layer is the products of its gates, for the full length.
-- What only moves, makes or reshapes data is 0.
-- What depends on the data (If, Loop, TopK, NonMaxSuppression) and what is not in the tables is not
-  known, and said so: it is never 0.
+- A multiply-add counts 2. A bias is not counted, as in ``torch.utils.flop_counter``.
+- Element-wise arithmetic, activations and comparisons count 1 for each output element, whatever
+  the operation and the dtype.
+- Softmax and the normalisations count what ``_PER_OUTPUT`` says for each element; a reduction or a
+  pool counts 1 for each element that it reads.
+- Attention counts its two products and its softmax, over the whole square even if it is causal. A
+  recurrent layer counts the products of its gates, for the full length.
+- Operators that only move, create or reshape data count 0.
+- Operators whose cost depends on the data (If, Loop, TopK, NonMaxSuppression), and those that are
+  not in the tables, are unknown: they are reported, and never count 0.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from deploy.graph.nodes import is_mark
 _NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
 
-def _each(count: int, kinds: str) -> dict[str, int]:
+def _table(count: int, kinds: str) -> dict[str, int]:
     return dict.fromkeys(kinds.split(), count)
 
 
-_FREE = _each(
+_FREE = _table(
     0,
     """
     Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape
@@ -58,20 +58,22 @@ _SOFTMAX = 5  # maximum, subtract, exponential, sum, divide
 
 
 _PER_OUTPUT: Mapping[str, int] = {
-    **_each(1, _ELEMENTWISE),
-    **_each(2, "BatchNormalization DequantizeLinear QuantizeLinear"),  # a multiply-add
-    **_each(3, "LpNormalization"),  # square, sum, divide
-    **_each(4, "RMSNormalization"),  # squares 2, divide, multiply
-    **_each(5, "MeanVarianceNormalization"),  # mean, centre, squares 2, divide
-    **_each(7, "GroupNormalization InstanceNormalization LayerNormalization"),  # and a multiply-add
-    **_each(_SOFTMAX, "LogSoftmax Softmax"),
+    **_table(1, _ELEMENTWISE),
+    **_table(2, "BatchNormalization DequantizeLinear QuantizeLinear"),  # a multiply-add
+    **_table(3, "LpNormalization"),  # square, sum, divide
+    **_table(4, "RMSNormalization"),  # squares 2, divide, multiply
+    **_table(5, "MeanVarianceNormalization"),  # mean, centre, squares 2, divide
+    **_table(
+        7, "GroupNormalization InstanceNormalization LayerNormalization"
+    ),  # and a multiply-add
+    **_table(_SOFTMAX, "LogSoftmax Softmax"),
 }
 
 
 _PER_INPUT: Mapping[str, int] = {
-    **_each(1, "ArgMax ArgMin GlobalAveragePool GlobalMaxPool"),
-    **_each(1, "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"),
-    **_each(2, "ReduceL1 ReduceL2 ReduceLogSumExp ReduceSumSquare"),
+    **_table(1, "ArgMax ArgMin GlobalAveragePool GlobalMaxPool"),
+    **_table(1, "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum"),
+    **_table(2, "ReduceL1 ReduceL2 ReduceLogSumExp ReduceSumSquare"),
 }
 
 
@@ -84,7 +86,7 @@ class Flops:
 
 
 def total_flops(nodes: Iterable[ir.Node], sizes: Mapping[str, int] = _NO_SIZES) -> Flops:
-    """The sum over the nodes, dynamic dimensions at their ``sizes``."""
+    """The sum over the nodes, with dynamic dimensions of these ``sizes``."""
     counts = [node_flops(node, sizes) for node in nodes]
     return Flops(sum(count or 0 for count in counts), counts.count(None))
 
@@ -97,8 +99,8 @@ def node_flops(node: ir.Node, sizes: Mapping[str, int] = _NO_SIZES) -> int | Non
         sizes: the size of each dynamic dimension by its name, such as ``{"batch": 1}``.
 
     Returns:
-        None if a shape that it takes is not known, or the operator is custom, has a body, or is
-        none of those in the tables.
+        None if a shape that the count needs is not known, or the operator is custom, has a body,
+        or is not in the tables.
     """
     if is_mark(node):
         return 0
@@ -113,24 +115,24 @@ def node_flops(node: ir.Node, sizes: Mapping[str, int] = _NO_SIZES) -> int | Non
 
 
 class _UnknownSizeError(Exception):
-    """A shape that the count needs is not known; never leaves this file."""
+    """A shape that the count needs is not known; caught in ``node_flops``."""
 
 
 @dataclass(frozen=True)
 class _Shapes:
-    """A node with the sizes of its tensors."""
+    """A node with the sizes of its dynamic dimensions, for the shapes of its tensors."""
 
     node: ir.Node
     sizes: Mapping[str, int]
 
-    def ins(self, index: int) -> tuple[int, ...]:
+    def input(self, index: int) -> tuple[int, ...]:
         return self._dims(self.node.inputs[index] if self.has(index) else None)
 
     def has(self, index: int) -> bool:
         return index < len(self.node.inputs) and self.node.inputs[index] is not None
 
     @property
-    def out(self) -> tuple[int, ...]:
+    def output(self) -> tuple[int, ...]:
         return self._dims(self.node.outputs[0])
 
     def _dims(self, value: ir.Value | None) -> tuple[int, ...]:
@@ -145,50 +147,56 @@ class _Shapes:
         return size
 
 
-def _count(at: _Shapes) -> int | None:
-    kind = at.node.op_type
+def _count(shapes: _Shapes) -> int | None:
+    kind = shapes.node.op_type
     if kind in _PER_OUTPUT:
-        return _PER_OUTPUT[kind] * prod(at.out)
+        return _PER_OUTPUT[kind] * prod(shapes.output)
     if kind in _PER_INPUT:
-        return _PER_INPUT[kind] * prod(at.ins(0))
+        return _PER_INPUT[kind] * prod(shapes.input(0))
     rule = _RULES.get(kind)
-    return rule(at) if rule else None
+    return rule(shapes) if rule else None
 
 
-def _gemm(at: _Shapes) -> int:
-    return 2 * prod(at.out) * at.ins(0)[0 if at.node.attributes.get_int("transA", 0) else 1]
+def _gemm(shapes: _Shapes) -> int:
+    return (
+        2
+        * prod(shapes.output)
+        * shapes.input(0)[0 if shapes.node.attributes.get_int("transA", 0) else 1]
+    )
 
 
-def _pool(at: _Shapes) -> int:
-    window: tuple[int, ...] = tuple(at.node.attributes.get_ints("kernel_shape", ()))
-    return prod(window) * prod(at.out)
+def _pool(shapes: _Shapes) -> int:
+    window: tuple[int, ...] = tuple(shapes.node.attributes.get_ints("kernel_shape", ()))
+    return prod(window) * prod(shapes.output)
 
 
-def _recurrent(at: _Shapes) -> int:
-    *steps, _ = at.ins(0)
-    return 2 * prod(steps) * (prod(at.ins(1)) + prod(at.ins(2)))
+def _recurrent(shapes: _Shapes) -> int:
+    *steps, _ = shapes.input(0)
+    return 2 * prod(steps) * (prod(shapes.input(1)) + prod(shapes.input(2)))
 
 
-def _attention(at: _Shapes) -> int:
+def _attention(shapes: _Shapes) -> int:
     """Q is (batch, heads, length, size) or (batch, length, heads * size); so are K and V."""
-    query = at.ins(0)
-    keys = at.ins(1)[-2] + (at.ins(4)[-2] if at.has(4) else 0)
-    rows = prod(query[:-1]) * at.node.attributes.get_int("q_num_heads", 1 if len(query) == 4 else 0)
-    return 2 * keys * (prod(query) + prod(at.out)) + _SOFTMAX * rows * keys
+    query = shapes.input(0)
+    keys = shapes.input(1)[-2] + (shapes.input(4)[-2] if shapes.has(4) else 0)
+    rows = prod(query[:-1]) * shapes.node.attributes.get_int(
+        "q_num_heads", 1 if len(query) == 4 else 0
+    )
+    return 2 * keys * (prod(query) + prod(shapes.output)) + _SOFTMAX * rows * keys
 
 
-def _resize(at: _Shapes) -> int:
+def _resize(shapes: _Shapes) -> int:
     """Each axis that changes its size is interpolated between 2 or 4 neighbours, a multiply-add."""
-    taps = {"linear": 2, "cubic": 4}.get(at.node.attributes.get_string("mode", "nearest"))
+    taps = {"linear": 2, "cubic": 4}.get(shapes.node.attributes.get_string("mode", "nearest"))
     if taps is None:
         return 0
-    axes = sum(old != new for old, new in zip(at.ins(0), at.out, strict=True))
-    return 2 * prod(at.out) * int(taps**axes)
+    axes = sum(old != new for old, new in zip(shapes.input(0), shapes.output, strict=True))
+    return 2 * prod(shapes.output) * int(taps**axes)
 
 
-def _einsum(at: _Shapes) -> int | None:
-    """Two factors, no ellipsis or diagonal, nothing summed that only one of them has."""
-    equation = at.node.attributes.get_string("equation", "").replace(" ", "")
+def _einsum(shapes: _Shapes) -> int | None:
+    """Only of two factors, without ellipsis or diagonal, and summed over axes that both have."""
+    equation = shapes.node.attributes.get_string("equation", "").replace(" ", "")
     match = re.fullmatch(r"([A-Za-z]+),([A-Za-z]+)->([A-Za-z]*)", equation)
     if match is None or any(len(set(term)) < len(term) for term in match.groups()):
         return None
@@ -196,24 +204,24 @@ def _einsum(at: _Shapes) -> int | None:
     summed = set(left + right) - set(out)
     if not summed <= set(left) & set(right):
         return None
-    sizes = dict(zip(left + right, at.ins(0) + at.ins(1), strict=True))
+    sizes = dict(zip(left + right, shapes.input(0) + shapes.input(1), strict=True))
     return (2 if summed else 1) * prod(sizes.values())
 
 
 _RULES: Mapping[str, Callable[[_Shapes], int | None]] = {
     "Attention": _attention,
-    # a weight (out, in / groups, kernel...) says what makes one element of the output
-    "Conv": lambda at: 2 * prod(at.out) * prod(at.ins(1)[1:]),
-    # a weight (in, out / groups, kernel...) says what one element of the input makes
-    "ConvTranspose": lambda at: 2 * prod(at.ins(0)) * prod(at.ins(1)[1:]),
+    # with a weight (out, in / groups, kernel...): its multiply-adds for each output element
+    "Conv": lambda shapes: 2 * prod(shapes.output) * prod(shapes.input(1)[1:]),
+    # with a weight (in, out / groups, kernel...): its multiply-adds for each input element
+    "ConvTranspose": lambda shapes: 2 * prod(shapes.input(0)) * prod(shapes.input(1)[1:]),
     "Einsum": _einsum,
     "Gemm": _gemm,
-    "MatMul": lambda at: 2 * prod(at.out) * at.ins(0)[-1],
+    "MatMul": lambda shapes: 2 * prod(shapes.output) * shapes.input(0)[-1],
     "Resize": _resize,
     **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(
         ("Max", "Mean", "Min", "Sum"),
-        lambda at: max(1, len(at.node.inputs) - 1) * prod(at.out),
+        lambda shapes: max(1, len(shapes.node.inputs) - 1) * prod(shapes.output),
     ),
 }

@@ -1,4 +1,4 @@
-"""Checks on this machine's GPUs, and their report."""
+"""Checks of the backends on this machine's GPUs, and their report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,13 +15,14 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import permutations
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from backends.contract import About, DeployError, OnGpu
+from backends.contract import About, DeployError, GpuSupport
 from backends.error_metrics import compare_all, worst
 from backends.options import Value
+from backends.process.child import module_command
 from backends.registry import about, names, self_checks
 from deploy.runtime.accuracy.step_errors import CHAIN, chain_tolerance
 from deploy.runtime.bundle.manifest import read_manifest
@@ -35,7 +35,7 @@ _TOOLS = ("backend-chain", "torch", "onnx", "numpy")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried: what came of it, in one line, and how many seconds it took."""
+    """The outcome of a check: its result in one line, and its duration."""
 
     name: str
     status: Literal["passed", "failed", "not run"]
@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where it was tried."""
+    """The machine and the tools of the checks."""
 
     gpus: tuple[str, ...]
     cuda: str
@@ -55,7 +55,7 @@ class Environment:
 
 
 def environment(distributions: Sequence[str]) -> Environment:
-    """This machine, and the versions of these distributions."""
+    """This machine, and the versions of these distributions beside the project's own."""
     gpus, cuda = _gpus()
     return Environment(
         gpus=gpus,
@@ -66,30 +66,30 @@ def environment(distributions: Sequence[str]) -> Environment:
     )
 
 
-def write_report(out: Path, where: Environment, checks: Sequence[Check]) -> None:
+def write_report(out: Path, machine: Environment, checks: Sequence[Check]) -> None:
     """Write ``gpu.json`` and ``gpu.md`` into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    data = {**asdict(where), "checks": [asdict(check) for check in checks]}
+    data = {**asdict(machine), "checks": [asdict(check) for check in checks]}
     (out / "gpu.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / "gpu.md").write_text(as_markdown(where, checks))
+    (out / "gpu.md").write_text(as_markdown(machine, checks))
 
 
-def as_markdown(where: Environment, checks: Sequence[Check]) -> str:
+def as_markdown(machine: Environment, checks: Sequence[Check]) -> str:
     """A page with the machine and a table of the checks."""
-    tools = ", ".join(f"{name} {number}" for name, number in where.tools.items())
+    tools = ", ".join(f"{name} {number}" for name, number in machine.tools.items())
     lines = [
-        f"# On a GPU: {', '.join(where.gpus) or 'none found'}",
+        f"# On a GPU: {', '.join(machine.gpus) or 'none found'}",
         "",
-        f"{where.date}, {where.machine}, driver for CUDA {where.cuda or 'none'}; {tools}.",
+        f"{machine.date}, {machine.machine}, driver for CUDA {machine.cuda or 'none'}; {tools}.",
         "",
-        "    python -m deploy.doctor --gpu",
+        "    backend-chain doctor --gpu",
         "",
         "| check | status | result | seconds |",
         "|---|---|---|---|",
     ]
     rows = [
-        f"| {one.name} | {one.status} | {_table_cell(one.result)} | {one.seconds:.1f} |"
-        for one in checks
+        f"| {check.name} | {check.status} | {_table_cell(check.result)} | {check.seconds:.1f} |"
+        for check in checks
     ]
     return "\n".join([*lines, *rows, ""])
 
@@ -116,10 +116,10 @@ def _gpus() -> tuple[tuple[str, ...], str]:
         return (), ""
     driver.cuDriverGetVersion(ctypes.byref(number))
     cuda = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    return tuple(_name(driver, device) for device in range(count.value)), cuda
+    return tuple(_device_name(driver, device) for device in range(count.value)), cuda
 
 
-def _name(driver: ctypes.CDLL, device: int) -> str:
+def _device_name(driver: ctypes.CDLL, device: int) -> str:
     text = ctypes.create_string_buffer(256)
     driver.cuDeviceGetName(text, len(text), device)
     return text.value.decode()
@@ -128,43 +128,60 @@ def _name(driver: ctypes.CDLL, device: int) -> str:
 _BATCHES = (1, 2, 4)
 
 
-_BATCHED = f"model.dynamic={{batch: {list(_BATCHES)}}}"
+_DYNAMIC_BATCH = f"model.dynamic={{batch: {list(_BATCHES)}}}"
 
 
 _MIDDLE = "neck"  # of the demo's three segments
 
 
 Work = Callable[[], str]
+"""Runs a check, and returns its result in one line."""
+
+
+class PlannedCheck(NamedTuple):
+    """A check to run.
+
+    Attributes:
+        name: of the check.
+        work: runs it.
+        obstacle: why it cannot run here; empty where it can.
+    """
+
+    name: str
+    work: Work
+    obstacle: str
 
 
 def gpu_check(out: Path, runs: int, only: Sequence[str] = ()) -> bool:
-    """Try everything, print each result, and write ``gpu.json`` and ``gpu.md`` into ``out``.
+    """Run all checks, print each result, and write ``gpu.json`` and ``gpu.md`` into ``out``.
 
-    What cannot run here is noted as not run, with the reason.
+    A check that cannot run here is reported as not run, with the reason.
 
     Args:
         out: a folder.
         runs: how often an engine is timed.
-        only: parts of the names of the checks to run, by default all.
+        only: parts of the names of the checks to run; by default all.
 
     Returns:
-        Whether something ran, and nothing failed.
+        Whether a check has passed, and none has failed.
     """
-    done = []
+    checks = []
     with tempfile.TemporaryDirectory() as scratch:
-        for name, work, obstacle in _checks(Path(scratch), runs):
-            if only and not any(part in name for part in only):
+        for planned in _planned_checks(Path(scratch), runs):
+            if only and not any(part in planned.name for part in only):
                 continue
-            done.append(_run(name, work, obstacle))
-            print(f"{done[-1].status:<9}{name}: {done[-1].result}", flush=True)
-    needs = dict.fromkeys(need for name in names() for need in about(name).run)
-    write_report(out, environment(tuple(needs)), done)
+            check = _run_check(planned)
+            print(f"{check.status:<9}{check.name}: {check.result}", flush=True)
+            checks.append(check)
+    libraries = dict.fromkeys(library for name in names() for library in about(name).run)
+    write_report(out, environment(tuple(libraries)), checks)
     print(f"written: {out / 'gpu.json'} and {out / 'gpu.md'}")
-    statuses = {check.status for check in done}
+    statuses = {check.status for check in checks}
     return "passed" in statuses and "failed" not in statuses
 
 
-def _run(name: str, work: Work, obstacle: str) -> Check:
+def _run_check(planned: PlannedCheck) -> Check:
+    name, work, obstacle = planned
     if obstacle:
         return Check(name, "not run", obstacle)
     start = time.perf_counter()
@@ -175,101 +192,101 @@ def _run(name: str, work: Work, obstacle: str) -> Check:
     return Check(name, "passed", result, time.perf_counter() - start)
 
 
-def _checks(folder: Path, runs: int) -> Iterator[tuple[str, Work, str]]:
-    able = {name: about(name) for name in names() if about(name).gpu is not None}
-    for name in able:
+def _planned_checks(folder: Path, runs: int) -> Iterator[PlannedCheck]:
+    gpu_backends = {name: about(name) for name in names() if about(name).gpu is not None}
+    for name in gpu_backends:
         yield from _self_checks(name)
-    for name, facts in able.items():
-        yield from _demo_checks(name, facts, folder, runs)
-    for one, other in permutations(able, 2):
-        yield _mixed(one, other, able, folder, runs)
+    for name, properties in gpu_backends.items():
+        yield from _demo_checks(name, properties, folder, runs)
+    for outer, inner in permutations(gpu_backends, 2):
+        yield _mixed_chain_check(outer, inner, gpu_backends, folder, runs)
 
 
-def _self_checks(name: str) -> Iterator[tuple[str, Work, str]]:
+def _self_checks(name: str) -> Iterator[PlannedCheck]:
     try:
         checks = self_checks(name)
     except DeployError as error:
-        yield f"{name} by itself", str, str(error)
+        yield PlannedCheck(f"{name} by itself", str, str(error))
         return
-    for what, work in checks.items():
-        yield what, work, ""
+    for check, work in checks.items():
+        yield PlannedCheck(check, work, "")
 
 
-def _demo_checks(
-    name: str, facts: About, folder: Path, runs: int
-) -> Iterator[tuple[str, Work, str]]:
-    gpu = _gpu_variants(facts)
-    reason = gpu.obstacle()
+def _demo_checks(name: str, properties: About, folder: Path, runs: int) -> Iterator[PlannedCheck]:
+    gpu = _gpu_support(properties)
+    obstacle = gpu.obstacle()
     common = next(iter(gpu.variants.values()))
     for variant, options in gpu.variants.items():
-        words = [f"+backend={name}", *_words("backend", {**common, **options})]
-        yield f"{name}, {variant}", _deploys(words, folder, runs), reason
-    words = [f"+backend={name}", *_words("backend", common)]
-    half = [*words, "backend.precision=fp16"]
-    yield f"{name}, fp16", _deploys(half, folder, runs), reason
-    sizes = [*words, _BATCHED]
-    yield f"{name}, batch of {_BATCHES[0]} to {_BATCHES[-1]}", _batches(sizes, folder), reason
-    stages = [*words, "+partition=by_stage"]
-    yield f"{name}, chain of three", _deploys(stages, folder, runs), reason
+        words = [f"+backend={name}", *_option_words("backend", {**common, **options})]
+        yield PlannedCheck(f"{name}, {variant}", _deploy_and_time(words, folder, runs), obstacle)
+    words = [f"+backend={name}", *_option_words("backend", common)]
+    half = _deploy_and_time([*words, "backend.precision=fp16"], folder, runs)
+    yield PlannedCheck(f"{name}, fp16", half, obstacle)
+    sizes = f"batch of {_BATCHES[0]} to {_BATCHES[-1]}"
+    batches = _run_batches([*words, _DYNAMIC_BATCH], folder)
+    yield PlannedCheck(f"{name}, {sizes}", batches, obstacle)
+    stages = _deploy_and_time([*words, "+partition=by_stage"], folder, runs)
+    yield PlannedCheck(f"{name}, chain of three", stages, obstacle)
 
 
-def _mixed(
-    one: str, other: str, able: Mapping[str, About], folder: Path, runs: int
-) -> tuple[str, Work, str]:
-    """The demo's chain of three, of which ``other`` gets the one in the middle."""
-    gpu, inner = _gpu_variants(able[one]), _gpu_variants(able[other])
-    words = [f"+backend={one}", *_words("backend", next(iter(gpu.variants.values())))]
-    words += ["+partition=by_stage", f"+backend@chain.{_MIDDLE}={other}"]
-    words += _words(f"chain.{_MIDDLE}", next(iter(inner.variants.values())))
-    reason = gpu.obstacle() or inner.obstacle()
-    return f"{one}, {other} and {one} in a chain", _deploys(words, folder, runs), reason
+def _mixed_chain_check(
+    outer: str, inner: str, backends: Mapping[str, About], folder: Path, runs: int
+) -> PlannedCheck:
+    """The demo's chain of three: ``outer`` runs the first and the last, ``inner`` the middle."""
+    gpu, inner_gpu = _gpu_support(backends[outer]), _gpu_support(backends[inner])
+    words = [f"+backend={outer}", *_option_words("backend", next(iter(gpu.variants.values())))]
+    words += ["+partition=by_stage", f"+backend@chain.{_MIDDLE}={inner}"]
+    words += _option_words(f"chain.{_MIDDLE}", next(iter(inner_gpu.variants.values())))
+    obstacle = gpu.obstacle() or inner_gpu.obstacle()
+    name = f"{outer}, {inner} and {outer} in a chain"
+    return PlannedCheck(name, _deploy_and_time(words, folder, runs), obstacle)
 
 
-def _gpu_variants(facts: About) -> OnGpu:
-    if facts.gpu is None:
+def _gpu_support(properties: About) -> GpuSupport:
+    if properties.gpu is None:
         raise ValueError("this backend has no GPU")
-    return facts.gpu
+    return properties.gpu
 
 
-def _words(where: str, options: Mapping[str, Value]) -> list[str]:
-    return [f"{where}.options.{key}={str(value).lower()}" for key, value in options.items()]
+def _option_words(backend: str, options: Mapping[str, Value]) -> list[str]:
+    return [f"{backend}.options.{key}={str(value).lower()}" for key, value in options.items()]
 
 
-def _deploys(words: Sequence[str], folder: Path, runs: int) -> Work:
+def _deploy_and_time(words: Sequence[str], folder: Path, runs: int) -> Work:
     """Deploy the demo, evaluate it beside PyTorch, and time it."""
 
     def work() -> str:
         bundle = _deploy([*words, "verify.eval=true"], folder)
         manifest = read_manifest(bundle)
-        gaps = [item.gap for item in manifest.verification.gaps if item.step == CHAIN]
+        chain_errors = [item.gap for item in manifest.verification.gaps if item.step == CHAIN]
         notes = manifest.verification.notes
         return (
-            f"max_rel {worst(gaps).max_rel:.1e}, "
+            f"max_rel {worst(chain_errors).max_rel:.1e}, "
             f"mAP {notes['map']:.4f} (PyTorch {notes['torch_map']:.4f}), {_latency(bundle, runs)}"
         )
 
     return work
 
 
-def _batches(words: Sequence[str], folder: Path) -> Work:
+def _run_batches(words: Sequence[str], folder: Path) -> Work:
     """Deploy the demo for several sizes, and run the smallest and the largest."""
 
     def work() -> str:
         bundle = _deploy(words, folder)
         manifest = read_manifest(bundle)
-        sample, bound = read_sample(bundle, manifest), chain_tolerance(manifest)
+        sample, tolerance = read_sample(bundle, manifest), chain_tolerance(manifest)
         with Pipeline.open(bundle) as pipeline:
             for batch in (_BATCHES[0], _BATCHES[-1], _BATCHES[0]):
                 inputs, outputs = (
                     {name: np.repeat(value[:1], batch, axis=0) for name, value in side.items()}
                     for side in (sample.inputs, sample.outputs)
                 )
-                gap = worst(compare_all(outputs, pipeline.chain(inputs)))
-                if not bound.admits(gap):
+                metrics = worst(compare_all(outputs, pipeline.chain(inputs)))
+                if not tolerance.admits(metrics):
                     raise DeployError(
-                        f"batch of {batch} at '{gap.tensor}'",
-                        expected=str(bound),
-                        got=f"max_rel {gap.max_rel:.3g}",
+                        f"batch of {batch} at '{metrics.tensor}'",
+                        expected=str(tolerance),
+                        got=f"max_rel {metrics.max_rel:.3g}",
                     )
         return f"agrees at {_BATCHES[0]}, {_BATCHES[-1]} and {_BATCHES[0]} again"
 
@@ -283,8 +300,8 @@ def _deploy(words: Sequence[str], folder: Path) -> Path:
 
 
 def _latency(bundle: Path, runs: int) -> str:
-    told = _command("deploy.runtime", "bench", str(bundle), "--runs", str(runs), "--json", "-")
-    total = json.loads(told)["total"]
+    report = _command("deploy.runtime", "bench", str(bundle), "--runs", str(runs), "--json", "-")
+    total = json.loads(report)["total"]
     text = f"picture to detections p50 {total['p50']:.2f} ms, p99 {total['p99']:.2f} ms"
     manifest = read_manifest(bundle)
     with Pipeline.open(bundle) as pipeline:
@@ -295,7 +312,7 @@ def _latency(bundle: Path, runs: int) -> str:
 
 def _command(module: str, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", module, *words], capture_output=True, text=True, check=False
+        module_command(module, *words), capture_output=True, text=True, check=False
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()

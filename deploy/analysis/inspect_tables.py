@@ -1,4 +1,4 @@
-"""What ``deploy.inspect`` shows: tables for people, and the same as JSON."""
+"""The output of ``inspect``: tables for people, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from backends.contract import Specs, TensorSpec
-from deploy.analysis.plan import Plan, cost_lines, flops_of, scaled
+from deploy.analysis.plan import Plan, cost_lines, format_count, format_flops
 from deploy.analysis.survey import CutCandidate, ModelSurvey
-from deploy.report.borders import bytes_of
+from deploy.report.chain_diagram import bytes_of
 from deploy.report.progress import format_bytes
 
-_ROWS = 24  # of the tensors that a file can be cut at, unless all are asked for
+_MAX_ROWS = 24  # of the tensors to cut at, without --all
 
 
-_SLIPS = 2  # of the tensors that would slip past a cut
+_MAX_CROSSING = 2  # of the other tensors that cross a cut
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model and, if its cuts can be made, what they give."""
+    """The survey of a model and, if its cuts are legal, the plan of them."""
 
     model: str
     inputs: Specs
@@ -31,63 +31,71 @@ class Inspection:
     plan: Plan | None = None
 
     @property
-    def made(self) -> Plan:
-        """The plan, once there is one."""
-        assert self.plan is not None, "the cuts were made"
+    def planned(self) -> Plan:
+        """The plan, which must be there."""
+        assert self.plan is not None, "the model was cut"
         return self.plan
 
 
-def show(console: Console, found: Inspection, *, every: bool) -> None:
-    """Print the model, its marks, where a file can be cut, and the segments."""
-    total = ", ".join(cost_lines(found.survey.total))
-    console.print(f"{found.model}: {found.survey.nodes} operations, {total}", highlight=False)
-    for spec in found.inputs:
+def show(console: Console, inspection: Inspection, *, every: bool) -> None:
+    """Print the model, its marks, its cut candidates and the segments.
+
+    Args:
+        console: prints.
+        inspection: what is printed.
+        every: whether all tensors to cut at are listed, or the narrowest.
+    """
+    total = ", ".join(cost_lines(inspection.survey.total))
+    console.print(
+        f"{inspection.model}: {inspection.survey.nodes} operations, {total}", highlight=False
+    )
+    for spec in inspection.inputs:
         console.print(f"  takes {spec.name} {spec}", highlight=False, markup=False)
-    if found.survey.marks:
-        console.print("", _cut_table("mark", found.survey.marks), sep="\n")
-    if found.survey.dropped:
-        console.print(f"dropped by the exporter: {', '.join(found.survey.dropped)}")
-    if found.survey.tensors:
-        tensors = found.survey.tensors if every else _narrowest(found.survey.tensors)
+    if inspection.survey.marks:
+        console.print("", _cut_table("mark", inspection.survey.marks), sep="\n")
+    if inspection.survey.dropped:
+        console.print(f"dropped by the exporter: {', '.join(inspection.survey.dropped)}")
+    if inspection.survey.tensors:
+        tensors = inspection.survey.tensors if every else _narrowest(inspection.survey.tensors)
         console.print("", _cut_table("tensor to cut at", tensors), sep="\n")
-        more = len(found.survey.tensors) - len(tensors)
+        more = len(inspection.survey.tensors) - len(tensors)
         if more:
             console.print(f"the narrowest {len(tensors)}; --all lists {more} more", highlight=False)
-    if found.plan is not None:
-        console.print("", _segment_table(found.plan), "", sep="\n")
+    if inspection.plan is not None:
+        console.print("", _segment_table(inspection.plan), "", sep="\n")
 
 
-def inspection_json(found: Inspection) -> dict[str, Any]:
-    """Everything, as plain JSON values."""
-    survey = found.survey
+def inspection_json(inspection: Inspection) -> dict[str, Any]:
+    """The survey and the plan as plain JSON values."""
+    survey = inspection.survey
     return {
-        "model": found.model,
-        "inputs": [_spec(spec) for spec in found.inputs],
+        "model": inspection.model,
+        "inputs": [_spec_json(spec) for spec in inspection.inputs],
         "total": asdict(survey.total),
-        "marks": [_cut(one) for one in survey.marks],
-        "tensors": [_cut(one) for one in survey.tensors],
+        "marks": [_candidate_json(cut) for cut in survey.marks],
+        "tensors": [_candidate_json(cut) for cut in survey.tensors],
         "dropped": list(survey.dropped),
         "segments": [
             {
-                "name": one.segment.name,
-                "onnx": str(one.segment.onnx),
-                "inputs": [_spec(spec) for spec in one.segment.inputs],
-                "outputs": [_spec(spec) for spec in one.segment.outputs],
-                **asdict(one.load),
+                "name": planned.segment.name,
+                "onnx": str(planned.segment.onnx),
+                "inputs": [_spec_json(spec) for spec in planned.segment.inputs],
+                "outputs": [_spec_json(spec) for spec in planned.segment.outputs],
+                **asdict(planned.cost),
             }
-            for one in found.made.segments
+            for planned in inspection.planned.segments
         ],
         "between": [
             {
                 "name": step.name,
                 "id": step.id,
-                "inputs": [_spec(spec) for spec in step.inputs],
-                "outputs": [_spec(spec) for spec in step.outputs],
+                "inputs": [_spec_json(spec) for spec in step.inputs],
+                "outputs": [_spec_json(spec) for spec in step.outputs],
                 "calls": list(step.calls),
             }
-            for step in found.made.between
+            for step in inspection.planned.between
         ],
-        "host": found.made.host,
+        "host": inspection.planned.host,
     }
 
 
@@ -104,8 +112,8 @@ def _cut_table(title: str, cuts: Sequence[CutCandidate]) -> Table:
             _plain(cut.point),
             _plain(_tensors(cut.tensors)),
             format_bytes(_bytes(cut.tensors)),
-            f"{scaled(before.parameters)} + {scaled(after.parameters)}",
-            f"{flops_of(before)} + {flops_of(after)}",
+            f"{format_count(before.parameters)} + {format_count(after.parameters)}",
+            f"{format_flops(before)} + {format_flops(after)}",
             "yes" if cut.legal else _plain(f"no, also {_few(cut.slips)}"),
         )
     return table
@@ -117,30 +125,30 @@ def _segment_table(plan: Plan) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("bytes in", "bytes out", "parameters", "FLOP"):
         table.add_column(name, justify="right")
-    for one in plan.segments:
-        segment = one.segment
+    for planned in plan.segments:
+        segment = planned.segment
         table.add_row(
             segment.name,
             _plain(_named(segment.inputs)),
             _plain(_named(segment.outputs)),
             format_bytes(_bytes(segment.inputs)),
             format_bytes(_bytes(segment.outputs)),
-            scaled(one.load.parameters),
-            flops_of(one.load),
+            format_count(planned.cost.parameters),
+            format_flops(planned.cost),
         )
     return table
 
 
 def _narrowest(cuts: Sequence[CutCandidate]) -> list[CutCandidate]:
-    """The cuts over which the fewest bytes go, in the order of the data flow."""
+    """The cuts with the fewest bytes of boundary tensors, in the order of the data flow."""
     sizes = {cut.point: _bytes(cut.tensors) for cut in cuts}
     ranked = sorted(cuts, key=lambda cut: (sizes[cut.point] is None, sizes[cut.point] or 0))
-    chosen = {cut.point for cut in ranked[:_ROWS]}
+    chosen = {cut.point for cut in ranked[:_MAX_ROWS]}
     return [cut for cut in cuts if cut.point in chosen]
 
 
 def _bytes(specs: Sequence[TensorSpec]) -> int | None:
-    """Their bytes together, where all are known."""
+    """The sum of their bytes; None where one is not known."""
     sizes = [bytes_of(spec) for spec in specs]
     return sum(size for size in sizes if size is not None) if None not in sizes else None
 
@@ -154,19 +162,19 @@ def _named(specs: Sequence[TensorSpec]) -> str:
 
 
 def _few(names: Sequence[str]) -> str:
-    more = len(names) - _SLIPS
-    return ", ".join(names[:_SLIPS]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_CROSSING
+    return ", ".join(names[:_MAX_CROSSING]) + (f" and {more} more" if more > 0 else "")
 
 
 def _plain(text: str) -> str:
-    """Text in which rich sees no markup."""
+    """The text, escaped for rich's markup."""
     return text.replace("[", "\\[")
 
 
-def _cut(cut: CutCandidate) -> dict[str, Any]:
+def _candidate_json(cut: CutCandidate) -> dict[str, Any]:
     return {
         "point": cut.point,
-        "tensors": [_spec(spec) for spec in cut.tensors],
+        "tensors": [_spec_json(spec) for spec in cut.tensors],
         "bytes": _bytes(cut.tensors),
         "legal": cut.legal,
         "slips": list(cut.slips),
@@ -175,5 +183,5 @@ def _cut(cut: CutCandidate) -> dict[str, Any]:
     }
 
 
-def _spec(spec: TensorSpec) -> dict[str, Any]:
+def _spec_json(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "spec": str(spec), "bytes": bytes_of(spec)}

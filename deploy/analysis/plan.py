@@ -1,4 +1,4 @@
-"""What a recipe's cuts would give: the segments with what they cost, and a drawing of them."""
+"""The plan of a recipe's cuts: the segments with their costs, and a diagram of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deploy.analysis.flops import total_flops
 from deploy.analysis.survey import Cost
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph
-from deploy.report.borders import tensor_label
+from deploy.report.chain_diagram import tensor_label
 from deploy.report.svg.diagram import Arrow, Box, render_svg
 from deploy.runtime.bundle.manifest import HostStep
 
@@ -19,10 +19,10 @@ _HOST = "the host"
 
 @dataclass(frozen=True)
 class PlannedSegment:
-    """A segment and what it costs."""
+    """A segment and its cost."""
 
     segment: Segment
-    load: Cost
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Plan:
 
     Attributes:
         segments: in the order of their cuts.
-        inputs: the model's inputs, as far as a segment takes them.
-        results: the model's outputs, as far as a segment gives them.
-        host: the host step that takes over behind the chain, if the model has one for its end.
-        between: host steps of the chain.
+        inputs: the inputs of the model that a segment takes.
+        results: the outputs of the model that a segment has.
+        host: the host step after the chain, or None.
+        between: the host steps of the chain.
     """
 
     segments: tuple[PlannedSegment, ...]
@@ -43,19 +43,22 @@ class Plan:
     host: str | None = None
     between: tuple[HostStep, ...] = ()
 
-    def ends(self) -> Iterator[tuple[str, TensorSpec]]:
-        """The chain's outputs, each with the step that gives it."""
-        steps: list[Segment | HostStep] = [one.segment for one in self.segments]
-        steps += self.between
-        taken = {spec.name for step in steps for spec in step.inputs}
-        for step in steps:
+    @property
+    def steps(self) -> list[Segment | HostStep]:
+        """The segments, then the host steps of the chain."""
+        return [*(planned.segment for planned in self.segments), *self.between]
+
+    def chain_outputs(self) -> Iterator[tuple[str, TensorSpec]]:
+        """The chain's outputs, each with the step that it comes from."""
+        taken = {spec.name for step in self.steps for spec in step.inputs}
+        for step in self.steps:
             for spec in step.outputs:
                 if spec.name not in taken or spec.name in self.results:
                     yield step.name, spec
 
 
 def plan_segment(segment: Segment) -> PlannedSegment:
-    """What a segment costs, counted on its own file."""
+    """A segment with its cost, counted on its own file."""
     graph = load_graph(Exported(segment.onnx, segment.inputs)).graph
     dims = [dim for spec in segment.inputs for dim in spec.dims]
     flops = total_flops(graph, {dim.name: dim.opt for dim in dims if isinstance(dim, Dynamic)})
@@ -65,46 +68,43 @@ def plan_segment(segment: Segment) -> PlannedSegment:
 
 
 def plan_svg(title: str, plan: Plan) -> str:
-    """The plan as an SVG document: segments, what flows between them, and the host's share."""
-    boxes, arrows = [], []
-    makers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
-    boxes += [Box(key, name, (), "input") for name, key in makers.items()]
-    steps: list[Segment | HostStep] = [one.segment for one in plan.segments]
-    steps += plan.between
-    makers |= {spec.name: step.name for step in steps for spec in step.outputs}
+    """The plan as an SVG document: segments, the tensors between them, and the host steps."""
+    producers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
+    boxes = [Box(key, name, (), "input") for name, key in producers.items()]
+    producers |= {spec.name: step.name for step in plan.steps for spec in step.outputs}
     boxes += [
-        Box(one.segment.name, one.segment.name, cost_lines(one.load), "segment")
-        for one in plan.segments
+        Box(planned.segment.name, planned.segment.name, cost_lines(planned.cost), "segment")
+        for planned in plan.segments
     ]
     boxes += [Box(step.name, step.name, (step.id,), "host") for step in plan.between]
-    arrows += [
-        Arrow(makers.get(spec.name, _HOST), step.name, tensor_label(spec))
-        for step in steps
+    arrows = [
+        Arrow(producers.get(spec.name, _HOST), step.name, tensor_label(spec))
+        for step in plan.steps
         for spec in step.inputs
     ]
     if any(arrow.source == _HOST for arrow in arrows):
         boxes.append(Box(_HOST, _HOST, ("makes what no segment does",), "host"))
     if plan.host is not None:
         boxes.append(Box(plan.host, plan.host, (), "host"))
-    for maker, spec in plan.ends():
+    for producer, spec in plan.chain_outputs():
         key = plan.host or f"output {spec.name}"
         if plan.host is None:
             boxes.append(Box(key, spec.name, (), "output"))
-        arrows.append(Arrow(maker, key, tensor_label(spec)))
+        arrows.append(Arrow(producer, key, tensor_label(spec)))
     return render_svg(title, boxes, arrows)
 
 
-def cost_lines(load: Cost) -> tuple[str, str]:
+def cost_lines(cost: Cost) -> tuple[str, str]:
     """Such as ``3.9M parameters`` and ``2.5G FLOP``, with a + where nodes were not counted."""
-    return f"{scaled(load.parameters)} parameters", f"{flops_of(load)} FLOP"
+    return f"{format_count(cost.parameters)} parameters", f"{format_flops(cost)} FLOP"
 
 
-def flops_of(load: Cost) -> str:
+def format_flops(cost: Cost) -> str:
     """Such as ``2.5G``, with a + where nodes were not counted."""
-    return scaled(load.flops) + ("+" if load.unknown else "")
+    return format_count(cost.flops) + ("+" if cost.unknown else "")
 
 
-def scaled(count: int) -> str:
+def format_count(count: int) -> str:
     """Such as ``3.9M``."""
     for factor, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= factor:

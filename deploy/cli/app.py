@@ -1,4 +1,4 @@
-"""The Hydra application: configuration -> a typed recipe -> the pipeline."""
+"""The main job: Hydra's configuration -> a typed recipe -> the pipeline."""
 
 from __future__ import annotations
 
@@ -13,47 +13,35 @@ from types import FrameType
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from backends.contract import DeployError
 from deploy.cli.catalog import conf_folder, usage
-from deploy.cli.compose import (
-    _MODELS,
-    CONFIG,
-    check_order,
-    expand_word,
-    listed_backend_files,
-    to_recipe,
-)
+from deploy.cli.compose import CONFIG, check_order, listed_backend_files, to_recipe
 from deploy.cli.config_trust import check_code, check_folders
-from deploy.pipeline.sweep import write_row
+from deploy.cli.words import expand_words
+from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
-from deploy.recipe.validate import check_backends
-from deploy.report.sweep import JobRow
 
-# at import, since a sweep's jobs may start in processes that never see main()
-OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+_CANCELLED = 130
 
 
-OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
-
-
-def main() -> None:
-    """``python -m deploy``; exit code 130 where it was cancelled."""
+def main(words: Sequence[str]) -> None:
+    """Run one job or a sweep; exit code 1 where it fails, 130 where it is cancelled."""
     signal.signal(signal.SIGTERM, _cancel)
     try:
-        sys.argv[1:] = map(expand_word, sys.argv[1:])
+        sys.argv[1:] = expand_words(words)
         check_folders(sys.argv[1:])
         _job()
     except RecipeError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("cancelled: nothing was written", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_CANCELLED)
 
 
 def _cancel(number: int, frame: FrameType | None) -> None:
-    """To be asked to end is as Ctrl-C: what was started ends too."""
+    """SIGTERM is handled as Ctrl-C, so that child processes end too."""
     raise KeyboardInterrupt
 
 
@@ -62,54 +50,68 @@ def _job(config: DictConfig) -> None:
     if "model" not in config:
         print(usage())
         sys.exit(2)
-    row = _run(config)
-    if _is_sweep():
-        write_row(Path(HydraConfig.get().runtime.output_dir), row)
-    elif row.status == "failed":
+    failed = _run(config)
+    if failed and _sweep_folder() is None:  # a sweep's own exit code is that of its table
         sys.exit(1)
 
 
-def _run(config: DictConfig) -> JobRow:
-    """One job: its row says what came of it, also where that is an error."""
+def _run(config: DictConfig) -> bool:
+    """Run one job; returns whether it failed. In a sweep its result goes into its folder."""
     overrides = HydraConfig.get().overrides.task
     job = " ".join(overrides)
     try:
-        check_order(overrides)
-        recipe = to_recipe(config, listed_backend_files(config))
-        check_code(recipe, overrides)
-        check_backends(recipe)
+        recipe = _recipe(config, overrides)
         # torch takes longer to import than anything above takes to be refused
         from deploy.pipeline.job import run_job
 
-        return run_job(job, recipe, *_places(recipe), _command(overrides))
+        paths = _paths(recipe)
+        row = run_job(job, recipe, paths.bundle, paths.work, _command(overrides))
     except (DeployError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return JobRow(job, error=str(error))
+        from deploy.report.sweep import JobRow
+
+        row = JobRow(job, error=str(error))
+    if (folder := _sweep_folder()) is not None:
+        from deploy.pipeline.sweep import write_row
+
+        write_row(folder, row)
+    return row.status == "failed"
+
+
+def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
+    check_order(overrides)
+    recipe = to_recipe(config, listed_backend_files(config))
+    check_code(recipe, overrides)
+    from deploy.recipe.validate import check_backends  # it loads the device's side
+
+    check_backends(recipe)
+    return recipe
 
 
 def _command(overrides: Sequence[str]) -> str:
-    """The command line, quoted for a shell; of a sweep's job, the one that does it alone."""
+    """The command line, quoted for a shell; of a sweep's job, the one that runs it alone."""
     words = sys.argv[1:]
-    if _is_sweep():
+    if _sweep_folder() is not None:
         sources = HydraConfig.get().runtime.config_sources
         folders = [source.path for source in sources if source.provider == "command-line"]
-        words = [*(word for one in folders for word in ("--config-dir", one)), *overrides]
+        words = [*(word for path in folders for word in ("--config-dir", path)), *overrides]
     return shlex.join(["python", "-m", "deploy", *words])
 
 
-def _places(recipe: Recipe) -> tuple[Path, Path]:
-    """The bundle, and the folder of the stages' own files beside it."""
-    runtime = HydraConfig.get().runtime
+def _paths(recipe: Recipe) -> RunPaths:
+    folder, sweep = Path(HydraConfig.get().runtime.cwd), _sweep_folder()
     if recipe.bundle.folder is not None:
-        bundle = Path(runtime.cwd) / Path(recipe.bundle.folder).expanduser()
-    elif _is_sweep():
-        bundle = Path(runtime.output_dir) / "bundle"
+        bundle = folder / Path(recipe.bundle.folder).expanduser()
+    elif sweep is not None:
+        bundle = sweep / "bundle"
     else:
-        bundle = Path(runtime.cwd) / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
-    return bundle, bundle.with_name(f"{bundle.name}.work")
+        bundle = folder / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
+    return RunPaths(bundle, work_folder(bundle))
 
 
-def _is_sweep() -> bool:
-    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+def _sweep_folder() -> Path | None:
+    """The folder of this job in its sweep; None for a job alone."""
+    config = HydraConfig.get()
+    return Path(config.runtime.output_dir) if config.mode == RunMode.MULTIRUN else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,35 +10,29 @@ from pathlib import Path
 from rich.table import Table
 
 from deploy.pipeline.cache_store import CacheEntry, CacheStore, default_cache_folder
+from deploy.recipe.schema import RecipeError
 from deploy.report.progress import format_bytes, plain_console
 
 _GIB = 1 << 30
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; exit code 1 where an entry is damaged, 2 for wrong usage."""
-    asked = _parser().parse_args(arguments)
-    folder = asked.folder.expanduser().absolute()
-    if not (folder / "entries").is_dir():
-        sys.exit(
-            f"error: '{folder}' is no cache: expected a folder that python -m deploy cache=DIR "
-            f"made, got {'a folder without entries' if folder.is_dir() else 'nothing'}"
-        )
-    store = CacheStore(folder, int(getattr(asked, "gib", 0) * _GIB))
-    commands = {"list": _list, "verify": _verify, "prune": _prune}
-    sys.exit(0 if commands[asked.command](store) else 1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.cache", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, what in (
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of the command."""
+    parser.description = "List, verify and prune the results of earlier runs."
+    parser.epilog = "example: %(prog)s prune --gib 2"
+    actions = parser.add_subparsers(
+        dest="action",
+        required=True,
+        metavar="ACTION",
+        help="what to do; ACTION --help explains its arguments",
+    )
+    for name, text in (
         ("list", "show every entry, the one used last first"),
         ("verify", "compare every byte, and remove what is damaged"),
         ("prune", "remove what was not used for the longest time"),
     ):
-        command = commands.add_parser(name, help=what)
-        command.add_argument(
+        action = actions.add_parser(name, help=text)
+        action.add_argument(
             "folder",
             type=Path,
             metavar="DIR",
@@ -48,10 +41,31 @@ def _parser() -> argparse.ArgumentParser:
             help="as in cache=DIR (default: %(default)s)",
         )
         if name == "prune":
-            command.add_argument(
-                "--gib", type=_size, default=0.0, help="how much stays (default: nothing)"
+            action.add_argument(
+                "--gib",
+                type=_gibibytes,
+                default=0.0,
+                metavar="GIB",
+                help="how much stays (default: nothing)",
             )
-    return parser
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Carry out the action; False where an entry is damaged.
+
+    Raises:
+        RecipeError: the folder is no cache.
+    """
+    folder = arguments.folder.expanduser().absolute()
+    if not (folder / "entries").is_dir():
+        raise RecipeError(
+            f"'{folder}' is no cache",
+            expected="a folder that a run with cache=DIR made",
+            got="a folder without entries" if folder.is_dir() else "nothing",
+        )
+    store = CacheStore(folder, int(getattr(arguments, "gib", 0) * _GIB))
+    actions = {"list": _list, "verify": _verify, "prune": _prune}
+    return actions[arguments.action](store)
 
 
 def _list(store: CacheStore) -> bool:
@@ -89,7 +103,7 @@ def _sum(entries: Sequence[CacheEntry]) -> str:
     return f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {size}"
 
 
-def _size(text: str) -> float:
+def _gibibytes(text: str) -> float:
     try:
         size = float(text)
     except ValueError:
@@ -97,7 +111,3 @@ def _size(text: str) -> float:
     if not 0 <= size < float("inf"):
         raise argparse.ArgumentTypeError(f"expected GiB from 0 up, got {text}")
     return size
-
-
-if __name__ == "__main__":
-    main()

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 GROUPS = ("model", "backend", "partition", "recipe")
+KEYS: Mapping[str, str] = {
+    "bundle=FOLDER": "where the bundle goes (default: bundles/<model>-<backend>)",
+    "backend.precision=fp16": "or bf16: what half precision cannot hold stays in fp32",
+    "backend.options.threads=2": "an option of the backend",
+    "backend.build=device": "carry the segments, and build the engines on the device",
+    "backend@chain.SEGMENT=BACKEND": "a backend for one segment",
+    "partition.cuts=[MARK,...]": "cut the whole model at these marks or tensors",
+    "model.dynamic={batch: [1, 4, 16]}": "least, usual and largest size of an axis",
+    "verify.eval=true": "COCO mAP of the chain beside PyTorch's",
+    "bench.runs=0": "leave the latency out",
+    "cache=off": "keep nothing for later runs; or a folder",
+}
+OPTIONS: Mapping[str, str] = {
+    "-m": "a sweep: every combination of values that are separated by commas",
+    "--config-dir DIR": "a folder with configuration of your own",
+    "--cfg job": "print the configuration, and do nothing",
+    "--hydra-help": "options of Hydra",
+}
 
 
 def conf_folder() -> Path:
@@ -21,17 +40,19 @@ def config_choices(group: str) -> dict[str, str]:
 
 
 def usage() -> str:
-    """The models, backends and recipes there are, and how to name them."""
+    """How to write the main job: the choices of each group, and the keys used most."""
     lines = [
-        "usage: python -m deploy +model=MODEL +backend=BACKEND [+partition=PARTITION]",
-        "                        [key=value ...]",
+        "usage: backend-chain deploy model=MODEL backend=BACKEND [partition=PARTITION]",
+        "                            [key=value ...]",
         "",
     ]
     for group in GROUPS:
         lines.append(f"{group}s:")
-        lines += [f"  {name:<16}{about}" for name, about in config_choices(group).items()]
+        lines += [f"  {name:<18}{about}" for name, about in config_choices(group).items()]
         lines.append("")
-    lines.append("python -m deploy.doctor says which of these backends can convert and run here.")
+    lines += ["keys:", *(f"  {key:<34}{text}" for key, text in KEYS.items()), ""]
+    lines += ["options:", *(f"  {option:<34}{text}" for option, text in OPTIONS.items()), ""]
+    lines.append("backend-chain doctor says which of these backends can convert and run here.")
     return "\n".join(lines)
 
 

@@ -18,20 +18,15 @@ from omegaconf.errors import OmegaConfBaseException
 from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
 from deploy.cli.catalog import conf_folder, config_choices
 from deploy.cli.config_trust import check_code, check_folder
+from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 
 CONFIG = "deploy"
-
-
-_BUNDLE = "bundle="
-
-
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
-
-def expand_word(word: str) -> str:
-    """``bundle=FOLDER`` is what one writes most; the key has other values beside the folder."""
-    return f"bundle.folder={word.removeprefix(_BUNDLE)}" if word.startswith(_BUNDLE) else word
+# at import, since a sweep's jobs may start in processes that import nothing else of this package
+OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
@@ -50,7 +45,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     try:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
-            words = [*map(expand_word, overrides), *search]
+            words = [*expand_words(overrides, folder is not None), *search]
             config, files = hydra.compose(CONFIG, words), backend_files(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise RecipeError(str(error).partition("\nConfig search path")[0].rstrip()) from error

@@ -1,7 +1,4 @@
-"""``python -m deploy.doctor``: what is installed, what works here, what to install.
-
-With ``--gpu`` it tries on the GPU of this machine whatever can run there.
-"""
+"""``doctor``: what is installed, what works here, and what to install."""
 
 from __future__ import annotations
 
@@ -14,7 +11,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from backends.contract import install_hint
 from backends.registry import about, names, package
+from deploy.runtime.commands.arguments import positive_integer
 
 _DESK = (
     "torch",
@@ -43,33 +42,46 @@ class Ability:
         return "yes" if self.works else f"no ({self.reason})"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the report; exit code 1 where nothing can run here, or a check on the GPU fails."""
-    asked = _parser().parse_args(arguments)
-    if asked.gpu:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of the command."""
+    parser.description = (
+        "Show what is installed, which backends can convert and run here, and what to install. "
+        "With --gpu: run everything that can run on the GPU of this machine."
+    )
+    parser.epilog = "example: %(prog)s --gpu --out gpu-report"
+    parser.add_argument("--gpu", action="store_true", help="run the checks of the GPU")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="for gpu.json and gpu.md (default: this folder)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=positive_integer,
+        default=100,
+        metavar="N",
+        help="calls of each engine that is timed (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Print the report; False where nothing can run here, or a check of the GPU fails."""
+    if arguments.gpu:
         from deploy.analysis.gpu_check import gpu_check  # it needs the desk, and a report does not
 
-        sys.exit(0 if gpu_check(asked.out, asked.runs) else 1)
+        return gpu_check(arguments.out, arguments.runs)
     print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     print("\ndevice (run bundles)")
     _print_versions(_DEVICE)
     print("\ndesk (export, cut, verify)")
     _print_versions(_DESK)
     if _missing(_DESK):
-        print("  to install: pip install 'backend-chain[desk]'")
+        print(f"  {install_hint('desk')}")
     print("\nbackends")
-    runs = [_print_backend(name) for name in names()]
-    sys.exit(0 if any(runs) else 1)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.doctor", description=__doc__)
-    parser.add_argument("--gpu", action="store_true", help="try everything that can run on a GPU")
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="for gpu.json and gpu.md"
-    )
-    parser.add_argument("--runs", type=int, default=100, help="of each engine that is timed")
-    return parser
+    can_run = [_print_backend(name) for name in names()]
+    return any(can_run)
 
 
 def installed(distribution: str) -> str | None:
@@ -103,9 +115,9 @@ def _print_backend(name: str) -> bool:
         f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}"
     )
     if not run.works:
-        print(f"    to run: pip install 'backend-chain[{facts.extra}]'")
+        print(f"    to run: {install_hint(facts.extra)}")
     if not convert.works:
-        print(f"    to convert: pip install 'backend-chain[desk,{facts.extra}]'")
+        print(f"    to convert: {install_hint('desk', facts.extra)}")
     return run.works
 
 
@@ -116,7 +128,3 @@ def _print_versions(distributions: Sequence[str]) -> None:
 
 def _missing(distributions: Sequence[str]) -> list[str]:
     return [name for name in distributions if installed(name) is None]
-
-
-if __name__ == "__main__":
-    main()

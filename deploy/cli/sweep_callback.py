@@ -1,4 +1,4 @@
-"""Hydra's end of a sweep: the closing table and its page."""
+"""The Hydra callback at the end of a sweep: prints and writes the table and the page."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from omegaconf import DictConfig
 
 from backends.contract import DeployError
 from deploy.pipeline.sweep import read_rows, write_rows
-from deploy.report.files import job_of, write_sweep
+from deploy.report.page import job_of, write_sweep
 from deploy.report.progress import plain_console
-from deploy.report.sweep import JobRow, Sweep, differences, sweep_table
+from deploy.report.sweep import JobRow, Sweep, differing_overrides, sweep_table
 
 
 class SweepTable(Callback):
-    """Hydra's end of a sweep: print and write the table, and fail when a job did."""
+    """Prints and writes the table of a sweep; exit code 1 where a job failed."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra in the process that launched the sweep."""
+        """Called by Hydra in the process that launched the sweep, after the last job."""
         sweep = Path(config.hydra.sweep.dir)
         rows = read_rows(sweep)
         write_rows(sweep, rows)
@@ -39,11 +39,11 @@ class SweepTable(Callback):
 
 
 def _write_page(sweep: Path, rows: Sequence[JobRow]) -> None:
-    """The page over all jobs; the table stands without it too."""
+    """Write the page of all jobs; that this fails is only a warning."""
     command = shlex.join(["python", "-m", "deploy", *sys.argv[1:]])
     ended = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     try:
-        jobs = tuple(map(job_of, rows, differences(rows), repeat(sweep)))
+        jobs = tuple(map(job_of, rows, differing_overrides(rows), repeat(sweep)))
         page = write_sweep(sweep, Sweep(jobs, command, ended))
     except (DeployError, OSError) as error:
         print(f"warning: the sweep's report is not written: {error}", file=sys.stderr)

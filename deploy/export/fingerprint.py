@@ -1,4 +1,4 @@
-"""Hashes of files, tensors and code: what decides the result of a stage."""
+"""Hashes of files, tensors and code: the inputs that determine the result of a stage."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ import numpy as np
 
 from backends.contract import Tensors
 
-_LAYOUT = 1  # of the cache; another one finds nothing of this
+_LAYOUT = 1  # version of the cache's layout; part of every key
 
 
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 
 
-_ROOMS = ("deploy", "backends")
+_PACKAGES = ("deploy", "backends")
 
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -33,12 +33,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class CacheKey:
-    """A stage, and everything that decides its result.
+    """A stage, and everything that determines its result.
 
     Attributes:
-        stage: its name.
-        subject: what it is about, for people, such as ``yolov3``.
-        parts: names to what JSON can hold.
+        stage: the name of the stage.
+        subject: what the stage works on, for people, such as ``yolov3``; not part of the digest.
+        parts: the inputs of the stage by name, as JSON values.
     """
 
     stage: str
@@ -47,9 +47,9 @@ class CacheKey:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of all of it, as hexadecimal digits."""
-        whole = {"layout": _LAYOUT, "stage": self.stage, "parts": self.parts}
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        """The SHA-256 of stage and parts, as hexadecimal digits."""
+        content = {"layout": _LAYOUT, "stage": self.stage, "parts": self.parts}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def hash_files(paths: Iterable[Path]) -> dict[str, str]:
@@ -67,24 +67,24 @@ def hash_tensors(tensors: Tensors) -> dict[str, str]:
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Python's version, and those of these distributions as far as they are installed."""
+    """The versions of Python and of these distributions; empty for one that is not installed."""
     return {"python": sys.version, **{name: _version(name) for name in distributions}}
 
 
 @cache
 def project_code() -> str:
-    """The SHA-256 of this project's own code: a stage of another version is another stage."""
-    return _of_code([_ROOT / room for room in _ROOMS])
+    """The SHA-256 of this project's own code, so that results of another version are not reused."""
+    return _hash_code([_ROOT / package for package in _PACKAGES])
 
 
 @cache
 def package_code(package: str) -> str:
-    """The SHA-256 of a package's code, which may be somebody else's backend."""
+    """The SHA-256 of a package's code, such as an external backend; that of no code if absent."""
     spec = find_spec(package)
-    return _of_code(map(Path, spec.submodule_search_locations or ()) if spec else ())
+    return _hash_code(map(Path, spec.submodule_search_locations or ()) if spec else ())
 
 
-def _of_code(folders: Iterable[Path]) -> str:
+def _hash_code(folders: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(folder.rglob("*.py")):
@@ -94,18 +94,23 @@ def _of_code(folders: Iterable[Path]) -> str:
 
 
 def loaded_code() -> dict[str, str]:
-    """The SHA-256 of every module's file that is neither Python's, installed, nor the project's."""
-    return {name: digest for name, path in _own_modules() for digest in hash_files([path]).values()}
+    """The SHA-256 of the user's own loaded modules, by their names.
+
+    Those are not in the standard library, not installed, and not part of this project.
+    """
+    return {
+        name: digest for name, path in _user_modules() for digest in hash_files([path]).values()
+    }
 
 
-def _own_modules() -> Iterator[tuple[str, Path]]:
-    others = [Path(sysconfig.get_path(name)).resolve() for name in _INSTALLED]
-    others += [_ROOT / room for room in _ROOMS]
+def _user_modules() -> Iterator[tuple[str, Path]]:
+    excluded = [Path(sysconfig.get_path(name)).resolve() for name in _INSTALLED]
+    excluded += [_ROOT / package for package in _PACKAGES]
     for name, module in sorted(sys.modules.items()):
         spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
         path = Path(spec.origin).resolve() if spec is not None and spec.origin else Path()
         is_code = path.suffix == ".py" and path.is_file()
-        if is_code and not any(path.is_relative_to(folder) for folder in others):
+        if is_code and not any(path.is_relative_to(folder) for folder in excluded):
             yield name, path
 
 

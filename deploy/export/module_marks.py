@@ -1,4 +1,4 @@
-"""Marks on the modules of somebody else's model, by their paths."""
+"""Marks on modules of a model by their paths, for code that cannot be edited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
-from deploy.export.marks import MarkError, Session, active_session
+from deploy.export.mark_session import MarkError, MarkSession, active_session
 from deploy.export.nested_tensors import iter_tensors
 from deploy.graph.points import check_name
 from deploy.recipe.schema import MarkRecipe
@@ -19,64 +19,68 @@ from deploy.recipe.schema import MarkRecipe
 
 @contextmanager
 def mark_modules(model: nn.Module, marks: Mapping[str, MarkRecipe]) -> Iterator[None]:
-    """Let modules have marks, as if ``@mark`` stood on their ``forward``.
+    """Mark modules inside the block, as ``@mark`` on their ``forward`` would.
 
-    Several calls of a module in one forward are counted as those of a function are.
+    Calls of a module are counted like those of a marked function.
+
+    Args:
+        model: the model.
+        marks: the path of a module and the side to mark, by the mark's name.
 
     Raises:
-        MarkError: a path that leads to no module.
-        PointError: a name that cannot be written in a point.
+        MarkError: a path leads to no module.
+        PointError: a name cannot be part of a point.
     """
     with ExitStack() as stack:
         for name, mark in marks.items():
             check_name(name)
-            hook = _Hook(name, mark.at, _find(model, name, mark.module))
-            before = hook.module.register_forward_pre_hook(hook.before, with_kwargs=True)
+            module = _find_module(model, name, mark.module)
+            hooks = _MarkHooks(name, mark.at, module)
+            before = module.register_forward_pre_hook(hooks.before, with_kwargs=True)
             stack.callback(before.remove)
-            after = hook.module.register_forward_hook(hook.after, always_call=True)
+            after = module.register_forward_hook(hooks.after, always_call=True)
             stack.callback(after.remove)
         yield
 
 
-class _Hook:
-    """One module's mark."""
+class _MarkHooks:
+    """The forward hooks that mark one module's inputs and outputs."""
 
     def __init__(self, name: str, at: str, module: nn.Module) -> None:
-        self.module = module
         self._name = name
         self._at = at
         self._signature = inspect.signature(module.forward)
-        # those that have begun and not ended: modules may recurse, and captures begin within one
-        self._calls: WeakKeyDictionary[Session, list[int]] = WeakKeyDictionary()
+        # stacks of running calls: modules may recurse, and a session may begin within a call
+        self._running: WeakKeyDictionary[MarkSession, list[int]] = WeakKeyDictionary()
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         session = active_session()
         if session is None:
             return None
-        call = session.enter(self._name)
-        self._calls.setdefault(session, []).append(call)
+        call = session.begin_call(self._name)
+        self._running.setdefault(session, []).append(call)
         if self._at == "output":
             return None
         bound = self._signature.bind(*args, **kwargs)
         for path, value in bound.arguments.items():
             if any(iter_tensors(value, path)):
-                passed = session.pass_through(value, self._name, call, "input", path)
-                bound.arguments[path] = passed
+                marked = session.mark_tensors(value, self._name, call, "input", path)
+                bound.arguments[path] = marked
         return bound.args, bound.kwargs
 
     def after(self, module: nn.Module, args: Any, result: Any) -> Any:
-        """Also after an error, when ``result`` is None."""
+        """Called after an error too; ``result`` is None then."""
         session = active_session()
-        calls = self._calls.get(session) if session is not None else None
+        calls = self._running.get(session) if session is not None else None
         if session is None or not calls:
             return None
         call = calls.pop()
         if self._at == "input":
             return None
-        return session.pass_through(result, self._name, call, "output", self._name)
+        return session.mark_tensors(result, self._name, call, "output", self._name)
 
 
-def _find(model: nn.Module, name: str, path: str) -> nn.Module:
+def _find_module(model: nn.Module, name: str, path: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if path not in modules:
         near = difflib.get_close_matches(path, [key for key in modules if key], n=3, cutoff=0.4)

@@ -13,16 +13,21 @@ Visit = Callable[[str, torch.Tensor], torch.Tensor]
 
 
 def replace_tensors(value: Any, visit: Visit, path: str) -> Any:
-    """``value`` with ``visit(path, tensor)`` in the place of every tensor inside it.
+    """``value`` with every tensor inside it replaced by ``visit(path, tensor)``.
 
-    Looks into lists, tuples, named tuples, dicts and dataclasses. A container none of whose
-    tensors is replaced by another object is returned itself, not copied.
+    Traverses lists, tuples, named tuples, dicts and dataclasses. A container is copied only if
+    one of its tensors was replaced by another object.
+
+    Args:
+        value: a tensor, a nested value, or anything else, which is returned as it is.
+        visit: from the dotted path of a tensor and the tensor to its replacement.
+        path: the path of ``value`` itself; may be empty.
     """
     if isinstance(value, torch.Tensor):
         return visit(path, value)
-    parts = _parts(value)
-    new = {key: replace_tensors(part, visit, _join(path, key)) for key, part in parts.items()}
-    if all(new[key] is part for key, part in parts.items()):
+    children = _children(value)
+    new = {key: replace_tensors(child, visit, _join(path, key)) for key, child in children.items()}
+    if all(new[key] is child for key, child in children.items()):
         return value
     return _rebuild(value, new)
 
@@ -32,11 +37,12 @@ def iter_tensors(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
     if isinstance(value, torch.Tensor):
         yield path, value
         return
-    for key, part in _parts(value).items():
-        yield from iter_tensors(part, _join(path, key))
+    for key, child in _children(value).items():
+        yield from iter_tensors(child, _join(path, key))
 
 
-def _parts(value: Any) -> dict[Any, Any]:
+def _children(value: Any) -> dict[Any, Any]:
+    """The elements of a container by their key, index or field name; none of anything else."""
     if isinstance(value, dict):
         return dict(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -49,18 +55,19 @@ def _parts(value: Any) -> dict[Any, Any]:
 
 
 def _rebuild(value: Any, new: dict[Any, Any]) -> Any:
+    """A copy of a container with these elements."""
     if isinstance(value, dict):
-        other = copy.copy(value)
-        other.update(new)
-        return other
+        mapping = copy.copy(value)
+        mapping.update(new)
+        return mapping
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*new.values())
     if isinstance(value, list | tuple):
         return type(value)(new.values())
-    other = copy.copy(value)
-    for key, part in new.items():
-        object.__setattr__(other, key, part)  # a frozen dataclass refuses setattr
-    return other
+    instance = copy.copy(value)
+    for key, child in new.items():
+        object.__setattr__(instance, key, child)  # a frozen dataclass refuses setattr
+    return instance
 
 
 def _join(path: str, key: object) -> str:
@@ -68,7 +75,10 @@ def _join(path: str, key: object) -> str:
 
 
 def named_tensors(value: Any, default: str) -> list[tuple[str, torch.Tensor]]:
-    """The tensors of a forward's result: by key where it has keys, else below ``default``."""
-    parts = _parts(value)
-    keyed = parts and all(isinstance(key, str) for key in parts)
+    """The tensors of a forward's result with their paths.
+
+    Paths begin with the keys or fields of the result, or with ``default`` where it has none.
+    """
+    children = _children(value)
+    keyed = children and all(isinstance(key, str) for key in children)
     return list(iter_tensors(value, "" if keyed else default))

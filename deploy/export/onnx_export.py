@@ -1,4 +1,4 @@
-"""nn.Module -> an ONNX file of the whole model with its marks; and the eager model's values."""
+"""Export of a ``torch.nn.Module`` to ONNX with its marks, and the eager model's values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from backends.contract import Array, DeployError, Dynamic, Specs
-from deploy.export.marks import capture, exporting, restart
+from deploy.export.mark_session import capture, exporting, restart
 from deploy.export.nested_tensors import named_tensors
 from deploy.graph.exported import Exported
 from deploy.graph.nodes import MARK_DOMAIN, mark_function
@@ -27,25 +27,36 @@ from deploy.recipe.dynamic_shapes import DynamicAxes
 Inputs = Mapping[str, torch.Tensor]
 
 
-# what the exporter raises, and what a forward raises that cannot stand being traced
+# raised by the exporter, and by a forward that cannot be traced
 _FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 class ExportError(DeployError):
-    """A model that cannot be exported, or not with these inputs."""
+    """The model cannot be exported, or not with these inputs."""
 
 
 @dataclass(frozen=True)
-class Traced:
-    """The exporter's graph, the name of each of its outputs, and the tensors marked in it."""
+class _TracedModel:
+    """The exporter's result.
+
+    Attributes:
+        model: the ONNX model.
+        outputs: the name of each graph output.
+        marks: the marked tensors in the graph.
+    """
 
     model: ir.Model
     outputs: tuple[str, ...]
     marks: tuple[MarkedTensor, ...]
 
 
-def arguments(model: nn.Module, inputs: Inputs) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
-    """How to call the model: by keyword in the order of its parameters, or by position.
+def _call_arguments(
+    model: nn.Module, inputs: Inputs
+) -> tuple[tuple[torch.Tensor, ...], dict[str, Any]]:
+    """The inputs as positional and keyword arguments of ``forward``.
+
+    They are keyword arguments in the order of the parameters if all names are parameters, and
+    positional arguments if none is.
 
     Raises:
         ExportError: some of the names are parameters of ``forward``, and some are not.
@@ -62,8 +73,8 @@ def arguments(model: nn.Module, inputs: Inputs) -> tuple[tuple[torch.Tensor, ...
     return tuple(inputs.values()), {}
 
 
-def trace(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> Traced:
-    """Trace a model in evaluation mode, quietly.
+def _trace(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> _TracedModel:
+    """Trace a model in evaluation mode, with the exporter's log silenced.
 
     Raises:
         ExportError: the inputs do not fit, ``forward`` cannot be traced, or an operator has no
@@ -71,13 +82,13 @@ def trace(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> Traced:
         MarkError: a mark does not fit its function.
     """
     names: list[str] = []
-    with evaluating(model), _flat_outputs(model, names), _quiet(), exporting() as marks:
-        program = _program(model, _sized(inputs, axes), axes)
-    return Traced(program, tuple(names), tuple(marks))
+    with _evaluation_mode(model), _flat_outputs(model, names), _silenced(), exporting() as marks:
+        program = _export_program(model, _resize_dynamic_axes(inputs, axes), axes)
+    return _TracedModel(program, tuple(names), tuple(marks))
 
 
-def _program(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> ir.Model:
-    args, kwargs = arguments(model, inputs)
+def _export_program(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> ir.Model:
+    args, kwargs = _call_arguments(model, inputs)
     try:
         program = torch.onnx.export(
             model,
@@ -91,44 +102,44 @@ def _program(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> ir.Model:
     except DeployError:
         raise
     except _FAILURES as error:
-        raise _failure(error) from error
+        raise _export_error(error) from error
     if program is None:
         raise ExportError("the exporter", expected="a program", got="nothing")
     return program.model
 
 
 def _dynamic_shapes(inputs: Inputs, by_position: bool, axes: DynamicAxes) -> Any:
-    spans = {span for of_input in axes.values() for span in of_input.values()}
+    ranges = {size for input_axes in axes.values() for size in input_axes.values()}
     dims = {
-        span.name: torch.export.Dim(span.name, min=span.min, max=span.max)
-        for span in spans
-        if span.min < span.max
+        size.name: torch.export.Dim(size.name, min=size.min, max=size.max)
+        for size in ranges
+        if size.min < size.max
     }
     if not dims:
         return None
     shapes = {
         name: {
-            axis: dims[span.name] for axis, span in axes.get(name, {}).items() if span.name in dims
+            axis: dims[size.name] for axis, size in axes.get(name, {}).items() if size.name in dims
         }
         for name in inputs
     }
     return tuple(shapes.values()) if by_position else shapes
 
 
-def _sized(inputs: Inputs, axes: DynamicAxes) -> Inputs:
-    """The inputs with sizes above one, which torch would take for sizes that never change."""
-    sized = dict(inputs)
-    for name, of_input in axes.items():
-        for axis, span in of_input.items():
-            value = sized[name]
-            size = min(max(2, span.opt), span.max)
-            places = torch.arange(size) % value.shape[axis]
-            sized[name] = value.index_select(axis, places).clone()
-    return sized
+def _resize_dynamic_axes(inputs: Inputs, axes: DynamicAxes) -> Inputs:
+    """The inputs with dynamic sizes of at least 2, since torch specialises on sizes 0 and 1."""
+    resized = dict(inputs)
+    for name, input_axes in axes.items():
+        for axis, size in input_axes.items():
+            value = resized[name]
+            length = min(max(2, size.opt), size.max)
+            indices = torch.arange(length) % value.shape[axis]
+            resized[name] = value.index_select(axis, indices).clone()
+    return resized
 
 
-def _failure(error: BaseException) -> DeployError:
-    """The innermost cause, which is the one that the model's author can act on."""
+def _export_error(error: BaseException) -> DeployError:
+    """The innermost cause as an error: it is the one that the model's author can fix."""
     while error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, DeployError):
@@ -138,8 +149,8 @@ def _failure(error: BaseException) -> DeployError:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module's own flag is restored."""
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; restores each module's own training flag."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -152,25 +163,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _flat_outputs(model: nn.Module, names: list[str]) -> Iterator[None]:
-    """Make the model return a tuple of tensors, and put their names into ``names``."""
+    """Make the model return a flat tuple of tensors, and write their names to ``names``."""
 
     def flatten(module: nn.Module, args: Any, result: Any) -> tuple[torch.Tensor, ...]:
-        pairs = named_tensors(result, "output")
-        names[:] = [name for name, _ in pairs]
-        return tuple(tensor for _, tensor in pairs)
+        tensors = named_tensors(result, "output")
+        names[:] = [name for name, _ in tensors]
+        return tuple(tensor for _, tensor in tensors)
 
     with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(_begin).remove)
+        stack.callback(model.register_forward_pre_hook(_restart_marks).remove)
         stack.callback(model.register_forward_hook(flatten).remove)
         yield
 
 
-def _begin(module: nn.Module, args: Any) -> None:
-    """Start afresh: the exporter may trace again, after it has refined the ranges of axes.
+def _restart_marks(module: nn.Module, args: Any) -> None:
+    """Reset the mark session: the exporter traces again after it has refined dynamic ranges.
 
     Raises:
-        ExportError: it fell back on Dynamo, which sees no marks; its first failure is the one
-            that is reported.
+        ExportError: the exporter fell back on Dynamo, which sees no marks. It then reports its
+            first failure.
     """
     if torch.compiler.is_dynamo_compiling():
         raise ExportError("a trace by Dynamo has no marks")
@@ -178,8 +189,8 @@ def _begin(module: nn.Module, args: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's log and warnings; what matters comes as an exception."""
+def _silenced() -> Iterator[None]:
+    """Silence the exporter's log and warnings; failures are exceptions."""
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -194,69 +205,74 @@ def export(
     """Export a model in evaluation mode.
 
     Args:
-        model: the module; its training flags are as before afterwards.
+        model: the module; its training flags are restored.
         inputs: a sample of each input by name. The names are parameters of ``forward``, or, when
             none is, names for its positional arguments in order.
-        out: the folder that gets ``exported.onnx`` and ``exported.onnx.data``.
-        axes: the axes of each input that vary, with their sizes; every other size is fixed. Axes
-            whose sizes have one name are of one size.
+        out: the folder for ``exported.onnx`` and ``exported.onnx.data``.
+        axes: the dynamic axes of each input, with their ranges; all other sizes are fixed. Axes
+            with ranges of one name have equal sizes.
 
     Returns:
-        Outputs are named by their keys or fields; else ``output``, or ``output.0`` and so on.
+        The exported graph. Its outputs are named by their keys or fields; else ``output``, or
+        ``output.0`` and so on.
 
     Raises:
         ExportError: the inputs do not fit ``forward``, ``forward`` cannot be traced, an operator
             has no ONNX form, or an axis does not stay dynamic.
         MarkError: a mark does not fit its function.
     """
-    varying = axes or {}
-    _check_axes(varying, inputs)
-    traced = trace(model, inputs, varying)
+    dynamic = axes or {}
+    _check_axes(dynamic, inputs)
+    traced = _trace(model, inputs, dynamic)
     _check_outputs(traced.outputs, inputs)
     graph = traced.model.graph
     for value, name in zip(graph.outputs, traced.outputs, strict=True):
         value.name = name
-    spans = {span.name: span for of_input in varying.values() for span in of_input.values()}
+    ranges = {size.name: size for input_axes in dynamic.values() for size in input_axes.values()}
     exported = Exported(
         out / "exported.onnx",
-        _specs(graph.inputs, spans),
-        _specs(graph.outputs, spans),
+        _specs(graph.inputs, ranges),
+        _specs(graph.outputs, ranges),
         traced.marks,
     )
-    _check_stayed_dynamic(exported, varying)
+    _check_stayed_dynamic(exported, dynamic)
     _save(traced.model, exported.onnx)
     return exported
 
 
-def reference(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
-    """PyTorch's own values: every point, every graph input and every graph output by name.
+def reference_values(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
+    """The eager model's value of every point, by its name, and of every input and output.
+
+    Args:
+        model: the module, run in evaluation mode; its training flags are restored.
+        inputs: see ``export``.
 
     Raises:
         ExportError: the inputs do not fit ``forward``.
         MarkError: a mark does not fit its function.
     """
-    args, kwargs = arguments(model, inputs)
-    with evaluating(model), capture() as values:
-        before = {name: value.clone() for name, value in inputs.items()}
+    args, kwargs = _call_arguments(model, inputs)
+    with _evaluation_mode(model), capture() as values:
+        copies = {name: value.clone() for name, value in inputs.items()}
         outputs = named_tensors(model(*args, **kwargs), "output")
     return {
         name: value.detach().cpu().numpy()
-        for name, value in {**before, **values, **dict(outputs)}.items()
+        for name, value in {**copies, **values, **dict(outputs)}.items()
     }
 
 
-def _specs(values: Sequence[ir.Value], spans: Mapping[str, Dynamic]) -> Specs:
-    return tuple(spec_of(value, spans, {}, str(value.name), ExportError) for value in values)
+def _specs(values: Sequence[ir.Value], ranges: Mapping[str, Dynamic]) -> Specs:
+    return tuple(spec_of(value, ranges, {}, str(value.name), ExportError) for value in values)
 
 
 def _check_axes(axes: DynamicAxes, inputs: Inputs) -> None:
-    for name, of_input in axes.items():
+    for name, input_axes in axes.items():
         rank = inputs[name].dim()
-        for axis, span in of_input.items():
+        for axis, size in input_axes.items():
             if axis >= rank:
                 raise ExportError(
                     f"input '{name}'",
-                    expected=f"an axis {axis} for '{span.name}'",
+                    expected=f"an axis {axis} for '{size.name}'",
                     got="a scalar" if rank == 0 else f"{rank} axes",
                 )
 
@@ -264,22 +280,22 @@ def _check_axes(axes: DynamicAxes, inputs: Inputs) -> None:
 def _check_outputs(outputs: Sequence[str], inputs: Inputs) -> None:
     if not outputs:
         raise ExportError("the model returns no tensor")
-    twice = sorted({name for name in outputs if outputs.count(name) > 1 or name in inputs})
-    if twice:
+    repeated = sorted({name for name in outputs if outputs.count(name) > 1 or name in inputs})
+    if repeated:
         raise ExportError(
             "outputs of the model",
             expected="names of their own",
-            got=f"{', '.join(twice)} twice, as two outputs or as input and output",
+            got=f"{', '.join(repeated)} twice, as two outputs or as input and output",
         )
 
 
 def _check_stayed_dynamic(exported: Exported, axes: DynamicAxes) -> None:
     for spec in exported.inputs:
-        for axis, span in axes.get(spec.name, {}).items():
-            if span.min < span.max and spec.dims[axis] != span:
+        for axis, size in axes.get(spec.name, {}).items():
+            if size.min < size.max and spec.dims[axis] != size:
                 raise ExportError(
-                    f"axis '{span.name}' of input '{spec.name}'",
-                    expected=f"{span.min} to {span.max}",
+                    f"axis '{size.name}' of input '{spec.name}'",
+                    expected=f"{size.min} to {size.max}",
                     got=f"fixed at {spec.dims[axis]} by the exporter",
                     do="Look for a size that forward takes from a constant or turns into an int.",
                 )

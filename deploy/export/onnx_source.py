@@ -1,4 +1,4 @@
-"""An ONNX file as the model: its inputs, and itself whole as the reference."""
+"""An ONNX file as the source: its inputs, and the uncut file in one engine as the reference."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, Recipe
 
 
 def complete_inputs(model: ModelRecipe) -> ModelRecipe:
-    """The recipe with every input of the file, its sizes fixed or named.
+    """The recipe with all inputs of the file, every size of which is fixed or a named range.
 
     Raises:
-        RecipeError: an input that the file does not have, or has with another shape or dtype; or
-            a size that neither the file nor the recipe knows.
+        RecipeError: the recipe names an input that the file does not have, or has with another
+            shape or dtype; or neither the file nor the recipe fixes a size.
         DeployError: the file is no ONNX model.
     """
-    graph = read_without_weights(_path(model)).graph
+    graph = read_without_weights(_model_file(model)).graph
     weights = {tensor.name for tensor in graph.initializer}
     values = {value.name: value for value in graph.input if value.name not in weights}
     for name in model.inputs:
@@ -39,15 +39,17 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
                 got=name,
                 do=f"Did you mean {near[0]}?" if near else "",
             )
-    return replace(model, inputs={name: _input(model, value) for name, value in values.items()})
+    return replace(
+        model, inputs={name: _input_recipe(model, value) for name, value in values.items()}
+    )
 
 
 def with_open_sizes(model: ModelRecipe) -> ModelRecipe:
-    """The recipe with a range for every size that neither it nor its file fixes.
+    """The recipe with a range of 1 and more for every size that neither it nor its file fixes.
 
-    To look at a file; such a size counts as 1.
+    For commands that only inspect a file; they compute with such sizes as 1.
     """
-    graph = read_without_weights(_path(model)).graph
+    graph = read_without_weights(_model_file(model)).graph
     dims = [
         (axis, dim)
         for value in graph.input
@@ -56,32 +58,32 @@ def with_open_sizes(model: ModelRecipe) -> ModelRecipe:
         if not dim.HasField("dim_value")
     ]
     names = {dim.dim_param or (BATCH if axis == 0 else "") for axis, dim in dims} - {""}
-    free = {name: [1, 1, 2**31 - 1] for name in sorted(names)}
-    return replace(model, dynamic={**free, **model.dynamic})
+    ranges = {name: [1, 1, 2**31 - 1] for name in sorted(names)}
+    return replace(model, dynamic={**ranges, **model.dynamic})
 
 
 class OnnxSource:
-    """A completed recipe's file, to be cut at any of its tensors."""
+    """An ONNX file that can be cut at any tensor; ``complete_inputs`` makes its recipe."""
 
     def __init__(self, model: ModelRecipe) -> None:
-        assert model.reference is not None, "the recipe was checked"
+        assert model.reference is not None, "validated"
         self._engine = model.reference
-        spans = named_ranges(model.dynamic)
+        ranges = named_ranges(model.dynamic)
         inputs = tuple(
             TensorSpec(
                 name,
-                given.dtype,
-                tuple(spans[size] if isinstance(size, str) else size for size in given.shape),
+                recipe.dtype,
+                tuple(ranges[size] if isinstance(size, str) else size for size in recipe.shape),
             )
-            for name, given in model.inputs.items()
+            for name, recipe in model.inputs.items()
         )
-        self._exported = Exported(_path(model), inputs, by_name=True)
+        self._exported = Exported(_model_file(model), inputs, by_name=True)
 
     def identity(self) -> None:
-        """See ``Source``; there is nothing to do."""
+        """See ``Source``; nothing is exported that could be cached."""
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
-        """See ``Source``; there is nothing to do."""
+        """See ``Source``; the file is the export."""
         return self._exported
 
     def reference(self, points: Mapping[str, str], out: Path) -> OnnxReference:
@@ -90,19 +92,19 @@ class OnnxSource:
 
 
 class OnnxReference:
-    """The whole file in one engine.
+    """The uncut file in one engine as the reference; see ``Reference``.
 
     Attributes:
-        name: what it is, for people.
+        name: what computes the values, for people.
     """
 
     def __init__(
         self, exported: Exported, points: Mapping[str, str], backend: BackendRecipe, out: Path
     ) -> None:
-        """Make the engine in the folder ``out``.
+        """Build the engine in the folder ``out``.
 
         Raises:
-            ConversionError: this backend cannot run the file.
+            ConversionError: the backend cannot run the file.
         """
         self.name = f"the whole model in {backend.name}"
         self._points = points
@@ -112,23 +114,23 @@ class OnnxReference:
         self._runner = load_segment(segment, backend, folder)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """The chain's tensors for these model inputs."""
-        found = {**inputs, **self._runner(inputs)}
-        return {name: found[key] for name, key in self._points.items()}
+        """The value of every tensor of the chain, by name, for these inputs of the model."""
+        values = {**inputs, **self._runner(inputs)}
+        return {name: values[point] for name, point in self._points.items()}
 
 
-def _path(model: ModelRecipe) -> Path:
-    assert model.file is not None, "the recipe was checked"
+def _model_file(model: ModelRecipe) -> Path:
+    assert model.file is not None, "validated"
     return Path(model.file).expanduser()
 
 
-def _input(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
+def _input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
     if not value.type.HasField("tensor_type"):
         raise RecipeError(f"input '{value.name}' of the file", expected="a tensor", got="another")
     tensor = value.type.tensor_type
     dtype = dtype_of(value)
-    given = model.inputs.get(value.name)
-    if given is None:
+    recipe = model.inputs.get(value.name)
+    if recipe is None:
         if not tensor.HasField("shape"):
             raise RecipeError(
                 f"input '{value.name}' of the file has no shape",
@@ -137,20 +139,20 @@ def _input(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
         sizes = [_size(model, value.name, n, dim) for n, dim in enumerate(tensor.shape.dim)]
         return InputRecipe(sizes, dtype)
     fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    if tensor.HasField("shape") and not _fits(given.shape, fixed):
+    if tensor.HasField("shape") and not _fits(recipe.shape, fixed):
         raise RecipeError(
             f"model.inputs.{value.name}.shape",
             expected=str(["any" if size is None else size for size in fixed]),
-            got=str(given.shape),
+            got=str(recipe.shape),
         )
-    if given.dtype not in ("float32", dtype):
-        raise RecipeError(f"model.inputs.{value.name}.dtype", expected=dtype, got=given.dtype)
-    return InputRecipe(given.shape, dtype, given.range)
+    if recipe.dtype not in ("float32", dtype):
+        raise RecipeError(f"model.inputs.{value.name}.dtype", expected=dtype, got=recipe.dtype)
+    return InputRecipe(recipe.shape, dtype, recipe.range)
 
 
-def _fits(given: list[int | str], fixed: list[int | None]) -> bool:
-    return len(given) == len(fixed) and all(
-        size is None or size == one for one, size in zip(given, fixed, strict=True)
+def _fits(shape: list[int | str], fixed: list[int | None]) -> bool:
+    return len(shape) == len(fixed) and all(
+        expected is None or size == expected for size, expected in zip(shape, fixed, strict=True)
     )
 
 

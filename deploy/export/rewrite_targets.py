@@ -1,4 +1,4 @@
-"""Rewrites and their targets: from a dotted name to what can be replaced, and nothing else."""
+"""A rewrite, and the lookup of its target by name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,39 @@ from backends.contract import DeployError
 
 
 class RewriteError(DeployError):
-    """A rewrite that is written wrongly, or whose target is not what it takes it for."""
+    """A rewrite that is malformed or conflicts with another, or whose target cannot be rewritten.
+
+    Example:
+        >>> from deploy.rewrite import RewriteError, rewrite
+        >>> try:
+        ...     rewrite("relu")
+        ... except RewriteError as error:
+        ...     print(error)
+        target of a rewrite: expected package.module.name or package.module:Class.method, got 'relu'
+    """
 
 
 @dataclass(frozen=True)
 class Rewrite:
-    """Other code for a target, of these backends (none: any) and while ``when`` is installed."""
+    """Replacement code for a target; made by ``@rewrite``.
+
+    Attributes:
+        target: the dotted name of the function, method or module class to replace.
+        replacement: the function of ``(original, *args, **kwargs)``, or from a module to its
+            replacement.
+        backends: the backends that the rewrite is for; empty for any.
+        when: requirements that must all be installed.
+
+    Example:
+        >>> from deploy.rewrite import rewrite
+        >>> @rewrite("math.sqrt", backend="engine")
+        ... def root(original, x):
+        ...     return original(abs(x))
+        >>> root.target, root.backends
+        ('math.sqrt', ('engine',))
+        >>> root(lambda x: x**0.5, -4.0)
+        2.0
+    """
 
     target: str
     replacement: Callable[..., Any]
@@ -28,17 +55,24 @@ class Rewrite:
     when: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the replacement, as a test of it would."""
+        """Call the replacement, for instance in a test of it."""
         return self.replacement(*args, **kwargs)
 
     def __str__(self) -> str:
-        """Where the replacement is written, such as ``my_package.rewrites.forward``."""
+        """The qualified name of the replacement, such as ``my_package.rewrites.forward``."""
         return f"{self.replacement.__module__}.{self.replacement.__qualname__}"
 
 
 @dataclass(frozen=True)
 class RewriteTarget:
-    """A target, with ``value`` as it lies in ``owner`` or, for a class, in one of its bases."""
+    """The target of a rewrite.
+
+    Attributes:
+        rewrite: the rewrite.
+        owner: the class or module that the target is an attribute of.
+        name: the attribute's name.
+        value: the attribute's value; of a class the descriptor itself, possibly of a base class.
+    """
 
     rewrite: Rewrite
     owner: type | ModuleType
@@ -47,47 +81,47 @@ class RewriteTarget:
 
     @property
     def module_class(self) -> type[nn.Module] | None:
-        """The target, if it is a class of modules."""
+        """The target, if it is a module class."""
         value = self.value
         return value if isinstance(value, type) and issubclass(value, nn.Module) else None
 
     @property
-    def place(self) -> object:
-        """Equal for two names of one target."""
+    def identity(self) -> object:
+        """A key that is equal for two names of one target."""
         return self.module_class or (self.owner, self.name)
 
 
 def find_target(rewrite: Rewrite) -> RewriteTarget:
-    """Import what holds the target of a rewrite, and look at it without calling it.
+    """Import the owner of a rewrite's target, and look the target up without calling it.
 
     Raises:
-        RewriteError: it does not exist, or is nothing that can be replaced.
+        RewriteError: the target does not exist, or is of a kind that cannot be rewritten.
     """
-    owner, names = _module(rewrite)
+    owner, names = _import_owner(rewrite)
     for name in names[:-1]:
-        inner = _member(owner, name, rewrite)
+        inner = _attribute(owner, name, rewrite)
         if not isinstance(inner, type | ModuleType):
             raise target_error(rewrite, f"{name} to be a class or module", type(inner).__name__)
         owner = inner
-    found = RewriteTarget(rewrite, owner, names[-1], _member(owner, names[-1], rewrite))
-    _check_kind(found)
-    return found
+    target = RewriteTarget(rewrite, owner, names[-1], _attribute(owner, names[-1], rewrite))
+    _check_kind(target)
+    return target
 
 
-def _module(rewrite: Rewrite) -> tuple[type | ModuleType, list[str]]:
-    """The module of a target, and the names that lead from there to it."""
+def _import_owner(rewrite: Rewrite) -> tuple[type | ModuleType, list[str]]:
+    """The module of a target, and the attribute names that lead from there to it."""
     head, _, rest = rewrite.target.partition(":")
     parts = head.split(".")
-    # the last name is no module, even where there is one of that name: `torchvision.ops.roi_align`
+    # the last name is never a module, even where one has that name: `torchvision.ops.roi_align`
     for size in range(len(parts) if rest else len(parts) - 1, 0, -1):
         name = ".".join(parts[:size])
         try:
             return import_module(name), [*parts[size:], *(rest.split(".") if rest else ())]
         except ImportError as error:
-            absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(
+            not_found = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(
                 f"{error.name}."
             )
-            if not absent or size == 1:
+            if not not_found or size == 1:
                 raise RewriteError(
                     f"target '{rewrite.target}' of {rewrite}: module '{name}' cannot be imported:"
                     f" {error}",
@@ -96,20 +130,20 @@ def _module(rewrite: Rewrite) -> tuple[type | ModuleType, list[str]]:
     raise target_error(rewrite, "a module and a name in it", rewrite.target)
 
 
-def _member(owner: type | ModuleType, name: str, rewrite: Rewrite) -> Any:
-    """What a class or module holds under a name; of a class the descriptor itself."""
+def _attribute(owner: type | ModuleType, name: str, rewrite: Rewrite) -> Any:
+    """An attribute of a class or module; of a class the descriptor itself."""
     if isinstance(owner, type):
         for base in owner.__mro__:
             if name in vars(base):
                 return vars(base)[name]
-        raise _absent(owner, name, rewrite)
+        raise _no_attribute(owner, name, rewrite)
     try:
-        return getattr(owner, name)  # not vars: a module may load its names when asked for them
+        return getattr(owner, name)  # not vars: modules may load attributes lazily
     except (AttributeError, ImportError) as error:
-        raise _absent(owner, name, rewrite) from error
+        raise _no_attribute(owner, name, rewrite) from error
 
 
-def _absent(owner: type | ModuleType, name: str, rewrite: Rewrite) -> RewriteError:
+def _no_attribute(owner: type | ModuleType, name: str, rewrite: Rewrite) -> RewriteError:
     near = difflib.get_close_matches(name, dir(owner))
     return RewriteError(
         f"target '{rewrite.target}' of {rewrite}: {owner.__name__} has no '{name}'",
@@ -118,17 +152,17 @@ def _absent(owner: type | ModuleType, name: str, rewrite: Rewrite) -> RewriteErr
 
 
 def target_error(rewrite: Rewrite, expected: str, got: str, do: str = "") -> RewriteError:
-    """What is wrong with a rewrite and its target."""
+    """An error about a rewrite and its target."""
     what = f"target '{rewrite.target}' of {rewrite}"
     return RewriteError(what, expected=expected, got=got, do=do)
 
 
-def _check_kind(found: RewriteTarget) -> None:
-    value, kinds = found.value, "a function, a method or a class of modules"
+def _check_kind(target: RewriteTarget) -> None:
+    value, kinds = target.value, "a function, a method or a module class"
     if isinstance(value, property):
         do = "Rewrite a method that it calls, or the method that reads it."
-        raise target_error(found.rewrite, kinds, "a property", do)
-    if isinstance(value, type) and found.module_class is None:
-        raise target_error(found.rewrite, kinds, "another class", "Rewrite one of its methods.")
+        raise target_error(target.rewrite, kinds, "a property", do)
+    if isinstance(value, type) and target.module_class is None:
+        raise target_error(target.rewrite, kinds, "another class", "Rewrite one of its methods.")
     if not callable(value) and not isinstance(value, classmethod):
-        raise target_error(found.rewrite, kinds, type(value).__name__)
+        raise target_error(target.rewrite, kinds, type(value).__name__)

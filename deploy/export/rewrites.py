@@ -1,4 +1,4 @@
-"""Rewrites: found in modules, chosen for the backends in use, applied during an export."""
+"""Rewrites: collected from modules, selected for the backends in use, applied during an export."""
 
 from __future__ import annotations
 
@@ -24,32 +24,46 @@ from deploy.export.rewrite_targets import (
 
 
 def collect_rewrites(modules: Iterable[str]) -> tuple[Rewrite, ...]:
-    """Import modules and find their rewrites, in the order of their definition, each once.
+    """Import modules and list their rewrites, in the order of definition, each once.
+
+    Args:
+        modules: dotted names, such as ``my_package.rewrites``.
 
     Raises:
-        RewriteError: a module cannot be imported or holds no rewrite, or a rewrite lies below
+        RewriteError: a module cannot be imported or defines no rewrite, or a rewrite is below
             another decorator.
     """
-    found = [rewrite for name in modules for rewrite in _rewrites(name)]
-    return tuple(dict.fromkeys(found))
+    rewrites = [rewrite for name in modules for rewrite in _rewrites_of(name)]
+    return tuple(dict.fromkeys(rewrites))
 
 
 def applicable_rewrites(
     rewrites: Iterable[Rewrite], backends: Collection[str]
 ) -> tuple[Rewrite, ...]:
-    """The rewrites that apply here, one for each target.
+    """The rewrites that apply with these backends and installed packages, one for each target.
 
-    A rewrite applies if it names no backend or one of ``backends``, and all of its ``when`` is
-    installed. One that names a backend beats one that names none.
+    A rewrite applies if it names no backend or one of ``backends``, and all requirements in
+    ``when`` are installed. One that names a backend takes precedence over one that names none.
+
+    Args:
+        rewrites: the candidates.
+        backends: the backends that the model is converted for.
 
     Raises:
-        RewriteError: two apply to one target, and neither beats the other.
+        RewriteError: two with the same precedence apply to one target.
+
+    Example:
+        >>> from deploy.rewrite import rewrite
+        >>> general = rewrite("math.sqrt")(lambda original, x: original(x))
+        >>> special = rewrite("math.sqrt", backend="engine")(lambda original, x: original(abs(x)))
+        >>> applicable_rewrites([general, special], {"engine"}) == (special,)
+        True
     """
-    rivals: dict[str, list[Rewrite]] = {}
+    by_target: dict[str, list[Rewrite]] = {}
     for rewrite in dict.fromkeys(rewrites):
         if _applies(rewrite, backends):
-            rivals.setdefault(rewrite.target.replace(":", "."), []).append(rewrite)
-    return tuple(_best(several, backends) for several in rivals.values())
+            by_target.setdefault(rewrite.target.replace(":", "."), []).append(rewrite)
+    return tuple(_by_precedence(candidates, backends) for candidates in by_target.values())
 
 
 def _applies(rewrite: Rewrite, backends: Collection[str]) -> bool:
@@ -58,8 +72,8 @@ def _applies(rewrite: Rewrite, backends: Collection[str]) -> bool:
     return all(_installed(parse_requirement(text, rewrite.target)) for text in rewrite.when)
 
 
-def _best(rivals: list[Rewrite], backends: Collection[str]) -> Rewrite:
-    best = [rewrite for rewrite in rivals if rewrite.backends] or rivals
+def _by_precedence(candidates: list[Rewrite], backends: Collection[str]) -> Rewrite:
+    best = [rewrite for rewrite in candidates if rewrite.backends] or candidates
     if len(best) > 1:
         raise RewriteError(
             f"rewrites of '{best[0].target}'",
@@ -70,23 +84,23 @@ def _best(rivals: list[Rewrite], backends: Collection[str]) -> Rewrite:
     return best[0]
 
 
-def _rewrites(name: str) -> list[Rewrite]:
-    values = vars(_rewrite_module(name)).values()
+def _rewrites_of(name: str) -> list[Rewrite]:
+    values = vars(_import_module(name)).values()
     for value in values:
         if isinstance(value, FunctionType):
             _check_outermost(value)
-    found = [value for value in values if isinstance(value, Rewrite)]
-    if not found:
+    rewrites = [value for value in values if isinstance(value, Rewrite)]
+    if not rewrites:
         raise RewriteError(
             f"module '{name}'",
             expected="at least one rewrite",
             got="none",
             do="Decorate a function at the top level of the module with @rewrite.",
         )
-    return found
+    return rewrites
 
 
-def _rewrite_module(name: str) -> ModuleType:
+def _import_module(name: str) -> ModuleType:
     if not is_dotted_name(name):
         raise RewriteError("module of rewrites", expected="package.module", got=repr(name))
     try:
@@ -99,7 +113,7 @@ def _rewrite_module(name: str) -> ModuleType:
 
 
 def _check_outermost(function: FunctionType) -> None:
-    """Refuse ``@mark`` and the like above ``@rewrite``, which would hide the rewrite."""
+    """Refuse a rewrite that another decorator, such as ``@mark``, hides."""
     inner = inspect.unwrap(function, stop=lambda f: isinstance(f, Rewrite))
     if isinstance(inner, Rewrite):
         raise RewriteError(
@@ -108,69 +122,85 @@ def _check_outermost(function: FunctionType) -> None:
 
 
 def is_dotted_name(name: str) -> bool:
-    """Whether this is ``package.module``."""
+    """Whether a text is a dotted name, such as ``package.module``."""
     return all(part.isidentifier() for part in name.split("."))
 
 
 def parse_requirement(text: str, target: str) -> Requirement:
-    """A requirement such as ``some-dist>=4,<6``, of the rewrite of a target.
+    """Parse a requirement such as ``some-dist>=4,<6``.
+
+    Args:
+        text: the requirement.
+        target: the target of its rewrite, for the error.
 
     Raises:
-        RewriteError: it is none, or has extras, an address or a marker.
+        RewriteError: the text is no requirement, or has extras, a URL or a marker.
     """
-    wrong = f"`when` of the rewrite of '{target}'"
+    what = f"`when` of the rewrite of '{target}'"
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
-        raise RewriteError(wrong, expected="such as some-dist>=4,<6", got=repr(text)) from error
+        raise RewriteError(what, expected="such as some-dist>=4,<6", got=repr(text)) from error
     if requirement.extras or requirement.url or requirement.marker:
-        raise RewriteError(wrong, expected="a name and its versions alone", got=repr(text))
+        raise RewriteError(what, expected="a name and its versions alone", got=repr(text))
     return requirement
 
 
 def _installed(requirement: Requirement) -> bool:
     try:
-        found = version(requirement.name)
+        installed = version(requirement.name)
     except PackageNotFoundError:
         return False
-    # a pre-release that somebody has installed counts like any other version
-    return requirement.specifier.contains(found, prereleases=True)
+    # an installed pre-release counts like any other version
+    return requirement.specifier.contains(installed, prereleases=True)
 
 
 @contextmanager
-def rewriting(model: nn.Module | None, rewrites: Iterable[Rewrite]) -> Iterator[None]:
-    """Put rewrites in place, and take all of them away again at the end, also after an error.
+def apply_rewrites(model: nn.Module | None, rewrites: Iterable[Rewrite]) -> Iterator[None]:
+    """Apply rewrites inside the block, and undo all of them at its end, also after an error.
 
-    A function or method is changed where its target says, for the whole process. Of a module
-    class every instance in ``model`` is replaced whose type is that very class, no subclass. A
-    module's children are replaced before itself; where the replacement returns the module that
-    it got, that one stays. New modules get the training mode of the one that they replace.
-    Blocks nest: an inner rewrite's ``original`` is what the outer one has put there.
+    A function or method is replaced as an attribute of its owner, for the whole process. For a
+    module class, every instance in ``model`` is replaced whose type is exactly that class, not a
+    subclass. Children are replaced before their parent; a module whose replacement is the module
+    itself stays. New modules get the training mode of the module that they replace. Blocks nest:
+    the ``original`` of an inner rewrite is the replacement of the outer one.
+
+    Args:
+        model: the model whose modules may be replaced; None for functions and methods only.
+        rewrites: the rewrites, at most one for each target.
 
     Raises:
         RewriteError: a target does not exist, cannot be rewritten or is rewritten twice, the
-            model itself is of a rewritten module class, or its replacement is no module. Nothing
-            is changed then.
+            model itself is an instance of a rewritten module class, or a replacement is no
+            module. Nothing is changed then.
+
+    Example:
+        >>> import math
+        >>> from deploy.rewrite import rewrite
+        >>> root = rewrite("math.sqrt")(lambda original, x: original(abs(x)))
+        >>> with apply_rewrites(None, [root]):
+        ...     math.sqrt(-4)
+        2.0
     """
-    found = [find_target(rewrite) for rewrite in dict.fromkeys(rewrites)]
-    _check_distinct(found)
-    classes = {f.module_class: f.rewrite for f in found if f.module_class is not None}
+    targets = [find_target(rewrite) for rewrite in dict.fromkeys(rewrites)]
+    _check_distinct(targets)
+    classes = {t.module_class: t.rewrite for t in targets if t.module_class is not None}
     with ExitStack() as undo:
         if model is not None:
             _check_root(model, classes)
-            _swap_modules(model, classes, undo)
-        for target in found:
+            _replace_modules(model, classes, undo)
+        for target in targets:
             if target.module_class is None:
-                _set_function(target, undo)
+                _replace_function(target, undo)
         yield
 
 
-def _check_distinct(found: list[RewriteTarget]) -> None:
-    seen: dict[object, Rewrite] = {}
-    for target in found:
-        other = seen.setdefault(target.place, target.rewrite)
-        if other != target.rewrite:
-            got = f"{other} and {target.rewrite}"
+def _check_distinct(targets: list[RewriteTarget]) -> None:
+    first: dict[object, Rewrite] = {}
+    for target in targets:
+        earlier = first.setdefault(target.identity, target.rewrite)
+        if earlier != target.rewrite:
+            got = f"{earlier} and {target.rewrite}"
             raise target_error(
                 target.rewrite, "one rewrite", got, "Choose one, or nest two blocks."
             )
@@ -186,22 +216,22 @@ def _check_root(model: nn.Module, classes: Mapping[type[nn.Module], Rewrite]) ->
         )
 
 
-def _set_function(found: RewriteTarget, undo: ExitStack) -> None:
-    own = found.name in vars(found.owner)
+def _replace_function(target: RewriteTarget, undo: ExitStack) -> None:
+    inherited = target.name not in vars(target.owner)
     try:
-        setattr(found.owner, found.name, _wrapper(found))
+        setattr(target.owner, target.name, _wrapper(target))
     except (TypeError, AttributeError) as error:
-        got = f"{found.owner.__name__}, which is fixed: {error}"
+        got = f"{target.owner.__name__}, which is immutable: {error}"
         do = "Rewrite the function that calls it."
-        raise target_error(found.rewrite, "an owner that can be changed", got, do) from error
-    if own:
-        undo.callback(setattr, found.owner, found.name, found.value)
+        raise target_error(target.rewrite, "an owner that can be changed", got, do) from error
+    if inherited:
+        undo.callback(delattr, target.owner, target.name)
     else:
-        undo.callback(delattr, found.owner, found.name)
+        undo.callback(setattr, target.owner, target.name, target.value)
 
 
-def _wrapper(found: RewriteTarget) -> Any:
-    value, replacement = found.value, found.rewrite.replacement
+def _wrapper(target: RewriteTarget) -> Any:
+    value, replacement = target.value, target.rewrite.replacement
     original = value.__func__ if isinstance(value, staticmethod | classmethod) else value
 
     @functools.wraps(original)
@@ -210,42 +240,42 @@ def _wrapper(found: RewriteTarget) -> Any:
 
     if isinstance(value, classmethod):
         return classmethod(rewritten)
-    # what has no __get__, such as a builtin, is not bound when it lies in a class
-    unbound = isinstance(found.owner, type) and not hasattr(type(value), "__get__")
+    # a callable without __get__, such as a builtin, is not bound as an attribute of a class
+    unbound = isinstance(target.owner, type) and not hasattr(type(value), "__get__")
     return staticmethod(rewritten) if unbound or isinstance(value, staticmethod) else rewritten
 
 
-def _swap_modules(
+def _replace_modules(
     model: nn.Module, classes: Mapping[type[nn.Module], Rewrite], undo: ExitStack
 ) -> None:
     modes = {module: module.training for module in model.modules()}
-    undo.callback(_set_modes, modes)
+    undo.callback(_set_training, modes)
     done: dict[nn.Module, nn.Module] = {}
 
     def visit(module: nn.Module) -> nn.Module:
         if module in done:
             return done[module]
-        done[module] = module  # a module within itself is not followed
+        done[module] = module  # ends the recursion where a module contains itself
         for name, child in list(module._modules.items()):
             new = None if child is None else visit(child)
             if new is not child:
                 module._modules[name] = new
                 undo.callback(module._modules.__setitem__, name, child)
         if type(module) in classes:
-            done[module] = _replaced(module, classes[type(module)], modes)
+            done[module] = _replacement(module, classes[type(module)], modes)
         return done[module]
 
     visit(model)
 
 
-def _replaced(module: nn.Module, rewrite: Rewrite, modes: dict[nn.Module, bool]) -> nn.Module:
+def _replacement(module: nn.Module, rewrite: Rewrite, modes: dict[nn.Module, bool]) -> nn.Module:
     new = rewrite.replacement(module)
     if not isinstance(new, nn.Module):
         raise target_error(rewrite, "a torch.nn.Module to be returned", type(new).__name__)
-    _set_modes({part: module.training for part in new.modules() if part not in modes})
+    _set_training({inner: module.training for inner in new.modules() if inner not in modes})
     return new
 
 
-def _set_modes(modes: Mapping[nn.Module, bool]) -> None:
+def _set_training(modes: Mapping[nn.Module, bool]) -> None:
     for module, training in modes.items():
         module.training = training

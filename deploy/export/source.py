@@ -1,4 +1,4 @@
-"""Where a whole model comes from: PyTorch code, or an ONNX file."""
+"""The sources of a model, PyTorch code or an ONNX file, and the reference that each provides."""
 
 from __future__ import annotations
 
@@ -14,56 +14,54 @@ from deploy.recipe.schema import Recipe
 
 
 class Reference(Protocol):
-    """Chain inputs -> the whole model's value of every tensor of the chain.
+    """The uncut model, whose values a chain is compared with.
 
     Attributes:
-        name: what gives these values, for people.
+        name: what computes the values, for people, such as ``PyTorch``.
     """
 
     name: str
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """The chain's tensors for these model inputs."""
+        """The value of every tensor of the chain, by name, for these inputs of the model."""
         ...
 
 
 class Source(Protocol):
-    """A whole model."""
+    """A model that can be exported to one ONNX graph."""
 
     def identity(self) -> dict[str, Any] | None:
-        """All that decides what ``export`` gives for some inputs; nothing where it does nothing."""
+        """Everything beside the inputs that determines the result of ``export``, as JSON values.
+
+        Used as a cache key; None where an export is not worth caching.
+        """
         ...
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
-        """The model as an ONNX file, in the folder ``out`` if it is not one already.
+        """The model as an ONNX graph.
 
         Args:
-            inputs: a sample of each input.
-            out: a folder.
+            inputs: a sample of each input, by name.
+            out: the folder for the ONNX file, if the source is not an ONNX file itself.
         """
         ...
 
     def reference(self, points: Mapping[str, str], out: Path) -> Reference:
-        """What a chain is compared with.
+        """The reference for a chain.
 
         Args:
-            points: each tensor of the chain, and its point.
-            out: a folder for what the reference needs.
+            points: the point of each tensor of the chain, by the tensor's name.
+            out: the folder for the reference's own files.
         """
         ...
 
 
 def source_of(recipe: Recipe) -> Source:
-    """The model of a checked recipe, built or read.
+    """The source that a validated recipe names, with its model built or its file read.
 
     Raises:
-        DeployError: it cannot be built or read.
+        DeployError: the model cannot be built, or the file cannot be read.
     """
     if recipe.model.file is not None:
         return OnnxSource(recipe.model)
-    return TorchSource(recipe.model, used_backends(recipe))
-
-
-def used_backends(recipe: Recipe) -> frozenset[str]:
-    """The backends that this recipe may convert a segment for."""
-    return frozenset(one.name for one in recipe.backends)
+    return TorchSource(recipe.model, {backend.name for backend in recipe.backends})

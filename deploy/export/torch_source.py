@@ -1,4 +1,4 @@
-"""PyTorch code as the model: exported with its marks and rewrites, and the reference without."""
+"""PyTorch code as the source: exported with marks and rewrites; the reference has no rewrites."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
 from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.module_marks import mark_modules
-from deploy.export.onnx_export import ExportError, export, reference
-from deploy.export.rewrites import applicable_rewrites, collect_rewrites, rewriting
+from deploy.export.onnx_export import ExportError, export, reference_values
+from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.graph.exported import Exported
 from deploy.recipe.dynamic_shapes import dynamic_axes
 from deploy.recipe.schema import ModelRecipe
 
+# fields of the recipe that do not affect an export
 _NOT_EXPORTED = {"samples": None, "eval": None, "classes": None, "pre": None, "post": None}
 
 
+# distributions whose versions affect an export
 _EXPORTERS = ("torch", "onnxscript", "onnx", "onnx-ir", "numpy")
 
 
 class TorchSource:
-    """A module, the marks put on it, and the rewrites for the backends in use."""
+    """A ``torch.nn.Module`` with marks on its modules, and the rewrites for the backends in use."""
 
     def __init__(self, recipe: ModelRecipe, backends: Collection[str]) -> None:
         self._recipe = recipe
@@ -39,13 +41,15 @@ class TorchSource:
         self._rewrites = applicable_rewrites(collect_rewrites(recipe.rewrites), backends)
 
     def identity(self) -> dict[str, Any]:
-        """See ``Source``: the recipe, the model, and all code that it may consist of."""
-        kinds = {type(module).__module__.partition(".")[0] for module in self._model.modules()}
-        known = packages_distributions()
-        installed = [name for kind in sorted(kinds) for name in known.get(kind, ())]
+        """See ``Source``: the recipe, the model's tensors and settings, and all code it may use."""
+        packages = {type(module).__module__.partition(".")[0] for module in self._model.modules()}
+        distributions = packages_distributions()
+        installed = [
+            name for package in sorted(packages) for name in distributions.get(package, ())
+        ]
         return {
             "recipe": {**asdict(self._recipe), **_NOT_EXPORTED},
-            "rewrites": [f"{one.target} by {one}" for one in self._rewrites],
+            "rewrites": [f"{rewrite.target} by {rewrite}" for rewrite in self._rewrites],
             "module": model_identity(self._model),
             "code": loaded_code(),
             "versions": versions([*_EXPORTERS, *installed]),
@@ -54,34 +58,34 @@ class TorchSource:
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``."""
         with self._prepared(rewritten=True):
-            return export(self._model, _as_torch(inputs), out, dynamic_axes(self._recipe))
+            return export(self._model, _to_torch(inputs), out, dynamic_axes(self._recipe))
 
     def reference(self, points: Mapping[str, str], out: Path) -> TorchReference:
         """See ``Source``."""
         return TorchReference(self, points)
 
     def values(self, inputs: Tensors, *, rewritten: bool) -> dict[str, Array]:
-        """The eager model's value at every point, and of every input and output."""
+        """The eager model's value of every point, input and output, with or without rewrites."""
         with self._prepared(rewritten=rewritten):
-            return reference(self._model, _as_torch(inputs))
+            return reference_values(self._model, _to_torch(inputs))
 
     @contextmanager
     def _prepared(self, *, rewritten: bool) -> Iterator[None]:
         with ExitStack() as stack:
             if rewritten:
-                stack.enter_context(rewriting(self._model, self._rewrites))
+                stack.enter_context(apply_rewrites(self._model, self._rewrites))
             stack.enter_context(mark_modules(self._model, self._recipe.marks))
             yield
 
 
 class TorchReference:
-    """The eager model, seen through a partition.
+    """The eager model as the reference; see ``Reference``.
 
-    Rewrites are held against what they replace: a value comes from the model as it is wherever
-    that has one, and from the rewritten model at marks that stand in rewrites alone.
+    Values come from the model without rewrites, so that a wrong rewrite is detected. Only points
+    that exist in rewritten code alone have their values from the rewritten model.
 
     Attributes:
-        name: what it is, for people.
+        name: what computes the values, for people.
     """
 
     name = "PyTorch"
@@ -91,42 +95,43 @@ class TorchReference:
         self._points = points
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """The chain's tensors for these model inputs.
+        """The value of every tensor of the chain, by name, for these inputs of the model.
 
         Raises:
-            ExportError: on these inputs the model does not come by a point of the chain.
+            ExportError: the model does not reach a point of the chain with these inputs.
         """
         values = self._source.values(inputs, rewritten=False)
         if not values.keys() >= set(self._points.values()):
             values = self._source.values(inputs, rewritten=True) | values
         for point in self._points.values():
             if point not in values:
-                raise _unreached(point, values)
+                raise _not_reached(point, values)
         return {tensor: values[point] for tensor, point in self._points.items()}
 
 
-def _unreached(point: str, values: Collection[str]) -> ExportError:
+def _not_reached(point: str, values: Collection[str]) -> ExportError:
     near = difflib.get_close_matches(point, values, n=3)
     return ExportError(
         f"the model does not reach '{point}' when it runs on the sample",
-        expected="the way that its export takes",
-        got="another: its code looks at the values of the inputs",
+        expected="the control flow of its export",
+        got="another one: forward branches on the values of the inputs",
         do="Choose other samples with model.inputs.NAME.range, or cut elsewhere."
         + (f" It does reach {', '.join(near)}." if near else ""),
     )
 
 
-def _as_torch(inputs: Tensors) -> dict[str, torch.Tensor]:
+def _to_torch(inputs: Tensors) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in inputs.items()}
 
 
-_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+_MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))
 
 
 def model_identity(model: nn.Module) -> str:
-    """The SHA-256 of a model's structure, of its settings and of all its tensors.
+    """The SHA-256 of a model's structure, its settings and all its tensors, without its code.
 
-    Code is not in it. A setting counts by its ``repr``, if that is the same in another process.
+    A setting is any other attribute of a module. It counts by its ``repr``, unless that contains a
+    memory address, which differs between processes.
     """
     digest = hashlib.sha256(repr(model).encode())
     for name, module in model.named_modules():
@@ -145,13 +150,13 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _settings(module: nn.Module) -> Iterator[tuple[str, str]]:
     for key, value in vars(module).items():
-        if key not in _OF_EVERY_MODULE and not isinstance(value, Tensor | nn.Module):
+        if key not in _MODULE_ATTRIBUTES and not isinstance(value, Tensor | nn.Module):
             text = repr(sorted(map(repr, value)) if isinstance(value, set | frozenset) else value)
-            if " at 0x" not in text:  # an address, another one each time
+            if " at 0x" not in text:
                 yield key, f"{type(value).__qualname__} {text}"
 
 
 def _hash_tensor(tensor: Tensor) -> bytes:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    kind = f"{tensor.dtype}{list(tensor.shape)} ".encode()
-    return kind + hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()
+    header = f"{tensor.dtype}{list(tensor.shape)} ".encode()
+    return header + hashlib.sha256(flat.view(torch.uint8).numpy().data).digest()

@@ -1,9 +1,8 @@
-"""Weights files into state dicts: OpenMMLab checkpoints, safetensors, and a model's own formats."""
+"""Weights files to state dicts: PyTorch checkpoints, safetensors, and formats of single models."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import struct
 import tempfile
@@ -21,14 +20,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backends.contract import DeployError
+from backends.user_cache import cache_folder
 
 State = dict[str, Tensor]
+"""A state dict."""
 
 
 Reader = Callable[[Path, nn.Module], State]
+"""Reads a file of weights for a model, which gives the shapes."""
 
 
-_FAULTS = (  # what a damaged or hostile pickle makes torch's restricted unpickler raise
+_UNPICKLING_ERRORS = (  # raised by torch's restricted unpickler on damaged or malicious files
     pickle.UnpicklingError,
     OSError,
     EOFError,
@@ -45,25 +47,25 @@ _FAULTS = (  # what a damaged or hostile pickle makes torch's restricted unpickl
 )
 
 
-_ZIP = b"PK\3\4"
+_ZIP_MAGIC = b"PK\3\4"
 
 
-_WRAPPED = 10  # times that a state dict may lie in another one
+_MAX_NESTING = 10  # of a state dict under the key ``state_dict``
 
 
-_SHOWN = 5  # keys listed per kind of disagreement
+_SHOWN_KEYS = 5  # in an error text, per kind of mismatch
 
 
 class WeightsError(DeployError):
-    """A weights file that is missing, unreadable, or of another model."""
+    """A weights file that is missing, unreadable, or does not fit the model."""
 
 
 def load_weights(model: nn.Module, path: Path, readers: Mapping[str, Reader]) -> None:
-    """Load a weights file into the model, every key or none.
+    """Load a weights file into the model: all keys, or none after an error.
 
     Args:
-        model: receives the weights in place.
-        path: a ``.pth``/``.pt`` checkpoint, ``.safetensors``, or a suffix that ``readers`` knows.
+        model: the model, changed in place.
+        path: a ``.pth`` or ``.pt`` checkpoint, ``.safetensors``, or a suffix in ``readers``.
         readers: further formats by suffix.
 
     Raises:
@@ -71,14 +73,14 @@ def load_weights(model: nn.Module, path: Path, readers: Mapping[str, Reader]) ->
             differently shaped keys.
     """
     state = _read(model, path, readers)
-    wanted = model.state_dict()
-    state = _without_prefix(state, wanted)
-    _check_keys(path, state, wanted)
+    expected = model.state_dict()
+    state = _without_prefix(state, expected)
+    _check_keys(path, state, expected)
     model.load_state_dict(state, strict=False)
 
 
 def _read(model: nn.Module, path: Path, readers: Mapping[str, Reader]) -> State:
-    known: dict[str, Reader] = {
+    by_suffix: dict[str, Reader] = {
         ".pth": _read_checkpoint,
         ".pt": _read_checkpoint,
         ".safetensors": _read_safetensors,
@@ -88,13 +90,13 @@ def _read(model: nn.Module, path: Path, readers: Mapping[str, Reader]) -> State:
         raise WeightsError(
             f"weights '{path}'", expected="a file", got="a folder" if path.is_dir() else "nothing"
         )
-    if path.suffix not in known:
+    if path.suffix not in by_suffix:
         raise WeightsError(
             f"weights '{path}'",
-            expected=f"a file ending in {', '.join(sorted(known))}",
+            expected=f"a file ending in {', '.join(sorted(by_suffix))}",
             got=path.suffix or "no ending",
         )
-    return known[path.suffix](path, model)
+    return by_suffix[path.suffix](path, model)
 
 
 def _read_safetensors(path: Path, _: nn.Module) -> State:
@@ -107,30 +109,30 @@ def _read_safetensors(path: Path, _: nn.Module) -> State:
 
 
 def _read_checkpoint(path: Path, _: nn.Module) -> State:
-    _check_members(path)
+    _check_uncompressed(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except _FAULTS as error:
+    except _UNPICKLING_ERRORS as error:
         raise WeightsError(
             f"weights '{path}' is not a checkpoint that loads without running code: "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
             do="Save its state_dict alone as .safetensors and pass that.",
         ) from error
-    return _unwrapped(path, loaded)
+    return _state_dict(path, loaded)
 
 
-def _check_members(path: Path) -> None:
-    """Refuse a checkpoint that would be larger unpacked: torch packs without compression."""
+def _check_uncompressed(path: Path) -> None:
+    """Refuse a zip whose members exceed the file: ``torch.save`` never compresses."""
     try:
         with path.open("rb") as file:
-            if file.read(4) != _ZIP:
-                return  # torch tells by the same
+            if file.read(4) != _ZIP_MAGIC:
+                return  # torch.load decides by the same bytes
         with zipfile.ZipFile(path) as archive:
-            sizes = [(one.compress_type, one.file_size) for one in archive.infolist()]
+            sizes = [(member.compress_type, member.file_size) for member in archive.infolist()]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, LookupError) as error:
         raise WeightsError(f"weights '{path}' is a damaged zip: {error}") from error
     total = sum(size for _, size in sizes)
-    if any(kind != zipfile.ZIP_STORED for kind, _ in sizes) or total > path.stat().st_size:
+    if any(method != zipfile.ZIP_STORED for method, _ in sizes) or total > path.stat().st_size:
         raise WeightsError(
             f"weights '{path}'",
             expected="a checkpoint as torch.save writes it, not compressed",
@@ -138,96 +140,96 @@ def _check_members(path: Path) -> None:
         )
 
 
-def _unwrapped(path: Path, loaded: object) -> State:
-    for _ in range(_WRAPPED):  # one that holds itself would go on for ever
+def _state_dict(path: Path, loaded: object) -> State:
+    for _ in range(_MAX_NESTING):  # bounded: a dict may contain itself
         if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
             loaded = loaded["state_dict"]
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"weights '{path}'", expected="a state dict", got=type(loaded).__name__)
-    strangers = [str(key) for key, value in loaded.items() if not isinstance(value, Tensor)]
-    if strangers:
+    others = [str(key) for key, value in loaded.items() if not isinstance(value, Tensor)]
+    if others:
         raise WeightsError(
             f"weights '{path}'",
             expected="a state dict of tensors",
-            got=f"other values at {', '.join(strangers[:_SHOWN])}",
+            got=f"other values at {', '.join(others[:_SHOWN_KEYS])}",
         )
     return cast(State, loaded)
 
 
-def _without_prefix(state: State, wanted: Mapping[str, Tensor]) -> State:
-    """Drop what wraps every key, such as ``module.`` of a distributed run."""
-    first = next(iter(wanted), "")
+def _without_prefix(state: State, expected: Mapping[str, Tensor]) -> State:
+    """Remove a common prefix of all keys, such as ``module.`` of a distributed run."""
+    first = next(iter(expected), "")
     if not first or first in state:
         return state
     prefix = next((key[: -len(first)] for key in state if key.endswith("." + first)), "")
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
-def _check_keys(path: Path, state: State, wanted: Mapping[str, Tensor]) -> None:
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}  # training only
+def _check_keys(path: Path, state: State, expected: Mapping[str, Tensor]) -> None:
+    counters = {
+        key for key in expected if key.endswith("num_batches_tracked")
+    }  # unused in inference
     problems = {
-        "missing": sorted(wanted.keys() - state.keys() - counters),
-        "unexpected": sorted(state.keys() - wanted.keys()),
+        "missing": sorted(expected.keys() - state.keys() - counters),
+        "unexpected": sorted(state.keys() - expected.keys()),
         "of another shape": [
-            f"{key} {list(state[key].shape)} instead of {list(wanted[key].shape)}"
-            for key in wanted.keys() & state.keys()
-            if state[key].shape != wanted[key].shape
+            f"{key} {list(state[key].shape)} instead of {list(expected[key].shape)}"
+            for key in expected.keys() & state.keys()
+            if state[key].shape != expected[key].shape
         ],
     }
-    found = [f"{len(keys)} {kind} ({_some(keys)})" for kind, keys in problems.items() if keys]
-    if found:
+    mismatches = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in problems.items() if keys]
+    if mismatches:
         raise WeightsError(
             f"weights '{path}'",
-            expected=f"the model's {len(wanted)} keys",
-            got="; ".join(found),
+            expected=f"the model's {len(expected)} keys",
+            got="; ".join(mismatches),
             do="Check model.params (classes, width, backbone) against the file.",
         )
 
 
-def _some(keys: list[str]) -> str:
-    return ", ".join(sorted(keys)[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+def _first(keys: list[str]) -> str:
+    return ", ".join(sorted(keys)[:_SHOWN_KEYS]) + (", ..." if len(keys) > _SHOWN_KEYS else "")
 
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds without any data
 
 
 def local_file(weights: str, sha256: str | None) -> Path:
-    """The weights as a file of this machine.
+    """The weights as a local file, downloaded to the user's cache if they are a URL.
 
     Args:
-        weights: a path, or an ``https`` address.
-        sha256: the expected SHA-256 or its first digits; required for an address.
+        weights: a path, or an ``https`` URL.
+        sha256: the expected SHA-256 or its first digits; required for a URL.
 
     Raises:
-        WeightsError: no network, or a file of another hash.
+        WeightsError: the download fails, or the file has another hash.
     """
     if not weights.startswith("https://"):
         return Path(weights).expanduser()
     if not sha256:
         raise WeightsError(f"weights '{weights}' have no model.sha256 to check them against")
-    target = _weights_cache() / Path(urlparse(weights).path).name
+    target = cache_folder() / "weights" / Path(urlparse(weights).path).name
     if not target.is_file():
         _download(weights, sha256, target)
     return _verified(target, sha256)
 
 
-def _weights_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "backend-chain" / "weights"
-
-
 def _download(url: str, sha256: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        part = Path(scratch) / target.name
+        partial = Path(scratch) / target.name
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as source, part.open("wb") as sink:
+            with (
+                urllib.request.urlopen(url, timeout=_TIMEOUT) as source,
+                partial.open("wb") as sink,
+            ):
                 copyfileobj(source, sink)
         except OSError as error:
             raise WeightsError(
                 f"cannot download {url} ({_reason(error)})", do="Pass model.weights=FILE."
             ) from error
-        _verified(part, sha256).replace(target)
+        _verified(partial, sha256).replace(target)
 
 
 def _reason(error: OSError) -> str:

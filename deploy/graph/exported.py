@@ -1,4 +1,4 @@
-"""What can be cut: a whole model as an ONNX file; needs neither torch nor onnx."""
+"""An exported model: a whole ONNX file to cut; needs neither torch nor onnx."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Exported:
 
     Attributes:
         onnx: the file; its weights may lie beside it.
-        inputs: the graph's inputs, as they are to be: a size that the file leaves open is fixed
+        inputs: the graph's inputs as they will be used: a size that the file leaves open is fixed
             or has its range here.
         outputs: the graph's outputs, where they are known.
         marks: every tensor marked while tracing, also those that the exporter dropped.
-        by_name: whether every tensor of the graph is a place to cut, by its name. Of a model that
-            PyTorch exports only the marks are, since only there is PyTorch's own value known.
+        by_name: whether every tensor of the graph is a cut point by its name. Of a model that
+            PyTorch exports only the marks are: PyTorch's own value is known only there.
     """
 
     onnx: Path

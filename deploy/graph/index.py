@@ -1,4 +1,4 @@
-"""Who needs what in an ONNX graph."""
+"""Index of an ONNX graph: what each node reads, and which nodes need no input of the model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RANDOM = frozenset(
     )
 )
 
-
-SizeAxes = Mapping[str, tuple[ir.Value, int]]
+DimAxes = Mapping[str, tuple[ir.Value, int]]
+"""For the name of each dynamic size, a tensor and the axis that has this size."""
 
 
 @dataclass(frozen=True)
 class SizeSource:
-    """A node that reads a dynamic size, and another tensor and axis that have the same size."""
+    """A Shape node that reads a dynamic size, and a tensor and axis where it can read it."""
 
     node: ir.Node
     value: ir.Value
@@ -35,48 +35,55 @@ class SizeSource:
 
 
 class GraphIndex:
-    """Who needs what in a model's graph, whose nodes are in topological order.
+    """What the nodes of a model's graph need, in their topological order.
 
     Attributes:
         nodes: the nodes.
-        number: the place of each in that order.
-        reads: what each needs, with what its bodies capture.
+        position: the place of each in that order.
+        reads: the values that each needs, with those that its bodies capture.
     """
 
     def __init__(self, model: ir.Model, *, same_names_same_sizes: bool) -> None:
         self.nodes = list(model.graph)
-        self.number = {node: number for number, node in enumerate(self.nodes)}
+        self.position = {node: position for position, node in enumerate(self.nodes)}
         self.reads = {node: node_reads(node) for node in self.nodes}
         # true of torch's exporter; other tools call unrelated sizes by one name
         self._same_names_same_sizes = same_names_same_sizes
         self._functions = model.functions
 
     @cached_property
-    def rootless(self) -> frozenset[ir.Node]:
+    def input_independent(self) -> frozenset[ir.Node]:
         """Nodes that depend on no input of the graph."""
-        return self._following(lambda node: True, ())
+        return self._derived(lambda node: True, ())
 
     @cached_property
     def constant(self) -> frozenset[ir.Node]:
         """Nodes that give the same values in every run."""
-        return self._following(self.repeats, ())
+        return self._derived(self.is_deterministic, ())
 
-    def sizes(self, anchors: Collection[ir.Node]) -> frozenset[ir.Node]:
-        """Nodes that follow from dynamic sizes, which ``anchors`` read, and from constants."""
-        return self._following(self.repeats, anchors)
+    def derived_from_sizes(self, readers: Collection[ir.Node]) -> frozenset[ir.Node]:
+        """The nodes ``readers``, which read dynamic sizes, and what follows from them alone.
 
-    def repeats(self, node: ir.Node) -> bool:
+        Constants count as known.
+        """
+        return self._derived(self.is_deterministic, readers)
+
+    def is_deterministic(self, node: ir.Node) -> bool:
         """Whether the node gives equal results for equal inputs."""
         if node.op_type == "Dropout":  # random in training mode alone
             return len(node.inputs) < 3 or node.inputs[2] is None
         if node.op_type in _RANDOM:
             return False
         function = self._functions.get(node.op_identifier())
-        inner = [*bodies(node), *([function] if function else [])]
-        return all(self.repeats(one) for body in inner for one in body)
+        graphs = [*bodies(node), *([function] if function else [])]
+        return all(self.is_deterministic(inner) for graph in graphs for inner in graph)
 
-    def axes(self, values: Collection[ir.Value]) -> SizeAxes:
-        """For each dynamic size that the values have, one of them and its axis."""
+    def is_constant(self, value: ir.Value) -> bool:
+        """Whether the value is a weight or follows from weights alone."""
+        return is_weight(value) or value.producer() in self.constant
+
+    def dim_axes(self, values: Collection[ir.Value]) -> DimAxes:
+        """Where each dynamic size that the values have can be read."""
         if not self._same_names_same_sizes:
             return {}
         return {
@@ -86,46 +93,42 @@ class GraphIndex:
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None
         }
 
-    def is_constant(self, value: ir.Value) -> bool:
-        """Whether the value is a weight or follows from weights alone."""
-        return is_weight(value) or value.producer() in self.constant
-
-    def after(self, values: Collection[ir.Value]) -> frozenset[ir.Node]:
-        """Nodes that depend on one of the values."""
-        found: set[ir.Node] = set()
-        for node in self.nodes:
-            if any(v in values or v.producer() in found for v in self.reads[node]):
-                found.add(node)
-        return frozenset(found)
-
-    def _following(
-        self, admits: Callable[[ir.Node], bool], given: Collection[ir.Node]
+    def dependents(
+        self, values: Collection[ir.Value], nodes: Collection[ir.Node]
     ) -> frozenset[ir.Node]:
-        """Nodes that need nothing but weights and what the nodes ``given`` make."""
-        found = set(given)
+        """Those of the nodes, in topological order, that depend on one of the values."""
+        dependents: set[ir.Node] = set()
+        for node in nodes:
+            if any(v in values or v.producer() in dependents for v in self.reads[node]):
+                dependents.add(node)
+        return frozenset(dependents)
+
+    def _derived(
+        self, admits: Callable[[ir.Node], bool], known: Collection[ir.Node]
+    ) -> frozenset[ir.Node]:
+        """The ``known`` nodes, and those that need nothing but their results and weights."""
+        derived = set(known)
         for node in self.nodes:
             if admits(node) and all(
-                is_weight(v) or v.producer() in found for v in self.reads[node]
+                is_weight(v) or v.producer() in derived for v in self.reads[node]
             ):
-                found.add(node)
-        return frozenset(found)
+                derived.add(node)
+        return frozenset(derived)
 
 
-def size_source(node: ir.Node, axes: SizeAxes) -> SizeSource | None:
-    """How a node that reads one dynamic size can learn it from ``axes``."""
+def size_source(node: ir.Node, axes: DimAxes) -> SizeSource | None:
+    """Where among ``axes`` a node that reads one dynamic size can read it."""
     size = _size_read(node) if node.op_type == "Shape" else None
     return SizeSource(node, *axes[size]) if size in axes and size is not None else None
 
 
-def own_size_source(node: ir.Node) -> SizeSource | None:
-    """How a node that could be anchored reads its size now, should another piece anchor it."""
+def original_size_source(node: ir.Node) -> SizeSource | None:
+    """Where a node reads its one dynamic size now, which another segment may have redirected."""
     size = _size_read(node) if node.op_type == "Shape" else None
     source = node.inputs[0] if size is not None else None
-    return (
-        SizeSource(node, source, node.attributes.get_int("start", 0))
-        if source is not None
-        else None
-    )
+    if source is None:
+        return None
+    return SizeSource(node, source, node.attributes.get_int("start", 0))
 
 
 def is_weight(value: ir.Value) -> bool:
@@ -134,7 +137,7 @@ def is_weight(value: ir.Value) -> bool:
 
 
 def _size_read(node: ir.Node) -> str | None:
-    """The dynamic size that a Shape node reads, if it reads just one."""
+    """The name of the dynamic size that a Shape node reads, if it reads just one."""
     source = node.inputs[0]
     start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", None)
     if source is None or source.shape is None or end != start + 1:

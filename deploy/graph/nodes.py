@@ -1,4 +1,4 @@
-"""Nodes of an ONNX graph: marks, bodies, the values that they read, and their names in messages."""
+"""Nodes of an ONNX graph: marks, host steps, bodies, values that they read, names in messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import onnx_ir as ir
 
 MARK_DOMAIN, MARK_OP, HOST_OP = "deploy", "Mark", "HostStep"
 
-
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -19,13 +18,12 @@ def is_mark(node: ir.Node) -> bool:
 
 
 def host_steps_in(nodes: Iterable[ir.Node]) -> Iterator[str]:
-    """The host steps for which the nodes, or nodes in their bodies, only hold the place."""
+    """The host steps whose placeholders are among the nodes or in their bodies."""
     for node in nodes:
-        if (node.domain, node.op_type) == (MARK_DOMAIN, HOST_OP):
-            step = node.attributes.get("step")
-            yield step.as_string() if step is not None else describe(node)
-        for body in bodies(node):
-            yield from host_steps_in(body)
+        for inner in (node, *(inner for body in bodies(node) for inner in body.all_nodes())):
+            if (inner.domain, inner.op_type) == (MARK_DOMAIN, HOST_OP):
+                step = inner.attributes.get("step")
+                yield step.as_string() if step is not None else describe_node(inner)
 
 
 def mark_function(opset: int) -> ir.Function:
@@ -50,7 +48,7 @@ def node_reads(node: ir.Node) -> list[ir.Value]:
     """Every value that the node needs, with those that its If, Loop or Scan bodies capture."""
     own = [value for value in node.inputs if value is not None]
     inner = list(bodies(node))
-    return [*own, *(_captured(inner) if inner else ())]
+    return [*own, *_captured(inner)] if inner else own
 
 
 def bodies(node: ir.Node) -> Iterator[ir.Graph]:
@@ -62,22 +60,18 @@ def bodies(node: ir.Node) -> Iterator[ir.Graph]:
             yield from attribute.as_graphs()
 
 
-def _captured(outer: list[ir.Graph]) -> list[ir.Value]:
-    inside: set[ir.Value] = set()
-    used: dict[ir.Value, None] = {}
-    pending = list(outer)
-    while pending:
-        body = pending.pop()
-        inside.update(body.inputs, body.initializers.values())
-        used.update(dict.fromkeys(body.outputs))
-        for node in body:
-            inside.update(node.outputs)
-            used.update(dict.fromkeys(value for value in node.inputs if value is not None))
-            pending.extend(bodies(node))
-    return [value for value in used if value not in inside]
+def _captured(inner: list[ir.Graph]) -> list[ir.Value]:
+    """What the bodies use of the graphs around them, in an order that every run repeats.
+
+    ``onnx_ir.analysis.analyze_implicit_usage`` gives sets, whose order varies, and fails on a
+    value that no graph defines.
+    """
+    graphs = dict.fromkeys(g for body in reversed(inner) for g in (body, *body.subgraphs()))
+    used = dict.fromkeys(value for graph in graphs for node in graph for value in node.inputs)
+    return [value for value in used if value is not None and value.graph not in graphs]
 
 
-def describe(node: ir.Node) -> str:
+def describe_node(node: ir.Node) -> str:
     """Such as ``Conv 'node_Conv_21' in module backbone.layer1``."""
     module = _module(node)
     name = node.name or next((value.name for value in node.outputs if value.name), "")

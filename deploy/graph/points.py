@@ -1,4 +1,4 @@
-"""The names of the places where a model can be cut.
+"""Points: the names by which marked tensors are cut.
 
 A point is written::
 
@@ -21,17 +21,14 @@ from backends.contract import DeployError
 
 Side = Literal["input", "output"]
 
-
 _NAME = re.compile(r"[^\s:\[\]]+")
-
-
 _POINT = re.compile(
     r"(?P<mark>[^\s:\[\]]+)(\[(?P<call>\d+)\])?:(?P<side>input|output)(\.(?P<path>\S+))?"
 )
 
 
 class PointError(DeployError):
-    """A point or the name of a mark that is not written as one."""
+    """A point, or the name of a mark, with a syntax error."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class MarkedTensor:
     Attributes:
         mark: the mark's name.
         call: how many calls of this name came before it in the same forward.
-        side: whether it goes in or comes out.
+        side: whether it is an input or an output.
         path: the parameter or result that holds it, dotted for nested values.
     """
 
@@ -57,7 +54,7 @@ class MarkedTensor:
 
 @dataclass(frozen=True)
 class Point:
-    """A place to cut: all tensors on one side of a call, or those below ``path``."""
+    """All marked tensors on one side of a call, or those below ``path``."""
 
     mark: str
     call: int
@@ -77,24 +74,28 @@ class Point:
 
 
 def parse_point(text: str) -> Point:
-    """The point that ``text`` writes.
+    """Parse a point.
+
+    Example:
+        >>> parse_point("head[1]:input.maps.0")
+        Point(mark='head', call=1, side='input', path='maps.0')
 
     Raises:
         PointError: ``text`` is not of the form ``name:input``.
     """
-    found = _POINT.fullmatch(text)
-    if not found:
+    match = _POINT.fullmatch(text)
+    if not match:
         raise PointError(
             "malformed point",
             expected="name:input, name:output, name[1]:input or name:input.path",
             got=repr(text),
         )
-    side: Side = "input" if found["side"] == "input" else "output"
-    return Point(found["mark"], int(found["call"] or 0), side, found["path"] or "")
+    side: Side = "input" if match["side"] == "input" else "output"
+    return Point(match["mark"], int(match["call"] or 0), side, match["path"] or "")
 
 
 def check_name(name: str) -> None:
-    """Refuse a mark's name that a point could not spell.
+    """Refuse a mark's name that could not stand in a point.
 
     Raises:
         PointError: the name is empty, or holds blanks, colons or brackets.

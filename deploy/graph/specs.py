@@ -1,4 +1,4 @@
-"""The spec of a value of an ONNX graph."""
+"""A value of an ONNX graph -> its tensor spec."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ def spec_of(
 
     A dimension that depends on the data, and on none of ``ranges``, may have any size.
 
+    Args:
+        value: of a graph.
+        ranges: the sizes that a dynamic dimension may have, by its name.
+        fixed: the size of a dynamic dimension that is fixed, by its name.
+        name: of the spec.
+        error: the class of the error.
+
     Raises:
-        DeployError: the value is a sequence, an optional or a map, or its dtype is not known; as
-            ``error``.
+        DeployError: as ``error``: the value is a sequence, an optional or a map, or its dtype is
+            not known.
     """
     if not isinstance(value.type, ir.TensorType):
         raise error(
@@ -50,9 +57,9 @@ def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mappin
     if name in ranges:
         return ranges[name]
     sizes = [
-        dim.evaluate({span.name: span.min for span in ranges.values()}),
-        dim.evaluate({span.name: span.opt for span in ranges.values()}),
-        dim.evaluate({span.name: span.max for span in ranges.values()}),
+        dim.evaluate({dynamic.name: dynamic.min for dynamic in ranges.values()}),
+        dim.evaluate({dynamic.name: dynamic.opt for dynamic in ranges.values()}),
+        dim.evaluate({dynamic.name: dynamic.max for dynamic in ranges.values()}),
     ]
     known = [size for size in sizes if isinstance(size, int)]
     return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, _LARGEST)

@@ -10,14 +10,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 _ALIGN = 64  # so that engines can map a weight where it lies
-
-
-_BLOCK = 1 << 20  # through a buffer of this size bytes move faster than by copy_file_range
+_BLOCK = 1 << 20  # a buffer of this size copies faster than copy_file_range
 
 
 @dataclass(frozen=True)
-class _Stretch:
-    """Bytes of a file, or a tensor that makes its own when they are due, and where they go."""
+class _ByteRange:
+    """Bytes of a file, or those of a tensor, which makes them when it is written; and a target."""
 
     source: str | ir.TensorProtocol
     start: int
@@ -26,22 +24,22 @@ class _Stretch:
 
 
 class WeightsFile:
-    """A file of weights that is to be written."""
+    """A file of external data that is to be written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._stretches: list[_Stretch] = []
+        self._ranges: list[_ByteRange] = []
         self._end = 0
 
-    def place(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
-        """Give a tensor its place; the result is the same tensor in this file."""
+    def add(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        """Reserve space for a tensor; the result is the same tensor in this file."""
         offset, count = -(-self._end // _ALIGN) * _ALIGN, tensor.nbytes
         self._end = offset + count
         if isinstance(tensor, ir.ExternalTensor):
-            stretch = _Stretch(str(tensor.path), tensor.offset or 0, count, offset)
+            source = _ByteRange(str(tensor.path), tensor.offset or 0, count, offset)
         else:
-            stretch = _Stretch(tensor, 0, count, offset)
-        self._stretches.append(stretch)
+            source = _ByteRange(tensor, 0, count, offset)
+        self._ranges.append(source)
         return ir.ExternalTensor(
             self._path.name,
             offset,
@@ -67,38 +65,36 @@ class WeightsFile:
 
     def _write(self, stack: ExitStack) -> None:
         target = stack.enter_context(self._path.open("wb", buffering=0))
-        paths = {one.source for one in self._stretches if isinstance(one.source, str)}
-        sources = {path: stack.enter_context(FileIO(path)) for path in paths}
+        paths = {part.source for part in self._ranges if isinstance(part.source, str)}
+        files = {path: stack.enter_context(FileIO(path)) for path in paths}
         buffer = memoryview(bytearray(_BLOCK))
-        for one in self._stretches:
-            target.seek(one.target)
-            if isinstance(one.source, str):
-                _copy(sources[one.source], one, target, buffer)
+        for part in self._ranges:
+            target.seek(part.target)
+            if isinstance(part.source, str):
+                _copy(files[part.source], part, target, buffer)
             else:
-                _put(target, memoryview(one.source.tobytes()))
+                _write_all(target, memoryview(part.source.tobytes()))
 
 
-def _copy(source: FileIO, stretch: _Stretch, target: FileIO, buffer: memoryview) -> None:
-    source.seek(stretch.start)
-    left = stretch.count
+def _copy(source: FileIO, part: _ByteRange, target: FileIO, buffer: memoryview) -> None:
+    source.seek(part.start)
+    left = part.count
     while left:
         count = source.readinto(buffer[: min(left, len(buffer))])
         if not count:
             raise OSError(f"'{source.name}' ends {left} bytes too early")
-        _put(target, buffer[:count])
+        _write_all(target, buffer[:count])
         left -= count
 
 
-def _put(target: FileIO, block: memoryview) -> None:
+def _write_all(target: FileIO, block: memoryview) -> None:
     while block:
         block = block[target.write(block) :]
 
 
-INLINE_BYTES = 1 << 20
+INLINE_BYTES = 1 << 20  # of weights that stay in the graph's own file
 
-
-WEIGHTS_APART = 4  # the first version of the format in which a weight need not be an input too
-
+MIN_IR_VERSION = 4  # the first in which an initializer need not be a graph input too
 
 _SMALL = 1024  # bytes of a weight that stays in the graph: shapes and axes, which readers look at
 
@@ -107,23 +103,23 @@ def write_model(segment: ir.Model, path: Path, inline_bytes: int) -> WeightsFile
     """Save the graph.
 
     Returns:
-        The file of its weights, to be written beside it, where they are more than
-        ``inline_bytes``; else they are in the graph's own file.
+        The file of its weights, to be written beside it, if they have more than
+        ``inline_bytes``; else None, for they are in the graph's own file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = segment.graph.initializers.values()
-    sizes = {weight: _bytes(weight) for weight in weights}
-    beside = sum(size for size in sizes.values() if size > _SMALL) > inline_bytes
-    file = WeightsFile(path.with_name(f"{path.name}.data")) if beside else None
+    sizes = {weight: _byte_count(weight) for weight in weights}
+    external = sum(size for size in sizes.values() if size > _SMALL) > inline_bytes
+    file = WeightsFile(path.with_name(f"{path.name}.data")) if external else None
     for weight, size in sizes.items():
         if weight.const_value is not None:
-            place = file.place if file is not None and size > _SMALL else _in_memory
-            weight.const_value = place(weight.const_value)
+            move = file.add if file is not None and size > _SMALL else _in_memory
+            weight.const_value = move(weight.const_value)
     path.write_bytes(ir.to_proto(segment).SerializeToString())
     return file
 
 
-def _bytes(value: ir.Value) -> int:
+def _byte_count(value: ir.Value) -> int:
     tensor = value.const_value
     return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
 

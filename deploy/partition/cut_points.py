@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from backends.contract import DeployError, Dynamic
-from deploy.graph.nodes import MARK_DOMAIN, bodies, describe, is_mark
+from deploy.graph.nodes import MARK_DOMAIN, bodies, describe_node, is_mark
 from deploy.graph.points import MarkedTensor, Point, PointError, Side, parse_point
 
 
@@ -44,13 +44,13 @@ class BoundaryTensor:
     """A tensor where a segment starts or ends.
 
     Attributes:
-        key: where ``reference()`` keeps its value: a point, or an input or output of the graph.
-        name: what the tensor is called where nobody names it.
+        point: where ``reference()`` keeps its value: a point, or an input or output of the graph.
+        default_name: what the tensor is called where no name is given.
         value: the tensor in the graph.
     """
 
-    key: str
-    name: str
+    point: str
+    default_name: str
     value: ir.Value
 
 
@@ -63,8 +63,9 @@ class CutPoints:
         outputs: the whole graph's outputs.
         marks: the value that each marked tensor is in the graph.
         dropped: tensors that were marked, and of which the exporter left no trace.
-        tensors: every tensor of the graph, if each is a place by its own name.
-        buried: what cannot be cut at since it lies inside a body or function, and which one.
+        tensors: every tensor of the graph, if each is a cut point by its own name.
+        inside_bodies: the points that lie inside a body or function, where no cut can be, and a
+            description of that body.
     """
 
     inputs: Mapping[str, ir.Value]
@@ -72,26 +73,27 @@ class CutPoints:
     marks: Mapping[MarkedTensor, ir.Value]
     dropped: frozenset[MarkedTensor]
     tensors: Mapping[str, ir.Value] = field(default_factory=dict)
-    buried: Mapping[str, str] = field(default_factory=dict)
+    inside_bodies: Mapping[str, str] = field(default_factory=dict)
 
-    def starts(self, cut: Cut) -> dict[str, list[BoundaryTensor]]:
+    def start_tensors(self, cut: Cut) -> dict[str, list[BoundaryTensor]]:
         """The tensors of each entry of ``cut.start``.
 
         Raises:
             PartitionError: there are none, or an entry names nothing.
         """
-        return self._borders(f"start of segment '{cut.name}'", cut.start, self.inputs)
+        return self._tensors_by_point(f"start of segment '{cut.name}'", cut.start, self.inputs)
 
-    def ends(self, cut: Cut) -> list[BoundaryTensor]:
+    def end_tensors(self, cut: Cut) -> list[BoundaryTensor]:
         """The tensors of ``cut.end`` in order.
 
         Raises:
             PartitionError: there are none, or an entry names nothing.
         """
-        found = self._borders(f"end of segment '{cut.name}'", cut.end, self.outputs)
-        return [border for borders in found.values() for border in borders]
+        where = f"end of segment '{cut.name}'"
+        by_point = self._tensors_by_point(where, cut.end, self.outputs)
+        return [tensor for tensors in by_point.values() for tensor in tensors]
 
-    def across(self, points: Sequence[str]) -> list[BoundaryTensor]:
+    def tensors_across(self, points: Sequence[str]) -> list[BoundaryTensor]:
         """The tensors at which one entry of ``cuts`` cuts the whole graph.
 
         A bare mark stands for its outputs, or for its inputs where it has no outputs.
@@ -101,68 +103,69 @@ class CutPoints:
         """
         where = f"cut at [{', '.join(points)}]"
         full = [self._with_side(point) for point in points]
-        found = self._borders(where, full, self.outputs)
-        return list({b.value: b for borders in found.values() for b in borders}.values())
+        by_point = self._tensors_by_point(where, full, self.outputs)
+        tensors = [tensor for tensors in by_point.values() for tensor in tensors]
+        return list({tensor.value: tensor for tensor in tensors}.values())
 
     def marks_on(self, value: ir.Value) -> tuple[str, ...]:
         """Every marked tensor that is this value."""
-        return tuple(str(at) for at, marked in self.marks.items() if marked is value)
+        return tuple(str(tensor) for tensor, marked in self.marks.items() if marked is value)
 
     def _with_side(self, point: str) -> str:
         traced = (*self.marks, *self.dropped)
-        sides = {at.side for at in traced if point in (at.mark, f"{at.mark}[{at.call}]")}
+        sides = {t.side for t in traced if point in (t.mark, f"{t.mark}[{t.call}]")}
         known = point in self.tensors or point in self.outputs
         return point if known or not sides else f"{point}:{max(sides)}"  # output before input
 
-    def _borders(
-        self, where: str, texts: Sequence[str], ends: Mapping[str, ir.Value]
+    def _tensors_by_point(
+        self, where: str, points: Sequence[str], graph_ends: Mapping[str, ir.Value]
     ) -> dict[str, list[BoundaryTensor]]:
-        plain = {**self.tensors, **ends}
-        if not texts:
+        named = {**self.tensors, **graph_ends}
+        if not points:
             raise PartitionError(where, expected="at least one point", got="none")
         return {
-            text: [BoundaryTensor(text, text, plain[text])]
-            if text in plain
-            else self._resolve(where, text, plain)
-            for text in texts
+            point: [BoundaryTensor(point, point, named[point])]
+            if point in named
+            else self._marked_tensors(where, point, named)
+            for point in points
         }
 
-    def _resolve(
-        self, where: str, text: str, plain: Mapping[str, ir.Value]
+    def _marked_tensors(
+        self, where: str, text: str, named: Mapping[str, ir.Value]
     ) -> list[BoundaryTensor]:
-        if text in self.buried:
-            raise _buried(where, text, self.buried[text])
+        if text in self.inside_bodies:
+            raise _inside_body(where, text, self.inside_bodies[text])
         if self.tensors and not self.marks:
-            raise _unknown_tensor(where, text, plain)
-        point = self._point(where, text, plain)
+            raise _unknown_tensor(where, text, named)
+        point = self._parse(where, text, named)
         traced = [*self.marks, *self.dropped]
-        inside = [at for at in self.buried if at == str(point) or at.startswith(f"{point}.")]
+        inside = [p for p in self.inside_bodies if p == str(point) or p.startswith(f"{point}.")]
         if inside:
-            raise _buried(where, text, self.buried[inside[0]])
-        if point.mark not in {at.mark for at in traced}:
-            raise _unknown(f"unknown mark '{point.mark}' in the {where}", text, traced)
-        covered = [at for at in traced if point.covers(at)]
+            raise _inside_body(where, text, self.inside_bodies[inside[0]])
+        if point.mark not in {tensor.mark for tensor in traced}:
+            raise _unknown_point(f"unknown mark '{point.mark}' in the {where}", text, traced)
+        covered = [tensor for tensor in traced if point.covers(tensor)]
         if not covered:
-            of_mark = [at for at in traced if at.mark == point.mark]
-            raise _unknown(f"no point '{text}' in the {where}", text, of_mark)
-        alive = [at for at in covered if at in self.marks]
+            of_mark = [tensor for tensor in traced if tensor.mark == point.mark]
+            raise _unknown_point(f"no point '{text}' in the {where}", text, of_mark)
+        alive = [tensor for tensor in covered if tensor in self.marks]
         if not alive or (len(alive) < len(covered) and not where.startswith("start")):
-            raise _dropped(where, text, [at for at in covered if at in self.dropped])
-        return [BoundaryTensor(str(at), at.path, self.marks[at]) for at in alive]
+            raise _dropped(where, text, [t for t in covered if t in self.dropped])
+        return [BoundaryTensor(str(t), t.path, self.marks[t]) for t in alive]
 
-    def _point(self, where: str, text: str, plain: Mapping[str, ir.Value]) -> Point:
+    def _parse(self, where: str, text: str, named: Mapping[str, ir.Value]) -> Point:
         try:
             return parse_point(text)
         except PointError as error:
-            points = {f"{at.mark}:{at.side}" for at in self.marks}
+            points = {f"{tensor.mark}:{tensor.side}" for tensor in self.marks}
             if self.tensors:
-                raise _unknown_tensor(where, text, {*plain, *points}) from error
+                raise _unknown_tensor(where, text, {*named, *points}) from error
             raise PartitionError(
                 f"malformed point in the {where}",
                 expected="name:input, name:output, name[1]:input, name:input.path, "
-                f"or one of {', '.join(plain)}",
+                f"or one of {', '.join(named)}",
                 got=repr(text),
-                do=_suggest(text, {*plain, *points}),
+                do=_suggest(text, {*named, *points}),
             ) from error
 
 
@@ -175,9 +178,9 @@ def _unknown_tensor(where: str, text: str, known: Iterable[str]) -> PartitionErr
     )
 
 
-def _unknown(what: str, text: str, tensors: Iterable[MarkedTensor]) -> PartitionError:
-    points = {str(Point(at.mark, at.call, at.side)): None for at in tensors}
-    exact = {str(at): None for at in tensors}
+def _unknown_point(what: str, text: str, tensors: Iterable[MarkedTensor]) -> PartitionError:
+    points = {str(Point(tensor.mark, tensor.call, tensor.side)): None for tensor in tensors}
+    exact = {str(tensor): None for tensor in tensors}
     shown = [*points, *exact] if "." in text.partition(":")[2] else list(points)
     return PartitionError(
         what,
@@ -192,9 +195,9 @@ def _suggest(text: str, candidates: Iterable[str]) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
-def _buried(where: str, text: str, inside: str) -> PartitionError:
+def _inside_body(where: str, text: str, body: str) -> PartitionError:
     return PartitionError(
-        f"'{text}' in the {where} lies inside the body of {inside}",
+        f"'{text}' in the {where} lies inside the body of {body}",
         expected="a tensor of the graph itself",
         do="Cut before or after that operation: a body cannot be divided.",
     )
@@ -211,74 +214,76 @@ def _dropped(where: str, text: str, tensors: list[MarkedTensor]) -> PartitionErr
 def extract_cut_points(
     model: ir.Model, traced: Sequence[MarkedTensor], *, by_name: bool
 ) -> CutPoints:
-    """Remove the marks from a model.
+    """Remove the marks from a model, and tell where it can be cut.
 
     Several marks on one tensor, one after the other, are then several names of one value.
 
     Args:
         model: the model, changed in place.
         traced: every tensor that was marked, also those that left no node in the model.
-        by_name: whether every tensor of the graph is a place to cut.
+        by_name: whether every tensor of the graph is a cut point by its name.
     """
     graph = model.graph
     names = [str(value.name) for value in graph.outputs]
     marks = {_marked_tensor(node): _bypass(node) for node in list(graph) if is_mark(node)}
-    buried = {
-        at: where for node, where in _inner_nodes(model) for at in _tensor_names(node, by_name)
+    inner_nodes = list(_inner_nodes(model))
+    inside_bodies = {
+        point: body for node, body in inner_nodes for point in _points_of(node, by_name)
     }
-    for node, _ in list(_inner_nodes(model)):
+    for node, _ in inner_nodes:
         _make_identity(node)
     return CutPoints(
         inputs={str(value.name): value for value in graph.inputs},
         outputs=dict(zip(names, graph.outputs, strict=True)),
         marks=marks,
-        dropped=frozenset(at for at in traced if at not in marks and str(at) not in buried),
-        tensors=dict(_all_tensors(graph)) if by_name else {},
-        buried=buried,
+        dropped=frozenset(t for t in traced if t not in marks and str(t) not in inside_bodies),
+        tensors=dict(_named_tensors(graph)) if by_name else {},
+        inside_bodies=inside_bodies,
     )
 
 
-def _all_tensors(graph: ir.Graph) -> Iterator[tuple[str, ir.Value]]:
+def _named_tensors(graph: ir.Graph) -> Iterator[tuple[str, ir.Value]]:
     for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
         if value.name:
             yield value.name, value
 
 
 def _inner_nodes(model: ir.Model) -> Iterator[tuple[ir.Node, str]]:
-    """Every node of a body or a function, and what that is the body of."""
+    """Every node of a body or a function, and whose body it is."""
     for node in model.graph:
         for body in bodies(node):
-            for inner in ir.traversal.RecursiveGraphIterator(body):
-                yield inner, describe(node)
+            for inner in body.all_nodes():
+                yield inner, describe_node(node)
     for function in model.functions.values():
         if function.domain == MARK_DOMAIN:
             continue
-        for inner in ir.traversal.RecursiveGraphIterator(function.graph):
+        for inner in function.all_nodes():
             yield inner, f"function '{function.domain}::{function.name}'"
 
 
-def _tensor_names(node: ir.Node, by_name: bool) -> list[str]:
-    """By what names a cut could ask for what the node makes."""
+def _points_of(node: ir.Node, by_name: bool) -> list[str]:
+    """The points by which a cut could name the results of a node."""
     if is_mark(node):
         return [str(_marked_tensor(node))]
     return [value.name for value in node.outputs if value.name] if by_name else []
 
 
 def _make_identity(node: ir.Node) -> None:
-    """Let a mark that cannot be cut at be of no domain that an engine would have to know."""
+    """Turn a mark inside a body into a standard operator, which every engine knows."""
     if is_mark(node):
         node.domain, node.op_type = "", "Identity"
         node.attributes.clear()
 
 
 def _marked_tensor(node: ir.Node) -> MarkedTensor:
-    at = node.attributes
-    side: Side = "input" if at["side"].as_string() == "input" else "output"
-    return MarkedTensor(at["mark"].as_string(), at["call"].as_int(), side, at["path"].as_string())
+    attributes = node.attributes
+    side: Side = "input" if attributes["side"].as_string() == "input" else "output"
+    call, path = attributes["call"].as_int(), attributes["path"].as_string()
+    return MarkedTensor(attributes["mark"].as_string(), call, side, path)
 
 
 def _bypass(node: ir.Node) -> ir.Value:
-    """Let the users of a mark's result use the tensor that goes into it."""
+    """Replace a mark by the tensor that it marks, and return that."""
     source, result = node.inputs[0], node.outputs[0]
     assert source is not None, "a mark has an input"
     source.type = source.type or result.type  # the exporter's rewrites may have lost them

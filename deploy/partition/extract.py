@@ -1,94 +1,168 @@
-"""A subgraph -> an ONNX model of its own."""
+"""A named subgraph -> its sizes, its specs, and an ONNX model of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass
 
-from deploy.graph.nodes import bodies
-from deploy.graph.writing import WEIGHTS_APART
+from backends.contract import Dynamic, Specs
+from deploy.graph.exported import Exported
+from deploy.graph.specs import spec_of
+from deploy.graph.writing import MIN_IR_VERSION
+from deploy.partition.cut_points import PartitionError
 from deploy.partition.tensor_names import NamedSubgraph, NamedTensor
 
 
-def extract_segment(model: ir.Model, part: NamedSubgraph, fixed: Mapping[str, int]) -> ir.Model:
-    """A model of one part; it shares its weights with ``model``.
+class SegmentSizes:
+    """What is known of the sizes in one segment.
+
+    Attributes:
+        fixed: the dynamic sizes that this segment fixes, by their names.
+    """
+
+    def __init__(
+        self, exported: Exported, named: NamedSubgraph, dynamic: Mapping[str, Mapping[int, Dynamic]]
+    ) -> None:
+        """Name the open dimensions of the boundary tensors, and apply the ranges.
+
+        Args:
+            exported: its inputs have the ranges for the whole model.
+            named: the segment.
+            dynamic: the ranges for this segment, by tensor and axis.
+
+        Raises:
+            PartitionError: ``dynamic`` names no tensor or axis of the segment, or one whose size
+                the model fixes.
+        """
+        self.fixed: dict[str, int] = {}
+        self._ranges = {
+            dim.name: dim
+            for spec in exported.inputs
+            for dim in spec.dims
+            if isinstance(dim, Dynamic)
+        }
+        tensors = {tensor.name: tensor for tensor in (*named.inputs, *named.outputs)}
+        for tensor in tensors.values():
+            _name_open_dims(tensor)
+        for name, axes in dynamic.items():
+            if name not in tensors:
+                raise PartitionError(
+                    f"dynamic.{name} of segment '{named.subgraph.name}'",
+                    expected=f"one of its tensors {', '.join(tensors)}",
+                    got=name,
+                )
+            for axis, sizes in axes.items():
+                self._apply_range(tensors[name], axis, sizes)
+
+    def specs(self, tensors: Sequence[NamedTensor]) -> Specs:
+        """The spec of each tensor under its name in the chain."""
+        return tuple(
+            spec_of(tensor.value, self._ranges, self.fixed, tensor.name, PartitionError)
+            for tensor in tensors
+        )
+
+    def _apply_range(self, tensor: NamedTensor, axis: int, sizes: Dynamic) -> None:
+        shape = tensor.value.shape
+        if shape is None or not 0 <= axis < len(shape):
+            raise PartitionError(
+                f"dynamic.{tensor.name}.{axis}", expected=f"an axis of {shape or 'a known rank'}"
+            )
+        dim = shape[axis]
+        if isinstance(dim, int):
+            if not sizes.min == dim == sizes.max:
+                raise PartitionError(
+                    f"dynamic.{tensor.name}.{axis}",
+                    expected=f"the size {dim}, which the model fixes",
+                    got=f"{sizes.min} to {sizes.max}",
+                    do="Let it vary in the whole model first: model.dynamic.",
+                )
+            return
+        name = str(dim.value)
+        self._ranges[name] = Dynamic(name, sizes.min, sizes.opt, sizes.max)
+        if sizes.min == sizes.max:
+            self.fixed[name] = sizes.min
+
+
+def _name_open_dims(tensor: NamedTensor) -> None:
+    """Name the dimensions that have no name, to tell them apart."""
+    if tensor.value.shape is None:
+        return
+    shape = tensor.value.shape.copy()  # that of a value just read cannot be changed
+    for axis, dim in enumerate(shape):
+        if isinstance(dim, ir.SymbolicDim) and dim.value is None:
+            shape[axis] = f"{tensor.name}_{axis}"
+    tensor.value.shape = shape
+
+
+def extract_segment(model: ir.Model, named: NamedSubgraph, fixed: Mapping[str, int]) -> ir.Model:
+    """A model of one subgraph; it shares its weights with ``model``.
 
     In ``model`` only the nodes change that read dynamic sizes: they read them from the inputs of
-    the segment built last. Every piece that holds one anchors it.
+    the segment extracted last. Every subgraph that holds such a node has a source for it.
 
     Args:
         model: the whole.
-        part: the part.
-        fixed: sizes for the names of dimensions.
+        named: the subgraph.
+        fixed: the dynamic sizes that become fixed, by their names.
     """
-    piece = part.part.piece
-    for anchor in piece.anchors:
-        anchor.node.replace_input_with(0, anchor.value)
-        anchor.node.attributes["start"] = ir.AttrInt64("start", anchor.axis)
-        anchor.node.attributes["end"] = ir.AttrInt64("end", anchor.axis + 1)
+    subgraph = named.subgraph
+    for source in subgraph.size_sources:
+        source.node.replace_input_with(0, source.value)
+        source.node.attributes["start"] = ir.AttrInt64("start", source.axis)
+        source.node.attributes["end"] = ir.AttrInt64("end", source.axis + 1)
     view = ir.GraphView(
-        [wire.value for wire in part.inputs],
-        [wire.value for wire in part.outputs],
-        nodes=piece.nodes,
-        initializers=piece.weights,
+        [tensor.value for tensor in named.inputs],
+        [tensor.value for tensor in named.outputs],
+        nodes=subgraph.nodes,
+        initializers=subgraph.weights,
         opset_imports=dict(model.graph.opset_imports),
-        name=part.part.name,
+        name=subgraph.name,
         metadata_props=dict(model.graph.metadata_props),
     )
     segment = ir.Model(
         view.clone(),
-        ir_version=max(model.ir_version, WEIGHTS_APART),
+        ir_version=max(model.ir_version, MIN_IR_VERSION),
         producer_name=model.producer_name,
         producer_version=model.producer_version,
-        functions=[function.clone() for function in _used(model, piece.nodes)],
+        functions=[function.clone() for function in model.functions.values()],
         metadata_props=dict(model.metadata_props),
     )
-    _own_outputs(segment.graph)
-    _rename(segment.graph.inputs, part.inputs)
-    _rename(segment.graph.outputs, part.outputs)
+    RemoveUnusedFunctionsPass()(segment)  # type: ignore[no-untyped-call]
+    _separate_outputs(segment.graph)
+    _rename(segment.graph.inputs, named.inputs)
+    _rename(segment.graph.outputs, named.outputs)
     NameFixPass()(segment)
     RemoveUnusedOpsetsPass()(segment)
     if fixed:
-        _fix(segment.graph, fixed)
+        _fix_sizes(segment.graph, fixed)
     return segment
 
 
-def _used(model: ir.Model, nodes: Iterable[ir.Node]) -> Collection[ir.Function]:
-    """The functions that the nodes call, and those that these call."""
-    found: dict[ir.Function, None] = {}
-    pending = list(nodes) if model.functions else []
-    while pending:
-        node = pending.pop()
-        pending.extend(inner for body in bodies(node) for inner in body)
-        function = model.functions.get(node.op_identifier())
-        if function is not None and function not in found:
-            found[function] = None
-            pending.extend(function)
-    return found
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Give each output a value of its own that is no input, no weight and no other output.
 
-
-def _own_outputs(graph: ir.Graph) -> None:
-    """Give each output a value of its own, that is no input, no weight and no other output."""
-    taken = {*graph.inputs, *graph.initializers.values()}
-    for index, value in enumerate(graph.outputs):
-        if value in taken:
+    Of these, onnx_ir's ``OutputFixPass`` leaves weights.
+    """
+    used = {*graph.inputs, *graph.initializers.values()}
+    for number, value in enumerate(graph.outputs):
+        if value in used:
             node = ir.node("Identity", [value])
             node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
             graph.append(node)
-            graph.outputs[index] = node.outputs[0]
-        taken.add(value)
+            graph.outputs[number] = node.outputs[0]
+        used.add(value)
 
 
-def _rename(values: Collection[ir.Value], wires: Collection[NamedTensor]) -> None:
-    for value, wire in zip(values, wires, strict=True):
-        value.name = wire.name
+def _rename(values: Collection[ir.Value], tensors: Collection[NamedTensor]) -> None:
+    for value, tensor in zip(values, tensors, strict=True):
+        value.name = tensor.name
 
 
-def _fix(graph: ir.Graph, sizes: Mapping[str, int]) -> None:
-    made = (value for node in graph for value in node.outputs)
-    for value in (*graph.inputs, *made):
+def _fix_sizes(graph: ir.Graph, sizes: Mapping[str, int]) -> None:
+    results = (value for node in graph for value in node.outputs)
+    for value in (*graph.inputs, *results):
         for axis, dim in enumerate(value.shape or ()):
             if isinstance(dim, ir.SymbolicDim) and dim.value in sizes and value.shape is not None:
                 value.shape[axis] = sizes[str(dim.value)]

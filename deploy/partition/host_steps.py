@@ -7,111 +7,120 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from backends.contract import Dim, Dynamic, EngineError, Segment, Specs, TensorSpec
 from deploy.recipe.dynamic_shapes import parse_range
-from deploy.recipe.schema import HostRecipe, HostTensorRecipe, RecipeError
-from deploy.recipe.validate import check_single_maker
-from deploy.runtime.bundle.manifest import HostStep
+from deploy.recipe.schema import HostRecipe, HostTensorRecipe, ModelRecipe, RecipeError
+from deploy.recipe.validate import check_unique_producers
+from deploy.runtime.bundle.manifest import HostStep, PostStep
 from deploy.runtime.execution.empty_batch import empty_outputs
 
-_SHOWN = 5  # places in an error where none has the mark that was named
+_SHOWN = 5  # points in an error where none has the mark that was named
 
 
 def resolve_host_steps(
-    asked: Sequence[HostRecipe], segments: Sequence[Segment], inputs: Specs
+    hosts: Sequence[HostRecipe], segments: Sequence[Segment], inputs: Specs
 ) -> tuple[HostStep, ...]:
-    """The host steps with the specs of all that they take and give.
+    """The host steps with the specs of their inputs and outputs.
 
     Args:
-        asked: as the recipe has them.
+        hosts: as the recipe has them.
         segments: of the chain.
         inputs: of the model.
 
     Raises:
-        RecipeError: a step takes a tensor that there is not, or gives one that another step
-            gives, or that is not as a segment behind it takes it.
+        RecipeError: a step takes a tensor that does not exist, or gives one that another step
+            gives, or that does not fit a segment that takes it.
     """
-    taken = [spec for one in segments for spec in one.inputs]
-    made = [_outputs(host, {spec.name: spec for spec in taken}) for host in asked]
-    check_single_maker(_makers(segments, asked))
-    called = {name for host in asked for name in host.calls}
-    for host, outputs in zip(asked, made, strict=True):
+    segment_inputs = [spec for segment in segments for spec in segment.inputs]
+    segment_outputs = [spec for segment in segments for spec in segment.outputs]
+    by_name = {spec.name: spec for spec in segment_inputs}
+    outputs = [_outputs(host, by_name) for host in hosts]
+    check_unique_producers(_producers(segments, hosts))
+    called = {name for host in hosts for name in host.calls}
+    for host, specs in zip(hosts, outputs, strict=True):
         for segment in segments:
-            check_interface(host.name, outputs, segment, sizes=segment.name not in called)
-    given = [spec for one in segments for spec in one.outputs]
-    known = {spec.name: spec for spec in (*inputs, *taken, *given, *sum(made, ()))}
+            check_interface(host.name, specs, segment, sizes=segment.name not in called)
+    known = (*inputs, *segment_inputs, *segment_outputs, *sum(outputs, ()))
+    specs_by_name = {spec.name: spec for spec in known}
     return tuple(
         HostStep(
             host.name,
             host.id,
-            _known(host, known),
-            outputs,
+            _inputs(host, specs_by_name),
+            specs,
             dict(host.params),
             tuple(host.calls),
         )
-        for host, outputs in zip(asked, made, strict=True)
+        for host, specs in zip(hosts, outputs, strict=True)
     )
 
 
 def host_step_points(
-    asked: Sequence[HostRecipe], places: Sequence[str], *, no_others: bool = False
+    hosts: Sequence[HostRecipe], points: Sequence[str], *, no_others: bool = False
 ) -> dict[str, str]:
-    """The tensors of host steps of which the model has a value of its own, and where.
+    """The tensors of host steps of which the model has a value of its own, and their points.
 
     Args:
-        asked: as the recipe has them.
-        places: where the export came by.
-        no_others: whether the model has no value elsewhere; one that runs on the host what its
-            export leaves out has.
+        hosts: as the recipe has them.
+        points: at which the export has a value.
+        no_others: whether the model has no value elsewhere. A model that runs on the host what
+            its export leaves out has some.
 
     Raises:
         RecipeError: a step names no tensor there, or several.
     """
     return {
-        name: _place(host, name, tensor.at, places, no_others)
-        for host in asked
+        name: _point(host, name, tensor.at, points, no_others)
+        for host in hosts
         for name, tensor in host.outputs.items()
         if tensor.at is not None
     }
 
 
-def _place(host: HostRecipe, name: str, point: str, places: Sequence[str], no_others: bool) -> str:
-    below = [place for place in places if place.startswith(f"{point}.")]
-    if point in places or len(below) == 1:
-        return point if point in places else below[0]
-    of_mark = [place for place in places if place.startswith(f"{point.partition(':')[0]}:")]
+def _point(host: HostRecipe, name: str, point: str, points: Sequence[str], no_others: bool) -> str:
+    below = [known for known in points if known.startswith(f"{point}.")]
+    if point in points or len(below) == 1:
+        return point if point in points else below[0]
+    of_mark = [known for known in points if known.startswith(f"{point.partition(':')[0]}:")]
     if not of_mark and not no_others:
         return point
-    near = difflib.get_close_matches(point, places, n=_SHOWN, cutoff=0.5)
+    near = difflib.get_close_matches(point, points, n=_SHOWN, cutoff=0.5)
     raise RecipeError(
         f"'{name}' of host step '{host.name}' at '{point}'",
-        expected=f"one of {', '.join(below or of_mark or near or places[:_SHOWN])}",
+        expected=f"one of {', '.join(below or of_mark or near or points[:_SHOWN])}",
         got=f"a point with {len(below)} tensors" if below else "no tensor of the model",
     )
 
 
-def _makers(segments: Sequence[Segment], asked: Sequence[HostRecipe]) -> Iterator[tuple[str, str]]:
+def _producers(
+    segments: Sequence[Segment], hosts: Sequence[HostRecipe]
+) -> Iterator[tuple[str, str]]:
     for segment in segments:
         yield from ((spec.name, f"segment '{segment.name}'") for spec in segment.outputs)
-    for host in asked:
+    for host in hosts:
         yield from ((name, f"host step '{host.name}'") for name in host.outputs)
 
 
-def _outputs(host: HostRecipe, taken: Mapping[str, TensorSpec]) -> Specs:
-    return tuple(_output(host, name, tensor, taken) for name, tensor in host.outputs.items())
+def _outputs(host: HostRecipe, segment_inputs: Mapping[str, TensorSpec]) -> Specs:
+    return tuple(
+        _output(host, name, tensor, segment_inputs) for name, tensor in host.outputs.items()
+    )
 
 
 def _output(
-    host: HostRecipe, name: str, tensor: HostTensorRecipe, taken: Mapping[str, TensorSpec]
+    host: HostRecipe,
+    name: str,
+    tensor: HostTensorRecipe,
+    segment_inputs: Mapping[str, TensorSpec],
 ) -> TensorSpec:
     if tensor.shape is not None:
         return TensorSpec(name, tensor.dtype, tuple(_dims(host, name, tensor.shape)))
-    if name not in taken:
+    if name not in segment_inputs:
         raise RecipeError(
             f"'{name}', which host step '{host.name}' gives",
             expected="a shape, for no segment takes it",
             got="none",
             do=f"Pass outputs: {{{name}: {{shape: [...]}}}}.",
         )
-    return taken[name]
+    return segment_inputs[name]
 
 
 def _dims(host: HostRecipe, name: str, shape: Sequence[object]) -> Iterator[Dim]:
@@ -129,80 +138,83 @@ def _dims(host: HostRecipe, name: str, shape: Sequence[object]) -> Iterator[Dim]
             )
 
 
-def _known(host: HostRecipe, known: Mapping[str, TensorSpec]) -> Specs:
+def _inputs(host: HostRecipe, specs_by_name: Mapping[str, TensorSpec]) -> Specs:
     for name in host.inputs:
-        if name not in known:
+        if name not in specs_by_name:
             raise RecipeError(
                 f"host step '{host.name}' takes '{name}'",
-                expected=f"one of {', '.join(known)}",
+                expected=f"one of {', '.join(specs_by_name)}",
                 got=repr(name),
             )
-    return tuple(known[name] for name in host.inputs)
+    return tuple(specs_by_name[name] for name in host.inputs)
 
 
 def check_interface(step: str, outputs: Specs, segment: Segment, *, sizes: bool) -> None:
-    """Refuse what would break only at run time, and there perhaps in rare calls alone.
+    """Refuse now what would fail only at run time, and perhaps only in rare calls.
 
     Args:
         step: the host step's name.
         outputs: what it gives.
         segment: a segment of the chain.
-        sizes: whether the chain runs it; where a host step does, the sizes are that step's.
+        sizes: whether the chain runs the segment. Where a host step calls it, the sizes are that
+            step's concern.
 
     Raises:
         RecipeError: the segment takes a tensor in another dtype, of another rank or of fewer
-            sizes, or gives an unknown size where there are no rows.
+            sizes, or its output sizes are unknown where the host step gives no rows.
     """
-    given = {spec.name: spec for spec in outputs}
-    for takes in segment.inputs:
-        gives = given.get(takes.name)
-        if gives is None:
+    by_name = {spec.name: spec for spec in outputs}
+    for expected in segment.inputs:
+        output = by_name.get(expected.name)
+        if output is None:
             continue
-        _check_kind(step, gives, segment, takes)
+        _check_dtype_and_rank(step, output, segment, expected)
         if sizes:
-            for axis in range(len(takes.dims)):
-                _check_axis(step, gives, segment, takes, axis)
+            for axis in range(len(expected.dims)):
+                _check_axis(step, output, segment, expected, axis)
 
 
-def _check_kind(step: str, gives: TensorSpec, segment: Segment, takes: TensorSpec) -> None:
-    of_rank = takes.shape is None or len(takes.dims) == len(gives.dims)
-    if gives.dtype != takes.dtype or not of_rank:
+def _check_dtype_and_rank(
+    step: str, output: TensorSpec, segment: Segment, expected: TensorSpec
+) -> None:
+    same_rank = expected.shape is None or len(expected.dims) == len(output.dims)
+    if output.dtype != expected.dtype or not same_rank:
         raise RecipeError(
-            f"'{gives.name}', which host step '{step}' gives",
-            expected=f"{takes}, as segment '{segment.name}' takes it",
-            got=str(gives),
+            f"'{output.name}', which host step '{step}' gives",
+            expected=f"{expected}, as segment '{segment.name}' takes it",
+            got=str(output),
         )
 
 
 def _check_axis(
-    step: str, gives: TensorSpec, segment: Segment, takes: TensorSpec, axis: int
+    step: str, output: TensorSpec, segment: Segment, expected: TensorSpec, axis: int
 ) -> None:
-    dim, of = takes.dims[axis], _bounds(gives.dims[axis])
+    dim, sizes = expected.dims[axis], _bounds(output.dims[axis])
     low, _, high = _bounds(dim)
-    where = f"axis {axis} of '{gives.name}', which host step '{step}' gives"
-    if of[0] < low or of[2] > high:
+    where = f"axis {axis} of '{output.name}', which host step '{step}' gives"
+    if sizes[0] < low or sizes[2] > high:
         raise RecipeError(
             where,
-            expected=f"{_describe_dim(takes.dims[axis])}, as segment '{segment.name}' takes it",
-            got=_describe_dim(gives.dims[axis]),
-            do=f"Make them agree: dynamic: {{{gives.name}: {{{axis}: {of}}}}} of the segment, "
+            expected=f"{_describe_dim(dim)}, as segment '{segment.name}' takes it",
+            got=_describe_dim(output.dims[axis]),
+            do=f"Make them agree: dynamic: {{{output.name}: {{{axis}: {sizes}}}}} of the segment, "
             "and dynamic of the host step.",
         )
-    if of[0] == 0 and isinstance(dim, Dynamic):
-        _check_none(where, segment, dim)
+    if sizes[0] == 0 and isinstance(dim, Dynamic):
+        _check_empty_batch(where, segment, dim)
 
 
-def _check_none(where: str, segment: Segment, rows: Dynamic) -> None:
-    """An engine is not called for no rows: what it would give must follow from its specs."""
+def _check_empty_batch(where: str, segment: Segment, rows: Dynamic) -> None:
+    """No engine runs on no rows, so the output shapes must follow from the specs alone."""
     shapes = {spec.name: tuple(_without(dim, rows) for dim in spec.dims) for spec in segment.inputs}
     try:
         empty_outputs(segment, shapes)
     except EngineError as error:
-        given = ", ".join(f"{spec.name} {spec}" for spec in segment.outputs)
+        outputs = ", ".join(f"{spec.name} {spec}" for spec in segment.outputs)
         raise RecipeError(
             where,
             expected=f"1 or more: how much segment '{segment.name}' gives of none is not known "
-            f"({given})",
+            f"({outputs})",
             got="0 too",
             do="Let the host step give a row where it finds none, and its dynamic begin at 1.",
         ) from error
@@ -220,3 +232,26 @@ def _bounds(dim: Dim) -> list[int]:
 
 def _describe_dim(dim: Dim) -> str:
     return f"{dim.min} to {dim.max}" if isinstance(dim, Dynamic) else str(dim)
+
+
+def select_post_step(
+    model: ModelRecipe, outputs: Sequence[str], marks: Mapping[str, Sequence[str]]
+) -> PostStep | None:
+    """The ``post`` step whose border is where the chain ends, if the model has one.
+
+    Args:
+        model: its ``post`` entries name the borders.
+        outputs: the chain's outputs.
+        marks: every mark that each of them is; an output of a host step has its name alone.
+    """
+    for post in model.post:
+        if all(
+            any(_covers(border, at) for border in post.border for at in marks.get(name, (name,)))
+            for name in outputs
+        ):
+            return PostStep(post.id, tuple(outputs), post.params)
+    return None
+
+
+def _covers(border: str, point: str) -> bool:
+    return f"{point}.".startswith(f"{border}.")

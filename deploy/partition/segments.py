@@ -1,4 +1,4 @@
-"""Exported -> segments: the whole model cut at its marks."""
+"""Exported graph -> segments: the whole model cut at its cut points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,22 +16,24 @@ from deploy.graph.exported import Exported
 from deploy.graph.index import GraphIndex
 from deploy.graph.loading import load_graph, onnx_rule_errors
 from deploy.graph.writing import INLINE_BYTES, WeightsFile, write_model
+from deploy.partition.backward_slice import Subgraph
 from deploy.partition.cut_points import Cut, CutPoints, PartitionError, extract_cut_points
-from deploy.partition.extract import extract_segment
-from deploy.partition.segment_sizes import SegmentSizes
+from deploy.partition.extract import SegmentSizes, extract_segment
 from deploy.partition.subgraphs import (
-    Subgraph,
     check_no_host_steps,
     cut_across,
     cut_between,
     whole_subgraph,
 )
 from deploy.partition.tensor_names import NamedSubgraph, name_tensors
+from deploy.recipe.dynamic_shapes import parse_range
+from deploy.recipe.schema import Recipe, SegmentRecipe
+from deploy.recipe.validate import check_segments
 
 _WRITERS = 2  # files of weights that are written at once
 
-
 CutsAcross = Sequence[Sequence[str]]
+"""The points of each cut through the whole model."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,40 @@ class Partition:
             PyTorch's own value of it.
         results: the names of those tensors that are outputs of the whole model.
         marks: for each of them, every mark that it is.
-        places: wherever in the export there is a value to compare with.
+        reference_points: every point at which the whole model has a value to compare with.
     """
 
     segments: tuple[Segment, ...]
     points: Mapping[str, str]
     results: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
-    places: tuple[str, ...]
+    reference_points: tuple[str, ...]
+
+
+def partition_recipe(recipe: Recipe, exported: Exported, out: Path) -> Partition:
+    """Cut a model as the recipe's partition says.
+
+    Raises:
+        RecipeError: a backend is chosen for a segment that does not exist, or a host step calls
+            one.
+        PartitionError: see ``partition``.
+    """
+    cuts = [_as_cut(segment) for segment in recipe.partition.segments]
+    partitioned = partition(exported, cuts, out, across=recipe.partition.across)
+    # the segments that cuts across the model give are known only now
+    check_segments(recipe, [segment.name for segment in partitioned.segments])
+    return partitioned
+
+
+def _as_cut(segment: SegmentRecipe) -> Cut:
+    dynamic = {
+        tensor: {
+            axis: parse_range(f"dynamic.{tensor}.{axis} of segment '{segment.name}'", "", sizes, 0)
+            for axis, sizes in axes.items()
+        }
+        for tensor, axes in segment.dynamic.items()
+    }
+    return Cut(segment.name, segment.start, segment.end, segment.outputs, dynamic)
 
 
 def partition(
@@ -62,34 +90,34 @@ def partition(
     across: CutsAcross = (),
     inline_bytes: int = INLINE_BYTES,
 ) -> Partition:
-    """Cut a model into segments; the parts that no segment covers are the host's.
+    """Cut a model into segments; what no segment covers is left to the host.
 
-    A segment's input is called as the graph's input or as an earlier segment's output, if it is
-    one, so that a chain wires by name; otherwise as the last part of its point, or as the whole
-    point where another tensor has that name.
+    A chain connects segments by names. A segment's input has the name of the graph's input or of
+    the earlier segment's output that it is; otherwise that of the last part of its point, or the
+    whole point where another tensor has that name.
 
     Args:
         exported: the whole model.
-        cuts: the segments, each after those whose outputs it takes. None of them, and nothing
-            to cut across: the whole model is one segment called ``model``.
+        cuts: the segments, each after those whose outputs it takes. Without ``cuts`` and
+            ``across`` the whole model is one segment called ``model``.
         out: the folder that gets ``<segment>.onnx``.
-        across: in the place of ``cuts``, the points of each border that cuts through the whole
-            model; the segments ``part0``, ``part1`` and so on between them leave nothing out.
+        across: instead of ``cuts``, the points of each cut through the whole model; the segments
+            ``part0``, ``part1`` and so on between them leave nothing out.
         inline_bytes: a segment with more weights keeps them in ``<segment>.onnx.data``.
 
     Raises:
-        PartitionError: a cut names no place of this model, or does not give a segment that
-            depends on its start alone; two segments share a node or a name; or one holds what is
-            done on the host.
+        PartitionError: a cut names no point of this model, or does not give a segment that
+            depends on its start alone; two segments share a node or a name; or one holds a host
+            step.
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
-    with _without_collection(), onnx_rule_errors(exported):
+    with _without_garbage_collection(), onnx_rule_errors(exported):
         return _partition(exported, cuts, across, out, inline_bytes)
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """A graph is very many objects that live on; to search them for dead ones takes longest."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Without garbage collection, which would search the many live objects of a graph again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -103,29 +131,57 @@ def _partition(
     exported: Exported, cuts: Sequence[Cut], across: CutsAcross, out: Path, inline_bytes: int
 ) -> Partition:
     model = load_graph(exported)
-    parts, places = _parts(model, exported, cuts, across)
-    check_no_host_steps(parts)
-    wiring = name_tensors(parts, places)
+    cut_points = extract_cut_points(model, exported.marks, by_name=exported.by_name)
+    subgraphs = _subgraphs(model, exported, cut_points, cuts, across)
+    check_no_host_steps(subgraphs)
+    chain = name_tensors(subgraphs, cut_points)
     dynamic = {cut.name: cut.dynamic for cut in cuts}
-    sizes = [SegmentSizes(exported, part, dynamic.get(part.part.name, {})) for part in wiring.parts]
-    pairs = list(zip(wiring.parts, sizes, strict=True))
+    sizes = [
+        SegmentSizes(exported, named, dynamic.get(named.subgraph.name, {}))
+        for named in chain.subgraphs
+    ]
+    pairs = list(zip(chain.subgraphs, sizes, strict=True))
     segments = tuple(_segment(exported, out, *pair) for pair in pairs)
     files = [
-        write_model(extract_segment(model, part, known.fixed), segment.onnx, inline_bytes)
-        for segment, (part, known) in zip(segments, pairs, strict=True)
+        write_model(extract_segment(model, named, known.fixed), segment.onnx, inline_bytes)
+        for segment, (named, known) in zip(segments, pairs, strict=True)
     ]
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(WeightsFile.write, filter(None, files)))
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
-    points = {name: key for name, key in wiring.keys.items() if name in used}
-    marks = {name: places.marks_on(wiring.values[name]) for name in points}
-    return Partition(segments, points, wiring.results, marks, _named(exported, places))
+    points = {name: point for name, point in chain.points.items() if name in used}
+    marks = {name: cut_points.marks_on(chain.values[name]) for name in points}
+    return Partition(segments, points, chain.results, marks, _all_points(exported, cut_points))
 
 
-def _named(exported: Exported, places: CutPoints) -> tuple[str, ...]:
+def _subgraphs(
+    model: ir.Model,
+    exported: Exported,
+    cut_points: CutPoints,
+    cuts: Sequence[Cut],
+    across: CutsAcross,
+) -> list[Subgraph]:
+    index = GraphIndex(model, same_names_same_sizes=not exported.by_name)
+    if across:
+        return cut_across(index, cut_points, across)
+    return cut_between(index, cut_points, cuts) if cuts else [whole_subgraph(index, cut_points)]
+
+
+def _all_points(exported: Exported, cut_points: CutPoints) -> tuple[str, ...]:
     """Inputs, outputs and marks, also those that the exporter dropped; of a file every tensor."""
-    marks = map(str, (*places.marks, *exported.marks))
-    return tuple(dict.fromkeys((*places.inputs, *places.outputs, *places.tensors, *marks)))
+    tensors = (*cut_points.inputs, *cut_points.outputs, *cut_points.tensors)
+    marks = map(str, (*cut_points.marks, *exported.marks))
+    return tuple(dict.fromkeys((*tensors, *marks)))
+
+
+def _segment(exported: Exported, out: Path, named: NamedSubgraph, sizes: SegmentSizes) -> Segment:
+    name = named.subgraph.name
+    path = out / f"{name}.onnx"
+    if path.resolve() == exported.onnx.resolve():
+        raise PartitionError(
+            f"segment '{name}' would overwrite {exported.onnx}", do="Choose another folder."
+        )
+    return Segment(name, path, sizes.specs(named.inputs), sizes.specs(named.outputs))
 
 
 def reference_segment(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
@@ -142,33 +198,13 @@ def reference_segment(exported: Exported, tensors: Sequence[str], out: Path) -> 
 
 def _reference_segment(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
     model = load_graph(exported)
-    places = extract_cut_points(model, exported.marks, by_name=True)
-    anatomy = GraphIndex(model, same_names_same_sizes=False)
-    part = whole_subgraph(anatomy, places, [name for name in tensors if name not in places.inputs])
-    (wired,) = name_tensors([replace(part, name="reference")], places).parts
-    segment = _segment(exported, out, wired, SegmentSizes(exported, wired, {}))
-    weights = write_model(extract_segment(model, wired, {}), segment.onnx, INLINE_BYTES)
+    cut_points = extract_cut_points(model, exported.marks, by_name=True)
+    index = GraphIndex(model, same_names_same_sizes=False)
+    names = [name for name in tensors if name not in cut_points.inputs]
+    subgraph = whole_subgraph(index, cut_points, "reference", names)
+    (named,) = name_tensors([subgraph], cut_points).subgraphs
+    segment = _segment(exported, out, named, SegmentSizes(exported, named, {}))
+    weights = write_model(extract_segment(model, named, {}), segment.onnx, INLINE_BYTES)
     if weights is not None:
         weights.write()
     return segment
-
-
-def _parts(
-    model: ir.Model, exported: Exported, cuts: Sequence[Cut], across: CutsAcross
-) -> tuple[list[Subgraph], CutPoints]:
-    places = extract_cut_points(model, exported.marks, by_name=exported.by_name)
-    anatomy = GraphIndex(model, same_names_same_sizes=not exported.by_name)
-    if across:
-        return cut_across(anatomy, places, across), places
-    parts = cut_between(anatomy, places, cuts) if cuts else [whole_subgraph(anatomy, places)]
-    return parts, places
-
-
-def _segment(exported: Exported, out: Path, wired: NamedSubgraph, sizes: SegmentSizes) -> Segment:
-    name = wired.part.name
-    path = out / f"{name}.onnx"
-    if path.resolve() == exported.onnx.resolve():
-        raise PartitionError(
-            f"segment '{name}' would overwrite {exported.onnx}", do="Choose another folder."
-        )
-    return Segment(name, path, sizes.specs(wired.inputs), sizes.specs(wired.outputs))

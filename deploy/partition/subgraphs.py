@@ -3,96 +3,163 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import onnx_ir as ir
 
 from deploy.graph.index import GraphIndex, is_weight
-from deploy.graph.nodes import describe, host_steps_in
+from deploy.graph.nodes import describe_node, host_steps_in
 from deploy.partition.backward_slice import (
     BackwardSlice,
-    GraphSlice,
+    Subgraph,
+    bypassing_uses,
     describe_origin,
     describe_uses,
-    slice_between,
-    whole_slice,
 )
 from deploy.partition.cut_points import BoundaryTensor, Cut, CutPoints, PartitionError
 
 
-@dataclass(frozen=True)
-class Subgraph:
-    """A segment before its tensors have names.
-
-    Attributes:
-        name: the segment's name.
-        piece: its nodes.
-        ends: the tensors that it gives.
-        outputs: a name for each, or nothing where each is called as it is where it was found.
-    """
-
-    name: str
-    piece: GraphSlice
-    ends: tuple[BoundaryTensor, ...]
-    outputs: tuple[str, ...] | None
-
-
-def whole_subgraph(anatomy: GraphIndex, places: CutPoints, tensors: Sequence[str] = ()) -> Subgraph:
-    """The model as one part, with all its inputs; it gives its outputs, or ``tensors`` of it."""
-    inputs = [BoundaryTensor(name, name, value) for name, value in places.inputs.items()]
-    marks = {str(at): value for at, value in places.marks.items()}
-    found = {**places.tensors, **marks, **places.outputs}
-    ends = tuple(
-        BoundaryTensor(name, name, found[name])
-        for name in tensors or places.outputs
-        if places.inputs.get(name) is not found[name]
-    )
+def whole_subgraph(
+    index: GraphIndex, cut_points: CutPoints, name: str = "model", tensors: Sequence[str] = ()
+) -> Subgraph:
+    """The model as one subgraph, with all its inputs; it gives its outputs, or ``tensors``."""
+    inputs = [BoundaryTensor(key, key, value) for key, value in cut_points.inputs.items()]
+    marks = {str(marked): value for marked, value in cut_points.marks.items()}
+    values = {**cut_points.tensors, **marks, **cut_points.outputs}
+    ends = [
+        BoundaryTensor(key, key, values[key])
+        for key in tensors or cut_points.outputs
+        if cut_points.inputs.get(key) is not values[key]
+    ]
     if not ends:
         raise PartitionError("the model computes nothing: its outputs are its inputs")
-    return Subgraph("model", whole_slice(anatomy, inputs, ends), ends, None)
+    starts = {tensor.value: tensor for tensor in inputs}
+    return BackwardSlice(index, starts, ends).subgraph(name, inputs)
 
 
-def cut_between(anatomy: GraphIndex, places: CutPoints, cuts: Sequence[Cut]) -> list[Subgraph]:
-    """A part for each cut.
+def cut_between(index: GraphIndex, cut_points: CutPoints, cuts: Sequence[Cut]) -> list[Subgraph]:
+    """The subgraph between the starts and the ends of each cut.
 
     Raises:
-        PartitionError: a cut is none, two have one name, or two share a node.
+        PartitionError: a cut gives no subgraph that depends on its start alone, two have one
+            name, or two share a node.
     """
     _check_names([cut.name for cut in cuts])
-    parts = [_subgraph(anatomy, places, cut) for cut in cuts]
-    _check_disjoint(parts)
-    return parts
+    subgraphs = [_subgraph_between(index, cut_points, cut) for cut in cuts]
+    _check_disjoint(subgraphs)
+    return subgraphs
 
 
-def check_no_host_steps(parts: Sequence[Subgraph]) -> None:
-    """Refuse what an export only holds a place for, since the host does it: no engine has that.
+def check_no_host_steps(subgraphs: Sequence[Subgraph]) -> None:
+    """Refuse placeholders of host steps, which no engine can run.
 
     Raises:
-        PartitionError: naming the part, and the host steps that lie in it.
+        PartitionError: naming the segment, and the host steps that lie in it.
     """
-    for part in parts:
-        steps = list(dict.fromkeys(host_steps_in(part.piece.nodes)))
+    for subgraph in subgraphs:
+        steps = list(dict.fromkeys(host_steps_in(subgraph.nodes)))
         if steps:
             raise PartitionError(
-                f"segment '{part.name}'",
-                expected="what an engine can run",
-                got=f"what is done on the host too: {', '.join(steps)}",
-                do="Cut before and behind it, and let steps of partition.host make what is "
+                f"segment '{subgraph.name}'",
+                expected="operators that an engine can run",
+                got=f"host steps: {', '.join(steps)}",
+                do="Cut before and behind them, and let steps of partition.host compute what is "
                 "between; the model's own partition does so.",
             )
 
 
-def _subgraph(anatomy: GraphIndex, places: CutPoints, cut: Cut) -> Subgraph:
-    starts, ends = places.starts(cut), places.ends(cut)
+def _subgraph_between(index: GraphIndex, cut_points: CutPoints, cut: Cut) -> Subgraph:
+    tensors, ends = cut_points.start_tensors(cut), cut_points.end_tensors(cut)
     if cut.outputs is not None and len(cut.outputs) != len(ends):
         raise PartitionError(
             f"outputs of segment '{cut.name}'",
-            expected=f"{len(ends)} names for {', '.join(end.key for end in ends)}",
+            expected=f"{len(ends)} names for {', '.join(end.point for end in ends)}",
             got=f"{len(cut.outputs)}: {', '.join(cut.outputs)}",
         )
-    names = tuple(end.name for end in ends) if cut.outputs is None else tuple(cut.outputs)
-    return Subgraph(cut.name, slice_between(anatomy, cut, starts, ends), tuple(ends), names)
+    starts = {
+        tensor.value: tensor
+        for of_point in tensors.values()
+        for tensor in of_point
+        if not index.is_constant(tensor.value)  # the segment gets its own copy of constants
+    }
+    _check_not_empty(cut, starts, ends)
+    backward_slice = BackwardSlice(index, starts, ends)
+    _check_ends_depend(index, cut, ends, backward_slice.dependents())
+    _check_not_bypassed(index, cut, starts, backward_slice)
+    _check_starts_used(cut, tensors, set(backward_slice.values))
+    names = cut.outputs if cut.outputs is not None else [end.default_name for end in ends]
+    subgraph = backward_slice.subgraph(cut.name, backward_slice.used_starts(), names)
+    _check_starts_outside(subgraph)
+    return subgraph
+
+
+def _check_not_empty(
+    cut: Cut, starts: Mapping[ir.Value, BoundaryTensor], ends: Sequence[BoundaryTensor]
+) -> None:
+    for end in ends:
+        if end.value in starts:
+            raise PartitionError(
+                f"segment '{cut.name}' is empty: its end {end.point} is its start "
+                f"{starts[end.value].point}",
+                do="Leave one of them out, or move it to where another tensor is.",
+            )
+
+
+def _check_ends_depend(
+    index: GraphIndex, cut: Cut, ends: Sequence[BoundaryTensor], dependents: Collection[ir.Node]
+) -> None:
+    for end in ends:
+        producer = end.value.producer()
+        constant = index.is_constant(end.value)
+        random = producer in index.input_independent and not constant
+        constant_output = constant and end.value.is_graph_output()
+        if producer not in dependents and not random and not constant_output:
+            raise PartitionError(
+                f"the end {end.point} of segment '{cut.name}' depends on no start",
+                expected=f"a tensor that depends on {', '.join(cut.start)}",
+                got=describe_origin(end.value),
+            )
+
+
+def _check_not_bypassed(
+    index: GraphIndex,
+    cut: Cut,
+    starts: Mapping[ir.Value, BoundaryTensor],
+    backward_slice: BackwardSlice,
+) -> None:
+    if not any(v.is_graph_input() and v not in starts for v in backward_slice.values):
+        return  # every path from the graph's inputs leads through a start
+    raise PartitionError(
+        f"a tensor bypasses the start of segment '{cut.name}'",
+        expected=f"only {', '.join(start.point for start in starts.values())}",
+        got=f"also {describe_uses(bypassing_uses(index, starts, backward_slice))}",
+        do="Mark it too and add it to the start, or start earlier.",
+    )
+
+
+def _check_starts_used(
+    cut: Cut, starts: Mapping[str, Sequence[BoundaryTensor]], used: Collection[ir.Value]
+) -> None:
+    for point, tensors in starts.items():
+        if not any(tensor.value in used for tensor in tensors):
+            raise PartitionError(
+                f"no end depends on the start {point} of segment '{cut.name}'",
+                expected=f"a tensor that {', '.join(cut.end)} depend on",
+                do="Leave it out, or start elsewhere.",
+            )
+
+
+def _check_starts_outside(subgraph: Subgraph) -> None:
+    nodes = set(subgraph.nodes)
+    for start in subgraph.starts:
+        producer = start.value.producer()
+        if producer in nodes and producer is not None:
+            raise PartitionError(
+                f"the start {start.point} of segment '{subgraph.name}' is computed inside it",
+                got=f"{describe_node(producer)}, which another tensor needs",
+                do="Mark all results of that operation, and start from them.",
+            )
 
 
 def _check_names(names: list[str]) -> None:
@@ -105,19 +172,20 @@ def _check_names(names: list[str]) -> None:
             raise PartitionError(f"two segments are called '{name}'")
 
 
-def _check_disjoint(parts: Sequence[Subgraph]) -> None:
+def _check_disjoint(subgraphs: Sequence[Subgraph]) -> None:
     owner: dict[ir.Node, str] = {}
-    for part in parts:
-        for node in part.piece.nodes:
-            if node not in part.piece.shared and owner.setdefault(node, part.name) != part.name:
+    for subgraph in subgraphs:
+        name = subgraph.name
+        for node in subgraph.nodes:
+            if node not in subgraph.shared and owner.setdefault(node, name) != name:
                 raise PartitionError(
-                    f"{describe(node)} is in two segments: '{owner[node]}' and '{part.name}'",
-                    do=f"Start '{part.name}' where '{owner[node]}' ends, or end that earlier.",
+                    f"{describe_node(node)} is in two segments: '{owner[node]}' and '{name}'",
+                    do=f"Start '{name}' where '{owner[node]}' ends, or end that earlier.",
                 )
 
 
 def cut_across(
-    anatomy: GraphIndex, places: CutPoints, cuts: Sequence[Sequence[str]]
+    index: GraphIndex, cut_points: CutPoints, cuts: Sequence[Sequence[str]]
 ) -> list[Subgraph]:
     """Cut the whole model at each list of points, in the order of the data flow.
 
@@ -125,141 +193,142 @@ def cut_across(
     of the graph is given by the first part that computes it.
 
     Args:
-        anatomy: the graph.
-        places: where it can be cut.
-        cuts: the points of each border, such as ``[["features"], ["logits", "boxes"]]``.
+        index: of the graph.
+        cut_points: where it can be cut.
+        cuts: the points of each cut, such as ``[["features"], ["logits", "boxes"]]``.
 
     Raises:
-        PartitionError: a point is none, or depends on no input; a cut lies before an earlier one;
-            or a tensor slips past one.
+        PartitionError: a name is no point, or depends on no input; a cut lies before an earlier
+            one; or a tensor bypasses one.
     """
-    layers = _Layers(anatomy, places)
+    parts = _Parts(index, cut_points)
     for number, points in enumerate(cuts):
-        layers.add(places.across(points), f"the cut at [{', '.join(points)}]", first=not number)
-    layers.add_rest()
-    return layers.parts()
+        tensors = cut_points.tensors_across(points)
+        parts.add(tensors, f"the cut at [{', '.join(points)}]", first=not number)
+    parts.add_rest()
+    return parts.subgraphs()
 
 
 @dataclass
-class _Layers:
-    """The parts so far.
+class _Parts:
+    """The parts so far, between cuts across the whole model.
 
     Attributes:
-        begin: what the next part may take.
-        pieces: of each part.
-        ends: of each part.
-        owner: which part a node belongs to.
-        cuts: the cut at the end of each part, for people.
+        available: the tensors that the next part may take.
+        slices: of each part, as a subgraph with the ends of its cut.
+        ends: of each part, with outputs of the graph that it computes besides.
+        owner: the number of the part that holds a node.
+        cuts: the cut at the end of each part, for messages.
     """
 
-    anatomy: GraphIndex
-    places: CutPoints
-    begin: dict[ir.Value, BoundaryTensor] = field(default_factory=dict)
-    pieces: list[GraphSlice] = field(default_factory=list)
+    index: GraphIndex
+    cut_points: CutPoints
+    available: dict[ir.Value, BoundaryTensor] = field(default_factory=dict)
+    slices: list[Subgraph] = field(default_factory=list)
     ends: list[list[BoundaryTensor]] = field(default_factory=list)
     owner: dict[ir.Node, int] = field(default_factory=dict)
     cuts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begin = {v: BoundaryTensor(name, name, v) for name, v in self.places.inputs.items()}
+        inputs = self.cut_points.inputs.items()
+        self.available = {value: BoundaryTensor(name, name, value) for name, value in inputs}
 
-    def add(self, border: list[BoundaryTensor], where: str, *, first: bool) -> None:
-        """The part that ends at ``border``; the first one also gives what depends on nothing."""
-        new = [end for end in border if end.value not in self.begin]
-        if not new:
+    def add(self, tensors: list[BoundaryTensor], cut: str, *, first: bool) -> None:
+        """Add the part before a cut; the first one also gives outputs that need no operation."""
+        ends = [tensor for tensor in tensors if tensor.value not in self.available]
+        if not ends:
             raise PartitionError(
-                f"{where} leaves a part empty: earlier cuts name its tensors, or it is where the "
+                f"{cut} leaves a part empty: earlier cuts name its tensors, or it is where the "
                 "model starts",
                 do="Leave it out.",
             )
-        for end in new:
-            self._check_new(end, where)
-        self._add([*new, *(self._trivial() if first else [])])
-        self.cuts.append(where)
+        for end in ends:
+            self._check_end(end, cut)
+        self._add([*ends, *(self._independent_outputs() if first else [])])
+        self.cuts.append(cut)
 
     def add_rest(self) -> None:
-        """The part behind the last cut, if anything is left, and outputs that others computed."""
+        """Add the graph's outputs: to the parts that compute them, and the rest as a last part."""
         given = {end.value for ends in self.ends for end in ends}
         rest = []
-        for name, value in self.places.outputs.items():
-            border = BoundaryTensor(name, name, value)
+        for name, value in self.cut_points.outputs.items():
+            tensor = BoundaryTensor(name, name, value)
             producer = value.producer()
             if producer in self.owner and producer is not None and value not in given:
-                self.ends[self.owner[producer]].append(border)
-            elif value not in given and self.places.inputs.get(name) is not value:
-                rest.append(border)
+                self.ends[self.owner[producer]].append(tensor)
+            elif value not in given and self.cut_points.inputs.get(name) is not value:
+                rest.append(tensor)
         if rest:
             self._add(rest)
 
-    def parts(self) -> list[Subgraph]:
-        """The parts, named by their numbers."""
-        pairs = enumerate(zip(self.pieces, self.ends, strict=True))
-        return [Subgraph(f"part{n}", piece, tuple(ends), None) for n, (piece, ends) in pairs]
+    def subgraphs(self) -> list[Subgraph]:
+        """The parts in order, with all their ends."""
+        pairs = zip(self.slices, self.ends, strict=True)
+        return [replace(subgraph, ends=tuple(ends)) for subgraph, ends in pairs]
 
     def _add(self, ends: list[BoundaryTensor]) -> None:
-        closure = BackwardSlice(self.anatomy, self.begin, ends)
-        used = {need.value for need in closure.needs}
-        piece = closure.piece([self.begin[value] for value in self.begin if value in used])
-        self._check_tight(closure, piece)
-        self.owner |= dict.fromkeys(
-            (node for node in piece.nodes if node not in piece.shared), len(self.pieces)
-        )
-        self.pieces.append(piece)
+        number = len(self.slices)
+        backward_slice = BackwardSlice(self.index, self.available, ends)
+        subgraph = backward_slice.subgraph(f"part{number}", backward_slice.used_starts())
+        self._check_not_bypassed(backward_slice, subgraph)
+        self.owner |= {node: number for node in subgraph.nodes if node not in subgraph.shared}
+        self.slices.append(subgraph)
         self.ends.append(ends)
-        self.begin |= {  # of a constant that the graph gives every part has a copy
+        self.available |= {  # every part has its own copy of a constant that the graph gives
             end.value: end
             for end in ends
-            if end.value not in self.begin and not self.anatomy.is_constant(end.value)
+            if end.value not in self.available and not self.index.is_constant(end.value)
         }
 
-    def _trivial(self) -> list[BoundaryTensor]:
+    def _independent_outputs(self) -> list[BoundaryTensor]:
         """The graph's outputs that are inputs under another name, or depend on none."""
         return [
             BoundaryTensor(name, name, value)
-            for name, value in self.places.outputs.items()
-            if self.places.inputs.get(name) is not value and not self._depends(value)
+            for name, value in self.cut_points.outputs.items()
+            if self.cut_points.inputs.get(name) is not value and self._is_independent(value)
         ]
 
-    def _depends(self, value: ir.Value) -> bool:
-        return not (
-            value.is_graph_input() or is_weight(value) or value.producer() in self.anatomy.rootless
+    def _is_independent(self, value: ir.Value) -> bool:
+        return (
+            value.is_graph_input()
+            or is_weight(value)
+            or value.producer() in self.index.input_independent
         )
 
-    def _check_new(self, end: BoundaryTensor, where: str) -> None:
-        if self.anatomy.is_constant(end.value):
+    def _check_end(self, end: BoundaryTensor, cut: str) -> None:
+        if self.index.is_constant(end.value):
             raise PartitionError(
-                f"{where}: {end.key} is the same in every run",
+                f"{cut}: {end.point} is the same in every run",
                 got=describe_origin(end.value),
                 do="Leave it out: every part gets its own copy of constants.",
             )
         producer = end.value.producer()
         if producer in self.owner:
             raise PartitionError(
-                f"{where}: {end.key} is computed before an earlier cut already",
+                f"{cut}: {end.point} is computed before an earlier cut already",
                 got=describe_origin(end.value),
                 do="List the cuts in the order of the data flow.",
             )
 
-    def _check_tight(self, closure: BackwardSlice, piece: GraphSlice) -> None:
-        again = {node for node in piece.nodes if node in self.owner and node not in piece.shared}
-        if not again:
+    def _check_not_bypassed(self, backward_slice: BackwardSlice, subgraph: Subgraph) -> None:
+        repeated = {n for n in subgraph.nodes if n in self.owner and n not in subgraph.shared}
+        if not repeated:
             return
-        slips = {
-            need.value: need
-            for need in closure.uses()
-            if need.value not in self.begin
-            and need.value.producer() in again
-            and need.by not in again
+        bypassing = {
+            use.value: use
+            for use in backward_slice.uses()
+            if use.value not in self.available
+            and use.value.producer() in repeated
+            and use.user not in repeated
         }
-        past = {value: self.owner[node] for value in slips if (node := value.producer())}
-        first = min(past.values())
-        here = [slips[value] for value, number in past.items() if number == first]
-        how = "Add" if self.places.tensors else "Mark them too, and add"
+        bypassed = {v: self.owner[node] for v in bypassing if (node := v.producer())}
+        first = min(bypassed.values())
+        uses = [bypassing[value] for value, number in bypassed.items() if number == first]
+        how = "Add" if self.cut_points.tensors else "Mark them too, and add"
         raise PartitionError(
-            f"{self.cuts[first]} lets tensors slip past: they are made before it and used "
-            "behind it",
+            f"tensors bypass {self.cuts[first]}: they are computed before it and used behind it",
             expected="only tensors that the cuts name",
-            got=f"also {describe_uses(here)}",
+            got=f"also {describe_uses(uses)}",
             do=f"{how} them to the cut: cuts: "
-            f"[[..., {', '.join(str(need.value.name) for need in here)}]].",
+            f"[[..., {', '.join(str(use.value.name) for use in uses)}]].",
         )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from deploy.partition.backward_slice import Subgraph
 from deploy.partition.cut_points import BoundaryTensor, CutPoints, PartitionError
-from deploy.partition.subgraphs import Subgraph
 
 
 @dataclass(frozen=True)
@@ -21,69 +21,71 @@ class NamedTensor:
 
 @dataclass(frozen=True)
 class NamedSubgraph:
-    """A part whose tensors have names."""
+    """A subgraph whose boundary tensors have names."""
 
-    part: Subgraph
+    subgraph: Subgraph
     inputs: tuple[NamedTensor, ...]
     outputs: tuple[NamedTensor, ...]
 
 
 @dataclass(frozen=True)
-class NamedSubgraphs:
-    """All parts of a chain.
+class NamedChain:
+    """The subgraphs of a chain, in which equal names are equal tensors.
 
     Attributes:
-        parts: in the order of their cuts.
-        keys: for the name of each tensor, its point, or the graph's own name of it.
+        subgraphs: in the order of their cuts.
+        points: for the name of each tensor, its point, or the graph's own name of it.
         values: for the name of each tensor, what it is in the graph.
         results: the names of those tensors that are outputs of the whole graph.
     """
 
-    parts: tuple[NamedSubgraph, ...]
-    keys: Mapping[str, str]
+    subgraphs: tuple[NamedSubgraph, ...]
+    points: Mapping[str, str]
     values: Mapping[str, ir.Value]
     results: tuple[str, ...]
 
 
-def name_tensors(parts: Sequence[Subgraph], places: CutPoints) -> NamedSubgraphs:
-    """Name every tensor, so that equal names are equal tensors.
+def name_tensors(subgraphs: Sequence[Subgraph], cut_points: CutPoints) -> NamedChain:
+    """Name every boundary tensor, so that equal names are equal tensors.
 
     Raises:
-        PartitionError: two tensors want one name, or a part takes what a later one gives.
+        PartitionError: two tensors want one name, or a subgraph takes what a later one gives.
     """
-    names = _Names(reserved=places.outputs)
-    taken = {start.value for part in parts for start in part.piece.starts}
-    for name, value in places.inputs.items():
-        if value in taken or places.outputs.get(name) is value:
-            names.give(name, BoundaryTensor(name, name, value), "the graph's input")
-    outputs = [_outputs(part, names) for part in parts]
+    names = _Names(reserved=cut_points.outputs)
+    starts = {start.value for subgraph in subgraphs for start in subgraph.starts}
+    for name, value in cut_points.inputs.items():
+        if value in starts or cut_points.outputs.get(name) is value:
+            names.assign(name, BoundaryTensor(name, name, value), "the graph's input")
+    outputs = [_name_outputs(subgraph, names) for subgraph in subgraphs]
     inputs = [
-        _inputs(part, names, parts[number:], outputs[number:]) for number, part in enumerate(parts)
+        _name_inputs(subgraph, names, subgraphs[number:], outputs[number:])
+        for number, subgraph in enumerate(subgraphs)
     ]
-    wired = tuple(NamedSubgraph(*each) for each in zip(parts, inputs, outputs, strict=True))
-    ends = {wire.name: wire.value for part in wired for wire in part.outputs}
-    through = {
-        name: value for name, value in places.inputs.items() if places.outputs.get(name) is value
+    ends = {tensor.name: tensor.value for tensors in outputs for tensor in tensors}
+    unchanged = {
+        name: value
+        for name, value in cut_points.inputs.items()
+        if cut_points.outputs.get(name) is value
     }
-    results = set(places.outputs.values())
-    return NamedSubgraphs(
-        wired,
-        names.keys,
+    results = set(cut_points.outputs.values())
+    return NamedChain(
+        tuple(map(NamedSubgraph, subgraphs, inputs, outputs)),
+        names.points,
         names.values,
-        tuple(name for name, value in {**ends, **through}.items() if value in results),
+        tuple(name for name, value in {**ends, **unchanged}.items() if value in results),
     )
 
 
 @dataclass
 class _Names:
-    """The names of a chain's tensors, each given once; ``reserved`` are those of the outputs."""
+    """The names of a chain's tensors, each used once; ``reserved`` are those of the outputs."""
 
     reserved: Mapping[str, ir.Value]
     values: dict[str, ir.Value] = field(default_factory=dict)
-    keys: dict[str, str] = field(default_factory=dict)
+    points: dict[str, str] = field(default_factory=dict)
     names: dict[ir.Value, str] = field(default_factory=dict)
 
-    def give(self, name: str, border: BoundaryTensor, where: str) -> None:
+    def assign(self, name: str, tensor: BoundaryTensor, where: str) -> None:
         """Name a tensor.
 
         Raises:
@@ -93,41 +95,48 @@ class _Names:
             raise PartitionError(
                 f"two tensors of the chain are called '{name}'",
                 expected="names of their own",
-                got=f"{self.keys[name]} and {border.key} ({where})",
+                got=f"{self.points[name]} and {tensor.point} ({where})",
                 do="Name the outputs of the segments with 'outputs'.",
             )
-        self.values[name], self.keys[name] = border.value, border.key
-        self.names.setdefault(border.value, name)
+        self.values[name], self.points[name] = tensor.value, tensor.point
+        self.names.setdefault(tensor.value, name)
 
-    def free(self, border: BoundaryTensor) -> str:
-        """The short name of a tensor, or its whole point where that is taken."""
-        is_anothers = self.reserved.get(border.name, border.value) is not border.value
-        return border.key if is_anothers or border.name in self.values else border.name
-
-
-def _outputs(part: Subgraph, names: _Names) -> tuple[NamedTensor, ...]:
-    chosen = []
-    for number, end in enumerate(part.ends):
-        name = names.free(end) if part.outputs is None else part.outputs[number]
-        names.give(name, end, f"output of segment '{part.name}'")
-        chosen.append(NamedTensor(name, end.value))
-    return tuple(chosen)
+    def choose(self, tensor: BoundaryTensor) -> str:
+        """The default name of a tensor, or its whole point where another tensor has that name."""
+        name = tensor.default_name
+        is_reserved = self.reserved.get(name, tensor.value) is not tensor.value
+        return tensor.point if is_reserved or name in self.values else name
 
 
-def _inputs(
-    part: Subgraph, names: _Names, rest: Sequence[Subgraph], given: Sequence[Sequence[NamedTensor]]
+def _name_outputs(subgraph: Subgraph, names: _Names) -> tuple[NamedTensor, ...]:
+    tensors = []
+    for number, end in enumerate(subgraph.ends):
+        given = subgraph.output_names
+        name = names.choose(end) if given is None else given[number]
+        names.assign(name, end, f"output of segment '{subgraph.name}'")
+        tensors.append(NamedTensor(name, end.value))
+    return tuple(tensors)
+
+
+def _name_inputs(
+    subgraph: Subgraph,
+    names: _Names,
+    later: Sequence[Subgraph],
+    outputs: Sequence[Sequence[NamedTensor]],
 ) -> tuple[NamedTensor, ...]:
-    """The part's inputs; ``rest`` are the part itself and later ones, ``given`` what they give."""
-    later = {
-        wire.name: other.name for other, wires in zip(rest, given, strict=True) for wire in wires
+    """The subgraph's inputs; ``later`` are it and those behind it, ``outputs`` what they give."""
+    makers = {
+        tensor.name: maker.name
+        for maker, tensors in zip(later, outputs, strict=True)
+        for tensor in tensors
     }
-    for start in part.piece.starts:
+    for start in subgraph.starts:
         if start.value not in names.names:
-            names.give(names.free(start), start, f"input of '{part.name}'")
+            names.assign(names.choose(start), start, f"input of '{subgraph.name}'")
         name = names.names[start.value]
-        if name in later:
+        if name in makers:
             raise PartitionError(
-                f"segment '{part.name}' takes '{name}' from the later segment '{later[name]}'",
-                do=f"List '{later[name]}' before it.",
+                f"segment '{subgraph.name}' takes '{name}' from the later segment '{makers[name]}'",
+                do=f"List '{makers[name]}' before it.",
             )
-    return tuple(NamedTensor(names.names[start.value], start.value) for start in part.piece.starts)
+    return tuple(NamedTensor(names.names[start.value], start.value) for start in subgraph.starts)

@@ -1,1 +1,1 @@
-"""The stages in order: a run, a job, a sweep, the cache and the folders."""
+"""A run of all stages in order, jobs and sweeps of runs, the cache, and the work folder."""

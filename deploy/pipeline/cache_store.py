@@ -1,4 +1,4 @@
-"""A folder of results: written aside and renamed, read with every byte compared."""
+"""The cache: results of stages in a folder, written atomically and checked by hash when read."""
 
 from __future__ import annotations
 
@@ -23,12 +23,9 @@ from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import Content
 
 _ENTRY = "entry.json"
-
-
-_BLOCK = 1 << 20
-
-
-_STALE = 24 * 3600.0  # seconds: what was written aside that long ago belongs to nobody
+_FILES = "files"
+_BLOCK = 1 << 20  # bytes
+_STALE = 24 * 3600.0  # seconds after which a half-written entry is of a process that died
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,10 @@ class CacheEntry:
 
     Attributes:
         digest: of its key.
-        stage: that made it.
-        subject: what it is about.
-        files: with their sizes and hashes.
-        used: when it was last asked for, in seconds since 1970.
+        stage: the stage that produced it.
+        subject: what it is of, such as ``head for some_backend``.
+        files: path in the entry to size and hash.
+        used: when it was last used, in seconds since 1970.
     """
 
     digest: str
@@ -51,21 +48,21 @@ class CacheEntry:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The size of all files in bytes."""
         return sum(file.size for file in self.files.values())
 
 
 def default_cache_folder() -> Path:
-    """The folder of the user's own cache."""
+    """The stages' folder in the user's cache folder."""
     return cache_folder() / "stages"
 
 
 class CacheStore:
-    """Results under the digests of their keys; any number of processes may share the folder.
+    """A cache folder, which any number of processes may share.
 
     Attributes:
-        folder: where they are.
-        limit: bytes; beyond it those that were not used for the longest time go.
+        folder: of the cache.
+        limit: size in bytes above which the least recently used entries are removed.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -73,63 +70,67 @@ class CacheStore:
         self.limit = limit
 
     def fill(self, key: CacheKey, out: Path, build: Callable[[], object]) -> bool:
-        """Have a stage's files in a folder: those that are kept, or newly built ones.
+        """Fill a folder with the files of a stage, from the cache or by building them.
 
-        Of several processes that want one key one builds, and the others wait for it.
+        Of several processes that need one key, one builds and the others wait for it.
 
         Args:
-            key: what decides the files.
-            out: the folder, which does not exist yet.
-            build: makes it.
+            key: everything that decides the files.
+            out: the folder; it does not exist yet.
+            build: writes the files into ``out``.
 
         Returns:
-            Whether nothing had to be built.
+            Whether the files came from the cache.
         """
-        with self._held(key.digest):
-            if self.take(key.digest, out):
+        with self._locked(key.digest):
+            if self.copy_entry(key.digest, out):
                 return True
             build()
-            self._keep(key, out)
+            self._add(key, out)
         return False
 
-    def take(self, digest: str, out: Path) -> bool:
-        """Copy an entry into the new folder ``out``; false where none is there and whole."""
+    def copy_entry(self, digest: str, out: Path) -> bool:
+        """Copy an entry into the new folder ``out``; a damaged entry is removed.
+
+        Returns:
+            Whether there was an entry, and it was undamaged.
+        """
         entry = self.entry(digest)
         if entry is None:
             return False
-        source = self._place(digest)
+        source = self._entry_folder(digest)
         try:
             for name, file in entry.files.items():
-                if _copy(source / "files" / name, out / name) != file.sha256:
+                if _copy(source / _FILES / name, out / name) != file.sha256:
                     raise _DamagedError(f"'{name}' was changed")
             os.utime(source / _ENTRY)
         except (OSError, _DamagedError) as error:
             shutil.rmtree(out, ignore_errors=True)
             self.remove(digest)
-            warnings.warn(f"cache entry {digest[:12]} is built anew: {error}", stacklevel=3)
+            warnings.warn(f"cache entry {digest[:12]} is rebuilt: {error}", stacklevel=3)
             return False
         return True
 
     def entry(self, digest: str) -> CacheEntry | None:
-        """What is known of an entry; nothing where there is none."""
-        path = self._place(digest) / _ENTRY
+        """The description of an entry; none where there is no readable one."""
+        path = self._entry_folder(digest) / _ENTRY
         try:
-            used, about = path.stat().st_mtime, json.loads(path.read_text())
-            files = {name: Content(**file) for name, file in about["files"].items()}
-            return CacheEntry(digest, about["stage"], about["subject"], files, used)
+            used, record = path.stat().st_mtime, json.loads(path.read_text())
+            files = {name: Content(**file) for name, file in record["files"].items()}
+            return CacheEntry(digest, record["stage"], record["subject"], files, used)
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
     def entries(self) -> list[CacheEntry]:
-        """All entries, the one used last first."""
+        """All entries, the most recently used first."""
         digests = [path.parent.name for path in self.folder.glob(f"entries/*/*/{_ENTRY}")]
-        found = [entry for entry in map(self.entry, digests) if entry is not None]
-        return sorted(found, key=lambda entry: entry.used, reverse=True)
+        entries = [entry for entry in map(self.entry, digests) if entry is not None]
+        return sorted(entries, key=lambda entry: entry.used, reverse=True)
 
     def damage(self, entry: CacheEntry) -> str:
-        """What is wrong with an entry; nothing where it is whole."""
+        """The first fault of an entry; empty where it is undamaged."""
         for name, file in entry.files.items():
-            path = self._place(entry.digest) / "files" / name
+            path = self._entry_folder(entry.digest) / _FILES / name
             if not path.is_file():
                 return f"'{name}' is missing"
             if hash_file(path) != file:
@@ -137,19 +138,26 @@ class CacheStore:
         return ""
 
     def remove(self, digest: str) -> None:
-        """Take an entry out, at once for everybody."""
-        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._aside()) as aside:
-            self._place(digest).rename(Path(aside) / digest)
+        """Remove an entry atomically."""
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._staging()) as staging:
+            self._entry_folder(digest).rename(Path(staging) / digest)
 
     def prune(self, limit: int | None = None) -> list[CacheEntry]:
-        """Remove what is beyond the limit, and what was left half-written; gives what went."""
-        for path in self._aside().iterdir():
+        """Remove the least recently used entries beyond a limit, and half-written ones.
+
+        Args:
+            limit: in bytes; by default the cache's.
+
+        Returns:
+            The entries that were removed.
+        """
+        for path in self._staging().iterdir():
             if time.time() - path.stat().st_mtime > _STALE:
                 shutil.rmtree(path, ignore_errors=True)
-        gone = list(self._beyond(self.limit if limit is None else limit))
-        for entry in gone:
+        removed = list(self._beyond(self.limit if limit is None else limit))
+        for entry in removed:
             self.remove(entry.digest)
-        return gone
+        return removed
 
     def _beyond(self, limit: int) -> Iterator[CacheEntry]:
         total = 0
@@ -158,26 +166,26 @@ class CacheStore:
             if total > limit:
                 yield entry
 
-    def _keep(self, key: CacheKey, source: Path) -> None:
-        """Put files under a key. A full disk is no reason to fail: they are there, if not kept."""
+    def _add(self, key: CacheKey, source: Path) -> None:
+        """Add files under a key. That this fails, as on a full disk, is only a warning."""
         try:
-            aside = Path(tempfile.mkdtemp(dir=self._aside()))
+            staging = Path(tempfile.mkdtemp(dir=self._staging()))
             try:
-                _write(aside / key.digest, key, source)
-                place = self._place(key.digest)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                if place.exists():  # it could not be read
+                _write_entry(staging / key.digest, key, source)
+                folder = self._entry_folder(key.digest)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                if folder.exists():  # its description was not readable
                     self.remove(key.digest)
-                (aside / key.digest).rename(place)
-                fsync_path(place.parent)
+                (staging / key.digest).rename(folder)
+                fsync_path(folder.parent)
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(staging, ignore_errors=True)
             self.prune()
         except OSError as error:
             warnings.warn(f"the cache '{self.folder}' is not written: {error}", stacklevel=4)
 
-    def _held(self, digest: str) -> AbstractContextManager[object]:
-        """A lock that the system takes back from a process that dies."""
+    def _locked(self, digest: str) -> AbstractContextManager[object]:
+        """The lock of a key; the system releases it when the process dies."""
         locks = self.folder / "locks"
         try:
             locks.mkdir(parents=True, exist_ok=True)
@@ -186,39 +194,40 @@ class CacheStore:
             warnings.warn(f"the cache '{self.folder}' is not used: {error}", stacklevel=3)
             return nullcontext()
 
-    def _place(self, digest: str) -> Path:
+    def _entry_folder(self, digest: str) -> Path:
         return self.folder / "entries" / digest[:2] / digest
 
-    def _aside(self) -> Path:
-        aside = self.folder / "aside"
-        aside.mkdir(parents=True, exist_ok=True)
-        return aside
+    def _staging(self) -> Path:
+        """The folder for entries that are being written or removed."""
+        staging = self.folder / "aside"
+        staging.mkdir(parents=True, exist_ok=True)
+        return staging
 
 
 class _DamagedError(Exception):
-    """A file is not what it was."""
+    """A file of an entry has another content than its hash says."""
 
 
-def _write(folder: Path, key: CacheKey, source: Path) -> None:
+def _write_entry(folder: Path, key: CacheKey, source: Path) -> None:
     files = {}
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         name = path.relative_to(source).as_posix()
-        target = folder / "files" / name
+        target = folder / _FILES / name
         files[name] = Content(_copy(path, target), path.stat().st_size)
         fsync_path(target)
-    about = {"stage": key.stage, "subject": key.subject, "parts": key.parts}
-    about["files"] = {name: asdict(file) for name, file in files.items()}
-    (folder / _ENTRY).write_text(json.dumps(about, indent=2))
+    record = {"stage": key.stage, "subject": key.subject, "parts": key.parts}
+    record["files"] = {name: asdict(file) for name, file in files.items()}
+    (folder / _ENTRY).write_text(json.dumps(record, indent=2))
     fsync_path(folder / _ENTRY)
     fsync_path(folder)
 
 
 def _copy(source: Path, target: Path) -> str:
-    """Copy a file; gives the SHA-256 of what went by."""
+    """Copy a file and return the SHA-256 of its content."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with source.open("rb") as reading, target.open("wb") as writing:
-        while block := reading.read(_BLOCK):
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while block := reader.read(_BLOCK):
             digest.update(block)
-            writing.write(block)
+            writer.write(block)
     return digest.hexdigest()

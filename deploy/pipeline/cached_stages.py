@@ -1,4 +1,4 @@
-"""The stages that are kept: the export of a model, and the conversion of each segment."""
+"""The stages whose results the cache keeps: the export, and the conversion of each segment."""
 
 from __future__ import annotations
 
@@ -33,91 +33,106 @@ from deploy.graph.points import MarkedTensor
 from deploy.pipeline.cache_store import CacheStore
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
 
-_EXPORTED = "exported.json"
+_EXPORT_RECORD = "exported.json"
 
 
 @dataclass(frozen=True)
-class _About:
-    """An ``Exported`` but for its file."""
+class _ExportRecord:
+    """An ``Exported`` without its file."""
 
     inputs: Specs
     outputs: Specs
     marks: tuple[MarkedTensor, ...]
 
 
-def export_once(
-    store: CacheStore | None, name: str, source: Source, inputs: Tensors, out: Path
+def export_cached(
+    cache: CacheStore | None, name: str, source: Source, inputs: Tensors, out: Path
 ) -> tuple[Exported, bool]:
-    """Export a model, or take what an equal one gave; and whether it was taken.
+    """Export a model, or copy the export of an equal one from the cache.
 
     Args:
-        store: the cache, if there is one.
-        name: of the model, for people.
+        cache: the cache, if it is on.
+        name: of the model, for listings of the cache.
         source: the model.
         inputs: a sample of each input.
-        out: the folder.
+        out: the folder of the export; it does not exist yet.
+
+    Returns:
+        The export, and whether it came from the cache.
     """
-    identity = source.identity() if store is not None else None
-    if store is None or identity is None:
+    identity = source.identity() if cache is not None else None
+    if cache is None or identity is None:
         return source.export(inputs, out), False
     parts = {**identity, "inputs": hash_tensors(inputs), "project": project_code()}
 
     def build() -> None:
-        made = source.export(inputs, out)
-        about = to_json(_About(made.inputs, made.outputs, made.marks))
-        (out / _EXPORTED).write_text(json.dumps({"onnx": made.onnx.name, "about": about}, indent=2))
+        exported = source.export(inputs, out)
+        about = to_json(_ExportRecord(exported.inputs, exported.outputs, exported.marks))
+        record = {"onnx": exported.onnx.name, "about": about}
+        (out / _EXPORT_RECORD).write_text(json.dumps(record, indent=2))
 
-    kept = store.fill(CacheKey("export", name, parts), out, build)
-    found = json.loads((out / _EXPORTED).read_text())
-    about = from_json(_About, found["about"], _EXPORTED)
-    return Exported(out / found["onnx"], about.inputs, about.outputs, about.marks), kept
+    from_cache = cache.fill(CacheKey("export", name, parts), out, build)
+    saved = json.loads((out / _EXPORT_RECORD).read_text())
+    record = from_json(_ExportRecord, saved["about"], _EXPORT_RECORD)
+    exported = Exported(out / saved["onnx"], record.inputs, record.outputs, record.marks)
+    return exported, from_cache
 
 
-def convert_once(
-    store: CacheStore | None,
+def convert_cached(
+    cache: CacheStore | None,
     segment: Segment,
     backend: BackendRecipe,
     sample: Tensors,
     out: Path,
-    asked: ConvertRecipe,
+    limits: ConvertRecipe,
 ) -> tuple[Converted, bool]:
-    """Convert a segment, or take what an equal one gave; and whether it was taken.
+    """Convert a segment, or copy the artifact of an equal one from the cache.
+
+    A conversion that is left to the device is a copy, and is not kept.
 
     Args:
-        store: the cache, if there is one.
-        segment: as of ``convert``.
-        backend: likewise.
-        sample: likewise.
-        out: likewise; it does not exist yet.
-        asked: likewise.
+        cache: the cache, if it is on.
+        segment: see ``convert``.
+        backend: see ``convert``.
+        sample: see ``convert``.
+        out: the folder of the artifact; it does not exist yet.
+        limits: see ``convert``.
+
+    Returns:
+        The artifact, and whether it came from the cache.
     """
-    if store is None or backend.build == "device":
-        return convert(segment, backend, sample, out, asked), False
-    files = sorted(segment.onnx.parent.glob(f"{segment.onnx.name}*"))  # its weights lie beside it
+    if cache is None or backend.build == "device":
+        return convert(segment, backend, sample, out, limits), False
+    key = _conversion_key(segment, backend, sample, limits)
+    built: list[Converted] = []
+    from_cache = cache.fill(
+        key, out, lambda: built.append(convert(segment, backend, sample, out, limits))
+    )
+    if from_cache:
+        return Converted(read_artifact(out), out, sample_file(segment, sample, out)), True
+    return built[0], False
+
+
+def _conversion_key(
+    segment: Segment, backend: BackendRecipe, sample: Tensors, limits: ConvertRecipe
+) -> CacheKey:
+    description = about(backend.name)
+    files = sorted(segment.onnx.parent.glob(f"{segment.onnx.name}*"))  # the graph and its weights
     parts = {
         "segment": to_json(replace(segment, onnx=Path())) | {"onnx": None},
         "files": hash_files(files),
         "backend": backend.name,
         "options": dict(checked_options(backend)),
         "precision": cast_precision(backend),
-        "sample": _sample(segment, sample) if asked.check else None,
-        "versions": versions(about(backend.name).convert),
-        "machine": dict(about(backend.name).machine(parsed_options(backend))),
+        "sample": _hash_sample(segment, sample) if limits.check else None,
+        "versions": versions(description.convert),
+        "machine": dict(description.machine(parsed_options(backend))),
         "code": package_code(package(backend.name)),
         "project": project_code(),
     }
-    subject = f"{segment.name} for {backend.name}"
-    made: list[Converted] = []
-    kept = store.fill(
-        CacheKey("convert", subject, parts),
-        out,
-        lambda: made.append(convert(segment, backend, sample, out, asked)),
-    )
-    if kept:
-        made = [Converted(read_artifact(out), out, sample_file(segment, sample, out))]
-    return made[0], kept
+    return CacheKey("convert", f"{segment.name} for {backend.name}", parts)
 
 
-def _sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:
+def _hash_sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:
     names = [spec.name for spec in (*segment.inputs, *segment.outputs)]
     return hash_tensors({name: sample[name] for name in names})

@@ -1,4 +1,4 @@
-"""Segments -> artifacts: each cast to the precision that is asked for, and converted."""
+"""Segments -> artifacts: each cast to the precision of its recipe, and converted."""
 
 from __future__ import annotations
 
@@ -9,98 +9,110 @@ from pathlib import Path
 from backends.contract import Segment, Tensors
 from deploy.convert import Converted, cast_precision
 from deploy.pipeline.cache_store import CacheStore
-from deploy.pipeline.cached_stages import convert_once
+from deploy.pipeline.cached_stages import convert_cached
 from deploy.precision.cast_segments import CastSummary, cast_segments
+from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import Recipe
 from deploy.report.progress import Progress
-
-CAST, ARTIFACTS, ALSO = "cast", "artifacts", "also"
 
 
 @dataclass(frozen=True)
 class ConvertedSegments:
-    """What the segments became.
+    """The artifacts of all segments.
 
     Attributes:
-        own: one artifact for each segment.
-        others: further ones that may run in their place.
-        halved: the segments that were cast.
+        steps: one artifact for each segment, in the order of the segments.
+        alternatives: artifacts of further backends for the same segments.
+        casts: a summary for each segment that was cast.
     """
 
-    own: Sequence[Converted]
-    others: Sequence[Converted]
-    halved: Sequence[CastSummary]
+    steps: Sequence[Converted]
+    alternatives: Sequence[Converted]
+    casts: Sequence[CastSummary]
 
 
 @dataclass(frozen=True)
 class ConversionContext:
-    """What converting needs besides the segments.
+    """What conversion needs besides recipe and segments.
 
     Attributes:
-        store: the cache, if there is one.
-        values: the reference's value of every input and output of the segments.
+        cache: keeps conversions, if it is on.
+        values: the reference value of every input and output of the segments.
         progress: shows the stages.
     """
 
-    store: CacheStore | None
+    cache: CacheStore | None
     values: Tensors
     progress: Progress
 
 
 def convert_all(
-    recipe: Recipe, segments: Sequence[Segment], work: Path, given: ConversionContext
+    recipe: Recipe, segments: Sequence[Segment], work: Path, context: ConversionContext
 ) -> ConvertedSegments:
-    """Convert every segment for each backend and precision that is asked for it.
+    """Cast and convert every segment for each of its backends.
 
     Args:
-        recipe: the recipe.
+        recipe: names the backends and precisions.
         segments: in fp32.
-        work: the folder of the casts and artifacts.
-        given: what else is needed.
+        work: the work folder; gets the cast segments and the artifacts.
+        context: cache, reference values and progress.
 
     Raises:
-        DeployError: a segment cannot be cast or converted; see ``halve`` and ``convert``.
+        DeployError: a segment cannot be cast or converted; see ``cast_segments`` and ``convert``.
     """
-    most = max(len(recipe.backends_of(one.name)) for one in segments)
-    own, halved = _convert(recipe, segments, work, given, most > 1)
-    others: list[Converted] = []
+    most = max(len(recipe.backends_of(segment.name)) for segment in segments)
+    steps, casts = _convert(recipe, segments, work, context, name_backends=most > 1)
+    alternatives: list[Converted] = []
     for rank in range(1, most):
-        asked = [one for one in segments if len(recipe.backends_of(one.name)) > rank]
-        folder = work / ALSO / str(rank)
-        converted, cast = _convert(recipe.ranked(rank), asked, folder, given, several=True)
-        others += converted
-        halved += cast
-    return ConvertedSegments(own, others, halved)
+        ranked = [segment for segment in segments if len(recipe.backends_of(segment.name)) > rank]
+        folder = work / WorkFile.ALTERNATIVES / str(rank)
+        further = recipe.with_alternative(rank)
+        artifacts, further_casts = _convert(further, ranked, folder, context, name_backends=True)
+        alternatives += artifacts
+        casts += further_casts
+    return ConvertedSegments(steps, alternatives, casts)
 
 
 def _convert(
-    recipe: Recipe, segments: Sequence[Segment], work: Path, given: ConversionContext, several: bool
+    recipe: Recipe,
+    segments: Sequence[Segment],
+    folder: Path,
+    context: ConversionContext,
+    name_backends: bool,
 ) -> tuple[list[Converted], list[CastSummary]]:
-    cast, halved = _halve(recipe, segments, work / CAST, given)
-    made = [_one(recipe, one, work / ARTIFACTS, given, several) for one in cast]
-    return made, halved
+    cast, summaries = _cast(recipe, segments, folder / WorkFile.CAST, context)
+    artifacts = folder / WorkFile.ARTIFACTS
+    return [
+        _convert_segment(recipe, segment, artifacts, context, name_backends) for segment in cast
+    ], summaries
 
 
-def _halve(
-    recipe: Recipe, segments: Sequence[Segment], out: Path, given: ConversionContext
+def _cast(
+    recipe: Recipe, segments: Sequence[Segment], out: Path, context: ConversionContext
 ) -> tuple[list[Segment], list[CastSummary]]:
-    if all(cast_precision(recipe.backend_of(one.name)) == "fp32" for one in segments):
+    if all(cast_precision(recipe.backend_of(segment.name)) == "fp32" for segment in segments):
         return list(segments), []
-    with given.progress.stage("precision") as stage:
-        found = cast_segments(recipe, segments, given.values, out)
+    with context.progress.stage("precision") as stage:
+        cast, summaries = cast_segments(recipe, segments, context.values, out)
         stage.size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    return found
+    return cast, summaries
 
 
-def _one(
-    recipe: Recipe, segment: Segment, artifacts: Path, given: ConversionContext, several: bool
+def _convert_segment(
+    recipe: Recipe,
+    segment: Segment,
+    artifacts: Path,
+    context: ConversionContext,
+    name_backend: bool,
 ) -> Converted:
     backend, out = recipe.backend_of(segment.name), artifacts / segment.name
-    name = f"{segment.name} ({backend.name}, {backend.precision})" if several else segment.name
-    with given.progress.stage(f"convert {name}") as stage:
-        converted, stage.kept = convert_once(
-            given.store, segment, backend, given.values, out, recipe.convert
+    label = (
+        f"{segment.name} ({backend.name}, {backend.precision})" if name_backend else segment.name
+    )
+    with context.progress.stage(f"convert {label}") as stage:
+        converted, stage.from_cache = convert_cached(
+            context.cache, segment, backend, context.values, out, recipe.convert
         )
-        made = converted.artifact
-        stage.size = sum((out / file).stat().st_size for file in made.files or made.source)
+        artifact = converted.artifact
+        stage.size = sum((out / file).stat().st_size for file in artifact.files or artifact.source)
     return converted

@@ -1,141 +1,115 @@
-"""The stages in order: model, export, partition, convert, bundle, verify, benchmark."""
+"""The stages in order: model, export, partition, reference, convert, bundle, verify, benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.contract import Tensors
+from backends.contract import EngineError, Tensors
 from backends.conversion_files import write_sample
+from backends.process.child import module_command
 from deploy.bundle import assemble, check_target, publish, restore_previous, seal, write_picture
 from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
-from deploy.export.source import source_of
-from deploy.partition.host_steps import host_step_points, resolve_host_steps
-from deploy.partition.recipe_cuts import partition_recipe, select_post_step
-from deploy.partition.segments import Partition
-from deploy.pipeline.benchmark import benchmark
-from deploy.pipeline.build_record import BUILD_RECORD, write_build_record
+from deploy.export.source import Source, source_of
+from deploy.graph.exported import Exported
+from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
+from deploy.partition.segments import Partition, partition_recipe
+from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, default_cache_folder
-from deploy.pipeline.cached_stages import export_once
-from deploy.pipeline.conversion import (
-    ALSO,
-    ARTIFACTS,
-    CAST,
-    ConversionContext,
-    ConvertedSegments,
-    convert_all,
-)
-from deploy.pipeline.work_folder import check_own_folder, empty_folder, hold_work_folder
-from deploy.recipe.output_paths import RunPaths
+from deploy.pipeline.cached_stages import export_cached
+from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
+from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
+from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
-from deploy.recipe.schema import AUTO, OFF, ModelRecipe, Recipe, RecipeError
+from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
-from deploy.report.data import DATA, PAGE
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
 from deploy.runtime.bundle.manifest import HostStep, Manifest
 from deploy.runtime.bundle.probe import remember_probed
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
+from deploy.runtime.latency import PartLatency
 from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
 
 _GIB = 1 << 30
 
 
-_STAGING = "bundle"
+def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+    """Run every stage of a recipe.
 
-
-_STAGES = {
-    "export",
-    "segments",
-    "reference",
-    CAST,
-    ARTIFACTS,
-    ALSO,
-    "blame",
-    "blame.json",
-    BUILD_RECORD,
-    PAGE,
-    DATA,
-    _STAGING,
-    f"{_STAGING}.old",
-}  # what a run writes beside its bundle
-
-
-def run_pipeline(recipe: Recipe, places: RunPaths, progress: Progress) -> RunResult:
-    """Carry out a recipe.
+    Args:
+        recipe: what to do.
+        paths: the bundle to write, and the work folder.
+        progress: shows and times the stages.
 
     Returns:
-        The outcome; a bundle that does not agree with PyTorch is written too, marked as such.
+        The result. A bundle that does not agree with the reference is written too, with a failed
+        verification.
 
     Raises:
-        DeployError: a stage cannot do its work; no bundle is written.
+        DeployError: the recipe is invalid or a stage failed; no bundle is written.
     """
-    recipe = _checked(recipe, places)
-    with hold_work_folder(places.work):
-        return _run_locked(recipe, places, progress)
+    recipe = _checked(recipe, paths)
+    with lock_work_folder(paths.work):
+        return _run_locked(recipe, paths, progress)
 
 
-def _run_locked(recipe: Recipe, places: RunPaths, progress: Progress) -> RunResult:
-    restore_previous(places.work / _STAGING, places.bundle)
-    empty_folder(places.work)
+def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+    staging = paths.work / WorkFile.STAGING
+    restore_previous(staging, paths.bundle)
+    empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
     inputs = sample_inputs(recipe.model, pictures)
     with progress.stage("model"):
         source = source_of(recipe)
-    store = _store(recipe)
-    with progress.stage("export") as stage:
-        work = places.work / "export"
-        exported, stage.kept = export_once(store, recipe.model.name, source, inputs, work)
-        stage.size = _size(places.work / "export")
-    with progress.stage("partition") as stage:
-        cutting = partition_recipe(recipe, exported, places.work / "segments")
-        host = resolve_host_steps(recipe.partition.host, cutting.segments, exported.inputs)
-        at = host_step_points(recipe.partition.host, cutting.places, no_others=exported.by_name)
-        points = {**cutting.points, **at}
-        stage.size = _size(places.work / "segments")
+    cache = _cache(recipe)
+    exported = _export(recipe, source, inputs, cache, paths.work / WorkFile.EXPORT, progress)
+    chain = _partition(recipe, exported, paths.work / WorkFile.SEGMENTS, progress)
     with progress.stage("reference"):
-        reference = source.reference(points, places.work / "reference")
+        reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values = reference(inputs)
-    write_build_record(places.work, recipe, points)
-    given = ConversionContext(store, values, progress)
-    engines = convert_all(recipe, cutting.segments, places.work, given)
-    staging = places.work / _STAGING
+    write_build_record(paths.work, recipe, chain.points)
+    context = ConversionContext(cache, values, progress)
+    converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle") as stage:
-        manifest = _bundle(recipe.model, engines, cutting, host, values, staging)
-        stage.size = _size(staging)
+        manifest = _write_bundle(recipe.model, converted, chain, values, staging)
+        stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
-        evidence = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
-        verdict = _verdict(recipe, manifest, evidence, staging)
+        compared = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
+        verdict = _verify(recipe, manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
-            sign(staging, _key(recipe.bundle.sign))
-    outcome = RunResult(
-        places.bundle, manifest, verdict, reference.name, None, engines.halved, pictures
+            sign(staging, _key_file(recipe.bundle.sign))
+    result = RunResult(
+        paths.bundle, manifest, verdict, reference.name, None, converted.casts, pictures
     )
-    stage.gap = outcome.gap
-    if not outcome.pending:
+    stage.gap = result.gap
+    if not result.pending:
         remember_probed(manifest)
-    publish(staging, places.bundle)
-    if outcome.pending:
-        return outcome
-    return replace(outcome, latency=_latency(recipe, places.bundle, progress))
+    publish(staging, paths.bundle)
+    if result.pending or not recipe.bench.runs:
+        return result
+    with progress.stage("bench"):
+        return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs))
 
 
-def _checked(recipe: Recipe, places: RunPaths) -> Recipe:
-    """Everything that can be refused before any work is done; what a file says is filled in."""
+def _checked(recipe: Recipe, paths: RunPaths) -> Recipe:
+    """Refuse all that can be refused before any stage; complete the inputs of an ONNX file."""
     if recipe.model.file is not None and recipe.model.target is None:
         recipe = replace(recipe, model=complete_inputs(recipe.model))
     check_recipe(recipe)
     check_backends(recipe)
     for backend in recipe.backends:
         checked_options(backend)
-    check_target(places.bundle)
+    check_target(paths.bundle)
     if recipe.bundle.sign is not None:
-        private_key(_key(recipe.bundle.sign))
-    check_own_folder(places.work, _STAGES, "Pass another bundle=FOLDER.")
+        private_key(_key_file(recipe.bundle.sign))
+    check_own_folder(paths.work, [*WorkFile], "Pass another bundle=FOLDER.")
     if recipe.verify.eval and recipe.model.eval is None:
         raise RecipeError(
             "verify.eval=true",
@@ -146,47 +120,86 @@ def _checked(recipe: Recipe, places: RunPaths) -> Recipe:
     return recipe
 
 
-def _key(name: str) -> Path:
+def _key_file(name: str) -> Path:
     return Path(name).expanduser()
 
 
-def _store(recipe: Recipe) -> CacheStore | None:
-    if recipe.cache == OFF:
+def _cache(recipe: Recipe) -> CacheStore | None:
+    if recipe.cache == CACHE_OFF:
         return None
     folder = (
         default_cache_folder()
-        if recipe.cache == AUTO
+        if recipe.cache == CACHE_AUTO
         else Path(recipe.cache).expanduser().absolute()
     )
     return CacheStore(folder, int(recipe.cache_gib * _GIB))
 
 
-def _bundle(
+def _export(
+    recipe: Recipe,
+    source: Source,
+    inputs: Tensors,
+    cache: CacheStore | None,
+    out: Path,
+    progress: Progress,
+) -> Exported:
+    with progress.stage("export") as stage:
+        exported, stage.from_cache = export_cached(cache, recipe.model.name, source, inputs, out)
+        stage.size = _folder_size(out)
+    return exported
+
+
+@dataclass(frozen=True)
+class _ChainPlan:
+    """The segments and host steps of a model, and where each tensor has its reference value."""
+
+    partition: Partition
+    host: Sequence[HostStep]
+    points: Mapping[str, str]
+
+
+def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _ChainPlan:
+    with progress.stage("partition") as stage:
+        partition = partition_recipe(recipe, exported, out)
+        host = resolve_host_steps(recipe.partition.host, partition.segments, exported.inputs)
+        host_points = host_step_points(
+            recipe.partition.host, partition.reference_points, no_others=exported.by_name
+        )
+        stage.size = _folder_size(out)
+    return _ChainPlan(partition, host, {**partition.points, **host_points})
+
+
+def _write_bundle(
     model: ModelRecipe,
-    engines: ConvertedSegments,
-    cutting: Partition,
-    host: Sequence[HostStep],
+    converted: ConvertedSegments,
+    chain: _ChainPlan,
     values: Tensors,
     staging: Path,
 ) -> Manifest:
-    manifest = assemble(model, engines.own, staging, cutting.results, host, engines.others)
+    partition = chain.partition
+    manifest = assemble(
+        model, converted.steps, staging, partition.results, chain.host, converted.alternatives
+    )
     if manifest.pre is not None:
         outputs = [spec.name for spec in manifest.outputs]
-        manifest = replace(manifest, post=select_post_step(model, outputs, cutting.marks))
-    known = tuple(spec for spec in manifest.outputs if spec.name in values)
-    write_sample(staging / TENSORS, manifest.inputs, known, values)
+        manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
+    known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
+    write_sample(staging / TENSORS, manifest.inputs, known_outputs, values)
     return seal(staging, manifest)
 
 
-def _verdict(recipe: Recipe, manifest: Manifest, evidence: ReferenceData, staging: Path) -> Verdict:
-    """Measure the bundle, or leave that to the device; the sample picture is written either way."""
+def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
+    """Compare the bundle with the reference, unless the device has to build engines first.
+
+    The sample picture is written in both cases.
+    """
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, evidence)
+        verdict = expected_detections_only(manifest, data, recipe.verify)
     else:
-        verdict = verify(staging, manifest, evidence, recipe.verify)
+        verdict = verify(staging, manifest, data, recipe.verify)
     if verdict.expected:
-        found = verdict.found[0] if verdict.found else None
-        write_picture(staging, evidence.pictures[0], verdict.expected[0], found, manifest.classes)
+        detections = verdict.found[0] if verdict.found else None
+        write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)
     return verdict
 
 
@@ -194,12 +207,25 @@ def _annotations(recipe: Recipe) -> Path | None:
     return Path(recipe.model.eval) if recipe.verify.eval and recipe.model.eval else None
 
 
-def _latency(recipe: Recipe, bundle: Path, progress: Progress) -> Latency | None:
-    if not recipe.bench.runs:
-        return None
-    with progress.stage("bench"):
-        return benchmark(bundle, recipe.bench.runs)
+def benchmark(bundle: Path, runs: int) -> Latency:
+    """Measure a bundle's latency with ``deploy.runtime bench``, in a process of its own.
+
+    Raises:
+        EngineError: the bundle does not run there.
+    """
+    words = ("bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-")
+    process = subprocess.run(
+        module_command("deploy.runtime", *words),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if process.returncode:
+        raise EngineError(f"the bundle does not run on its own: {process.stderr.strip()}")
+    parts = tuple(PartLatency(name, **row) for name, row in json.loads(process.stdout).items())
+    total = parts[-1]
+    return Latency(total.p50, total.p90, parts, runs)
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The results of a sweep: one row for every job, also those that failed."""
+"""The result files of a sweep: one row for every job, also for those that failed."""
 
 from __future__ import annotations
 
@@ -8,36 +8,45 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from omegaconf import OmegaConf
+import yaml
 
 from deploy.report.sweep import JobRow
 
-_ROW = "result.json"
+_JOB_RESULT = "result.json"
+_TABLE = "results"
 
 
 def write_row(folder: Path, row: JobRow) -> None:
-    """Leave a job's row in its output folder, for the table at the end."""
-    (folder / _ROW).write_text(json.dumps(asdict(row), indent=2))
+    """Write a job's row into the job's output folder."""
+    (folder / _JOB_RESULT).write_text(json.dumps(asdict(row), indent=2))
 
 
 def read_rows(sweep: Path) -> list[JobRow]:
-    """The rows of all jobs, in order; a job that left none has failed."""
-    folders = sorted((path for path in sweep.iterdir() if path.name.isdigit()), key=_number)
+    """The rows of all jobs in order; a job without a row has failed.
+
+    Args:
+        sweep: the sweep's folder, with one folder per job, named by the job's number.
+    """
+    folders = sorted((path for path in sweep.iterdir() if path.name.isdigit()), key=_job_number)
     return [_read_row(folder) for folder in folders]
 
 
 def write_rows(sweep: Path, rows: Sequence[JobRow]) -> None:
     """Write ``results.json`` and ``results.csv`` into the sweep's folder."""
     table = [asdict(row) for row in rows]
-    (sweep / "results.json").write_text(json.dumps(table, indent=2))
-    with (sweep / "results.csv").open("w", newline="") as file:
+    (sweep / f"{_TABLE}.json").write_text(json.dumps(table, indent=2))
+    with (sweep / f"{_TABLE}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(JobRow)])
         writer.writeheader()
         writer.writerows(table)
 
 
+def _job_number(folder: Path) -> int:
+    return int(folder.name)
+
+
 def _read_row(folder: Path) -> JobRow:
-    file = folder / _ROW
+    file = folder / _JOB_RESULT
     if not file.is_file():
         return JobRow(
             _overrides(folder), error="the job ended without a result; see its output above"
@@ -46,9 +55,6 @@ def _read_row(folder: Path) -> JobRow:
 
 
 def _overrides(folder: Path) -> str:
+    """The overrides of a job as Hydra has saved them; else the job's number."""
     saved = folder / ".hydra" / "overrides.yaml"
-    return " ".join(OmegaConf.load(saved)) if saved.is_file() else folder.name
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name)
+    return " ".join(yaml.safe_load(saved.read_text())) if saved.is_file() else folder.name

@@ -1,4 +1,4 @@
-"""Folders that a run empties, and that must therefore be its own."""
+"""The work folder of a run: owned by the project, locked while in use, emptied at the start."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ _LOCK = ".lock"
 
 
 def check_own_folder(folder: Path, names: Collection[str], do: str) -> None:
-    """Refuse a folder that holds anything else.
+    """Check that a folder, which is about to be emptied, has files of earlier runs only.
 
     Args:
-        folder: it may also be missing.
-        names: what an earlier run has left there.
-        do: what the user can do.
+        folder: it may be missing.
+        names: of files and folders that a run writes there.
+        do: the advice of the error.
 
     Raises:
-        RecipeError: it is a file, or holds something of somebody else.
+        RecipeError: it is a file, or has other files.
     """
-    found = {path.name for path in folder.glob("*") if not path.name.startswith(PARTIAL)}
-    strangers = found - {_LOCK, *names}
-    if strangers or (folder.exists() and not folder.is_dir()):
+    entries = {path.name for path in folder.glob("*") if not path.name.startswith(PARTIAL)}
+    foreign = entries - {_LOCK, *names}
+    if foreign or (folder.exists() and not folder.is_dir()):
         raise RecipeError(
             f"'{folder}' is needed for the files of this run",
-            expected="a new folder, or an earlier one",
-            got=", ".join(sorted(strangers)) or "a file",
+            expected="a new folder, or one of an earlier run",
+            got=", ".join(sorted(foreign)) or "a file",
             do=do,
         )
 
 
 @contextmanager
-def hold_work_folder(folder: Path) -> Iterator[None]:
-    """Have a folder for this process alone, and remove it when the user cancels.
+def lock_work_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process; it is created if missing, and removed on Ctrl-C.
 
     Raises:
-        RecipeError: another process has it.
+        RecipeError: another process has locked it.
     """
-    made = [parent for parent in folder.parents if not parent.exists()]
+    created = [parent for parent in folder.parents if not parent.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK)  # the system takes it back from a process that dies
+    lock = FileLock(folder / _LOCK)  # the system releases it when the process dies
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
@@ -58,17 +58,17 @@ def hold_work_folder(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(made)
+        _remove_empty(created)
         raise
     finally:
         lock.release()
         if [path.name for path in folder.glob("*")] == [_LOCK]:
-            shutil.rmtree(folder)  # nothing was done
-            _remove_empty(made)
+            shutil.rmtree(folder)  # the run ended before its first stage
+            _remove_empty(created)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:
-    """Take back folders, the innermost first, up to one that another run has come to use."""
+    """Remove folders, innermost first, up to one that another run uses by now."""
     for folder in folders:
         try:
             folder.rmdir()
@@ -77,7 +77,7 @@ def _remove_empty(folders: Iterable[Path]) -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Remove everything in a held folder."""
+    """Remove everything in a locked folder but its lock."""
     for path in folder.iterdir():
         if path.name == _LOCK:
             continue

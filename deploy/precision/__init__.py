@@ -1,1 +1,1 @@
-"""Segment -> segment in another precision; the graph itself says what computes in which type."""
+"""The precision stage: segments to segments in another precision, with the types in the graph."""

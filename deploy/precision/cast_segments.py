@@ -1,4 +1,4 @@
-"""The precision stage: the segments that compute in half precision, cast."""
+"""The precision stage: cast the segments whose recipe asks for half precision."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Literal
 
 from backends.contract import Segment, Tensors
 from deploy.convert import cast_precision
-from deploy.precision.cast import cast_segment, requests_per_segment
+from deploy.precision.cast_to_half import cast_to_half, requests_per_segment
 from deploy.precision.definitions import CastRequest, CastResult
 from deploy.recipe.schema import BackendRecipe, Recipe, RecipeError
 
-_HALVES: Mapping[str, Literal["fp16", "bf16"]] = {"fp16": "fp16", "bf16": "bf16"}
+_HALF_PRECISIONS: Mapping[str, Literal["fp16", "bf16"]] = {"fp16": "fp16", "bf16": "bf16"}
 
 
 @dataclass(frozen=True)
 class CastSummary:
-    """A segment that was cast.
+    """A cast segment, for people.
 
     Attributes:
-        name: the segment's.
-        precision: what it computes in.
-        cast: how many nodes do.
-        kept: how many stay in fp32, for each reason.
-        report: the file that lists these nodes.
+        name: the segment's name.
+        precision: the precision that it computes in.
+        cast: the number of nodes in that precision.
+        kept: the number of nodes that stay in fp32, by reason.
+        report: the JSON file that lists the nodes that stay in fp32.
     """
 
     name: str
@@ -40,36 +40,40 @@ class CastSummary:
 def cast_segments(
     recipe: Recipe, segments: Sequence[Segment], values: Tensors, out: Path
 ) -> tuple[list[Segment], list[CastSummary]]:
-    """Cast the segments whose recipe asks for it; the others stay as they are.
+    """Cast the segments whose recipe asks for half precision; the others are not changed.
 
     Args:
         recipe: the recipe.
-        segments: in fp32.
-        values: the reference's value of each of their inputs.
-        out: the folder for the cast files, and for what stays in fp32 in each.
+        segments: the segments in fp32.
+        values: the reference's value of each of their inputs, for calibration.
+        out: the folder for the cast segments and their reports.
+
+    Returns:
+        All segments in their order, and a summary of each that was cast.
 
     Raises:
-        RecipeError: no engine is named that finds what half precision cannot hold.
-        PrecisionError: see ``cast_segment``.
+        RecipeError: the recipe names no backend for calibration.
+        PrecisionError: see ``cast_to_half``.
     """
-    asked = _asked(recipe, segments)
-    found = {
-        segment.name: cast_segment(segment, asked[segment.name], values, _engine(recipe), out)
+    requests = _cast_requests(recipe, segments)
+    results = {
+        segment.name: cast_to_half(
+            segment, requests[segment.name], values, _calibration_backend(recipe), out
+        )
         for segment in segments
-        if segment.name in asked
+        if segment.name in requests
     }
-    castings = [
-        _noted(name, asked[name].precision, casting, out) for name, casting in found.items()
+    summaries = [
+        _summarize(name, requests[name].precision, result, out) for name, result in results.items()
     ]
-    return [_after(segment, found) for segment in segments], castings
+    return [
+        results[segment.name].segment if segment.name in results else segment
+        for segment in segments
+    ], summaries
 
 
-def _after(segment: Segment, found: Mapping[str, CastResult]) -> Segment:
-    return found[segment.name].segment if segment.name in found else segment
-
-
-def _asked(recipe: Recipe, segments: Sequence[Segment]) -> dict[str, CastRequest]:
-    """What is asked for each segment to be cast."""
+def _cast_requests(recipe: Recipe, segments: Sequence[Segment]) -> dict[str, CastRequest]:
+    """The request for each segment to cast, by the segment's name."""
     shared = [segment for segment in segments if segment.name not in recipe.chain]
     groups = [(recipe.backend, shared)]
     groups += [
@@ -77,20 +81,20 @@ def _asked(recipe: Recipe, segments: Sequence[Segment]) -> dict[str, CastRequest
         for segment in segments
         if segment.name in recipe.chain
     ]
-    asked: dict[str, CastRequest] = {}
+    requests: dict[str, CastRequest] = {}
     for backend, group in groups:
         if group and cast_precision(backend) != "fp32":
-            asked |= requests_per_segment(_as_cast(backend), group)
-    return asked
+            requests |= requests_per_segment(_cast_request(backend), group)
+    return requests
 
 
-def _as_cast(backend: BackendRecipe) -> CastRequest:
-    wanted = backend.cast
-    half = _HALVES[backend.precision]
-    return CastRequest(half, wanted.io, tuple(wanted.keep_ops), tuple(wanted.keep_nodes))
+def _cast_request(backend: BackendRecipe) -> CastRequest:
+    options = backend.cast
+    precision = _HALF_PRECISIONS[backend.precision]
+    return CastRequest(precision, options.io, tuple(options.keep_ops), tuple(options.keep_nodes))
 
 
-def _engine(recipe: Recipe) -> BackendRecipe:
+def _calibration_backend(recipe: Recipe) -> BackendRecipe:
     if recipe.precision.measure is None:
         raise RecipeError(
             "precision.measure",
@@ -101,8 +105,9 @@ def _engine(recipe: Recipe) -> BackendRecipe:
     return recipe.precision.measure
 
 
-def _noted(name: str, precision: str, casting: CastResult, out: Path) -> CastSummary:
+def _summarize(name: str, precision: str, result: CastResult, out: Path) -> CastSummary:
+    """Write the report of the kept nodes, and count them by reason."""
     report = out / f"{name}.kept.json"
-    report.write_text(json.dumps([asdict(kept) for kept in casting.kept], indent=2) + "\n")
-    reasons = Counter(kept.why.partition(":")[0].partition(" (")[0] for kept in casting.kept)
-    return CastSummary(name, precision, casting.cast, dict(reasons), report)
+    report.write_text(json.dumps([asdict(kept) for kept in result.kept], indent=2) + "\n")
+    reasons = Counter(kept.why.partition(":")[0].partition(" (")[0] for kept in result.kept)
+    return CastSummary(name, precision, result.cast, dict(reasons), report)

@@ -1,4 +1,4 @@
-"""Definitions of a cast: what is requested, and its result."""
+"""The request and result of a cast, and the types with half precision."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from backends.contract import DeployError, Segment
 
 
 class PrecisionError(DeployError):
-    """A cast that cannot be made as it was asked for."""
+    """The cast that was requested cannot be made."""
 
 
 @dataclass(frozen=True)
 class CastRequest:
-    """What is asked for.
+    """The options of a cast.
 
     Attributes:
         precision: the type to compute in.
         io: whether the segment's float32 inputs and outputs get that type too.
         keep_ops: operators that stay in fp32, such as ``Softmax``.
-        keep_nodes: nodes that stay in fp32, by their names; one without a name has that of its
-            first output.
+        keep_nodes: names of nodes that stay in fp32; a node without a name is named by its first
+            output.
     """
 
     precision: Literal["fp16", "bf16"]
@@ -34,7 +34,13 @@ class CastRequest:
 
 @dataclass(frozen=True)
 class KeptNode:
-    """A node that stays in fp32, and why."""
+    """A node that stays in fp32.
+
+    Attributes:
+        node: its name, or that of its first output.
+        operator: its operator.
+        why: the reason, for people.
+    """
 
     node: str
     operator: str
@@ -43,13 +49,12 @@ class KeptNode:
 
 @dataclass(frozen=True)
 class CastResult:
-    """What came of it.
+    """A segment in half precision.
 
     Attributes:
-        segment: the cast file. Its specs have other dtypes where inputs and outputs were to be
-            cast too.
+        segment: the cast segment. Its specs have other dtypes where inputs and outputs were cast.
         kept: the nodes with float32 values that stay in fp32, in the graph's order.
-        cast: how many nodes compute in half precision now.
+        cast: the number of nodes that compute in half precision.
     """
 
     segment: Segment
@@ -62,18 +67,18 @@ class HalfType:
     """A floating-point type of 16 bits.
 
     Attributes:
-        name: as recipes call it.
+        name: its name in recipes.
         dtype: the type.
-        in_schemas: its name in the schemas of ONNX.
-        largest: its largest finite number.
-        normal: the smallest positive number that has all its digits.
+        schema_name: its name in the operator schemas of ONNX.
+        max: its largest finite number.
+        smallest_normal: its smallest positive normal number.
     """
 
     name: str
     dtype: ir.DataType
-    in_schemas: str
-    largest: float
-    normal: float
+    schema_name: str
+    max: float
+    smallest_normal: float
 
 
 FP16 = HalfType("fp16", ir.DataType.FLOAT16, "tensor(float16)", 65504.0, 2.0**-14)
@@ -84,10 +89,11 @@ BF16 = HalfType(
 )
 
 
-HALVES = {half.name: half for half in (FP16, BF16)}
+HALF_TYPES = {half.name: half for half in (FP16, BF16)}
 
 
-SIZES = ("Shape", "Size")  # operators that ask for no values, and take every type
+SHAPE_OPS = ("Shape", "Size")
+"""Operators that read the shape of a tensor alone, and accept every type."""
 
 
 def node_label(node: ir.Node) -> str:
@@ -95,7 +101,7 @@ def node_label(node: ir.Node) -> str:
     return node.name or next((value.name for value in node.outputs if value.name), "")
 
 
-def is_float(value: ir.Value | None) -> bool:
+def is_float32(value: ir.Value | None) -> bool:
     """Whether the value is a float32 tensor."""
     return (
         value is not None

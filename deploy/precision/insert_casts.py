@@ -1,4 +1,4 @@
-"""A choice -> the graph that computes so: every value has one type, and Casts stand between."""
+"""Change the types of the selected nodes' values, and insert Cast nodes where types meet."""
 
 from __future__ import annotations
 
@@ -8,102 +8,103 @@ import onnx_ir as ir
 
 from deploy.graph.index import is_weight
 from deploy.graph.nodes import bodies
-from deploy.precision.definitions import SIZES, HalfType, is_float
+from deploy.precision.definitions import SHAPE_OPS, HalfType, is_float32
 from deploy.precision.node_selection import HalfOperands
 
 Use = tuple[ir.Node, int]
+"""A node that reads a value, and the index of that input."""
 
 
-def retype(
+def insert_casts(
     graph: ir.Graph,
-    chosen: Mapping[ir.Node, HalfOperands],
+    selected: Mapping[ir.Node, HalfOperands],
     half: HalfType,
-    ends: Collection[ir.Value],
+    boundary: Collection[ir.Value],
 ) -> None:
-    """Let the chosen nodes compute in half.
+    """Let the selected nodes compute in half.
 
-    The graph's inputs and outputs keep their names, and so do all values of one type; where a
-    value is there in both, the one in fp32 does.
+    The graph's inputs and outputs keep their names, and so do values that exist in one type. Where
+    a value exists in both types, the one in fp32 keeps the name.
 
     Args:
         graph: the graph, changed in place.
-        chosen: what becomes half of each node.
+        selected: the inputs and outputs of each node that become half.
         half: the type.
-        ends: inputs and outputs of the graph that become half too.
+        boundary: inputs and outputs of the graph that become half too.
     """
-    work = _Retyping(graph, half, frozenset(ends))
+    inserter = _CastInserter(graph, half, frozenset(boundary))
     uses: dict[ir.Value | None, list[Use]] = {}
-    made = {value for value in graph.inputs if value in ends}
-    for node, places in chosen.items():
-        if node.op_type == "Cast" and places.outputs:
+    produced_in_half = {value for value in graph.inputs if value in boundary}
+    for node, operands in selected.items():
+        if node.op_type == "Cast" and operands.outputs:
             node.attributes["to"] = ir.AttrInt64("to", half.dtype)
-        made.update(node.outputs[n] for n in places.outputs)
-        for n in places.inputs:
-            uses.setdefault(node.inputs[n], []).append((node, n))
-    for value in dict.fromkeys((*graph.inputs, *uses, *made, *graph.outputs)):
-        if value is None or not is_float(value):
+        produced_in_half.update(node.outputs[index] for index in operands.outputs)
+        for index in operands.inputs:
+            uses.setdefault(node.inputs[index], []).append((node, index))
+    for value in dict.fromkeys((*graph.inputs, *uses, *produced_in_half, *graph.outputs)):
+        if value is None or not is_float32(value):
             continue
         if is_weight(value):
-            work.store(value, uses.get(value, []))
-        elif value in made:
-            work.widen(value, uses.get(value, []))
+            inserter.cast_weight(value, uses.get(value, []))
+        elif value in produced_in_half:
+            inserter.cast_to_fp32(value, uses.get(value, []))
         else:
-            work.narrow(value, uses.get(value, []))
+            inserter.cast_to_half(value, uses.get(value, []))
 
 
-class _Retyping:
-    """A graph whose values get their types, one after the other."""
+class _CastInserter:
+    """A graph whose values change their types one after the other."""
 
-    def __init__(self, graph: ir.Graph, half: HalfType, ends: Collection[ir.Value]) -> None:
-        self._graph, self._half, self._ends = graph, half, ends
-        self._names = _names(graph)
+    def __init__(self, graph: ir.Graph, half: HalfType, boundary: Collection[ir.Value]) -> None:
+        self._graph, self._half, self._boundary = graph, half, boundary
+        self._names = _all_names(graph)
         self._suffix = half.name
 
-    def store(self, weight: ir.Value, uses: list[Use]) -> None:
-        """Keep a weight in half, and in fp32 too where that is read."""
+    def cast_weight(self, weight: ir.Value, uses: list[Use]) -> None:
+        """Store a weight in half for the ``uses``, and in fp32 too if there are other uses."""
         if not uses or weight.const_value is None:
             return
         value = weight
         if len(uses) < len(weight.uses()) or weight.is_graph_output():
-            value = ir.Value(name=self._name(weight, self._suffix), shape=weight.shape)
+            value = ir.Value(name=self._unique_name(weight, self._suffix), shape=weight.shape)
             _redirect(uses, value)
         value.const_value = _rounded(weight.const_value, self._half, str(value.name))
         value.type = ir.TensorType(self._half.dtype)
         if value is not weight:
             self._graph.register_initializer(value)
 
-    def widen(self, value: ir.Value, uses: list[Use]) -> None:
-        """Make a value half, and give it in fp32 to all but the ``uses``."""
+    def cast_to_fp32(self, value: ir.Value, uses: list[Use]) -> None:
+        """Make a value half, with a cast to fp32 for all readers but the ``uses``."""
         value.type = ir.TensorType(self._half.dtype)
-        halves = set(uses)
-        others = [
-            (node, number)
-            for node, number in value.uses()
-            if (node, number) not in halves and node.op_type not in SIZES
+        half_uses = set(uses)
+        fp32_uses = [
+            (node, index)
+            for node, index in value.uses()
+            if (node, index) not in half_uses and node.op_type not in SHAPE_OPS
         ]
-        goes_out = value.is_graph_output() and value not in self._ends
-        if not others and not goes_out:
+        is_fp32_output = value.is_graph_output() and value not in self._boundary
+        if not fp32_uses and not is_fp32_output:
             return
-        wide = self._cast(value, ir.DataType.FLOAT, "fp32")
-        _redirect(others, wide)
-        if value not in self._ends:
-            value.name, wide.name = self._name(value, self._suffix), value.name
-        if goes_out:
-            self._put_out(value, wide)
+        in_fp32 = self._insert_cast(value, ir.DataType.FLOAT, "fp32")
+        _redirect(fp32_uses, in_fp32)
+        if value not in self._boundary:
+            value.name, in_fp32.name = self._unique_name(value, self._suffix), value.name
+        if is_fp32_output:
+            self._replace_output(value, in_fp32)
 
-    def narrow(self, value: ir.Value, uses: list[Use]) -> None:
-        """Give a value that stays fp32 in half to the ``uses``."""
-        goes_out = value in self._ends and value.is_graph_output()
-        if not uses and not goes_out:
+    def cast_to_half(self, value: ir.Value, uses: list[Use]) -> None:
+        """Insert a cast to half for the ``uses`` of a value that stays fp32."""
+        is_half_output = value in self._boundary and value.is_graph_output()
+        if not uses and not is_half_output:
             return
-        slim = self._cast(value, self._half.dtype, self._suffix)
-        _redirect(uses, slim)
-        if goes_out:
-            value.name, slim.name = self._name(value, "fp32"), value.name
-            self._put_out(value, slim)
+        in_half = self._insert_cast(value, self._half.dtype, self._suffix)
+        _redirect(uses, in_half)
+        if is_half_output:
+            value.name, in_half.name = self._unique_name(value, "fp32"), value.name
+            self._replace_output(value, in_half)
 
-    def _cast(self, value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Value:
-        node = ir.node("Cast", [value], {"to": dtype}, name=self._name(value, suffix))
+    def _insert_cast(self, value: ir.Value, dtype: ir.DataType, suffix: str) -> ir.Value:
+        node = ir.node("Cast", [value], {"to": dtype}, name=self._unique_name(value, suffix))
         (cast,) = node.outputs
         cast.name, cast.type, cast.shape = node.name, ir.TensorType(dtype), value.shape
         producer = value.producer()
@@ -113,12 +114,12 @@ class _Retyping:
             self._graph.insert_before(self._graph[0], node)
         return cast
 
-    def _put_out(self, old: ir.Value, new: ir.Value) -> None:
-        for number, value in enumerate(self._graph.outputs):
+    def _replace_output(self, old: ir.Value, new: ir.Value) -> None:
+        for index, value in enumerate(self._graph.outputs):
             if value is old:
-                self._graph.outputs[number] = new
+                self._graph.outputs[index] = new
 
-    def _name(self, value: ir.Value, suffix: str) -> str:
+    def _unique_name(self, value: ir.Value, suffix: str) -> str:
         name = f"{value.name}.{suffix}"
         while name in self._names:
             name += "_"
@@ -127,7 +128,7 @@ class _Retyping:
 
 
 def _rounded(weight: ir.TensorProtocol, half: HalfType, name: str) -> ir.TensorProtocol:
-    """The weight in half, rounded whenever its bytes are asked for."""
+    """The weight in half, rounded when its data is read, so that memory holds one at a time."""
 
     def rounded() -> ir.TensorProtocol:
         return ir.Tensor(weight.numpy().astype(half.dtype.numpy()), dtype=half.dtype)
@@ -136,15 +137,15 @@ def _rounded(weight: ir.TensorProtocol, half: HalfType, name: str) -> ir.TensorP
 
 
 def _redirect(uses: Iterable[Use], value: ir.Value) -> None:
-    for node, number in uses:
-        node.replace_input_with(number, value)
+    for node, index in uses:
+        node.replace_input_with(index, value)
 
 
-def _names(graph: ir.Graph) -> set[str | None]:
-    """The names of all values and nodes, also those in bodies."""
-    found: set[str | None] = {*graph.initializers, *(value.name for value in graph.inputs)}
+def _all_names(graph: ir.Graph) -> set[str | None]:
+    """The names of all values and nodes, also in subgraphs."""
+    names: set[str | None] = {*graph.initializers, *(value.name for value in graph.inputs)}
     for node in graph:
-        found.update((node.name, *(value.name for value in node.outputs)))
+        names.update((node.name, *(value.name for value in node.outputs)))
         for body in bodies(node):
-            found |= _names(body)
-    return found
+            names |= _all_names(body)
+    return names

@@ -1,4 +1,4 @@
-"""Which nodes compute in half precision, and why the others stay in fp32."""
+"""Selection of the nodes that compute in half, with the reasons why others stay in fp32."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnx import defs
 from deploy.graph.index import GraphIndex, is_weight
 from deploy.graph.nodes import bodies, node_reads
 from deploy.precision.definitions import (
-    SIZES,
+    SHAPE_OPS,
     CastRequest,
     HalfType,
     PrecisionError,
-    is_float,
+    is_float32,
     node_label,
 )
 
-_EXACT = {
+_FP32_OPS = {  # operators that need fp32, and what in them does
     "BitCast": "its bits",
     "DequantizeLinear": "its scale",
     "DynamicQuantizeLinear": "its scale",
@@ -29,49 +29,45 @@ _EXACT = {
 }
 
 
-_WIDE = {("Resize", "T2")}  # types of inputs that schemas would let be half: regions of interest
+_FP32_TYPE_PARAMS = {("Resize", "T2")}  # regions of interest, which schemas allow in half
 
 
 @dataclass(frozen=True)
 class HalfOperands:
-    """The numbers of a node's float32 inputs and outputs that are half when the node is."""
+    """The indices of a node's float32 inputs and outputs that become half with the node."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
 
 def half_operands(node: ir.Node, half: HalfType, opset: int | None) -> HalfOperands | str:
-    """What becomes half with this node, or why it cannot.
+    """The operands that become half with this node by its schema, or why it needs fp32.
 
     Args:
         node: a node that calls no function of the model.
         half: the type.
-        opset: the version of the node's domain; None where the model names none.
+        opset: the opset version of the node's domain; None where the model imports none.
     """
-    if node.op_type in _EXACT:
-        return f"needs fp32 ({_EXACT[node.op_type]})"
+    if node.op_type in _FP32_OPS:
+        return f"needs fp32 ({_FP32_OPS[node.op_type]})"
     if any(_is_float_tensor(attribute) for attribute in node.attributes.values()):
         return "needs fp32 (an attribute of it is fp32)"
     if opset is None or not defs.has(node.op_type, opset, node.domain):
         return f"needs fp32 ({node.op_type} of '{node.domain}' has no schema here)"
     schema = defs.get_schema(node.op_type, opset, node.domain)
-    free = {
-        kind.type_param_str
-        for kind in schema.type_constraints
-        if half.in_schemas in kind.allowed_type_strs
-        and (node.op_type, kind.type_param_str) not in _WIDE
+    half_params = {
+        constraint.type_param_str
+        for constraint in schema.type_constraints
+        if half.schema_name in constraint.allowed_type_strs
+        and (node.op_type, constraint.type_param_str) not in _FP32_TYPE_PARAMS
     }
-    taken = {
-        n: kind for n, kind in _operand_kinds(node.inputs, schema.inputs).items() if kind in free
-    }
-    given = {
-        n: kind for n, kind in _operand_kinds(node.outputs, schema.outputs).items() if kind in free
-    }
-    if not taken and not given:
+    inputs = _operands_of_type(node.inputs, schema.inputs, half_params)
+    outputs = _operands_of_type(node.outputs, schema.outputs, half_params)
+    if not inputs and not outputs:
         return f"needs fp32 ({node.op_type} has no {half.name} at opset {opset})"
-    if node.op_type != "Cast" and not set(given.values()) <= set(taken.values()):
+    if node.op_type != "Cast" and not set(outputs.values()) <= set(inputs.values()):
         return "needs fp32 (an output's type does not follow from its inputs)"
-    return HalfOperands(tuple(taken), tuple(given))
+    return HalfOperands(tuple(inputs), tuple(outputs))
 
 
 def _is_float_tensor(attribute: ir.Attr) -> bool:
@@ -81,60 +77,74 @@ def _is_float_tensor(attribute: ir.Attr) -> bool:
     )
 
 
-def _operand_kinds(
-    values: Sequence[ir.Value | None], formals: Sequence[defs.OpSchema.FormalParameter]
+def _operands_of_type(
+    values: Sequence[ir.Value | None],
+    formals: Sequence[defs.OpSchema.FormalParameter],
+    type_params: Collection[str],
 ) -> dict[int, str]:
-    """The kind of every float32 value by its number; the last formal one stands for the rest."""
-    return {
-        number: formals[min(number, len(formals) - 1)].type_str
-        for number, value in enumerate(values)
-        if is_float(value)
+    """The type parameter of each float32 operand by its index, if it is one of ``type_params``.
+
+    The last formal parameter stands for all further operands of a variadic operator.
+    """
+    types = {
+        index: formals[min(index, len(formals) - 1)].type_str
+        for index, value in enumerate(values)
+        if is_float32(value)
     }
+    return {index: name for index, name in types.items() if name in type_params}
 
 
-_REGIONS = {"MaxRoiPool": 1, "NonMaxSuppression": 0, "RoiAlign": 1}  # the input that has them
+_REGION_INPUTS = {"MaxRoiPool": 1, "NonMaxSuppression": 0, "RoiAlign": 1}  # index of that input
 
 
-_LEARNED = frozenset(("Conv", "ConvTranspose", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN"))
+_PARAMETRIC_OPS = frozenset(
+    ("Conv", "ConvTranspose", "Einsum", "Gemm", "GRU", "LSTM", "MatMul", "RNN")
+)
 
 
-_ENDS = _LEARNED | _REGIONS.keys()
+_COORDINATE_LIMITS = _PARAMETRIC_OPS | _REGION_INPUTS.keys()
 
 
 def pixel_coordinates(graph: ir.Graph) -> frozenset[ir.Value]:
-    """The float32 values that are regions, and those around them that arithmetic leads to.
+    """The float32 values that hold coordinates in pixels.
 
-    That is backwards up to what is learned, such as offsets that a convolution gives, and forwards
-    up to what looks at regions or learns from them; the level that each is on lies between.
+    These are the regions that RoIAlign and NMS read, the values that they are computed from, back
+    to operators with parameters such as a convolution, and the values that are computed from them,
+    such as the pyramid level of a region, up to operators with parameters, RoIAlign or NMS.
     """
-    found = _coordinate_sources(graph)
+    coordinates = _coordinate_sources(graph)
     for node in graph:
-        if node.op_type not in _ENDS and not found.isdisjoint(node.inputs):
-            found.update(filter(is_float, node.outputs))
-    return frozenset(found)
+        if node.op_type not in _COORDINATE_LIMITS and not coordinates.isdisjoint(node.inputs):
+            coordinates.update(filter(is_float32, node.outputs))
+    return frozenset(coordinates)
 
 
-def uses_coordinates(node: ir.Node, found: frozenset[ir.Value]) -> bool:
-    """Whether the node makes or reads regions, other than to learn from them."""
-    return node.op_type not in _LEARNED and not found.isdisjoint((*node.inputs, *node.outputs))
+def _uses_coordinates(node: ir.Node, coordinates: frozenset[ir.Value]) -> bool:
+    """Whether an operator without parameters reads or writes coordinates."""
+    operands = (*node.inputs, *node.outputs)
+    return node.op_type not in _PARAMETRIC_OPS and not coordinates.isdisjoint(operands)
 
 
 def _coordinate_sources(graph: ir.Graph) -> set[ir.Value]:
-    """What regions are made of."""
-    found: set[ir.Value] = set()
-    pending = [node.inputs[_REGIONS[node.op_type]] for node in graph if node.op_type in _REGIONS]
+    """The regions, and the values that they are computed from."""
+    sources: set[ir.Value] = set()
+    pending = [
+        node.inputs[_REGION_INPUTS[node.op_type]]
+        for node in graph
+        if node.op_type in _REGION_INPUTS
+    ]
     while pending:
         value = pending.pop()
-        if value is None or value in found or not is_float(value):
+        if value is None or value in sources or not is_float32(value):
             continue
-        found.add(value)
+        sources.add(value)
         producer = value.producer()
-        if producer is not None and producer.op_type not in _ENDS:
+        if producer is not None and producer.op_type not in _COORDINATE_LIMITS:
             pending.extend(v for v in producer.inputs if v is None or not is_weight(v))
-    return found
+    return sources
 
 
-_MOVERS = frozenset(
+_DATA_MOVEMENT_OPS = frozenset(
     (
         *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
         *("Identity", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile"),
@@ -145,86 +155,95 @@ _MOVERS = frozenset(
 
 @dataclass(frozen=True)
 class NodeSelection:
-    """What becomes half of each node, and why other nodes with float32 values stay as they are."""
+    """A partition of the nodes with float32 values.
+
+    Attributes:
+        half: the nodes that compute in half, with the operands that become half.
+        kept: the nodes that stay in fp32, with the reasons.
+    """
 
     half: dict[ir.Node, HalfOperands]
     kept: dict[ir.Node, str]
 
     def without(self, kept: dict[ir.Node, str]) -> NodeSelection:
-        """The same, but these nodes stay in fp32 too."""
-        half = {node: spots for node, spots in self.half.items() if node not in kept}
+        """The selection with these nodes in fp32 too."""
+        half = {node: operands for node, operands in self.half.items() if node not in kept}
         return NodeSelection(half, {**self.kept, **kept})
 
 
-def select_nodes(model: ir.Model, half: HalfType, asked: CastRequest) -> NodeSelection:
-    """What can be half by the graph alone.
+def select_nodes(model: ir.Model, half: HalfType, request: CastRequest) -> NodeSelection:
+    """Select by the graph alone, without value ranges.
 
     Raises:
-        PrecisionError: ``asked`` names an operator or a node that the model does not have.
+        PrecisionError: the request names an operator or a node that the model does not have.
     """
-    _check_names(model, asked)
-    still, pixels = _apart_from_data(model), pixel_coordinates(model.graph)
-    choice = NodeSelection({}, {})
-    for node in filter(_has_floats, _reading(model.graph)):
-        found = _operands_of(model, node, half)
-        if node.op_type in asked.keep_ops or node_label(node) in asked.keep_nodes:
-            found = "asked"
-        elif node in still and node.op_type not in _MOVERS:
-            found = "follows from sizes and weights alone"
-        elif isinstance(found, HalfOperands) and uses_coordinates(node, pixels):
-            found = "needs fp32 (regions in pixels)"
-        if isinstance(found, HalfOperands):
-            choice.half[node] = found
+    _check_names(model, request)
+    independent, coordinates = _independent_of_data(model), pixel_coordinates(model.graph)
+    selection = NodeSelection({}, {})
+    for node in filter(_has_floats, _value_readers(model.graph)):
+        operands = _operands_of(model, node, half)
+        if node.op_type in request.keep_ops or node_label(node) in request.keep_nodes:
+            operands = "asked"
+        elif node in independent and node.op_type not in _DATA_MOVEMENT_OPS:
+            operands = "follows from sizes and weights alone"
+        elif isinstance(operands, HalfOperands) and _uses_coordinates(node, coordinates):
+            operands = "needs fp32 (regions in pixels)"
+        if isinstance(operands, HalfOperands):
+            selection.half[node] = operands
         else:
-            choice.kept[node] = found
-    return choice
+            selection.kept[node] = operands
+    return selection
 
 
-def without_moves(choice: NodeSelection, graph: ir.Graph, io: bool) -> NodeSelection:
-    """The choice without nodes that only move values of fp32 to where fp32 is needed.
+def without_fp32_data_movement(
+    selection: NodeSelection, graph: ir.Graph, io: bool
+) -> NodeSelection:
+    """The selection without nodes that only move fp32 values to readers that need fp32.
 
     Args:
-        choice: what can be half.
+        selection: the nodes that can compute in half.
         graph: the graph.
-        io: whether its inputs and outputs are half.
+        io: whether the graph's inputs and outputs become half.
     """
-    exact: set[ir.Node] = set()  # whose inputs are all fp32, as it stands
-    for node, spots in choice.half.items():
-        if node.op_type in _MOVERS and all(
-            _is_wide(node.inputs[n], choice, exact, io) for n in spots.inputs
+    fp32_movers: set[ir.Node] = set()  # data movement whose inputs are all fp32
+    for node, operands in selection.half.items():
+        if node.op_type in _DATA_MOVEMENT_OPS and all(
+            _is_produced_in_fp32(node.inputs[index], selection, fp32_movers, io)
+            for index in operands.inputs
         ):
-            exact.add(node)
-    ends = () if io else tuple(graph.outputs)
-    needed: set[ir.Value | None] = {*ends, *_read_in_fp32(choice, graph)}
+            fp32_movers.add(node)
+    outputs = () if io else tuple(graph.outputs)
+    needed: set[ir.Value | None] = {*outputs, *_read_in_fp32(selection, graph)}
     kept: dict[ir.Node, str] = {}
-    for node in reversed(list(choice.half)):
-        if node in exact and not needed.isdisjoint(node.outputs):
+    for node in reversed(list(selection.half)):
+        if node in fp32_movers and not needed.isdisjoint(node.outputs):
             kept[node] = "moves values that are fp32 before and behind it"
             needed.update(node.inputs)
-    return choice.without(dict(reversed(kept.items())))
+    return selection.without(dict(reversed(kept.items())))
 
 
-def _is_wide(
-    value: ir.Value | None, choice: NodeSelection, exact: Collection[ir.Node], io: bool
+def _is_produced_in_fp32(
+    value: ir.Value | None, selection: NodeSelection, fp32_movers: Collection[ir.Node], io: bool
 ) -> bool:
     if value is None or is_weight(value):
         return True
     producer = value.producer()
     if producer is None:
         return not io
-    return producer not in choice.half or producer in exact
+    return producer not in selection.half or producer in fp32_movers
 
 
-def _read_in_fp32(choice: NodeSelection, graph: ir.Graph) -> Iterator[ir.Value | None]:
-    for node in _reading(graph):
-        spots = choice.half[node].inputs if node in choice.half else ()
-        halved = {node.inputs[n] for n in spots}
-        yield from (value for value in node_reads(node) if value not in halved)
+def _read_in_fp32(selection: NodeSelection, graph: ir.Graph) -> Iterator[ir.Value | None]:
+    """The values that some node reads in fp32."""
+    for node in _value_readers(graph):
+        indices = selection.half[node].inputs if node in selection.half else ()
+        in_half = {node.inputs[index] for index in indices}
+        yield from (value for value in node_reads(node) if value not in in_half)
 
 
-def _reading(graph: ir.Graph) -> Iterator[ir.Node]:
-    """The nodes that read values, and not sizes alone."""
-    return (node for node in graph if node.op_type not in SIZES)
+def _value_readers(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes that read values, not shapes alone."""
+    return (node for node in graph if node.op_type not in SHAPE_OPS)
 
 
 def _operands_of(model: ir.Model, node: ir.Node, half: HalfType) -> HalfOperands | str:
@@ -239,30 +258,31 @@ def _operands_of(model: ir.Model, node: ir.Node, half: HalfType) -> HalfOperands
 
 def _has_floats(node: ir.Node) -> bool:
     values = [*node.outputs, *node_reads(node)]
-    return any(is_float(value) or not _is_tensor(value) for value in values)
+    return any(is_float32(value) or not _is_tensor(value) for value in values)
 
 
 def _is_tensor(value: ir.Value | None) -> bool:
     return value is None or not value.name or isinstance(value.type, ir.TensorType)
 
 
-def _apart_from_data(model: ir.Model) -> frozenset[ir.Node]:
-    """Nodes that need nothing of the inputs but their sizes; many numbers there must be exact."""
-    anatomy = GraphIndex(model, same_names_same_sizes=False)
-    return anatomy.sizes([node for node in model.graph if node.op_type in SIZES])
+def _independent_of_data(model: ir.Model) -> frozenset[ir.Node]:
+    """The nodes that depend on the shapes of inputs and on weights alone; they must be exact."""
+    index = GraphIndex(model, same_names_same_sizes=False)
+    return index.derived_from_sizes([node for node in model.graph if node.op_type in SHAPE_OPS])
 
 
-def _check_names(model: ir.Model, asked: CastRequest) -> None:
-    nodes = list(_all(model.graph))
-    _check_known("keep_ops", asked.keep_ops, {node.op_type for node in nodes}, "an operator")
-    _check_known("keep_nodes", asked.keep_nodes, {node_label(node) for node in nodes}, "a node")
+def _check_names(model: ir.Model, request: CastRequest) -> None:
+    nodes = list(_all_nodes(model.graph))
+    _check_known("keep_ops", request.keep_ops, {node.op_type for node in nodes}, "an operator")
+    _check_known("keep_nodes", request.keep_nodes, {node_label(node) for node in nodes}, "a node")
 
 
-def _all(graph: ir.Graph) -> Iterator[ir.Node]:
+def _all_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes of the graph and of its subgraphs."""
     for node in graph:
         yield node
         for body in bodies(node):
-            yield from _all(body)
+            yield from _all_nodes(body)
 
 
 def _check_known(key: str, names: Iterable[str], known: set[str], what: str) -> None:

@@ -1,1 +1,1 @@
-"""The recipe: everything that a run is asked to do."""
+"""The recipe: the typed configuration of a run, and its checks."""

@@ -1,4 +1,4 @@
-"""What a run is verified on: pictures where the model takes one, seeded noise elsewhere."""
+"""The sample inputs of a run: a picture where the model takes one, seeded noise elsewhere."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from deploy.runtime.vision.image import Pre, decode
 from deploy.runtime.vision.preprocess import Letterbox
 
 _SEED = 0
-
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def sample_pictures(model: ModelRecipe, count: int) -> list[Path]:
-    """The first pictures of ``model.samples``; none where the model takes no picture.
+    """The first pictures of ``model.samples`` by name; none where the model takes no picture.
 
     Raises:
-        RecipeError: the folder holds no picture.
+        RecipeError: the folder has no picture.
     """
     if model.pre is None or model.samples is None:
         return []
     folder = Path(model.samples)
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in _PICTURES)
-    if not found:
+    pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
+    if not pictures:
         raise RecipeError(
-            f"model.samples '{folder}'", expected=f"pictures ({', '.join(_PICTURES)})", got="none"
+            f"model.samples '{folder}'", expected=f"pictures ({', '.join(_SUFFIXES)})", got="none"
         )
-    return found[:count]
+    return pictures[:count]
 
 
 def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
-    """One value for every model input: the first picture's tensor, and seeded noise elsewhere."""
-    noise = np.random.default_rng(_SEED)
+    """A value of every model input: the first picture, letterboxed, and seeded noise elsewhere.
+
+    Dynamic sizes are at their ``opt``. A batch repeats the picture.
+    """
+    generator = np.random.default_rng(_SEED)
     inputs = {
-        name: _noise(noise, typical_shape(model, name), np.dtype(spec.dtype), spec.range)
+        name: _noise(generator, typical_shape(model, name), np.dtype(spec.dtype), spec.range)
         for name, spec in model.inputs.items()
     }
     if model.pre is not None and pictures:
@@ -51,7 +52,7 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
 
 
 def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:
-    """The manifest's pre-processing, its size taken from the input's shape."""
+    """The pre-processing of the manifest; height and width are those of the input's shape."""
     height, width = model.inputs[pre.input].shape[2:]
     return Pre(
         input=pre.input,
@@ -70,14 +71,14 @@ def _rgb(values: list[float]) -> tuple[float, float, float]:
 
 
 def _noise(
-    noise: np.random.Generator,
+    generator: np.random.Generator,
     shape: tuple[int, ...],
     dtype: np.dtype[np.generic],
     limits: Sequence[float] | None,
 ) -> Array:
     if dtype.kind == "f":
         if limits is None:
-            return noise.standard_normal(shape).astype(dtype)
-        return noise.uniform(limits[0], limits[1], shape).astype(dtype)
+            return generator.standard_normal(shape).astype(dtype)
+        return generator.uniform(limits[0], limits[1], shape).astype(dtype)
     low, high = limits or (0, 1 if dtype.kind == "b" else 99)
-    return noise.integers(int(low), int(high) + 1, shape).astype(dtype)
+    return generator.integers(int(low), int(high) + 1, shape).astype(dtype)

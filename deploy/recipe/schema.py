@@ -1,10 +1,11 @@
-"""The recipe as plain dataclasses, which Hydra fills in and ``validate`` checks once."""
+"""The recipe of a run as plain dataclasses, filled in by Hydra and checked by ``validate``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from backends.acceptance import MIN_MATCHED
 from backends.contract import DeployError
 
 
@@ -14,8 +15,8 @@ class CastRecipe:
 
     Attributes:
         io: whether its inputs and outputs are cast too.
-        keep_ops: operators that stay in fp32.
-        keep_nodes: nodes that stay in fp32, by their names.
+        keep_ops: operator types that stay in fp32.
+        keep_nodes: names of nodes that stay in fp32.
     """
 
     io: bool = False
@@ -25,15 +26,15 @@ class CastRecipe:
 
 @dataclass
 class BackendRecipe:
-    """A backend by its folder's name, with its own options.
+    """A backend with its options.
 
     Attributes:
-        name: the folder's.
-        options: the backend's own.
+        name: of the backend's folder in ``backends/``.
+        options: of the backend; their names and types are the backend's.
         precision: fp32, fp16 or bf16.
-        cast: how half precision is reached.
-        build: ``desk`` converts here; ``device`` carries the segment along, and
-            ``python -m deploy.runtime finish`` converts it where it runs.
+        cast: how a segment is cast to half precision.
+        build: ``desk`` converts on this machine; ``device`` puts the segment's ONNX file into the
+            bundle, and ``python -m deploy.runtime build`` converts it on the device.
     """
 
     name: str
@@ -48,10 +49,10 @@ class InputRecipe:
     """One input of the model.
 
     Attributes:
-        shape: its full shape, with the batch axis first where there is one: sizes, and names of
-            ``model.dynamic`` for sizes that vary.
-        dtype: of NumPy.
-        range: the smallest and largest value to make samples of, both included; by default
+        shape: the full shape, with the batch axis first where there is one: sizes, and names of
+            ``model.dynamic`` for dynamic sizes.
+        dtype: NumPy's name of the data type.
+        range: the smallest and largest value of samples, both included; by default samples are
             normally distributed floats, integers from 0 to 99, and booleans.
     """
 
@@ -62,7 +63,7 @@ class InputRecipe:
 
 @dataclass
 class MarkRecipe:
-    """A mark put on a module from outside: its path in the model, and which side of it."""
+    """A mark on a module by its path in the model, at its input, its output or both."""
 
     module: str
     at: str = "output"
@@ -70,7 +71,7 @@ class MarkRecipe:
 
 @dataclass
 class PreRecipe:
-    """How a picture becomes the input tensor: ``(pixel - mean) / std``, letterboxed."""
+    """Pre-processing of a picture: letterboxed, then ``(pixel - mean) / std``."""
 
     input: str = "image"
     mean: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -81,7 +82,7 @@ class PreRecipe:
 
 @dataclass
 class PostRecipe:
-    """The host step that takes over when the chain ends at the points ``border``."""
+    """The post-processing for a chain that ends at the points ``border``."""
 
     border: list[str]
     id: str
@@ -90,23 +91,28 @@ class PostRecipe:
 
 @dataclass
 class ModelRecipe:
-    """A model: the code that builds it or its file, its weights, inputs, and what surrounds it.
+    """A model: its code or its file, weights, inputs, and pre- and post-processing.
 
     Attributes:
+        name: of the model in manifests and reports.
         target: ``package.module:callable`` that returns a ``torch.nn.Module``.
-        file: in the place of a target, an ONNX file. Its inputs need only be given to fix sizes
-            that it leaves open.
-        reference: of a file, the backend that runs it whole, to compare the chain with.
-        params: keyword arguments of the target. A mapping with a ``target`` of its own is what
-            that returns for its ``params``.
-        weights: a file, an ``https`` address, or nothing where the target loads its own.
-        sha256: the weights' SHA-256, whole or its first digits; checked after a download.
-        readers: for weights files of a model's own format, suffix to ``package.module:callable``.
-        dynamic: the name of a size to ``[min, opt, max]``. Names stand in the shapes of the
-            inputs; if ``batch`` stands in none, it is axis 0 of every input.
-        marks: marks on modules, by their names, for code that has none of its own.
-        rewrites: modules of Python with rewrites for the export.
-        samples: a folder of pictures to verify and draw with.
+        file: instead of a target, an ONNX file. Its inputs are needed only to fix sizes that the
+            file leaves open.
+        reference: for a file, the backend that runs the whole model as the reference.
+        inputs: by their names.
+        params: keyword arguments of the target. A mapping with its own ``target`` is replaced by
+            the result of calling that with its ``params``.
+        weights: a file or an ``https`` address; nothing where the target loads its weights itself.
+        sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
+        readers: suffix of a weights file to ``package.module:callable`` that reads it.
+        dynamic: name of a dynamic size to ``[min, opt, max]``. The names are used in the shapes of
+            the inputs; a ``batch`` that no shape uses is axis 0 of every input.
+        marks: marks on modules by path, for code without marks.
+        rewrites: Python modules with rewrites for the export.
+        classes: names of the labels of detections.
+        pre: how a picture becomes an input, for models of pictures.
+        post: post-processing for each place where the chain may end.
+        samples: a folder of pictures for verification.
         eval: a COCO annotation file beside its pictures.
     """
 
@@ -131,12 +137,15 @@ class ModelRecipe:
 
 @dataclass
 class SegmentRecipe:
-    """A segment between the points ``start`` and ``end``.
+    """A segment between two sets of cut points.
 
     Attributes:
-        outputs: a name for each end tensor.
-        dynamic: ``{tensor: {axis: [min, opt, max]}}`` for sizes that are known for this segment
-            alone, such as how many boxes come out of a host step.
+        name: of the segment.
+        start: the points where it begins.
+        end: the points where it ends.
+        outputs: a name for each output.
+        dynamic: ``{tensor: {axis: [min, opt, max]}}`` for sizes that are dynamic in this segment
+            only, such as the number of boxes that a host step selects.
     """
 
     name: str
@@ -148,13 +157,13 @@ class SegmentRecipe:
 
 @dataclass
 class HostTensorRecipe:
-    """What a host step gives.
+    """An output of a host step.
 
     Attributes:
-        shape: sizes, and names of the step's ``dynamic`` for sizes that vary; by default shape and
-            dtype are those that a segment behind it takes.
-        dtype: of NumPy.
-        at: the point in the model where PyTorch's own value of it is, if there is one.
+        shape: sizes, and names of the step's ``dynamic`` for dynamic sizes; by default shape and
+            dtype are those of the input of the segment that consumes it.
+        dtype: NumPy's name of the data type.
+        at: the point in the model that has the reference value, if there is one.
     """
 
     shape: list[Any] | None = None
@@ -164,16 +173,16 @@ class HostTensorRecipe:
 
 @dataclass
 class HostRecipe:
-    """What is done on the host between segments.
+    """A host step between segments.
 
     Attributes:
         name: of the step.
-        id: under which its code is registered.
-        inputs: tensors of the chain: a segment's, another host step's, or the model's inputs.
-        outputs: the tensors that it makes; segments that start there take them by their names.
+        id: of its registered code.
+        inputs: tensors of the chain: inputs of the model, outputs of segments and host steps.
+        outputs: by their names; segments consume them by these names.
         params: keyword arguments of its code.
-        dynamic: ``[min, opt, max]`` of each name in the shapes.
-        calls: segments that it runs itself, as often as it likes.
+        dynamic: name of a dynamic size in the shapes to ``[min, opt, max]``.
+        calls: segments that the step itself runs, any number of times.
     """
 
     name: str
@@ -187,13 +196,13 @@ class HostRecipe:
 
 @dataclass
 class PartitionRecipe:
-    """The cuts; none means the whole model is one segment.
+    """How the model is cut; without segments and cuts the whole model is one segment.
 
     Attributes:
-        segments: what each segment is; the rest of the model is the host's.
-        cuts: in the place of segments, where to cut the whole model: a mark, a point, or a list
-            of them, for each border. The segments are ``part0``, ``part1`` and so on.
-        host: what is done between segments.
+        segments: each segment; the host does the rest of the model.
+        cuts: instead of segments, where to cut the whole model: for each boundary a mark, a point,
+            or a list of them. The segments are ``part0``, ``part1`` and so on.
+        host: the host steps between segments.
     """
 
     segments: list[SegmentRecipe] = field(default_factory=list)
@@ -202,31 +211,31 @@ class PartitionRecipe:
 
     @property
     def across(self) -> list[list[str]]:
-        """The points of each border."""
-        return [[one] if isinstance(one, str) else list(one) for one in self.cuts]
+        """The points of each boundary of ``cuts``."""
+        return [[points] if isinstance(points, str) else list(points) for points in self.cuts]
 
 
 class RecipeError(DeployError):
-    """A recipe that cannot be carried out as it is written."""
+    """A recipe that is invalid or cannot be carried out."""
 
 
 @dataclass
 class PrecisionRecipe:
-    """The backend that runs a segment in fp32 to find what half precision cannot hold."""
+    """The backend that measures in fp32 which values half precision cannot represent."""
 
     measure: BackendRecipe | None = None
 
 
 @dataclass
 class ConvertRecipe:
-    """How a segment is converted.
+    """Limits of a conversion.
 
     Attributes:
         timeout: seconds until the converter's process is ended.
-        memory_gib: that it may allocate; 0 is what the machine has.
-        file_gib: of a file that it writes.
-        check: whether a result that does not agree with the segment ends the run. Without it the
-            bundle is made all the same, fails its verification, and can be asked for its blame.
+        memory_gib: memory that the process may allocate; 0 is all of the machine's.
+        file_gib: largest file that the process may write.
+        check: whether an artifact whose outputs differ from the reference ends the run. Without it
+            the bundle is written, fails its verification, and can be debugged.
     """
 
     timeout: float = 900.0
@@ -237,20 +246,26 @@ class ConvertRecipe:
 
 @dataclass
 class VerifyRecipe:
-    """What is verified: pictures to compare detections on, and whether to evaluate mAP."""
+    """Verification of the bundle.
+
+    Attributes:
+        images: how many pictures are compared.
+        min_matched: the share of confident detections that must match, from 0 to 1.
+        eval: whether to evaluate mAP of the chain and of the reference.
+    """
 
     images: int = 4
-    min_matched: float = 0.98
+    min_matched: float = MIN_MATCHED
     eval: bool = False
 
 
 @dataclass
 class BundleRecipe:
-    """Where the bundle goes, and who signs it.
+    """Where the bundle is written and how it is signed.
 
     Attributes:
         folder: by default ``bundles/<model>-<backend>``.
-        sign: the file of an Ed25519 private key.
+        sign: the file of an Ed25519 private key; by default the bundle is not signed.
     """
 
     folder: str | None = None
@@ -259,20 +274,20 @@ class BundleRecipe:
 
 @dataclass
 class BenchRecipe:
-    """How many runs the closing latency figures are taken from; 0 leaves them out."""
+    """The latency benchmark: its number of runs; 0 leaves it out."""
 
     runs: int = 20
 
 
-OFF, AUTO = "off", "auto"
+CACHE_OFF, CACHE_AUTO = "off", "auto"
 
 
 ALL = "*"
 
 
 @dataclass
-class FurtherRecipe:
-    """A further backend for a segment, or for all that have none of their own (``*``)."""
+class AlternativeRecipe:
+    """A further backend for a segment, or for all segments without one of their own (``*``)."""
 
     segment: str
     backend: BackendRecipe
@@ -280,13 +295,23 @@ class FurtherRecipe:
 
 @dataclass
 class Recipe:
-    """One deployment: a model, its cuts, a backend for each segment, and where the bundle goes.
+    """One deployment: a model, its partition, a backend for each segment, and the bundle.
 
-    ``cache`` is a folder that keeps exports and conversions for later runs, of at most
-    ``cache_gib`` GiB; ``auto``, which is one in the user's cache folder; or ``off``.
-
-    ``also`` is what lists of backends and precisions come to: further ones, among which the device
-    chooses. The bundle runs on the first ones unless it does.
+    Attributes:
+        model: what is deployed.
+        backend: of every segment that ``chain`` does not name.
+        bundle: where the result is written.
+        partition: how the model is cut.
+        chain: segment to its backend.
+        also: further backends of the segments, from lists of backends and precisions. Their
+            engines are alternatives in the bundle, from which the device may choose.
+        precision: how the cast to half precision is measured.
+        convert: limits of each conversion.
+        verify: what is verified.
+        bench: the latency benchmark.
+        cache: a folder that keeps exports and conversions; ``auto`` for one in the user's cache
+            folder; ``off`` for none.
+        cache_gib: largest size of that folder in GiB.
     """
 
     model: ModelRecipe
@@ -294,34 +319,41 @@ class Recipe:
     bundle: BundleRecipe = field(default_factory=BundleRecipe)
     partition: PartitionRecipe = field(default_factory=PartitionRecipe)
     chain: dict[str, BackendRecipe] = field(default_factory=dict)
-    also: list[FurtherRecipe] = field(default_factory=list)
+    also: list[AlternativeRecipe] = field(default_factory=list)
     precision: PrecisionRecipe = field(default_factory=PrecisionRecipe)
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)
-    cache: str = AUTO
+    cache: str = CACHE_AUTO
     cache_gib: float = 10.0
 
     def backend_of(self, segment: str) -> BackendRecipe:
-        """The backend chosen for this segment, or the one for all."""
+        """The first backend of a segment: its own, or the one for all."""
         return self.chain.get(segment, self.backend)
 
     def backends_of(self, segment: str) -> list[BackendRecipe]:
-        """All among which the device may choose for this segment; the first is ``backend_of``."""
+        """All backends of a segment; the first is ``backend_of``."""
         key = segment if segment in self.chain else ALL
-        return [self.backend_of(segment), *self._further(key)]
+        return [self.backend_of(segment), *self._alternatives(key)]
 
-    def ranked(self, rank: int) -> Recipe:
-        """The recipe with the further backend of this number, from 1 up, in the place of each."""
-        found = {key: self._further(key)[rank - 1 : rank] for key in (ALL, *self.chain)}
-        further = {key: one for key, several in found.items() for one in several}
-        backend = further.pop(ALL, self.backend)
-        return replace(self, backend=backend, chain={**self.chain, **further}, also=[])
+    def with_alternative(self, rank: int) -> Recipe:
+        """The recipe with the alternative of this rank, from 1 up, as the backend of each segment.
 
-    def _further(self, key: str) -> list[BackendRecipe]:
-        return [one.backend for one in self.also if one.segment == key]
+        Segments without an alternative of this rank keep their backend.
+        """
+        alternatives = {
+            key: backends[rank - 1]
+            for key in (ALL, *self.chain)
+            if len(backends := self._alternatives(key)) >= rank
+        }
+        backend = alternatives.pop(ALL, self.backend)
+        return replace(self, backend=backend, chain={**self.chain, **alternatives}, also=[])
+
+    def _alternatives(self, key: str) -> list[BackendRecipe]:
+        return [alternative.backend for alternative in self.also if alternative.segment == key]
 
     @property
     def backends(self) -> list[BackendRecipe]:
-        """Every one that is named."""
-        return [self.backend, *self.chain.values(), *(one.backend for one in self.also)]
+        """Every backend that the recipe names."""
+        alternatives = [alternative.backend for alternative in self.also]
+        return [self.backend, *self.chain.values(), *alternatives]

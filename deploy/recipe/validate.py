@@ -1,4 +1,4 @@
-"""What can be refused of a recipe before any work is done."""
+"""Checks of a recipe before any stage runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
-from deploy.runtime.execution.host_steps import factory
+from deploy.runtime.execution.host_steps import host_factory
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Refuse what no stage could carry out.
+    """Check everything but the backends.
 
     Raises:
-        RecipeError: naming the key, what it takes and what it got.
+        RecipeError: a key has an invalid value; the text names the key and what it takes.
         HostStepError: no code is registered under the id of a host step.
     """
     _check_source(recipe.model)
     _check_inputs(recipe.model)
     check_dynamic(recipe.model)
     _check_partition(recipe.partition)
-    check_steps(recipe)
+    _check_steps(recipe)
     _check_pre(recipe.model)
     _check_numbers(recipe)
 
@@ -45,13 +45,13 @@ def _check_source(model: ModelRecipe) -> None:
             got="none of them" if model.target is None else "both",
             do="Pass model.target=package.module:callable, or +model=onnx model.file=FILE.onnx.",
         )
-    of_target = {
+    target_only = {
         "params": model.params,
         "weights": model.weights,
         "marks": model.marks,
         "rewrites": model.rewrites,
     }
-    for key, value in of_target.items() if model.file else ():
+    for key, value in target_only.items() if model.file else ():
         if value:
             raise RecipeError(f"model.{key} does nothing for an ONNX file", do="Leave it out.")
     for name, mark in model.marks.items():
@@ -95,8 +95,8 @@ def _check_partition(partition: PartitionRecipe) -> None:
             "partition", expected="segments or cuts", got="both", do="Set one of them to []."
         )
     for number, points in enumerate(partition.cuts):
-        whole = [points] if isinstance(points, str) else points
-        if not (isinstance(whole, list) and whole and all(isinstance(one, str) for one in whole)):
+        listed = [points] if isinstance(points, str) else points
+        if not (isinstance(listed, list) and listed and all(isinstance(p, str) for p in listed)):
             raise RecipeError(
                 f"partition.cuts.{number}",
                 expected="a mark, a point, or a list of them",
@@ -105,78 +105,80 @@ def _check_partition(partition: PartitionRecipe) -> None:
 
 
 def check_backends(recipe: Recipe) -> None:
-    """Refuse backends that cannot do here what they are asked for; quick, and loads no engine.
+    """Check that each backend supports its precision and can convert where it has to.
+
+    Loads no engine.
 
     Raises:
-        RecipeError: naming the backend and the choices.
-        UnknownBackendError: there is none of this name.
+        RecipeError: a backend cannot; the text names it and its choices.
+        UnknownBackendError: there is no backend of this name.
     """
+    names = segment_names(recipe.partition)
     used = recipe.backends
     if recipe.partition.segments or recipe.partition.cuts:
-        of_each = {name: recipe.backends_of(name) for name in segment_names(recipe.partition)}
-        used = [backend for found in of_each.values() for backend in found]
+        used = [backend for name in names for backend in recipe.backends_of(name)]
     for backend in used:
         _check_precision(backend)
         _check_build(backend, recipe)
-    for name in segment_names(recipe.partition):
+    for name in names:
         _check_alternatives(name, recipe.backends_of(name))
 
 
-def _check_alternatives(segment: str, found: Sequence[BackendRecipe]) -> None:
-    kinds = [f"{one.name} in {one.precision}" for one in found]
+def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None:
+    kinds = [f"{backend.name} in {backend.precision}" for backend in backends]
     if double := next((kind for kind in kinds if kinds.count(kind) > 1), None):
         raise RecipeError(
             f"backends of segment '{segment}'",
             expected="each in a precision once",
             got=f"{double} twice",
         )
-    if len(found) > 1 and any(one.cast.io for one in found):
+    if len(backends) > 1 and any(backend.cast.io for backend in backends):
         raise RecipeError(
             f"cast.io with several backends for segment '{segment}'",
             expected="one backend and precision, or cast.io=false",
             got=", ".join(kinds),
-            do="All of them have to take and give the same tensors.",
+            do="All of them need the same inputs and outputs.",
         )
 
 
 def _check_precision(backend: BackendRecipe) -> None:
-    own = about(backend.name).precisions
-    known = _PRECISIONS if own is None else ("fp32", *own)
-    if backend.precision not in known:
+    by_options = about(backend.name).precisions
+    supported = _PRECISIONS if by_options is None else ("fp32", *by_options)
+    if backend.precision not in supported:
         raise RecipeError(
-            f"precision of {backend.name}", expected=" or ".join(known), got=backend.precision
+            f"precision of {backend.name}", expected=" or ".join(supported), got=backend.precision
         )
     if backend.cast.io and backend.precision == "bf16":
-        raise RecipeError("cast.io with bf16", expected="fp16, for NumPy has no bf16", got="bf16")
+        raise RecipeError("cast.io with bf16", expected="fp16, since NumPy has no bf16", got="bf16")
 
 
 def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
-    facts = about(backend.name)
+    description = about(backend.name)
     if backend.build not in ("desk", "device"):
         raise RecipeError(
             f"build of {backend.name}", expected="desk or device", got=repr(backend.build)
         )
     if backend.build == "device":
-        if not facts.builds_on_device:
+        if not description.builds_on_device:
             raise RecipeError(
                 f"build=device for {backend.name}",
                 expected="desk",
                 got="device",
-                do="Its files run on any device as the desk makes them.",
+                do="The files that the desk writes run on any device.",
             )
         if recipe.verify.eval:
             raise RecipeError(
                 "verify.eval=true with build=device",
-                do="No engine is here to evaluate: leave one of them out.",
+                do="The desk has no engine to evaluate: leave one of them out.",
             )
-    elif reason := facts.obstacle():
-        offer = (
+    elif reason := description.obstacle():
+        advice = (
             "Pass backend.build=device: the bundle then carries the segments, and "
-            "python -m deploy.runtime finish BUNDLE builds them on the device."
+            "python -m deploy.runtime build BUNDLE builds them on the device."
         )
         raise RecipeError(
             f"{backend.name} cannot convert here: {reason}",
-            do=offer if facts.builds_on_device else "",
+            do=advice if description.builds_on_device else "",
         )
 
 
@@ -202,82 +204,85 @@ def _check_numbers(recipe: Recipe) -> None:
         "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),
         "cache_gib": (recipe.cache_gib > 0, recipe.cache_gib),
     }
-    for key, (good, value) in numbers.items():
-        if not good:
+    for key, (valid, value) in numbers.items():
+        if not valid:
             raise RecipeError(key, expected="a number in its range", got=str(value))
 
 
 _RESERVED = ("decode", "pre", "chain", "post", "total")  # the other rows of a latency table
 
 
-def check_steps(recipe: Recipe) -> None:
-    """Refuse steps that could not be one chain.
-
-    Raises:
-        RecipeError: naming the key, what it takes and what it got.
-        HostStepError: no code is registered under the id of a host step.
-    """
+def _check_steps(recipe: Recipe) -> None:
+    """Check the names of segments and host steps, and the tensors that they declare."""
     segments = segment_names(recipe.partition)
     _check_names([*segments, *(host.name for host in recipe.partition.host)])
     check_segments(recipe, segments)
     for host in recipe.partition.host:
         _check_host(host)
-    check_single_maker(_declared_makers(recipe.partition))
+    check_unique_producers(_declared_producers(recipe.partition))
 
 
 def segment_names(partition: PartitionRecipe) -> list[str]:
-    """The segments that a backend can be chosen for."""
+    """The segments that a backend can be chosen for, as far as known before cutting."""
     if partition.cuts:
         return [f"part{number}" for number in range(len(partition.cuts) + 1)]
-    return [cut.name for cut in partition.segments] or ["model"]
+    return [segment.name for segment in partition.segments] or ["model"]
 
 
 def check_segments(recipe: Recipe, segments: Sequence[str]) -> None:
-    """Refuse a recipe that chooses a backend for a segment, or calls one, that there is not.
+    """Check that the segments that the recipe chooses backends for, or calls, exist.
+
+    Args:
+        recipe: the recipe.
+        segments: the names of all segments.
 
     Raises:
-        RecipeError: by its key.
+        RecipeError: one does not exist; the text names the key.
     """
-    named = [(f"chain.{name}", name) for name in recipe.chain]
-    named += [("also", further.segment) for further in recipe.also if further.segment != ALL]
+    references = [(f"chain.{name}", name) for name in recipe.chain]
+    references += [
+        ("also", alternative.segment) for alternative in recipe.also if alternative.segment != ALL
+    ]
     for host in recipe.partition.host:
-        named += [(f"partition.host.{host.name}.calls", name) for name in host.calls]
-    for key, name in named:
+        references += [(f"partition.host.{host.name}.calls", name) for name in host.calls]
+    for key, name in references:
         if name not in segments:
             raise RecipeError(key, expected=f"one of the segments {', '.join(segments)}", got=name)
 
 
-def check_single_maker(makers: Iterable[tuple[str, str]]) -> None:
-    """Refuse two steps that give one tensor.
+def check_unique_producers(producers: Iterable[tuple[str, str]]) -> None:
+    """Check that no two steps produce one tensor.
 
     Args:
-        makers: each tensor, and what gives it.
+        producers: each tensor, and the step that produces it.
 
     Raises:
-        RecipeError: naming the tensor and both.
+        RecipeError: two steps do; the text names the tensor and both.
     """
-    seen: dict[str, str] = {}
-    for tensor, maker in makers:
-        if tensor in seen:
+    known: dict[str, str] = {}
+    for tensor, producer in producers:
+        if tensor in known:
             raise RecipeError(
-                f"tensor '{tensor}' is given twice",
-                expected="one step that gives it",
-                got=f"{seen[tensor]} and {maker}",
-                do="Give it another name in the outputs of one of them.",
+                f"tensor '{tensor}' is produced twice",
+                expected="one step that produces it",
+                got=f"{known[tensor]} and {producer}",
+                do="Rename it in the outputs of one of them.",
             )
-        seen[tensor] = maker
+        known[tensor] = producer
 
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
         if name in _RESERVED:
-            raise RecipeError(f"step '{name}'", expected="another name", got="a name of the report")
+            raise RecipeError(
+                f"step '{name}'", expected="another name", got="a reserved row of the latency table"
+            )
         if names.count(name) > 1:
-            raise RecipeError(f"two steps are called '{name}'", do="Give them names of their own.")
+            raise RecipeError(f"two steps are called '{name}'", do="Rename one of them.")
 
 
 def _check_host(host: HostRecipe) -> None:
-    factory(host.name, host.id)
+    host_factory(host.name, host.id)
     if not host.outputs:
         raise RecipeError(
             f"partition.host.{host.name}.outputs",
@@ -286,8 +291,8 @@ def _check_host(host: HostRecipe) -> None:
         )
 
 
-def _declared_makers(partition: PartitionRecipe) -> Iterator[tuple[str, str]]:
-    for cut in partition.segments:
-        yield from ((name, f"segment '{cut.name}'") for name in cut.outputs or ())
+def _declared_producers(partition: PartitionRecipe) -> Iterator[tuple[str, str]]:
+    for segment in partition.segments:
+        yield from ((name, f"segment '{segment.name}'") for name in segment.outputs or ())
     for host in partition.host:
         yield from ((name, f"host step '{host.name}'") for name in host.outputs)

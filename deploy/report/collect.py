@@ -1,4 +1,4 @@
-"""What a run made -> its report."""
+"""The result of a run -> the data of its report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import Any
 from backends.acceptance import Tolerance
 from deploy.recipe.schema import Recipe
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.console import display_path, result_notes
-from deploy.report.data import Environment, PrecisionRow, Report, StageTime, TensorRow
+from deploy.report.data import Environment, MapRow, Report, StageTime, TensorRow
 from deploy.report.pictures import picture_views
 from deploy.report.progress import Stage
-from deploy.report.run_result import RunResult
+from deploy.report.run_result import RunResult, display_path, result_notes
 from deploy.runtime.accuracy.step_errors import CHAIN, alternative_label, tolerances
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, StepMetrics
 
-_MEANS = {
+_MAP_METRICS = {
     "map_50": "Boxes, mAP@0.5",
     "map": "Boxes, mAP@.5:.95",
     "mask_map_50": "Masks, mAP@0.5",
@@ -31,102 +30,101 @@ _MEANS = {
 
 
 def collect_report(
-    outcome: RunResult, recipe: Recipe, stages: Sequence[Stage], job: str, command: str
+    result: RunResult, recipe: Recipe, stages: Sequence[Stage], job: str, command: str
 ) -> Report:
     """Everything that the report of a run shows.
 
     Args:
-        outcome: of the run; its bundle is published.
-        recipe: that was carried out.
+        result: of the run; its bundle is published.
+        recipe: of the run.
         stages: of the run.
-        job: the words of the command line.
+        job: the overrides of the command line.
         command: the whole command line, quoted for a shell.
     """
-    manifest, verdict, latency = outcome.manifest, outcome.verdict, outcome.latency
-    noted = manifest.verification.notes
+    manifest, verdict, latency = result.manifest, result.verdict, result.latency
+    notes = manifest.verification.notes
+    has_detections = "detections" in notes
     return Report(
         model=manifest.model,
-        backends=outcome.backends,
+        backends=result.backends,
         job=job,
         command=command,
-        bundle=str(display_path(outcome.bundle)),
-        manifest=hash_file(outcome.bundle / MANIFEST).sha256,
-        against=outcome.against,
+        bundle=str(display_path(result.bundle)),
+        manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
+        reference=result.reference,
         status=manifest.verification.status,
         problem=str(verdict.problem) if verdict.problem else "",
-        size=outcome.size,
+        size=result.size,
         boxes=chain_boxes(manifest),
         arrows=chain_arrows(manifest),
-        notes=tuple(result_notes(outcome)),
+        notes=tuple(result_notes(result)),
         parity=tensor_rows(manifest),
-        sightings=picture_views(
-            outcome.pictures, verdict.expected, verdict.found, manifest.classes
-        ),
-        matched=int(noted["detections_matched"]) if "detections" in noted else None,
-        total=int(noted["detections"]) if "detections" in noted else None,
+        pictures=picture_views(result.pictures, verdict.expected, verdict.found, manifest.classes),
+        matched_detections=int(notes["detections_matched"]) if has_detections else None,
+        total_detections=int(notes["detections"]) if has_detections else None,
         latency=latency.parts if latency else (),
-        runs=latency.runs if latency else 0,
-        means=precision_rows(noted),
-        evaluable=recipe.model.eval is not None,
-        pending=outcome.pending,
-        stages=tuple(StageTime(one.name, one.seconds, one.kept) for one in stages),
+        latency_runs=latency.runs if latency else 0,
+        average_precision=map_rows(notes),
+        has_eval_set=recipe.model.eval is not None,
+        pending=result.pending,
+        stages=tuple(StageTime(stage.name, stage.seconds, stage.from_cache) for stage in stages),
         environment=environment(_tools(manifest)),
-        recipe=dict(_flat("", asdict(recipe))),
+        recipe=dict(_flatten("", asdict(recipe))),
     )
 
 
 def tensor_rows(manifest: Manifest) -> tuple[TensorRow, ...]:
-    """A row for each tensor that was compared; the worst is the one nearest to its bound."""
+    """A row for each compared tensor; the worst uses the largest share of its tolerance."""
     bounds = tolerances(manifest)
-    where = {step.name: f"{step.backend}, {step.precision}" for step in manifest.steps}
-    where |= {step.name: "host" for step in manifest.host} | {CHAIN: "all of it"}
-    where |= {
-        alternative_label(one): f"{one.backend}, {one.precision}" for one in manifest.alternatives
+    runs_on = {step.name: f"{step.backend}, {step.precision}" for step in manifest.steps}
+    runs_on |= {step.name: "host" for step in manifest.host} | {CHAIN: "all of it"}
+    runs_on |= {
+        alternative_label(engine): f"{engine.backend}, {engine.precision}"
+        for engine in manifest.alternatives
     }
-    gaps = manifest.verification.gaps
-    rows = [_tensor_row(one, where[one.step], bounds[one.step]) for one in gaps]
-    used = [one.gap.max_rel / bounds[one.step].max_rel for one in gaps]
-    if rows and max(used) > 0:
-        worst = used.index(max(used))
+    metrics = manifest.verification.gaps
+    rows = [_tensor_row(item, runs_on[item.step], bounds[item.step]) for item in metrics]
+    shares = [item.gap.max_rel / bounds[item.step].max_rel for item in metrics]
+    if rows and max(shares) > 0:
+        worst = shares.index(max(shares))
         rows[worst] = replace(rows[worst], worst=True)
     return tuple(rows)
 
 
-def _tensor_row(one: StepMetrics, runs_on: str, bound: Tolerance) -> TensorRow:
-    gap = one.gap
+def _tensor_row(item: StepMetrics, runs_on: str, bound: Tolerance) -> TensorRow:
     return TensorRow(
-        one.step,
-        runs_on,
-        gap.tensor,
-        gap.max_abs,
-        gap.max_rel,
-        gap.cosine,
-        str(bound),
-        bound.admits(gap),
+        step=item.step,
+        runs_on=runs_on,
+        tensor=item.gap.tensor,
+        max_abs=item.gap.max_abs,
+        max_rel=item.gap.max_rel,
+        cosine=item.gap.cosine,
+        tolerance=str(bound),
+        within_tolerance=bound.admits(item.gap),
     )
 
 
-def precision_rows(noted: Mapping[str, float]) -> tuple[PrecisionRow, ...]:
-    """MAP of the chain and of the reference, as far as the manifest's notes have both."""
+def map_rows(notes: Mapping[str, float]) -> tuple[MapRow, ...]:
+    """MAP of the chain and of the reference, where the manifest's notes have both."""
     return tuple(
-        PrecisionRow(what, noted[key], noted[f"torch_{key}"])
-        for key, what in _MEANS.items()
-        if key in noted and f"torch_{key}" in noted
+        MapRow(metric, notes[key], notes[f"torch_{key}"])
+        for key, metric in _MAP_METRICS.items()
+        if key in notes and f"torch_{key}" in notes
     )
 
 
 def _tools(manifest: Manifest) -> dict[str, str]:
-    found = dict(manifest.tools)
-    for one in manifest.artifacts:
-        found |= one.tools
-    return found
+    tools = dict(manifest.tools)
+    for artifact in manifest.artifacts:
+        tools |= artifact.tools
+    return tools
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """``key: value`` of everything in nested mappings that is not empty."""
+def _flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """``(dotted key, value)`` of everything in nested mappings that is not empty."""
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _flat(f"{key}.{name}" if key else str(name), item)
+            yield from _flatten(f"{key}.{name}" if key else str(name), item)
     elif value not in (None, [], ""):
         yield key, value
 
@@ -135,10 +133,10 @@ def environment(tools: Mapping[str, str]) -> Environment:
     """This machine, now.
 
     Args:
-        tools: versions of what made the bundle.
+        tools: distribution to version, of what wrote the bundle.
     """
     return Environment(
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
         system=platform.platform(),
         processor=_processor(),
         cores=os.cpu_count() or 0,
@@ -148,8 +146,8 @@ def environment(tools: Mapping[str, str]) -> Environment:
 
 
 def _processor() -> str:
-    """Its name where the system tells one, else its kind."""
-    listed = Path("/proc/cpuinfo")
-    lines = listed.read_text(errors="replace").splitlines() if listed.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
+    """The processor's model where the system tells it, else its architecture."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()

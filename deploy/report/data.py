@@ -1,4 +1,4 @@
-"""What a report shows, as plain data: kept as JSON beside the page that is made of it."""
+"""The data of a report: the content of ``report.json``, from which the page is rendered."""
 
 from __future__ import annotations
 
@@ -9,30 +9,27 @@ from typing import Any, Literal
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.latency import PartLatency
 
-PAGE, DATA = "report.html", "report.json"
-"""The files of a report, in the folder beside its bundle or in that of a sweep."""
+FORMAT = 2
+"""Of ``report.json``; a file of another format is refused."""
 
-
-FORMAT = 1
-
-
-State = Literal["matched", "missing", "extra"]
+MatchState = Literal["matched", "missing", "extra"]
+"""Of a detection: in both models, in the reference only, or in the chain only."""
 
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor of a step beside the reference's.
+    """The errors of one tensor of a step against the reference.
 
     Attributes:
         step: the step's name, or ``chain``.
         runs_on: the backend and the precision; ``host`` for a host step.
         tensor: its name.
-        max_abs: largest absolute difference.
-        max_rel: over the largest magnitude of the reference.
-        cosine: of the angle between both.
-        bound: the tolerance in words.
-        good: whether it is within.
-        worst: whether no other uses up more of its tolerance.
+        max_abs: largest absolute error.
+        max_rel: ``max_abs`` over the largest magnitude of the reference.
+        cosine: cosine similarity.
+        tolerance: the bounds of the errors, for people.
+        within_tolerance: whether the errors are within the tolerance.
+        worst: whether this row uses the largest share of its tolerance.
     """
 
     step: str
@@ -41,8 +38,8 @@ class TensorRow:
     max_abs: float
     max_rel: float
     cosine: float
-    bound: str
-    good: bool
+    tolerance: str
+    within_tolerance: bool
     worst: bool = False
 
 
@@ -53,88 +50,83 @@ class DetectionView:
     Attributes:
         box: x1, y1, x2, y2 in pixels of the picture.
         score: from 0 to 1.
-        name: of its class.
-        state: ``matched`` in both, ``missing`` in the chain, or ``extra`` there.
-        other: the score of its partner.
-        mask: its pixels as the path of an SVG; nothing where there are no masks.
+        class_name: of its label.
+        state: whether the other model has it too.
+        partner_score: the score of the other model's detection, if it is matched.
+        mask_path: its mask as the path of an SVG; empty where there are no masks.
     """
 
     box: tuple[float, float, float, float]
     score: float
-    name: str
-    state: State
-    other: float | None = None
-    mask: str = ""
+    class_name: str
+    state: MatchState
+    partner_score: float | None = None
+    mask_path: str = ""
 
 
 @dataclass(frozen=True)
 class PictureView:
-    """One picture, and what both models find in it.
+    """One picture, and the confident detections of both models in it.
 
     Attributes:
-        name: of the picture's file.
+        file_name: of the picture.
         width: of the picture in pixels.
-        height: likewise.
-        image: the picture made small, as a ``data:`` address.
-        expected: what the reference finds.
-        found: what the chain finds.
+        height: of the picture in pixels.
+        data_url: the picture, scaled down.
+        reference: detections of the reference.
+        chain: detections of the chain.
     """
 
-    name: str
+    file_name: str
     width: int
     height: int
-    image: str
-    expected: tuple[DetectionView, ...]
-    found: tuple[DetectionView, ...]
-
-    @property
-    def differences(self) -> tuple[DetectionView, ...]:
-        """What one of both finds alone."""
-        return tuple(one for one in (*self.expected, *self.found) if one.state != "matched")
+    data_url: str
+    reference: tuple[DetectionView, ...]
+    chain: tuple[DetectionView, ...]
 
 
 @dataclass(frozen=True)
-class PrecisionRow:
-    """One kind of COCO mAP: what is evaluated, of the chain and of the reference."""
+class MapRow:
+    """COCO mAP of the chain and of the reference; ``metric`` is its kind."""
 
-    what: str
+    metric: str
     chain: float
     reference: float
 
 
 @dataclass(frozen=True)
 class BlameTable:
-    """What ``deploy.blame`` found.
+    """The result of accuracy debugging.
 
     Attributes:
-        said: its sentences, the culprit in the first.
-        guilty: the step that is to blame, where one is.
-        head: titles of the columns.
-        rows: of the table.
-        operator: lines about the operator that was looked for.
+        findings: sentences; the first names the culprit.
+        culprit: the step with the largest error beyond its bound; empty where there is none.
+        header: titles of the columns.
+        rows: cells of each row.
+        operator: lines about the operator that the search within a segment found.
     """
 
-    said: tuple[str, ...]
-    guilty: str
-    head: tuple[str, ...]
+    findings: tuple[str, ...]
+    culprit: str
+    header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     operator: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and when it was made.
+    """The machine and the tools of a run.
 
     Attributes:
-        made: the time, UTC.
+        created: the time, UTC.
         system: the operating system.
         processor: its name.
-        cores: as the system counts them.
+        cores: logical cores.
         python: its version.
-        tools: versions of what made the bundle.
+        tools: distribution to version.
     """
 
-    made: str
+    created: str
     system: str
     processor: str
     cores: int
@@ -144,44 +136,44 @@ class Environment:
 
 @dataclass(frozen=True)
 class StageTime:
-    """A stage of the run: seconds, and whether its result was in the cache."""
+    """A stage of the run: its seconds, and whether its result came from the cache."""
 
     name: str
     seconds: float
-    kept: bool
+    from_cache: bool
 
 
 @dataclass(frozen=True)
 class Report:
-    """A run.
+    """The report of a run.
 
     Attributes:
         model: its name.
         backends: such as ``a+b``.
-        job: the words of the command line.
+        job: the overrides of the command line.
         command: the command line, quoted for a shell.
         bundle: its path.
-        manifest: the SHA-256 of its manifest.
-        against: what it was compared with.
+        manifest_sha256: of the bundle's manifest.
+        reference: what the bundle was compared with, such as ``PyTorch``.
         status: of the verification.
-        problem: the first thing beyond its tolerance, or nothing.
-        size: bytes of the steps' files.
-        boxes: of the picture of the chain.
-        arrows: likewise.
-        notes: about precision and borders.
+        problem: the first violation of a tolerance; empty where there is none.
+        size: bytes of the files of the steps.
+        boxes: of the diagram of the chain.
+        arrows: of the diagram of the chain.
+        notes: lines about casts, alternatives and boundaries.
         parity: every tensor that was compared.
-        sightings: the pictures.
-        matched: confident detections that both models share, counted from both sides.
-        total: all of them; nothing where the model finds nothing in pictures.
-        latency: of every part; nothing where it was not measured.
-        runs: that it was taken from.
-        means: mAP; nothing where it was not evaluated.
-        evaluable: whether the model has a data set to evaluate on.
-        pending: whether the device has still to build engines.
+        pictures: those that detections were compared on.
+        matched_detections: confident detections that both models have, counted from both sides.
+        total_detections: all of both sides; none where the model detects nothing.
+        latency: of every part, the total last; empty where it was not measured.
+        latency_runs: how many runs were measured.
+        average_precision: mAP; empty where it was not evaluated.
+        has_eval_set: whether the model has a data set for mAP.
+        pending: whether the device has yet to build engines.
         stages: of the run.
-        environment: where and when.
-        recipe: every value that was asked for, by its key.
-        blame: what was found later.
+        environment: where and when the run was.
+        recipe: every value of the recipe by its key.
+        blame: the result of accuracy debugging, if it was run later.
         format: of this description.
     """
 
@@ -190,8 +182,8 @@ class Report:
     job: str
     command: str
     bundle: str
-    manifest: str
-    against: str
+    manifest_sha256: str
+    reference: str
     status: Literal["passed", "failed", "not run"]
     problem: str
     size: int
@@ -199,13 +191,13 @@ class Report:
     arrows: tuple[Arrow, ...]
     notes: tuple[str, ...]
     parity: tuple[TensorRow, ...]
-    sightings: tuple[PictureView, ...]
-    matched: int | None
-    total: int | None
+    pictures: tuple[PictureView, ...]
+    matched_detections: int | None
+    total_detections: int | None
     latency: tuple[PartLatency, ...]
-    runs: int
-    means: tuple[PrecisionRow, ...]
-    evaluable: bool
+    latency_runs: int
+    average_precision: tuple[MapRow, ...]
+    has_eval_set: bool
     pending: bool
     stages: tuple[StageTime, ...]
     environment: Environment

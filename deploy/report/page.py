@@ -1,114 +1,220 @@
-"""Reports as HTML pages: one file, no script, nothing from the network."""
+"""Reports as files: the data as JSON, and the page as one HTML file without script or network."""
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment as Filler
+from jinja2 import Environment as TemplateEnvironment
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
+from backends.codec import FormatError, from_json, to_json
 from backends.contract import DeployError
-from deploy.report.comparison import compare_pictures
-from deploy.report.data import Environment, Report, TensorRow
+from backends.files import write_text
+from deploy.recipe.output_paths import WorkFile, work_folder
+from deploy.report.data import FORMAT, Environment, Report, TensorRow
+from deploy.report.pictures import compare_pictures
 from deploy.report.progress import format_bytes, format_error
 from deploy.report.svg.diagram import first_box_offset, render_svg
-from deploy.report.sweep import Job, Sweep
+from deploy.report.sweep import Job, JobRow, Sweep
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 class ReportError(DeployError):
-    """A report that cannot be made or read."""
+    """A report that cannot be rendered or read."""
+
+
+def write_report(work: Path, report: Report) -> Path:
+    """Write a run's page and its data into the work folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        DeployError: a file cannot be written; an earlier one is unchanged.
+    """
+    page = run_page(report)
+    write_text(str(work / WorkFile.REPORT_DATA), json.dumps(to_json(report)))
+    write_text(str(work / WorkFile.REPORT_PAGE), page)
+    return work / WorkFile.REPORT_PAGE
+
+
+def read_report(work: Path) -> Report | None:
+    """The data of a run's page; none where the work folder has no report.
+
+    Raises:
+        ReportError: the file is damaged, or of another format.
+    """
+    path = work / WorkFile.REPORT_DATA
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text())
+        _check_format(path, data)
+        return from_json(Report, data, path.name)
+    except (OSError, ValueError, FormatError) as error:
+        raise ReportError(f"'{path}' cannot be read: {error}") from error
+
+
+def _check_format(path: Path, data: Any) -> None:
+    written = data.get("format", FORMAT) if isinstance(data, dict) else FORMAT
+    if written != FORMAT:
+        raise ReportError(
+            f"format of '{path}'",
+            expected=str(FORMAT),
+            got=str(written),
+            do="Another version wrote it: run python -m deploy again for this bundle.",
+        )
+
+
+def write_sweep(folder: Path, sweep: Sweep) -> Path:
+    """Write a sweep's page into its folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        DeployError: it cannot be written; an earlier one is unchanged.
+    """
+    page = folder / WorkFile.REPORT_PAGE
+    write_text(str(page), sweep_page(sweep))
+    return page
+
+
+def job_of(row: JobRow, label: str, sweep: Path) -> Job:
+    """A job of a sweep, with its own report if it has one.
+
+    Args:
+        row: the job's result.
+        label: the overrides that not all jobs have.
+        sweep: the sweep's folder.
+
+    Raises:
+        ReportError: see ``read_report``.
+    """
+    if not row.bundle:
+        return Job(label, row)
+    work = work_folder(Path(row.bundle))
+    report = read_report(work)
+    if report is None or report.job != row.job:  # a later job has written the same bundle
+        return Job(label, row)
+    page = work / WorkFile.REPORT_PAGE
+    return Job(label, row, _page_link(page, sweep) if page.is_file() else "", report)
+
+
+def _page_link(page: Path, sweep: Path) -> str:
+    """Relative to the sweep's folder where the page is inside, else a ``file:`` address."""
+    page, sweep = page.absolute(), sweep.absolute()
+    if page.is_relative_to(sweep):
+        return quote(page.relative_to(sweep).as_posix())
+    return page.as_uri()
 
 
 def run_page(report: Report) -> str:
-    """The page of a run."""
-    return _rendered(
+    """The page of a run as HTML."""
+    title = f"The chain of {report.model}"
+    chains = [(f"Chain ({report.backends})", report.pictures)]
+    return _render(
         "run.html",
         report=report,
         title=f"{report.model} on {report.backends}",
-        picture=Markup(render_svg(f"The chain of {report.model}", report.boxes, report.arrows)),
-        begin=f"{100 * first_box_offset(report.boxes, report.arrows):.1f}%",
-        parity=[list(rows) for _, rows in groupby(report.parity, key=lambda row: row.step)],
-        chain=_worst([row for row in report.parity if row.step == "chain"]),
-        scenes=compare_pictures(report.against, [(f"Chain ({report.backends})", report.sightings)]),
-        absent=missing_sections(report),
+        diagram=Markup(render_svg(title, report.boxes, report.arrows)),
+        first_box=f"{100 * first_box_offset(report.boxes, report.arrows):.1f}%",
+        parity_by_step=[list(rows) for _, rows in groupby(report.parity, lambda row: row.step)],
+        chain_row=_largest_error([row for row in report.parity if row.step == "chain"]),
+        comparisons=compare_pictures(report.reference, chains),
+        missing_sections=list(_missing_sections(report)),
     )
 
 
 def sweep_page(sweep: Sweep) -> str:
-    """The page of a sweep."""
-    shown = [job for job in sweep.jobs if job.report is not None]
-    return _rendered(
+    """The page of a sweep as HTML."""
+    jobs = [job for job in sweep.jobs if job.report is not None]
+    reports = [job.report for job in jobs if job.report is not None]
+    reference = reports[0].reference if reports else ""  # all jobs of a sweep have the same
+    return _render(
         "sweep.html",
         sweep=sweep,
         title=f"A sweep of {len(sweep.jobs)} jobs",
-        measured=[job for job in shown if job.report is not None and job.report.latency],
-        against=_against(shown),
-        scenes=compare_pictures(_against(shown), [(job.title, job.sightings) for job in shown]),
-        environment=_environment([job.report for job in shown if job.report is not None]),
+        measured=[job for job in jobs if job.total is not None],
+        reference=reference,
+        comparisons=compare_pictures(reference, [(job.title, job.pictures) for job in jobs]),
+        environment=_shared_environment(reports),
     )
 
 
-def _against(jobs: Sequence[Job]) -> str:
-    """What the jobs were compared with; all of a sweep are of one kind."""
-    return next((job.report.against for job in jobs if job.report is not None), "")
-
-
-def _environment(reports: Sequence[Report]) -> Environment | None:
-    """Of the first, with what made the bundles of the others too."""
+def _shared_environment(reports: Sequence[Report]) -> Environment | None:
+    """The environment of the first report, with the tools of all."""
     if not reports:
         return None
-    tools = ChainMap(*(dict(one.environment.tools) for one in reports))
+    tools = ChainMap(*(dict(report.environment.tools) for report in reports))
     return replace(reports[0].environment, tools=dict(tools))
 
 
-def _worst(rows: Sequence[TensorRow]) -> TensorRow | None:
+def _largest_error(rows: Sequence[TensorRow]) -> TensorRow | None:
     return max(rows, key=lambda row: row.max_rel, default=None)
 
 
-def _rendered(name: str, **shown: object) -> str:
+def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
+    """The sections that the page lacks, each with how to get it."""
+    if report.pending:
+        build = f"python -m deploy.runtime build {report.bundle}"
+        yield "Numbers", f"the device builds and verifies its own engines there: {build}"
+        return
+    if not report.latency:
+        yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
+    if not report.average_precision and report.has_eval_set:
+        yield "mAP", "verify.eval is false; verify.eval=true on the command line evaluates both"
+    if report.parity and report.blame is None:
+        blame = f"python -m deploy.blame {report.bundle}"
+        yield "Blame", f"which step adds what to the error: {blame}"
+
+
+def _render(name: str, **variables: object) -> str:
     try:
-        return _template(name).render(shown)
+        return _template(name).render(variables)
     except TemplateError as error:
         raise ReportError(
-            f"template '{name}' cannot be filled in: {type(error).__name__}: {error}",
-            do="Install backend-chain anew; its files are not of one version.",
+            f"template '{name}' cannot be rendered: {type(error).__name__}: {error}",
+            do="Install backend-chain again; its files are of different versions.",
         ) from error
 
 
 def _template(name: str) -> Template:
-    made = Filler(
+    environment = TemplateEnvironment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    environment.filters |= {
         "bytes": format_bytes,
-        "gap": format_error,
-        "share": _share,
-        "about": describe_part,
+        "error": format_error,
+        "percent": _css_percent,
+        "runs_on": _describe_part,
     }
-    made.globals |= {
-        "words": VERDICT_LABELS,
+    environment.globals |= {
+        "labels": _LABELS,
         "style": Markup((_TEMPLATES / "page.css").read_text()),
     }
-    return made.get_template(name)
+    return environment.get_template(name)
 
 
-def _share(value: float, most: float) -> str:
-    """As a length for CSS, such as ``12.5%``."""
-    return f"{min(100.0, 100 * value / most) if most > 0 else 0.0:.2f}%"
+def _css_percent(value: float, whole: float) -> str:
+    """A length for CSS, such as ``12.5%``."""
+    return f"{min(100.0, 100 * value / whole) if whole > 0 else 0.0:.2f}%"
 
 
-VERDICT_LABELS: Mapping[str, str] = {
+_LABELS: Mapping[str, str] = {
     "passed": "\N{CHECK MARK} passed",
     "failed": "\N{BALLOT X} failed",
     "not run": "\N{WHITE CIRCLE} not measured",
@@ -117,7 +223,7 @@ VERDICT_LABELS: Mapping[str, str] = {
     "PyTorch": "mAP of PyTorch",
     "PyTorch masks": "mask mAP of PyTorch",
 }
-"""Verdicts, readable without their colours; and what the scores of a sweep are."""
+"""Verdicts, legible without colours, and titles of the scores of a sweep."""
 
 
 _PARTS = {
@@ -128,26 +234,7 @@ _PARTS = {
 }
 
 
-def describe_part(part: str, report: Report) -> str:
-    """What a part of the latency is: where a step runs, or what is around the steps."""
+def _describe_part(part: str, report: Report) -> str:
+    """What a part of the latency is: where a step runs, or the work around the steps."""
     steps = {box.title: box.lines[0] for box in report.boxes if box.key == f"step:{part}"}
     return steps.get(part) or _PARTS.get(part, "")
-
-
-def missing_sections(report: Report) -> list[tuple[str, str]]:
-    """What the page has not, each with how to get it."""
-    return list(_absent(report))
-
-
-def _absent(report: Report) -> Iterator[tuple[str, str]]:
-    if report.pending:
-        finish = f"python -m deploy.runtime finish {report.bundle}"
-        yield "Numbers", f"the device builds and verifies its own engines there: {finish}"
-        return
-    if not report.latency:
-        yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
-    if not report.means and report.evaluable:
-        yield "mAP", "verify.eval is false; verify.eval=true on the command line evaluates both"
-    if report.parity and report.blame is None:
-        blame = f"python -m deploy.blame {report.bundle}"
-        yield "Blame", f"which step adds what to the error: {blame}"

@@ -1,4 +1,4 @@
-"""What a person sees: a line per stage while it runs, and a closing table."""
+"""The progress of a run on the console: a line per stage, the table of all, number formats."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ _PLAIN_WIDTH = 140
 
 @dataclass
 class Stage:
-    """One stage of a run; the stage itself fills in its size in bytes and its gap.
+    """One stage of a run; the stage sets its size, gap and ``from_cache`` while it runs.
 
-    ``kept`` is whether its result was in the cache.
+    Attributes:
+        name: shown to the user.
+        seconds: wall-clock time.
+        size: of its files in bytes, if it writes some.
+        gap: ``max_rel`` to the reference, if it measures that.
+        from_cache: whether the cache had its result.
     """
 
     name: str
     seconds: float = 0.0
     size: int | None = None
     gap: float | None = None
-    kept: bool = False
+    from_cache: bool = False
 
 
 class Progress:
-    """Shows each stage while it runs and remembers it; plain lines when not at a terminal."""
+    """Shows each stage while it runs, and collects the finished ones.
+
+    Attributes:
+        console: to print on; plain lines where it is no terminal.
+        stages: those that have finished, in order.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -37,19 +47,19 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time a stage; it is listed only when it ends well."""
+        """Show and time a stage; a stage that raises is not listed."""
         stage = Stage(name)
         start = time.perf_counter()
         with self.console.status(f"{name} ..."):
             yield stage
         stage.seconds = time.perf_counter() - start
         self.stages.append(stage)
-        kept = "  from the cache" if stage.kept else ""
-        self.console.print(f"{name:<36}{stage.seconds:8.1f} s{kept}", highlight=False)
+        origin = "  from the cache" if stage.from_cache else ""
+        self.console.print(f"{name:<36}{stage.seconds:8.1f} s{origin}", highlight=False)
 
 
 def stage_table(stages: Sequence[Stage]) -> Table:
-    """Stage, seconds, size and gap, with the total time at the end."""
+    """Name, seconds, size and gap of each stage, with the total time as the footer."""
     table = Table("stage", show_footer=True, box=None, pad_edge=False)
     table.columns[0].footer = "total"
     total = sum(stage.seconds for stage in stages)
@@ -69,12 +79,22 @@ def plain_console() -> Console:
 
 
 def format_bytes(size: int | None) -> str:
-    """Such as ``8.9 MB``."""
+    """A size in bytes for people; empty for none.
+
+    Example:
+        >>> format_bytes(8_900_000)
+        '8.9 MB'
+    """
     if size is None:
         return ""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
-def format_error(gap: float | None) -> str:
-    """Such as ``3.1e-07``."""
-    return "" if gap is None else f"{gap:.1e}"
+def format_error(error: float | None) -> str:
+    """A relative error for people; empty for none.
+
+    Example:
+        >>> format_error(3.14e-7)
+        '3.1e-07'
+    """
+    return "" if error is None else f"{error:.1e}"

@@ -1,16 +1,22 @@
-"""A bundle's latency, taken by the device's own command in a process of its own."""
+"""The result of a run, and how it is printed at the end."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from backends.error_metrics import worst
 from deploy.precision.cast_segments import CastSummary
+from deploy.report.chain_diagram import Boundary, chain_boundaries
+from deploy.report.progress import Stage, format_bytes, stage_table
 from deploy.runtime.accuracy.step_errors import CHAIN
 from deploy.runtime.bundle.engine_choice import engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
+from deploy.runtime.bundle.sample import PICTURE
 from deploy.runtime.latency import PartLatency
 from deploy.verify import Verdict
 
@@ -20,10 +26,10 @@ class Latency:
     """Milliseconds from a picture to detections, or of the chain where there is no picture.
 
     Attributes:
-        p50: of the whole.
-        p90: of the whole.
-        parts: of every part, the whole last.
-        runs: that they were taken from.
+        p50: of the total.
+        p90: of the total.
+        parts: of every part, the total last.
+        runs: how many were measured.
     """
 
     p50: float
@@ -34,22 +40,29 @@ class Latency:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run made, how it measured up, and against what.
+    """The result of a run.
 
-    ``pictures`` are those that detections were compared on.
+    Attributes:
+        bundle: its folder.
+        manifest: of the bundle, with the verification.
+        verdict: of the verification.
+        reference: what the bundle was compared with, such as ``PyTorch``.
+        latency: of the bundle, if it was measured.
+        casts: a summary for each segment that was cast.
+        pictures: those that detections were compared on.
     """
 
     bundle: Path
     manifest: Manifest
     verdict: Verdict
-    against: str
+    reference: str
     latency: Latency | None
-    halved: Sequence[CastSummary] = ()
+    casts: Sequence[CastSummary] = ()
     pictures: Sequence[Path] = ()
 
     @property
     def size(self) -> int:
-        """Bytes of the steps' own files."""
+        """Bytes of the files of the steps."""
         steps = self.manifest.steps
         files = [name for step in steps for name in (step.files or step.source)]
         return sum(self.manifest.files[name].size for name in files)
@@ -61,17 +74,113 @@ class RunResult:
 
     @property
     def choices(self) -> dict[str, list[str]]:
-        """The engines of each step that has several, its own first."""
-        found = {step: list(engines) for step, engines in engines_by_step(self.manifest).items()}
-        return {step: engines for step, engines in found.items() if len(engines) > 1}
+        """The engines of each step that has alternatives, its own first."""
+        engines = {step: list(names) for step, names in engines_by_step(self.manifest).items()}
+        return {step: names for step, names in engines.items() if len(names) > 1}
 
     @property
     def gap(self) -> float | None:
-        """The chain's largest relative distance from PyTorch, where it was measured."""
+        """The largest ``max_rel`` of the chain's outputs, if it was measured."""
         gaps = [item.gap for item in self.manifest.verification.gaps if item.step == CHAIN]
         return worst(gaps).max_rel if gaps else None
 
     @property
     def pending(self) -> bool:
-        """Whether the device has still to build engines."""
+        """Whether the device has yet to build engines."""
         return any(step.pending for step in self.manifest.steps)
+
+
+def print_result(
+    console: Console, stages: Sequence[Stage], result: RunResult, page: Path | None
+) -> None:
+    """Print the table of stages, what was measured, where the files are and the next command.
+
+    Args:
+        console: to print on.
+        stages: of the run.
+        result: of the run.
+        page: the report page, if it was written.
+    """
+    bundle = display_path(result.bundle)
+    lines = result_notes(result)
+    lines += [_agreement_line(result), _map_lines(result), _latency_line(result)]
+    console.print("", stage_table(stages), "", sep="\n")
+    for line in filter(None, lines):
+        console.print(line, highlight=False)
+    console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
+    if PICTURE in result.manifest.files:
+        console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
+    if page is not None:
+        console.print(f"report      {display_path(page)}", highlight=False, soft_wrap=True)
+    command = f"python -m deploy.runtime {'build' if result.pending else 'check'} {bundle}"
+    where = " (on the device)" if result.pending else ""
+    console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
+    if result.choices:
+        tune = f"python -m deploy.runtime tune {bundle}"
+        console.print(f"then        {tune} (on the device)", highlight=False, soft_wrap=True)
+    if result.verdict.problem is not None:
+        print(f"error: {result.verdict.problem}", file=sys.stderr)
+
+
+def result_notes(result: RunResult) -> list[str]:
+    """A line for each cast segment, each step with alternatives, and each boundary."""
+    engines = [
+        f"engines     {step} on {own}, or {' or '.join(others)}"
+        for step, (own, *others) in result.choices.items()
+    ]
+    casts = map(_cast_line, result.casts)
+    return [*casts, *engines, *map(_boundary_line, chain_boundaries(result.manifest))]
+
+
+def _cast_line(summary: CastSummary) -> str:
+    text = f"precision   {summary.name}: {summary.cast} nodes in {summary.precision}"
+    if summary.kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in summary.kept.items())
+        text += f", in fp32: {reasons} ({display_path(summary.report)})"
+    return text
+
+
+def _boundary_line(boundary: Boundary) -> str:
+    count = len(boundary.tensors)
+    text = f"border      {boundary.source} to {boundary.target}: {format_bytes(boundary.size)} in "
+    text += f"{count} tensor{'s' if count > 1 else ''}"
+    return f"{text}, converted: {', '.join(boundary.converted)}" if boundary.converted else text
+
+
+def _agreement_line(result: RunResult) -> str:
+    if result.pending:
+        return "agreement   not measured yet: the device builds the engines"
+    notes = result.manifest.verification.notes
+    parts = [] if result.gap is None else [f"max_rel {result.gap:.1e} from {result.reference}"]
+    if "detections" in notes:
+        matched, total = notes["detections_matched"], notes["detections"]
+        parts.append(f"{matched:.0f} of {total:.0f} confident detections matched (from both sides)")
+    if "mask_iou" in notes:
+        parts.append(f"masks from IoU {notes['mask_iou']:.4f} up")
+    return f"agreement   {', '.join(parts) or 'nothing to compare'}"
+
+
+def _map_lines(result: RunResult) -> str:
+    chain, torch = result.verdict.chain_map, result.verdict.torch_map
+    if chain is None or torch is None:
+        return ""
+    kinds = {"": (chain.boxes, torch.boxes), "masks, ": (chain.masks, torch.masks)}
+    lines: list[str] = []
+    for kind, (ours, theirs) in kinds.items():
+        if ours is not None and theirs is not None:
+            lines += [
+                f"mAP@0.5     {kind}chain {ours.at_50:.4f}, PyTorch {theirs.at_50:.4f}",
+                f"mAP@.5:.95  {kind}chain {ours.at_50_95:.4f}, PyTorch {theirs.at_50_95:.4f}",
+            ]
+    return "\n".join(lines)
+
+
+def _latency_line(result: RunResult) -> str:
+    latency = result.latency
+    return f"latency     p50 {latency.p50:.1f} ms, p90 {latency.p90:.1f} ms" if latency else ""
+
+
+def display_path(path: Path) -> Path:
+    """Relative to the current folder where it is inside, else unchanged."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,4 +1,4 @@
-"""One job of a sweep as a row, and the table and page data of all."""
+"""A sweep: one row for each job, the table of all rows, and the data of the sweep's page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from deploy.runtime.latency import PartLatency
 
 @dataclass(frozen=True)
 class JobRow:
-    """One job of a sweep; latency in milliseconds, size in bytes."""
+    """The result of one job; a row of ``results.json`` and ``results.csv``.
+
+    Latency is in milliseconds and size in bytes; ``gap`` is the chain's largest ``max_rel``.
+    """
 
     job: str
     model: str = ""
@@ -35,7 +38,7 @@ class JobRow:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """What the table shows of how well things are found."""
+        """The mAP columns of the table, by their titles."""
         return {
             "mAP": self.map_50_95,
             "PyTorch": self.torch_map_50_95,
@@ -44,11 +47,17 @@ class JobRow:
         }
 
 
-def differences(rows: Sequence[JobRow]) -> list[str]:
-    """Of each job's overrides those that not all jobs have."""
+def evaluated_scores(rows: Sequence[JobRow]) -> list[str]:
+    """The titles of the scores that any row has."""
+    titles = [title for row in rows for title, score in row.scores.items() if score is not None]
+    return list(dict.fromkeys(titles))
+
+
+def differing_overrides(rows: Sequence[JobRow]) -> list[str]:
+    """For each job those of its overrides that not all jobs have."""
     overrides = [row.job.split() for row in rows]
     shared = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
-    return [" ".join(one for one in job if one not in shared) for job in overrides]
+    return [" ".join(word for word in job if word not in shared) for job in overrides]
 
 
 @dataclass(frozen=True)
@@ -56,10 +65,10 @@ class Job:
     """A job of a sweep.
 
     Attributes:
-        label: the words of its command line that not all jobs have.
-        row: what came of it.
-        page: its own page, as a path from the sweep's folder; nothing where it has none.
-        report: what that shows.
+        label: the overrides that not all jobs have.
+        row: its result.
+        page: the address of its own page; empty where it has none.
+        report: the data of that page.
     """
 
     label: str
@@ -69,17 +78,17 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Where it ran, and what sets it apart."""
+        """Its backend and its label."""
         return ": ".join(filter(None, (self.row.backend, self.label)))
 
     @property
-    def sightings(self) -> tuple[PictureView, ...]:
-        """Its pictures."""
-        return self.report.sightings if self.report else ()
+    def pictures(self) -> tuple[PictureView, ...]:
+        """The pictures of its report."""
+        return self.report.pictures if self.report else ()
 
     @property
     def total(self) -> PartLatency | None:
-        """The latency of the whole."""
+        """The total latency, if it was measured."""
         return self.report.latency[-1] if self.report and self.report.latency else None
 
 
@@ -92,16 +101,13 @@ class Sweep:
     ended: str
 
     @property
-    def scored(self) -> list[str]:
-        """The scores that any job has."""
-        known = [
-            name for job in self.jobs for name, score in job.row.scores.items() if score is not None
-        ]
-        return list(dict.fromkeys(known))
+    def scores(self) -> list[str]:
+        """The titles of the scores that any job has."""
+        return evaluated_scores([job.row for job in self.jobs])
 
     @property
     def slowest(self) -> float:
-        """The largest p99 of all jobs, in milliseconds."""
+        """The largest p99 of all jobs in milliseconds."""
         return max((job.total.p99 for job in self.jobs if job.total), default=0.0)
 
     @property
@@ -111,30 +117,28 @@ class Sweep:
 
 
 def sweep_table(rows: Sequence[JobRow]) -> Table:
-    """Backend, latency, size, gap and mAP of every job, or its error."""
+    """Backend, status, latency, size, gap and mAP of every job, or its error."""
     table = Table(box=None, pad_edge=False)
-    for name in ("job", "backend", "status"):
-        table.add_column(name, overflow="fold")
-    known = [name for row in rows for name, score in row.scores.items() if score is not None]
-    evaluated = list(dict.fromkeys(known))
-    numbers = ["p50 ms", "p90 ms", "size", "gap", *evaluated]
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+    for title in ("job", "backend", "status"):
+        table.add_column(title, overflow="fold")
+    scores = evaluated_scores(rows)
+    for title in ("p50 ms", "p90 ms", "size", "gap", *scores):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
-    for row, job in zip(rows, differences(rows), strict=True):
+    for row, label in zip(rows, differing_overrides(rows), strict=True):
         table.add_row(
-            job,
+            label,
             row.backend,
             row.status,
-            _decimals(row.p50_ms, 2),
-            _decimals(row.p90_ms, 2),
+            _format_decimals(row.p50_ms, 2),
+            _format_decimals(row.p90_ms, 2),
             format_bytes(row.size),
             format_error(row.gap),
-            *(_decimals(row.scores[name], 3) for name in evaluated),
+            *(_format_decimals(row.scores[title], 3) for title in scores),
             row.error.splitlines()[0] if row.error else "",
         )
     return table
 
 
-def _decimals(value: float | None, digits: int) -> str:
+def _format_decimals(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"

@@ -1,11 +1,28 @@
-"""The device: opens bundles and runs them with NumPy, Pillow and the engines alone."""
+"""The device: opens bundles and runs them with NumPy, Pillow and the engines alone.
 
-from backends.contract import DeployError, EngineError, MissingLibraryError, TensorError
-from deploy.runtime.bundle.engine_choice import Choice
-from deploy.runtime.bundle.manifest import BundleError
-from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.image import ImageError
+The public names are imported when they are first used, so that ``import deploy.runtime`` loads
+neither NumPy nor an engine.
+
+Example::
+
+    from deploy.runtime import Pipeline
+
+    with Pipeline.open("bundles/yolov3") as pipeline:
+        detections = pipeline("photo.jpg")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backends.contract import DeployError, EngineError, MissingLibraryError, TensorError
+    from deploy.runtime.bundle.engine_choice import Choice
+    from deploy.runtime.bundle.manifest import BundleError
+    from deploy.runtime.pipeline import Pipeline
+    from deploy.runtime.vision.detections import Detections
+    from deploy.runtime.vision.image import ImageError
 
 __all__ = [
     "BundleError",
@@ -18,3 +35,28 @@ __all__ = [
     "Pipeline",
     "TensorError",
 ]
+
+_MODULES = {
+    "BundleError": "deploy.runtime.bundle.manifest",
+    "Choice": "deploy.runtime.bundle.engine_choice",
+    "DeployError": "backends.contract",
+    "Detections": "deploy.runtime.vision.detections",
+    "EngineError": "backends.contract",
+    "ImageError": "deploy.runtime.vision.image",
+    "MissingLibraryError": "backends.contract",
+    "Pipeline": "deploy.runtime.pipeline",
+    "TensorError": "backends.contract",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a public name on its first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = vars(import_module(_MODULES[name]))[name]
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,13 +30,14 @@ class PartLatency:
 
 
 Seconds = Mapping[str, float]
-
+"""By part of a call: ``decode``, ``pre``, each step, ``chain``, ``post``, ``total``."""
 
 Figures = dict[str, float]
+"""Milliseconds: ``p50``, ``p90``, ``p99`` and ``mean``."""
 
 
 def describe_engines(manifest: Manifest) -> str:
-    """What each step runs on."""
+    """The engine of each step, in a line."""
     return "; ".join(f"{step.name} on {engine_name(step)}" for step in manifest.steps)
 
 
@@ -51,7 +52,14 @@ def _figures(values: Sequence[float]) -> Figures:
 
 
 def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:
-    """What measures one call, from a picture file or from the sample's tensors on."""
+    """A function that measures one call.
+
+    Args:
+        bundle: the bundle.
+        pipeline: its pipeline, open.
+        image: a picture file; by default the bundle's own. A bundle without post-processing or
+            picture is measured from the sample's tensors to the outputs.
+    """
     picture = image or sample_picture(bundle, pipeline.manifest)
     if pipeline.post is not None and picture is not None:
         return lambda: timed_detections(pipeline, picture)[1]
@@ -67,27 +75,27 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
     return tensors_to_tensors
 
 
-class Finder(Protocol):
-    """What finds things in a decoded picture, such as a pipeline."""
+class Detector(Protocol):
+    """Detects objects in a decoded picture, as a pipeline does."""
 
     def timed(self, picture: Picture, seconds: dict[str, float], /) -> Detections:
-        """What is in the picture, and the seconds of each part and in ``total``."""
+        """Detect, and put the seconds of each part and the ``total`` into ``seconds``."""
         ...
 
 
-def timed_detections(finder: Finder, path: Path) -> tuple[Detections, Seconds]:
-    """What is in a picture file, and the seconds of decoding, pre, each step, chain and post."""
+def timed_detections(detector: Detector, path: Path) -> tuple[Detections, Seconds]:
+    """Detections in a picture file, and the seconds of decoding and of every other part."""
     start = time.perf_counter()
     picture = decode(path)
     decoded = time.perf_counter() - start
     parts: dict[str, float] = {}
-    found = finder.timed(picture, parts)
-    return found, {"decode": decoded, **parts, "total": decoded + parts["total"]}
+    detections = detector.timed(picture, parts)
+    return detections, {"decode": decoded, **parts, "total": decoded + parts["total"]}
 
 
 def print_latency(figures: Mapping[str, Figures], runs: int) -> None:
-    """Print a table of what ``summary`` gives."""
-    print(f"{'ms':<16}" + "".join(f"{name:>9}" for name in ("p50", "p90", "p99", "mean")))
+    """Print a table of what ``summarize_latency`` returned."""
+    print(f"{'ms':<16}" + "".join(f"{name:>9}" for name in figures["total"]))
     for part, values in figures.items():
         print(f"{part:<16}" + "".join(f"{value:9.3f}" for value in values.values()))
     print(f"{1e3 / figures['total']['mean']:.1f} per second over {runs} runs")

@@ -1,4 +1,4 @@
-"""A bundle, opened: picture -> pre -> chain -> post -> detections."""
+"""An opened bundle: picture -> preprocessing -> chain -> post-processing -> detections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
 from deploy.runtime.execution.post_steps import Post, make_post
-from deploy.runtime.execution.streaming import beside, stream
+from deploy.runtime.execution.streaming import map_first, stream
 from deploy.runtime.vision.batching import batch_size, in_batches
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture, Placement
@@ -27,12 +27,20 @@ from deploy.runtime.vision.preprocess import Prepared, Preparer
 
 
 class Pipeline:
-    """A bundle's chain with what surrounds it; open it in a ``with`` statement.
+    """A bundle's chain between its preprocessing and its post-processing.
+
+    Use it in a ``with`` statement, which holds the engines. Several threads may call it.
 
     Attributes:
         manifest: the bundle's description, its steps on the engines that run.
         chain: tensors by name to tensors by name.
-        post: the host step after the chain, or nothing.
+        post: the post-processing step after the chain, or None.
+
+    Example::
+
+        with Pipeline.open("bundles/yolov3") as pipeline:
+            for row in pipeline("photo.jpg").above(0.5).to_json(pipeline.classes):
+                print(row["class"], row["score"], row["box"])
     """
 
     def __init__(self, manifest: Manifest, chain: Chain, post: Post | None) -> None:
@@ -50,23 +58,33 @@ class Pipeline:
         trusted: bool = False,
         choices: Choices | None = None,
     ) -> Pipeline:
-        """Check a bundle and prepare its engines.
+        """Check a bundle and load its engines.
 
         Args:
             bundle: the folder.
-            threads: for every engine that has this option, in the place of what was recorded and
-                of what ``tune`` has found here.
-            key: a public key; a bundle that it did not sign, or with one byte changed, is refused.
-            trusted: leaves out the trial in a process of its own that files get which this machine
-                has not loaded before. A signature that was asked for stands for it too.
-            choices: what each step runs on and with how many threads, in the place of ``threads``
-                and of what ``tune`` has found here; an empty one is the bundle as it was made.
+            threads: for every engine that has this option, instead of the number that the bundle
+                records or that ``tune`` has kept here.
+            key: an Ed25519 public key; a bundle that it did not sign, or with one byte changed, is
+                refused.
+            trusted: skips the probe in a child process, which loads and runs engines that this
+                machine has not loaded before. A ``key`` skips it too.
+            choices: the engine and the threads of each step by name, instead of ``threads`` and of
+                what ``tune`` has kept here; an empty mapping is the bundle as it was made.
+
+        Returns:
+            The pipeline, to be used in a ``with`` statement.
 
         Raises:
-            BundleError: not a bundle, damaged, of a newer format, not signed, with engines to
+            BundleError: not a bundle, damaged, of another format, not signed, with engines to
                 build, or without an engine that is chosen.
             MissingLibraryError: an engine is not installed here.
-            EngineError: an engine does not load its files.
+            EngineError: an engine does not load its files, or crashed while it was probed.
+
+        Example::
+
+            choices = {"backbone": Choice(threads=4), "head": Choice(engine="some-fp16")}
+            with Pipeline.open("bundles/yolov3", choices=choices) as pipeline:
+                detections = pipeline("photo.jpg")
         """
         root = Path(bundle)
         manifest = read_manifest(root) if key is None else read_signed(root, key)
@@ -85,57 +103,80 @@ class Pipeline:
         trusted: bool = False,
         choices: Choices | None = None,
     ) -> Pipeline:
-        """As ``open``, with a manifest that need not be in the bundle yet."""
+        """Load the engines of a bundle whose manifest is given, and need not be written yet.
+
+        Args:
+            root: the bundle.
+            manifest: its manifest.
+            threads: as of ``open``.
+            trusted: as of ``open``.
+            choices: as of ``open``.
+
+        Raises:
+            BundleError, MissingLibraryError, EngineError: as of ``open``.
+        """
         if choices is None and threads is not None:
             choices = {step.name: Choice(threads=threads) for step in manifest.steps}
-        running = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
-        check_built(root, running.steps)
-        verify_files(root, running, [name for step in running.steps for name in step.files])
+        chosen = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
+        check_built(root, chosen.steps)
+        verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
         if not trusted:
             probe_first(root, manifest)
-        post = make_post(running.post.id, running.post.params) if running.post else None
-        return cls(running, load_chain(root, running), post)
+        post = make_post(chosen.post.id, chosen.post.params) if chosen.post else None
+        return cls(chosen, load_chain(root, chosen), post)
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:
-        """What surrounds the chain alone: ``prepare`` and ``finish`` work."""
+        """Preprocessing and post-processing alone: ``prepare`` and ``finish`` work."""
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
         return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
     def __call__(self, picture: Picture) -> Detections:
-        """What is in a picture, in its own pixels; boxes without masks are not clipped to it.
+        """Detect what is in a picture.
+
+        Args:
+            picture: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8 in RGB.
+
+        Returns:
+            The detections in pixels of the picture; boxes without masks are not clipped to it.
 
         Raises:
             ImageError: not a picture.
             EngineError: a step failed; the pipeline stays usable.
             DeployError: this bundle takes tensors, not pictures.
         """
-        prepared = self._prepared([picture])
-        return self._finished(self.chain(prepared.inputs), prepared)[0]
+        prepared = self._prepare_batch([picture])
+        return self._postprocess(self.chain(prepared.inputs), prepared)[0]
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
-        """As a call on a decoded picture, and the seconds of pre, each step, chain and post."""
+        """Detect as a call does, and measure.
+
+        Args:
+            picture: as for a call; its decoding counts as preprocessing.
+            seconds: gets the seconds of ``pre``, of each step by its name, of ``chain`` (what is
+                around the steps), of ``post``, and the ``total``.
+        """
         start = time.perf_counter()
-        prepared = self._prepared([picture])
+        prepared = self._prepare_batch([picture])
         ready = time.perf_counter()
         steps: dict[str, float] = {}
         outputs = self.chain.timed(prepared.inputs, steps)
         ran = time.perf_counter()
-        (found,) = self._finished(outputs, prepared)
+        (detections,) = self._postprocess(outputs, prepared)
         end = time.perf_counter()
         seconds |= {"pre": ready - start, **steps}
-        seconds["chain"] = ran - ready - sum(steps.values())  # what is around the engines
+        seconds["chain"] = ran - ready - sum(steps.values())
         seconds |= {"post": end - ran, "total": end - start}
-        return found
+        return detections
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""
-        prepared = self._prepared([picture])
+        prepared = self._prepare_batch([picture])
         return prepared.inputs, prepared.placements[0]
 
     def finish(self, outputs: Tensors, placement: Placement) -> Detections:
         """The first picture's detections, from the chain's outputs."""
-        return self._found(outputs, [placement])[0]
+        return self._detections(outputs, [placement])[0]
 
     def stream(
         self,
@@ -143,34 +184,47 @@ class Pipeline:
         depth: int | None = None,
         batch: int | Literal["auto"] = 1,
     ) -> Iterator[Detections]:
-        """What is in each picture, in their order; steps of neighbouring pictures overlap.
+        """Detect what is in each picture, in their order; neighbouring pictures overlap.
 
-        Preparing, each step of the chain and finishing run at once, in threads of their own, on
-        different pictures. The pictures are asked for in the caller's thread.
+        Preprocessing, each step of the chain and post-processing run in threads of their own, on
+        different pictures at the same time. The pictures are read in the caller's thread.
 
         Args:
             pictures: as for a call.
-            depth: how many batches may be under way, which bounds the memory; by default one more
-                than there are parts that can run at once.
-            batch: pictures in a call of the chain; ``auto`` is what the bundle was made for: its
-                fixed batch, or the usual size of one that varies.
+            depth: how many batches may be in flight, which bounds the memory; by default one more
+                than there are stages.
+            batch: pictures in a call of the chain; ``auto`` is the batch that the bundle was made
+                for: the fixed one, or the typical one of a range.
+
+        Returns:
+            An iterator over the detections of each picture.
 
         Raises:
-            DeployError: as for a call, where the picture's detections would have come; or this
-                bundle does not take such a batch, or nothing may be under way.
+            DeployError: as for a call, in the place of the picture's detections; or the bundle
+                does not take such a batch, or ``depth`` is less than 1.
+
+        Example::
+
+            with Pipeline.open("bundles/yolov3") as pipeline:
+                for detections in pipeline.stream(sorted(Path("frames").glob("*.jpg"))):
+                    print(len(detections))
         """
         if depth is not None and depth < 1:
             raise DeployError("depth", expected="1 or more", got=str(depth))
         size = batch_size(self.manifest.inputs, batch)
-        parts = [self._pair, *map(beside, self.chain.stages()), lambda both: self._finished(*both)]
-        batches = stream(parts, in_batches(pictures, size), depth or len(parts) + 1)
-        return (found for batch in batches for found in batch)
+        stages = [
+            self._inputs_and_batch,
+            *map(map_first, self.chain.stages()),
+            lambda pair: self._postprocess(*pair),
+        ]
+        batches = stream(stages, in_batches(pictures, size), depth or len(stages) + 1)
+        return (detections for batch in batches for detections in batch)
 
-    def _pair(self, pictures: Sequence[Picture]) -> tuple[Tensors, Prepared]:
-        prepared = self._prepared(pictures)
+    def _inputs_and_batch(self, pictures: Sequence[Picture]) -> tuple[Tensors, Prepared]:
+        prepared = self._prepare_batch(pictures)
         return prepared.inputs, prepared
 
-    def _prepared(self, pictures: Sequence[Picture]) -> Prepared:
+    def _prepare_batch(self, pictures: Sequence[Picture]) -> Prepared:
         if self._preparer is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' takes tensors, not pictures",
@@ -178,26 +232,29 @@ class Pipeline:
             )
         return self._preparer(pictures)
 
-    def _finished(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
-        """What is found; the memory of the inputs is used again."""
-        found = self._found(outputs, prepared.placements)
+    def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
+        """The detections of each picture; the memory of the inputs is released for reuse."""
+        detections = self._detections(outputs, prepared.placements)
         if self._preparer is not None:
-            self._preparer.give_back(prepared)
-        return found
+            self._preparer.release(prepared)
+        return detections
 
-    def _found(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
+    def _detections(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
                 do="Use pipeline.chain({...}).",
             )
-        tensors = [_full(outputs[name]) for name in self.manifest.post.inputs]
-        found = self.post.batch(tensors)[: len(placements)]
-        return [one.placed(place) for one, place in zip(found, placements, strict=True)]
+        tensors = [_as_float32(outputs[name]) for name in self.manifest.post.inputs]
+        batch = self.post.batch(tensors)[: len(placements)]
+        return [
+            detections.placed(placement)
+            for detections, placement in zip(batch, placements, strict=True)
+        ]
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels."""
+        """The names of the labels; empty where the bundle has none."""
         return self.manifest.classes
 
     def __enter__(self) -> Self:
@@ -208,6 +265,6 @@ class Pipeline:
         self.chain.__exit__()
 
 
-def _full(tensor: Array) -> Array:
-    """Host steps compute in fp32, also where an engine ends in fp16."""
+def _as_float32(tensor: Array) -> Array:
+    """Post-processing computes in float32, also where an engine's outputs are float16."""
     return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor

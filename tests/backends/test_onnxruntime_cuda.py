@@ -77,7 +77,7 @@ def test_a_call_gives_what_the_cpu_gives(artifact, tmp_path, monkeypatch):
         expected = on_cpu(inputs())
     pretend(monkeypatch)
     with load(artifact(device="cuda", gpu=1), tmp_path) as runner:
-        assert isinstance(runner, DeviceRunner) and runner.place == "cuda:1"
+        assert isinstance(runner, DeviceRunner) and runner.device == "cuda:1"
         found = runner(inputs())
     assert found.keys() == expected.keys()
     assert all((found[name] == expected[name]).all() for name in expected)
@@ -88,7 +88,7 @@ def test_tensors_stay_on_the_device_between_its_parts(artifact, tmp_path, monkey
     with load(artifact(device="cuda"), tmp_path) as runner:
         there = runner.upload(inputs(), None)
         made = runner.run(there, None)
-        assert all(tensor.pointer and tensor.place == "cuda:0" for tensor in made.values())
+        assert all(tensor.pointer and tensor.device == "cuda:0" for tensor in made.values())
         assert made["wide"].shape == (1, 4, 4, 6) and made["wide"].dtype == "float32"
 
 

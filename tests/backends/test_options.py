@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from backends.contract import OptionError
-from backends.options import describe, options_json, parse_options
+from backends.options import describe_options, options_json, parse_options
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ def test_a_wrong_option_is_refused(given, message):
 
 
 def test_the_description_has_types_and_defaults():
-    assert "level: off|on = on" in describe(Options)
+    assert "level: off|on = on" in describe_options(Options)

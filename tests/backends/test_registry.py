@@ -36,7 +36,7 @@ def test_a_missing_engine_names_the_extra_to_install(name, monkeypatch):
         monkeypatch.setitem(sys.modules, library, None)
     for module in [one for one in sys.modules if one.startswith(f"{registry.package(name)}.")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(MissingLibraryError, match=rf"pip install 'backend-chain\[{name}\]'"):
+    with pytest.raises(MissingLibraryError, match=rf"pip install '\.\[{name}\]'"):
         registry.loader(name)
 
 

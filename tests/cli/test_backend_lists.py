@@ -123,7 +123,7 @@ def test_what_cannot_be_is_refused(words, message):
 
 def test_a_rank_is_the_recipe_with_the_further_backends_in_their_place():
     recipe = compose([*WORDS, f"+backend=[{FIRST},{SECOND}]", f"+backend@chain.head={FIRST}"])
-    ranked = recipe.ranked(1)
+    ranked = recipe.with_alternative(1)
     assert (ranked.backend.name, ranked.backend_of("head").name) == (SECOND, FIRST)
     assert ranked.also == []
 

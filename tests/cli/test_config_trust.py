@@ -9,7 +9,8 @@ import pytest
 
 from deploy.cli.compose import compose
 from deploy.cli.config_trust import check_folder
-from deploy.pipeline.build_record import BUILD_RECORD, read_build_record, write_build_record
+from deploy.pipeline.build_record import read_build_record, write_build_record
+from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
 from tests.helpers.commands import BACKENDS, refused
 
@@ -126,9 +127,9 @@ def test_what_a_bundle_was_made_of_counts_only_where_this_user_wrote_it(tmp_path
     work.mkdir()
     write_build_record(work, recipe, {"x": "image"})
     assert read_build_record(tmp_path / "b", trusted=False)[1] == {"x": "image"}
-    made = json.loads((work / BUILD_RECORD).read_text())
+    made = json.loads((work / WorkFile.BUILD_RECORD).read_text())
     made["recipe"]["model"]["target"] = "os:system"
-    (work / BUILD_RECORD).write_text(json.dumps(made))
+    (work / WorkFile.BUILD_RECORD).write_text(json.dumps(made))
     message = r"was not written by a run of yours on this machine, .* code \(os:system\)"
     with pytest.raises(RecipeError, match=message):
         read_build_record(tmp_path / "b", trusted=False)

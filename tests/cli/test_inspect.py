@@ -13,7 +13,7 @@ from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
 from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
-from deploy.report.borders import bytes_of
+from deploy.report.chain_diagram import bytes_of
 from tests.helpers.chains import along_batch, mark_of, net, samples
 from tests.helpers.commands import done, python, refused
 
@@ -37,7 +37,7 @@ def skip(tmp_path):
     return Exported(path, (TensorSpec("x", "float32", (2, 3)),), by_name=True)
 
 
-def test_only_tensors_that_nothing_slips_past_are_listed(skip):
+def test_only_tensors_that_nothing_bypasses_are_listed(skip):
     assert [cut.point for cut in survey(skip).tensors] == ["a", "d"]
 
 
@@ -140,7 +140,7 @@ def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
     ended = python("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
     assert ended.returncode == 1
     assert "tensor to cut at" in ended.stdout
-    message = "the cut at [b] lets tensors slip past: they are made before it and used behind it"
+    message = "tensors bypass the cut at [b]: they are computed before it and used behind it"
     assert message in ended.stderr
     assert "also 'a' from MatMul" in ended.stderr and "cuts: [[..., a]]" in ended.stderr
 

@@ -11,41 +11,39 @@ import onnx_ir as ir
 import pytest
 
 from backends.contract import TensorSpec
-from deploy.graph import index as anatomy
+from deploy.graph import index as graph_index
 from deploy.graph.specs import spec_of
 from deploy.graph.writing import write_model
-from deploy.partition import segment_sizes as sizes
-from deploy.partition import segments as partition
-from deploy.partition.backward_slice import BackwardSlice, GraphSlice
-from deploy.partition.cut_points import BoundaryTensor, CutPoints, PartitionError
-from deploy.partition.subgraphs import Subgraph
-from deploy.partition.tensor_names import NamedSubgraphs, name_tensors
+from deploy.partition import extract, segments
+from deploy.partition.backward_slice import BackwardSlice, Subgraph
+from deploy.partition.cut_points import CutPoints, PartitionError
+from deploy.partition.tensor_names import NamedChain, name_tensors
 
 
 def lose_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment lacks the first of the stored tensors that it uses."""
-    whole = BackwardSlice.piece
+    whole = BackwardSlice.subgraph
 
-    def without(closure: BackwardSlice, starts: Sequence[BoundaryTensor]) -> GraphSlice:
-        piece = whole(closure, starts)
-        return replace(piece, weights=piece.weights[1:])
+    def without(backward_slice: BackwardSlice, *args: Any) -> Subgraph:
+        subgraph = whole(backward_slice, *args)
+        return replace(subgraph, weights=subgraph.weights[1:])
 
-    monkeypatch.setattr(BackwardSlice, "piece", without)
+    monkeypatch.setattr(BackwardSlice, "subgraph", without)
 
 
 def swap_two_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two tensors at the first border have each other's names."""
 
-    def swapped(parts: Sequence[Subgraph], places: CutPoints) -> NamedSubgraphs:
-        wiring = name_tensors(parts, places)
-        first, *rest = wiring.parts
+    def swapped(subgraphs: Sequence[Subgraph], cut_points: CutPoints) -> NamedChain:
+        chain = name_tensors(subgraphs, cut_points)
+        first, *rest = chain.subgraphs
         if len(first.outputs) < 2:
-            return wiring
+            return chain
         one, two, *others = first.outputs
         outputs = (replace(one, value=two.value), replace(two, value=one.value), *others)
-        return replace(wiring, parts=(replace(first, outputs=outputs), *rest))
+        return replace(chain, subgraphs=(replace(first, outputs=outputs), *rest))
 
-    monkeypatch.setattr(partition, "wire", swapped)
+    monkeypatch.setattr(segments, "name_tensors", swapped)
 
 
 def change_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,12 +55,14 @@ def change_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
             value.const_value = ir.tensor(value.const_value.numpy() + 1, name=value.name)
         write_model(segment, path, inline_bytes)
 
-    monkeypatch.setattr(partition, "write", changed)
+    monkeypatch.setattr(segments, "write_model", changed)
 
 
 def forget_what_bodies_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a node's own inputs count."""
-    monkeypatch.setattr(anatomy, "reads", lambda node: [v for v in node.inputs if v is not None])
+    monkeypatch.setattr(
+        graph_index, "node_reads", lambda node: [v for v in node.inputs if v is not None]
+    )
 
 
 def let_sequences_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def let_sequences_pass(monkeypatch: pytest.MonkeyPatch) -> None:
             return TensorSpec("", "float32", None)
         return spec_of(value, *rest)
 
-    monkeypatch.setattr(sizes, "spec_of", lax)
+    monkeypatch.setattr(extract, "spec_of", lax)
 
 
 def promise_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def promise_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(*args: Any) -> TensorSpec:
         return replace(spec_of(*args), shape=(7, *spec_of(*args).dims[1:]))
 
-    monkeypatch.setattr(sizes, "spec_of", wrong)
+    monkeypatch.setattr(extract, "spec_of", wrong)
 
 
 def refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,4 +91,4 @@ def refuse_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> TensorSpec:
         raise PartitionError("value 'nobody' cannot cross a border")
 
-    monkeypatch.setattr(sizes, "spec_of", refuse)
+    monkeypatch.setattr(extract, "spec_of", refuse)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from backends.contract import Dynamic
-from deploy.export.onnx_export import ExportError, export, reference
+from deploy.export.onnx_export import ExportError, export, reference_values
 from deploy.mark import MarkError, mark, mark_here
 from tests.helpers.chains import along_batch, arrays, net, run, samples
 
@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
 
 
 def test_the_marked_model_runs_in_onnx_runtime_and_agrees_with_the_reference(exported):
-    values = reference(net(), samples())
+    values = reference_values(net(), samples())
     for name, value in run(exported.onnx, arrays(samples()), exported.inputs).items():
         close(value, values[name])
 
@@ -82,7 +82,7 @@ def test_every_marked_tensor_is_listed_in_order(exported):
 def test_the_reference_has_a_value_for_every_point_input_and_output(exported):
     names = {str(at) for at in exported.marks}
     names |= {spec.name for spec in (*exported.inputs, *exported.outputs)}
-    assert reference(net(), samples()).keys() == names
+    assert reference_values(net(), samples()).keys() == names
 
 
 def test_two_exports_in_one_process_have_the_same_marks(exported, tmp_path):
@@ -107,7 +107,7 @@ def test_the_model_keeps_its_training_flags(tmp_path):
     model = net().train()
     model.norm.eval()
     export(model, samples(), tmp_path)
-    reference(model, samples())
+    reference_values(model, samples())
     assert model.training
     assert model.conv.training
     assert not model.norm.training
@@ -119,7 +119,7 @@ def test_a_dynamic_batch_survives(tmp_path, sample):
     assert str(exported.inputs[0]) == "float32[1..5, 3, 8, 8]"
     assert str(exported.outputs[1]) == "float32[1..5, 4]"
     for batch in (1, 2, 5):
-        values = reference(net(), samples(batch))
+        values = reference_values(net(), samples(batch))
         for name, value in run(exported.onnx, arrays(samples(batch))).items():
             close(value, values[name])
 
@@ -180,7 +180,7 @@ class Sum(nn.Module):
 def test_inputs_may_have_names_that_are_no_parameters(tmp_path):
     exported = export_function(lambda x: x + 1, tmp_path, {"image": torch.rand(2, 3)})
     assert [spec.name for spec in exported.inputs] == ["image"]
-    assert "image" in reference(Function(lambda x: x + 1), {"image": torch.rand(2, 3)})
+    assert "image" in reference_values(Function(lambda x: x + 1), {"image": torch.rand(2, 3)})
 
 
 def test_inputs_are_given_by_the_order_of_parameters_and_not_of_the_mapping(tmp_path):
@@ -188,7 +188,7 @@ def test_inputs_are_given_by_the_order_of_parameters_and_not_of_the_mapping(tmp_
     exported = export(net(), inputs, tmp_path)
     assert [spec.name for spec in exported.inputs] == ["image", "bias"]
     for name, value in run(exported.onnx, arrays(inputs), exported.inputs).items():
-        close(value, reference(net(), inputs)[name])
+        close(value, reference_values(net(), inputs)[name])
 
 
 def test_inputs_of_which_only_some_are_parameters_are_refused(tmp_path):
@@ -210,7 +210,7 @@ def test_results_are_named_by_key_or_number(tmp_path, function, names):
     exported = export_function(function, tmp_path)
     assert [spec.name for spec in exported.outputs] == names
     x = torch.rand(2, 3)
-    values = reference(Function(function), {"x": x})
+    values = reference_values(Function(function), {"x": x})
     found = run(exported.onnx, {"x": x.numpy()})
     assert all((found[name] == values[name]).all() for name in names)
 
@@ -252,5 +252,5 @@ def test_equal_marks_on_one_tensor_are_not_merged(tmp_path):
 
 
 def test_a_marked_parameter_changed_in_place_keeps_its_value_before(tmp_path):
-    values = reference(Function(lambda x: x.add_(1)), {"x": torch.zeros(2)})
+    values = reference_values(Function(lambda x: x.add_(1)), {"x": torch.zeros(2)})
     assert (values["x"] == 0).all()

@@ -15,7 +15,7 @@ from transformers.activations import GELUActivation
 from transformers.models.bert.modeling_bert import BertIntermediate
 
 from deploy.export.onnx_export import export
-from deploy.export.rewrites import rewriting
+from deploy.export.rewrites import apply_rewrites
 from deploy.mark import capture, mark, mark_here
 from deploy.rewrite import RewriteError, rewrite
 from tests.helpers.chains import run
@@ -79,7 +79,7 @@ def add_ten(original, *args, **kwargs):
 def refused(target, message, replacement=add_ten):
     with (
         pytest.raises(RewriteError, match=message),
-        rewriting(None, [rewrite(target)(replacement)]),
+        apply_rewrites(None, [rewrite(target)(replacement)]),
     ):
         pytest.fail("a wrong target was taken")
 
@@ -89,7 +89,7 @@ def refused(target, message, replacement=add_ten):
 
 def test_a_function_of_a_module_gets_the_original(theirs):
     before = dict(vars(theirs))
-    with rewriting(None, [rewrite("theirs.code.double")(add_ten)]):
+    with apply_rewrites(None, [rewrite("theirs.code.double")(add_ten)]):
         assert theirs.double(1) == 12
         assert theirs.double.__doc__ == "Theirs."
     assert theirs.double(1) == 2
@@ -103,7 +103,7 @@ def test_a_method_gets_the_original_unbound_and_keeps_its_signature(theirs):
         return type(self).__name__, original(self, x, scale=scale + 1)
 
     thing, before = theirs.Thing(), dict(vars(theirs.Thing))
-    with rewriting(None, [rewrite("theirs.code.Thing.method")(method)]):
+    with apply_rewrites(None, [rewrite("theirs.code.Thing.method")(method)]):
         assert thing.method(2, scale=3) == ("Thing", 8)
         assert list(inspect.signature(thing.method).parameters) == ["x", "scale"]
     assert thing.method(2, scale=3) == 6
@@ -113,7 +113,7 @@ def test_a_method_gets_the_original_unbound_and_keeps_its_signature(theirs):
 
 def test_a_static_method_stays_one(theirs):
     raw = vars(theirs.Thing)["static"]
-    with rewriting(None, [rewrite("theirs.code.Thing.static")(add_ten)]):
+    with apply_rewrites(None, [rewrite("theirs.code.Thing.static")(add_ten)]):
         assert theirs.Thing.static(1) == theirs.Thing().static(1) == 10
     assert vars(theirs.Thing)["static"] is raw
 
@@ -126,14 +126,14 @@ def test_a_class_method_stays_one_and_its_original_takes_the_class(theirs):
         pass
 
     raw = vars(theirs.Thing)["make"]
-    with rewriting(None, [rewrite("theirs.code.Thing.make")(make)]):
+    with apply_rewrites(None, [rewrite("theirs.code.Thing.make")(make)]):
         assert theirs.Thing.make(1) == theirs.Thing().make(1) == ("new", "Thing", 1)
         assert Mine.make(1) == ("new", "Mine", 1)
     assert vars(theirs.Thing)["make"] is raw
 
 
 def test_an_inherited_method_is_put_on_the_class_alone_and_removed_again(theirs):
-    with rewriting(None, [rewrite("theirs.code.Thing.inherited")(add_ten)]):
+    with apply_rewrites(None, [rewrite("theirs.code.Thing.inherited")(add_ten)]):
         assert theirs.Thing().inherited(1) == 12
         assert theirs.Base().inherited(1) == 2
     assert "inherited" not in vars(theirs.Thing)
@@ -146,7 +146,7 @@ def test_a_builtin_of_a_class_is_not_bound():
 
     sys.modules[__name__].Mine = Mine
     try:
-        with rewriting(None, [rewrite(f"{__name__}:Mine.build")(add_ten)]):
+        with apply_rewrites(None, [rewrite(f"{__name__}:Mine.build")(add_ten)]):
             assert Mine().build([1]) == 11
     finally:
         del sys.modules[__name__].Mine
@@ -154,17 +154,17 @@ def test_a_builtin_of_a_class_is_not_bound():
 
 
 def test_a_module_and_a_function_of_one_name_are_told_apart(theirs):
-    with rewriting(None, [rewrite("theirs.code")(add_ten)]):
+    with apply_rewrites(None, [rewrite("theirs.code")(add_ten)]):
         assert sys.modules["theirs"].code(1) == 12
         assert theirs.double(1) == 2
-    with rewriting(None, [rewrite("theirs.code.double")(add_ten)]):
+    with apply_rewrites(None, [rewrite("theirs.code.double")(add_ten)]):
         assert theirs.double(1) == 12
         assert sys.modules["theirs"].code(1) == 2
 
 
 @pytest.mark.parametrize("target", ["theirs.code:Thing.method", "theirs.code.Thing.method"])
 def test_both_spellings_find_the_target(theirs, target):
-    with rewriting(None, [rewrite(target)(add_ten)]):
+    with apply_rewrites(None, [rewrite(target)(add_ten)]):
         assert theirs.Thing().method(1) == 11
 
 
@@ -173,8 +173,8 @@ def test_blocks_nest_and_end_one_by_one(theirs):
         return original(x) * 3
 
     outer, inner = rewrite("theirs.code.double")(add_ten), rewrite("theirs.code.double")(triple)
-    with rewriting(None, [outer]):
-        with rewriting(None, [inner]):
+    with apply_rewrites(None, [outer]):
+        with apply_rewrites(None, [inner]):
             assert theirs.double(1) == 36
         assert theirs.double(1) == 12
     assert theirs.double(1) == 2
@@ -183,7 +183,7 @@ def test_blocks_nest_and_end_one_by_one(theirs):
 def test_an_error_in_the_block_restores_everything_and_comes_out(theirs):
     rewrites = [rewrite(f"theirs.code.{name}")(add_ten) for name in ("double", "Thing.inherited")]
     before = theirs.double
-    with pytest.raises(ZeroDivisionError), rewriting(None, rewrites):
+    with pytest.raises(ZeroDivisionError), apply_rewrites(None, rewrites):
         raise ZeroDivisionError
     assert theirs.double is before
     assert "inherited" not in vars(theirs.Thing)
@@ -211,7 +211,7 @@ def test_a_module_that_fails_to_import_is_refused_with_its_cause(theirs, tmp_pat
 
 
 def test_what_is_no_function_is_refused(theirs):
-    refused("theirs.code.LIMIT", "expected a function, a method or a class of modules, got int")
+    refused("theirs.code.LIMIT", "expected a function, a method or a module class, got int")
     refused("theirs.code.Thing.table", "got dict")
     refused("theirs.code.Thing.size", r"got a property\. Rewrite a method that it calls")
     refused("theirs.code.Thing", r"got another class\. Rewrite one of its methods")
@@ -219,14 +219,17 @@ def test_what_is_no_function_is_refused(theirs):
 
 
 def test_a_class_that_is_fixed_is_refused():
-    refused("builtins.dict.get", r"got dict, which is fixed: cannot set 'get'")
+    refused("builtins.dict.get", r"got dict, which is immutable: cannot set 'get'")
 
 
 def test_one_wrong_target_leaves_all_as_they_were(theirs):
     before, good = theirs.double, rewrite("theirs.code.double")(add_ten)
-    for wrong, message in (("theirs.code.nothing", "no 'nothing'"), ("builtins.dict.get", "fixed")):
+    for wrong, message in (
+        ("theirs.code.nothing", "no 'nothing'"),
+        ("builtins.dict.get", "immutable"),
+    ):
         bad = rewrite(wrong)(add_ten)
-        with pytest.raises(RewriteError, match=message), rewriting(None, [good, bad]):
+        with pytest.raises(RewriteError, match=message), apply_rewrites(None, [good, bad]):
             pytest.fail("a wrong target was taken")
         assert theirs.double is before
 
@@ -234,7 +237,7 @@ def test_one_wrong_target_leaves_all_as_they_were(theirs):
 def test_two_rewrites_of_one_target_in_one_block_are_refused():
     one, two = rewrite("torch.nn.GELU")(nn.Identity), rewrite("torch.nn.modules.GELU")(add_ten)
     with pytest.raises(RewriteError, match=r"got .*Identity and .*add_ten\. Choose one, or nest"):
-        rewriting(None, [one, two]).__enter__()
+        apply_rewrites(None, [one, two]).__enter__()
 
 
 # Module classes
@@ -254,7 +257,7 @@ def of_acts(theirs):
 def test_every_instance_of_exactly_the_class_is_replaced_and_comes_back(theirs):
     model = of_acts(theirs)
     before = list(model.named_modules(remove_duplicate=False))
-    with rewriting(model, [rewrite("theirs.code.Act")(act)]):
+    with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert type(model["a"]) is type(model["c"][1]) is nn.Sequential
         assert type(model["b"]) is theirs.SubAct
         assert list(model) == ["a", "b", "c", "d"]
@@ -265,7 +268,7 @@ def test_every_instance_of_exactly_the_class_is_replaced_and_comes_back(theirs):
 
 def test_a_shared_module_is_replaced_by_one_and_the_same(theirs):
     model = of_acts(theirs)
-    with rewriting(model, [rewrite("theirs.code.Act")(act)]):
+    with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert model["a"] is model["c"][0] is model["d"]
         assert model["a"] is not model["c"][1]
 
@@ -273,7 +276,7 @@ def test_a_shared_module_is_replaced_by_one_and_the_same(theirs):
 def test_new_modules_are_in_the_mode_of_the_old_ones_and_flags_come_back(theirs):
     model = of_acts(theirs)
     model["c"].eval()
-    with rewriting(model, [rewrite("theirs.code.Act")(act)]):
+    with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert not any(part.training for part in model["c"][1].modules())
         model.train()
         model["b"].eval()
@@ -284,7 +287,7 @@ def test_new_modules_are_in_the_mode_of_the_old_ones_and_flags_come_back(theirs)
 def test_a_module_kept_within_the_new_one_keeps_its_own_mode():
     model = nn.ModuleList([nn.Sequential(nn.BatchNorm1d(2).eval())])
     wrap = rewrite("torch.nn.Sequential")(lambda module: nn.ModuleList([module, nn.Identity()]))
-    with rewriting(model, [wrap]):
+    with apply_rewrites(model, [wrap]):
         assert model[0].training
         assert not model[0][0][0].training
     assert type(model[0]) is nn.Sequential
@@ -294,7 +297,7 @@ def test_children_are_replaced_before_their_parent():
     inner = rewrite("torch.nn.ReLU")(lambda module: nn.Tanh())
     outer = rewrite("torch.nn.Sequential")(lambda module: module[0])
     model = nn.ModuleList([nn.Sequential(nn.ReLU())])
-    with rewriting(model, [outer, inner]):
+    with apply_rewrites(model, [outer, inner]):
         assert type(model[0]) is nn.Tanh
     assert type(model[0][0]) is nn.ReLU
 
@@ -307,9 +310,9 @@ def test_a_replacement_may_keep_a_module_and_may_be_a_class(theirs):
 
     model = of_acts(theirs)
     kept = dict(model)
-    with rewriting(model, [rewrite("theirs.code.Act")(lambda module: module)]):
+    with apply_rewrites(model, [rewrite("theirs.code.Act")(lambda module: module)]):
         assert dict(model) == kept
-    with rewriting(model, [rewrite("theirs.code.Act")(Wrapped)]):
+    with apply_rewrites(model, [rewrite("theirs.code.Act")(Wrapped)]):
         assert model["a"].module is kept["a"]
     assert dict(model) == kept
 
@@ -320,21 +323,21 @@ def test_a_replacement_that_is_no_module_is_refused_and_nothing_stays_changed(th
     answers = iter([nn.Tanh(), None])
     wrong = rewrite("theirs.code.Act")(lambda module: next(answers))
     with pytest.raises(RewriteError, match=r"expected a torch.nn.Module to be .* got NoneType"):
-        rewriting(model, [wrong]).__enter__()
+        apply_rewrites(model, [wrong]).__enter__()
     assert list(model.modules()) == kept
 
 
 def test_the_model_itself_is_not_replaced(theirs):
     with pytest.raises(RewriteError, match=r"of the model itself, Act\. Rewrite its `forward`"):
-        rewriting(theirs.Act(), [rewrite("theirs.code.Act")(act)]).__enter__()
+        apply_rewrites(theirs.Act(), [rewrite("theirs.code.Act")(act)]).__enter__()
 
 
 def test_an_inner_block_sees_the_modules_of_the_outer_one():
     model = nn.ModuleList([nn.ReLU(), None])
     outer = rewrite("torch.nn.ReLU")(lambda module: nn.Tanh())
     inner = rewrite("torch.nn.Tanh")(lambda module: nn.Sigmoid())
-    with rewriting(model, [outer]):
-        with rewriting(model, [inner]):
+    with apply_rewrites(model, [outer]):
+        with apply_rewrites(model, [inner]):
             assert type(model[0]) is nn.Sigmoid
         assert type(model[0]) is nn.Tanh
     assert type(model[0]) is nn.ReLU
@@ -389,7 +392,7 @@ def twice(points):
 @pytest.mark.parametrize(("rewritten", "points"), CASES)
 def test_marks_in_rewrites_are_captured(bert, rewritten, points):
     eager = bert(**IDS).last_hidden_state
-    with rewriting(bert, [rewritten]), capture() as values:
+    with apply_rewrites(bert, [rewritten]), capture() as values:
         torch.testing.assert_close(bert(**IDS).last_hidden_state, eager, rtol=0, atol=1e-5)
     assert list(values) == twice(points)
     with capture() as values:
@@ -403,7 +406,7 @@ def test_a_rewritten_model_is_exported_and_left_as_it_was(bert, tmp_path, rewrit
     before = [dict(vars(owner)) for owner in classes]
     modules = list(bert.named_modules())
     eager = bert(**IDS).last_hidden_state
-    with rewriting(bert, [rewritten]):
+    with apply_rewrites(bert, [rewritten]):
         exported = export(bert, IDS, tmp_path)
     assert [str(at) for at in exported.marks] == twice(points)
     found = run(exported.onnx, {"input_ids": IDS["input_ids"].numpy()})
@@ -419,7 +422,7 @@ def test_torchs_own_gelu_is_swapped_and_exported(tmp_path):
     model = nn.Sequential(nn.Linear(3, 4), nn.GELU()).eval()
     x = torch.rand(2, 3)
     eager, old = model(x), model[1]
-    with rewriting(model, [rewrite("torch.nn.GELU")(gelu.replacement)]):
+    with apply_rewrites(model, [rewrite("torch.nn.GELU")(gelu.replacement)]):
         exported = export(model, {"input": x}, tmp_path)
     found = run(exported.onnx, {"input": x.numpy()})
     np.testing.assert_allclose(found["output"], eager.detach(), rtol=0, atol=1e-5)

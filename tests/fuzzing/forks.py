@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, NoReturn
 
-from backends.process import probe as trial
+from backends.process import probe
 from backends.process.child import Limits
-from deploy.graph import shape_inference as inferring
+from deploy.graph import shape_inference
 
 _STEP = 0.002
 
 
 def use_forks() -> None:
     """From now on, in this process."""
-    for module in (trial, inferring):
-        module.run = run_in_a_fork
+    for module in (probe, shape_inference):
+        module.run_limited = run_in_a_fork
 
 
 def run_in_a_fork(command: Sequence[str], limits: Limits, output: IO[str], told: str = "") -> str:
-    """As ``backends.process.run``, of ``python -P -c CODE ARGUMENTS``."""
+    """As ``run_limited`` of ``backends.process.child``, of ``python -P -c CODE ARGUMENTS``."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

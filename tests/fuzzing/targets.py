@@ -15,7 +15,7 @@ from backends.contract import Array, DeployError, Specs
 from backends.onnx.model_file import read_without_weights
 from backends.registry import loader
 from deploy.analysis.survey import survey
-from deploy.cli.bundle import main as bundle_command
+from deploy.cli.main import run_command
 from deploy.export.onnx_source import OnnxSource, complete_inputs, with_open_sizes
 from deploy.graph.exported import Exported
 from deploy.models.yolov3.post import YoloPost
@@ -103,9 +103,9 @@ def read_weights(path: Path, out: Path, door: Door) -> None:
 
 
 def command(*words: str) -> None:
-    """``python -m deploy.bundle``; what it says to people is an error like any other."""
+    """``backend-chain bundle``; what it says to people is an error like any other."""
     try:
-        bundle_command(words)
+        run_command("bundle", words)
     except SystemExit as error:
         if error.code not in (None, 0):
             raise DeployError(str(error.code)) from error

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from backends import registry
+from deploy.cli.main import run_command
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 QUICK = "bench.runs=2"
@@ -25,6 +27,11 @@ def done(*arguments: object, cwd: Path) -> str:
     ended = python(*arguments, cwd=cwd)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def run_blame(bundle: Path, *words: str) -> NoReturn:
+    """The command blame, in this process."""
+    sys.exit(run_command("blame", [str(bundle), *words]))
 
 
 def refused(*arguments: object, cwd: Path, **environment: str) -> str:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from backends.contract import Dynamic, Segment
 from backends.onnx.specs import read_segment
-from deploy.precision.cast import cast_segment
+from deploy.precision.cast_to_half import cast_to_half
 from deploy.precision.definitions import CastRequest, CastResult
 from deploy.recipe.schema import BackendRecipe
 from tests.helpers.bits import run_plainly
@@ -43,7 +43,7 @@ def segment_of(text: str, folder: Path, opset: int = 20, **weights) -> Segment:
 def cast(segment: Segment, sample: dict, asked: CastRequest | str = "fp16") -> CastResult:
     """Cast a segment into the folder ``cast`` beside it, and check the file."""
     chosen = CastRequest(asked) if isinstance(asked, str) else asked
-    casting = cast_segment(segment, chosen, sample, ENGINE, segment.onnx.parent / "cast")
+    casting = cast_to_half(segment, chosen, sample, ENGINE, segment.onnx.parent / "cast")
     check_types(casting.segment)
     return casting
 

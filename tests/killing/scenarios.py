@@ -20,7 +20,7 @@ from deploy.report.progress import Progress
 from deploy.runtime.bundle.archive import pack, unpack
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import read_manifest
-from deploy.runtime.commands.build import build
+from deploy.runtime.engine_build import build_engines
 from tests.helpers.nets import TWO_PARTS
 
 _WORDS = [
@@ -149,7 +149,7 @@ def scenarios(models: Path) -> dict[str, Scenario]:
         ),
         "finish": Scenario(
             copied("device", "backend.build=device", earlier=True),
-            lambda folder: build(folder / "b", 120.0),
+            lambda folder: build_engines(folder / "b", 120.0),
             _check_finish,
             _done_finish,
         ),

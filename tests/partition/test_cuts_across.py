@@ -1,4 +1,4 @@
-"""Cuts across the whole model: its parts leave nothing out, and nothing slips past."""
+"""Cuts across the whole model: its parts leave nothing out, and no tensor bypasses a cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.graph.exported import Exported
 from deploy.graph.points import MarkedTensor
 from deploy.partition.cut_points import Cut, PartitionError
@@ -80,7 +80,10 @@ def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(exported, tmp_
         f"part{number}" for number in range(len(across) + 1)
     ]
     assert {"logits", "means"} <= set(cutting.points.values())
-    expected, values = reference(net(), samples()), chain(cutting.segments, arrays(samples()))
+    expected, values = (
+        reference_values(net(), samples()),
+        chain(cutting.segments, arrays(samples())),
+    )
     for name, key in cutting.points.items():
         np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)
 
@@ -196,7 +199,7 @@ def refuse(exported, folder, message, *across):
         ),
         (
             [["middle"]],
-            r"the cut at \[middle\] lets tensors slip past: they are made before it and used "
+            r"tensors bypass the cut at \[middle\]: they are computed before it and used "
             r"behind it: expected only tensors that the cuts name, got also '(\w+)' from Relu .*, "
             r"used by .*\. Mark them too, and add them to the cut: cuts: \[\[\.\.\., \1\]\]",
         ),
@@ -256,17 +259,19 @@ def test_a_constant_is_no_place_to_cut(tmp_path):
     assert inputs_of(chained(exported, tmp_path, ["m"])) == [["x"], ["m"]]
 
 
-def test_noise_on_both_sides_slips_past(tmp_path):
+def test_noise_on_both_sides_bypasses_the_cut(tmp_path):
     body = ["z = RandomNormal<shape = [2, 3]>()", "a = Add(x, z)", mark_of("m", "m", "a")]
     exported = text_model(tmp_path, "x", "y", *body, "y = Add(m, z)")
-    refuse(exported, tmp_path, r"slip past.*got also 'z' from RandomNormal .*, used by Add", ["m"])
+    refuse(
+        exported, tmp_path, r"tensors bypass.*got also 'z' from RandomNormal .*, used by Add", ["m"]
+    )
 
 
-def test_all_that_slips_past_is_named_and_can_be_added(tmp_path):
+def test_every_bypassing_tensor_is_named_and_can_be_added(tmp_path):
     body = ["p = Neg(x)", "q = Abs(p)", "r = Relu(q)", "a = Mul(q, r)", mark_of("m", "m", "a")]
     body += ["s = Add(p, q)", "t = Add(s, r)", "y = Add(t, m)"]
     exported = text_model(tmp_path, "x", "y", *body)
-    message = r"the cut at \[{}\] lets tensors slip past.*used by Add .*; and '\w'.*{} to the cut: "
+    message = r"tensors bypass the cut at \[{}\].*used by Add .*; and '\w'.*{} to the cut: "
     names = r"cuts: \[\[\.\.\., [pqr], [pqr], [pqr]\]\]"
     refuse(exported, tmp_path, message.format("m", "Mark them too, and add them") + names, ["m"])
     exported = replace(exported, by_name=True)
@@ -275,11 +280,11 @@ def test_all_that_slips_past_is_named_and_can_be_added(tmp_path):
     chained(exported, tmp_path, ["p"], ["q"], ["m", "r"])
 
 
-def test_a_tensor_that_slips_past_two_cuts_is_to_be_added_to_the_first(tmp_path):
+def test_a_tensor_that_bypasses_two_cuts_is_to_be_added_to_the_first(tmp_path):
     body = ["p = Neg(x)", "a = Abs(p)", mark_of("m", "m", "a"), "b = Relu(m)", "q = Abs(b)"]
     body += [mark_of("n", "n", "b"), "r = Add(n, p)", "y = Add(r, q)"]
     exported = replace(text_model(tmp_path, "x", "y", *body), by_name=True)
-    message = r"the cut at \[{}\] lets.*also '{}' from .*\[\[\.\.\., {}\]\]"
+    message = r"bypass the cut at \[{}\]:.*also '{}' from .*\[\[\.\.\., {}\]\]"
     refuse(exported, tmp_path, message.format("m", "p", "p"), ["m"], ["n", "q"])
     refuse(exported, tmp_path, message.format("q", "b", "b"), ["m", "p"], ["q"])
     chained(exported, tmp_path, ["m", "p"], ["n", "q"])

@@ -31,7 +31,7 @@ from deploy.recipe.schema import (
     RecipeError,
     SegmentRecipe,
 )
-from deploy.report.borders import borders
+from deploy.report.chain_diagram import chain_boundaries
 from deploy.report.progress import Progress
 from deploy.runtime.bundle.manifest import HostStep, Manifest, Verification
 from deploy.runtime.execution import host_steps as registry
@@ -139,7 +139,9 @@ def test_a_tensor_that_nobody_gives_is_refused_with_those_there_are():
 
 def test_a_tensor_that_a_segment_gives_too_is_refused():
     twice = replace(CHOSEN, outputs={**CHOSEN.outputs, "y": HostTensorRecipe([1])})
-    message = r"tensor 'y' is given twice: .*got segment 'last' and host step 'chosen'\. Give it"
+    message = (
+        r"tensor 'y' is produced twice: .*got segment 'last' and host step 'chosen'\. Rename it"
+    )
     with pytest.raises(RecipeError, match=message):
         wired(last(ANY), host=(twice,))
 
@@ -196,8 +198,8 @@ def test_a_segment_with_what_is_done_on_the_host_is_refused(
     exported, tmp_path, cuts, across, segment
 ):
     message = (
-        rf"segment '{segment}': expected what an engine can run, got what is done on the host too: "
-        r"Choose\. Cut before and behind it, .* partition\.host"
+        rf"segment '{segment}': expected operators that an engine can run, got host steps: "
+        r"Choose\. Cut before and behind them, .* partition\.host"
     )
     with pytest.raises(PartitionError, match=message):
         partition(exported, cuts, tmp_path, across=across)
@@ -209,7 +211,7 @@ def test_segments_around_it_are_cut_and_know_how_many_rows_they_take_and_give(ex
     cutting = partition(exported, cuts, tmp_path)
     (taken,), (given,) = cutting.segments[1].inputs, cutting.segments[1].outputs
     assert taken.dims[0] == given.dims[0]
-    assert {"x", "y", "scores:output.scores", "choose:output.kept"} < set(cutting.places)
+    assert {"x", "y", "scores:output.scores", "choose:output.kept"} < set(cutting.reference_points)
 
 
 def run(folder: Path, host: HostRecipe, precision: str = "fp32") -> Manifest:
@@ -267,7 +269,7 @@ def test_a_called_segment_has_borders_with_the_step_that_calls_it_alone():
     manifest = Manifest(
         "m", (), inputs, outputs, steps, None, None, None, {}, {}, Verification("passed"), (greedy,)
     )
-    found = {(one.source, one.target): one for one in borders(manifest)}
+    found = {(one.source, one.target): one for one in chain_boundaries(manifest)}
     assert list(found) == [("encoder", "greedy"), ("decoder", "greedy"), ("greedy", "decoder")]
     given, back = found["greedy", "decoder"], found["decoder", "greedy"]
     assert given.tensors == ("memory", "past") and given.size == 4 * (5 + 2 * 5)

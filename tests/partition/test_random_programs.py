@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, note, settings
 from backends.contract import Dynamic
 from deploy.export.module_marks import mark_modules
 from deploy.export.nested_tensors import iter_tensors
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.mark import capture
 from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.segments import Partition, partition
@@ -78,7 +78,7 @@ class _Cuts:
         with mark_modules(model, program.marks):
             self.exported = export(model, sample, folder, axes)
             batches = [program.samples(n) for n in ((2, 1, 3) if program.dynamic else (2,))]
-            self.torch = [reference(model, inputs) for inputs in batches]
+            self.torch = [reference_values(model, inputs) for inputs in batches]
         self.arrays = [{k: v.numpy() for k, v in inputs.items()} for inputs in batches]
         self.whole = [every_tensor(self.exported.onnx, inputs) for inputs in self.arrays]
         points = [str(at) for at in self.exported.marks]

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from deploy.export.onnx_export import export, reference
+from deploy.export.onnx_export import export, reference_values
 from deploy.graph.points import MarkedTensor
 from deploy.mark import mark, mark_here
 from deploy.partition.cut_points import Cut, PartitionError
@@ -70,7 +70,7 @@ def test_the_chain_is_the_whole(exported, tmp_path, cuts):
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
 def test_every_tensor_of_the_chain_is_the_reference_at_its_point(exported, tmp_path, cuts):
     cutting = partition(exported, cuts, tmp_path)
-    expected = reference(net(), samples())
+    expected = reference_values(net(), samples())
     values = chain(cutting.segments, arrays(samples()))
     assert values.keys() == cutting.points.keys()
     for name, key in cutting.points.items():
@@ -151,7 +151,7 @@ def test_a_dynamic_batch_survives_the_cut(tmp_path, cuts):
     exported = export(net(), samples(), tmp_path, along_batch(samples(), 1, 2, 4))
     cutting = partition(exported, cuts, tmp_path / "cut")
     for batch in (1, 3, 4):
-        expected = reference(net(), samples(batch))
+        expected = reference_values(net(), samples(batch))
         values = chain(cutting.segments, arrays(samples(batch)))
         for name, key in cutting.points.items():
             np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)
@@ -244,7 +244,7 @@ def test_values_that_bodies_capture_are_followed(tmp_path):
     cut_and_compare(exported, cuts, X, tmp_path)
 
 
-def test_a_value_that_only_a_body_uses_can_slip_past_too(tmp_path):
+def test_a_value_that_only_a_body_uses_can_bypass_a_start_too(tmp_path):
     text = f"""{HEADER} g (float[2,3] x, bool c) => (float[2,3] y)
     {{
       a = Relu(x)
@@ -360,15 +360,19 @@ def refuse(exported, tmp_path, message, *cuts):
         (["stem:in"], ["logits"], r"malformed point.*or one of image, bias, got 'stem:in'"),
         ([], ["logits"], r"start of segment 's': expected at least one point, got none"),
         (["image"], [], r"end of segment 's': expected at least one point, got none"),
-        (["stem:output"], ["stem:input"], r"the end stem:input.image of .*is reached from no st"),
+        (["stem:output"], ["stem:input"], r"the end stem:input.image of .*depends on no start"),
         (["middle:output"], ["means", "stem:output"], r"depends on middle:output, got Relu"),
-        (["stem:output", "bias"], ["middle:output"], r"the start bias of segment 's' reaches no"),
-        (["stem:output"], ["twice:input"], r"is empty there: its end twice:input.x is its start"),
+        (
+            ["stem:output", "bias"],
+            ["middle:output"],
+            r"no end depends on the start bias of segment 's'",
+        ),
+        (["stem:output"], ["twice:input"], r"is empty: its end twice:input.x is its start"),
         (["image"], ["logits"], r"expected only image, got also 'bias' from the graph's input"),
         (
             ["middle:output", "bias"],
             ["logits"],
-            r"a tensor slips past the start of segment 's': expected only middle:output.middle, "
+            r"a tensor bypasses the start of segment 's': expected only middle:output.middle, "
             r"bias, got also '.*' from Relu .*, used by Add .*. Mark it too",
         ),
     ],

@@ -80,7 +80,7 @@ def test_a_damaged_entry_is_built_anew(damage, store, tmp_path):
         (file.parents[1] / "entry.json").write_text("{")
     if damage != "no entry":
         assert "net.txt" in store.damage(store.entries()[0])
-        with pytest.warns(UserWarning, match="cache entry .* is built anew: .*net.txt"):
+        with pytest.warns(UserWarning, match="cache entry .* is rebuilt: .*net.txt"):
             assert not store.fill(key(), tmp_path / "two", writer(tmp_path / "two"))
     else:
         assert not store.fill(key(), tmp_path / "two", writer(tmp_path / "two"))
@@ -103,7 +103,7 @@ def test_what_was_not_used_for_the_longest_time_goes(store, tmp_path):
         out = tmp_path / str(number)
         store.fill(key(number=number), out, writer(out, "x" * MIB))
         os.utime(entry_file(store, key(number=number)), (1000 + number, 1000 + number))
-    store.take(key(number=0).digest, tmp_path / "again")  # now the one used last
+    store.copy_entry(key(number=0).digest, tmp_path / "again")  # now the one used last
     gone = store.prune(int(2.5 * MIB))
     assert [entry.digest for entry in gone] == [key(number=1).digest]
     assert {entry.digest for entry in store.entries()} == {
@@ -122,7 +122,7 @@ def test_a_cache_does_not_grow_beyond_its_limit(tmp_path):
 
 
 def test_what_was_left_half_written_long_ago_is_removed(store):
-    old, new = store._aside() / "old", store._aside() / "new"
+    old, new = store._staging() / "old", store._staging() / "new"
     for folder in (old, new):
         folder.mkdir()
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
@@ -137,13 +137,13 @@ def test_a_full_disk_leaves_no_half_entry_and_the_result_is_there(
     """The ``number``-th time that something is to reach the disk, there is no room."""
     calls = []
 
-    def full(place: Path, original=module.sync) -> None:
+    def full(place: Path, original=module.fsync_path) -> None:
         calls.append(place)
         if len(calls) == number:
             raise OSError(28, "No space left on device")
         original(place)
 
-    monkeypatch.setattr(module, "sync", full)
+    monkeypatch.setattr(module, "fsync_path", full)
     out = tmp_path / "out"
     if number <= 5:
         with pytest.warns(UserWarning, match="the cache .* is not written: .*No space left"):
@@ -167,7 +167,7 @@ def test_a_cache_that_cannot_be_used_is_a_warning_and_the_result_is_there(tmp_pa
 
 
 def entry_file(store: CacheStore, of: CacheKey) -> Path:
-    return store._place(of.digest) / "entry.json"
+    return store._entry_folder(of.digest) / "entry.json"
 
 
 KILLED = """\
@@ -186,7 +186,7 @@ def at(function):
         return function(*args, **kwargs)
     return wrapped
 
-for name in ("_copy", "sync"):
+for name in ("_copy", "fsync_path"):
     setattr(module, name, at(getattr(module, name)))
 for name in ("rename", "mkdir", "write_text"):
     setattr(Path, name, at(getattr(Path, name)))

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from backends.registry import about
-from deploy.cli.cache import main
+from deploy.cli.main import run_command
 from deploy.export.fingerprint import hash_tensors, loaded_code
 from deploy.export.torch_source import TorchSource, model_identity
 from deploy.pipeline import cached_stages as stages
@@ -100,28 +100,25 @@ def test_a_size_that_is_none_is_refused(folder):
 
 
 def test_the_cache_is_listed_verified_and_pruned(folder, capsys):
-    assert command(capsys, "list", folder / "cache") == 0
+    assert command("list", folder / "cache") == 0
     assert {"export", "convert", "body", "head"} <= set(said(capsys).split())
-    assert command(capsys, "verify", folder / "cache") == 0
+    assert command("verify", folder / "cache") == 0
     assert "3 entries are whole" in said(capsys)
     file = next((folder / "cache").glob("entries/*/*/files/*.onnx"))
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
-    assert command(capsys, "verify", folder / "cache") == 1
+    assert command("verify", folder / "cache") == 1
     assert f"'{file.name}' was changed; removed" in said(capsys)
-    assert command(capsys, "prune", folder / "cache") == 0
+    assert command("prune", folder / "cache") == 0
     assert "0 entries, 0.0 kB stay" in said(capsys)
 
 
 def test_a_folder_that_is_no_cache_is_refused(tmp_path):
-    with pytest.raises(SystemExit, match="is no cache: expected a folder that python -m deploy"):
-        main(["prune", str(tmp_path)])
+    with pytest.raises(SystemExit, match="is no cache: expected a folder that a run with cache="):
+        command("prune", tmp_path)
 
 
-def command(capsys, *words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, words)])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+def command(*words: object) -> int:
+    return run_command("cache", [*map(str, words)])
 
 
 def said(capsys) -> str:
@@ -212,7 +209,7 @@ def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch
         sample = {spec.name: np.zeros(spec.typical, np.float32)
                   for spec in (*segment.inputs, *segment.outputs)}  # fmt: skip
         backend = BackendRecipe("onnxruntime")
-        kept.append(stages.convert_once(store, segment, backend, sample, out, asked)[1])
+        kept.append(stages.convert_cached(store, segment, backend, sample, out, asked)[1])
     assert kept == [False, False, True]
 
 

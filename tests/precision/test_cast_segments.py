@@ -23,7 +23,7 @@ from deploy.recipe.schema import (
     RecipeError,
 )
 from deploy.recipe.validate import check_backends
-from deploy.report.borders import borders
+from deploy.report.chain_diagram import chain_boundaries
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import done
 from tests.helpers.graphs import conv, decode
@@ -98,7 +98,7 @@ def test_a_backend_with_half_precision_of_its_own_gets_the_graph_in_fp32():
         (BackendRecipe("onnxruntime", precision="half"), "expected fp32 or fp16 or bf16, got half"),
         (
             BackendRecipe("onnxruntime", precision="bf16", cast=CastRecipe(io=True)),
-            "cast.io with bf16: expected fp16, for NumPy has no bf16",
+            "cast.io with bf16: expected fp16, since NumPy has no bf16",
         ),
         (BackendRecipe("onnxruntime", build="here"), "build of onnxruntime: expected desk or dev"),
     ],
@@ -117,7 +117,7 @@ def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype,
     (tmp_path / "f").write_text("")
     engines = [Converted(step, tmp_path, tmp_path) for step in (one, two)]
     if fits:
-        (border,) = borders(assemble(ModelRecipe("m"), engines, tmp_path / "bundle"))
+        (border,) = chain_boundaries(assemble(ModelRecipe("m"), engines, tmp_path / "bundle"))
         assert border.converted == ("x from float16 to float32",) and border.size == 2
         return
     with pytest.raises(RecipeError, match="'x' of step 'two': expected int64, as step 'one'"):

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from deploy.cli.compose import check_order, to_recipe
-from deploy.partition.recipe_cuts import partition_recipe
+from deploy.partition.segments import partition_recipe
 from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.validate import check_recipe
@@ -87,7 +87,7 @@ def test_a_missing_backend_lists_the_backends():
             {"model__inputs__x__shape": ["n", 3]},
             r"size 'n' of model.inputs.x.shape: .*got none. Pass model.dynamic=\{n: \[min, opt, ",
         ),
-        ({"model__dynamic": {"n": [1, 2, 3]}}, "model.dynamic.n is no size of an input. Write n"),
+        ({"model__dynamic": {"n": [1, 2, 3]}}, "model.dynamic.n is no size of an input. Use n"),
         (
             {"model__dynamic": {"batch": [1, 2, 3]}, "model__inputs__y": {"shape": []}},
             "model.inputs.y: expected a batch axis, got a scalar",
@@ -124,7 +124,7 @@ def test_a_missing_backend_lists_the_backends():
         ),
         (
             {"partition": {"host": [host("one"), host("two")]}},
-            r"tensor 'tokens' is given twice: .*got host step 'one' and host step 'two'\. Give it",
+            r"'tokens' is produced twice: .*got host step 'one' and host step 'two'\. Rename it",
         ),
         (
             {
@@ -133,7 +133,7 @@ def test_a_missing_backend_lists_the_backends():
                     "host": [host("one")],
                 }
             },
-            "tensor 'tokens' is given twice: .*got segment 's' and host step 'one'",
+            "tensor 'tokens' is produced twice: .*got segment 's' and host step 'one'",
         ),
         ({"model__pre": {"input": "y"}}, "model.pre.input 'y': expected an input of shape"),
         ({"convert__timeout": 0}, "convert.timeout: expected a number in its range, got 0"),

@@ -11,8 +11,8 @@ from deploy.report.data import (
     BlameTable,
     DetectionView,
     Environment,
+    MapRow,
     PictureView,
-    PrecisionRow,
     Report,
     StageTime,
     TensorRow,
@@ -30,14 +30,16 @@ def parity(step: str, good: bool, worst: bool = False) -> TensorRow:
     return TensorRow(step, "engine, fp32", EVIL, *gap, "max_rel <= 0.001", good, worst)
 
 
-def seen(x: float, state: Any, other: float | None = None) -> DetectionView:
+def detection(x: float, state: Any, other: float | None = None) -> DetectionView:
     return DetectionView((x, 10.0, x + 30.0, 50.0), 0.91, EVIL, state, other, f"M{x} 10h30v40h-30z")
 
 
-def sighting(**changes: Any) -> PictureView:
+def picture(**changes: Any) -> PictureView:
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), dtype=np.uint8)
-    expected = (seen(5, "matched", 0.9), seen(50, "missing"))
-    made = PictureView(EVIL, 160, 120, data_url(noise), expected, (expected[0], seen(100, "extra")))
+    expected = (detection(5, "matched", 0.9), detection(50, "missing"))
+    made = PictureView(
+        EVIL, 160, 120, data_url(noise), expected, (expected[0], detection(100, "extra"))
+    )
     return replace(made, **changes)
 
 
@@ -48,8 +50,8 @@ def report(**changes: Any) -> Report:
         job="+model=m +backend=one",
         command=f"python -m deploy +model=m 'key={EVIL}'",
         bundle=f"bundles/{LONG}",
-        manifest="0" * 64,
-        against="PyTorch",
+        manifest_sha256="0" * 64,
+        reference="PyTorch",
         status="failed",
         problem=f"segment '{EVIL}' does not agree with PyTorch at '{LONG}'",
         size=12_345_678,
@@ -61,13 +63,13 @@ def report(**changes: Any) -> Report:
         arrows=(Arrow("in:x", "step:body", EVIL), Arrow("step:body", "step:between", "t 1.0 kB")),
         notes=(f"border      {EVIL} to {LONG}",),
         parity=(parity("body", True), parity(LONG, False, True), parity("chain", False)),
-        sightings=(sighting(),),
-        matched=2,
-        total=4,
+        pictures=(picture(),),
+        matched_detections=2,
+        total_detections=4,
         latency=(PartLatency("body", 1.5, 2.0, 3.0, 1.6), PartLatency("total", 2.0, 2.5, 4.0, 2.1)),
-        runs=20,
-        means=(PrecisionRow("Boxes, mAP@.5:.95", 0.5, 0.75),),
-        evaluable=True,
+        latency_runs=20,
+        average_precision=(MapRow("Boxes, mAP@.5:.95", 0.5, 0.75),),
+        has_eval_set=True,
         pending=False,
         stages=(StageTime("export", 1.0, True),),
         environment=Environment(
@@ -75,7 +77,11 @@ def report(**changes: Any) -> Report:
         ),
         recipe={"model.name": EVIL, "bench.runs": 20},
         blame=BlameTable(
-            (f"The culprit is segment '{LONG}'.",), LONG, ("step", "own"), ((LONG, "BAD"),), (EVIL,)
+            (f"The step with the largest effect is segment '{LONG}'.",),
+            LONG,
+            ("step", "own"),
+            ((LONG, "BAD"),),
+            (EVIL,),
         ),
     )
     return replace(made, **changes)

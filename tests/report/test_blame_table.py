@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.cli.blame import main
-from deploy.report.data import PAGE
-from deploy.report.files import read_report, write_report
+from deploy.cli.main import run_command
+from deploy.recipe.output_paths import WorkFile
+from deploy.report.page import read_report, write_report
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
 from tests.conftest import step
@@ -28,46 +28,42 @@ def bundle(make_bundle) -> Path:
     sides = {"input/x": ones, "output/y": ones * 2}
     np.savez(work / "artifacts" / "one.sample.npz", **sides)
     manifest = hash_file(made / MANIFEST).sha256
-    write_report(work, report(manifest=manifest, blame=None))
+    write_report(work, report(manifest_sha256=manifest, blame=None))
     return made
 
 
 def blamed(bundle: Path, capsys, *words: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
-    assert ended.value.code == 1
+    assert run_command("blame", [str(bundle), *words]) == 1
     return capsys.readouterr().err
 
 
 def page(bundle: Path) -> str:
-    return (bundle.with_name("bundle.work") / PAGE).read_text()
+    return (bundle.with_name("bundle.work") / WorkFile.REPORT_PAGE).read_text()
 
 
 def test_the_report_shows_who_is_to_blame(bundle, capsys):
     before = page(bundle)
     said = blamed(bundle, capsys)
     assert "the report shows it: " in said and "bundle.work/report.html" in said
-    assert "The culprit is segment" not in before
-    culprit = r"The culprit is segment &#39;one&#39;: .* off by max_rel 5\.0e-01"
-    assert re.search(culprit, page(bundle))
+    assert "The step with the largest effect is" not in before
+    sentence = r"The step with the largest effect is segment &#39;one&#39;: .* is max_rel 5\.0e-01"
+    assert re.search(sentence, page(bundle))
     kept = read_report(bundle.with_name("bundle.work"))
-    assert kept is not None and kept.blame is not None and kept.blame.guilty == "one"
-    assert kept.blame.head[0] == "step" and kept.blame.rows[0][0] == "one"
+    assert kept is not None and kept.blame is not None and kept.blame.culprit == "one"
+    assert kept.blame.header[0] == "step" and kept.blame.rows[0][0] == "one"
 
 
 def test_other_bounds_give_another_blame(bundle, capsys):
     blamed(bundle, capsys)
-    with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--saved", "--max-rel", "2"])
-    assert ended.value.code == 0
-    assert "Nothing is beyond its bound" in page(bundle)
+    assert run_command("blame", [str(bundle), "--saved", "--max-rel", "2"]) == 0
+    assert "Every step is within its tolerance" in page(bundle)
 
 
 def test_a_report_of_another_run_is_left_as_it_is(bundle, capsys):
     work = bundle.with_name("bundle.work")
     kept = read_report(work)
     assert kept is not None
-    write_report(work, replace(kept, manifest="0" * 64))
+    write_report(work, replace(kept, manifest_sha256="0" * 64))
     before = page(bundle)
     assert blamed(bundle, capsys) == ""
     assert page(bundle) == before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.report.data import PAGE
+from deploy.recipe.output_paths import WorkFile
 from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from tests.report.browser import browser, found_browser
@@ -43,7 +43,7 @@ def files(run, tmp_path_factory) -> dict[str, Path]:
     texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)
-    shutil.copyfile(run.work / PAGE, folder / "demo.html")
+    shutil.copyfile(run.work / WorkFile.REPORT_PAGE, folder / "demo.html")
     return {name: folder / f"{name}.html" for name in SECTIONS}
 
 

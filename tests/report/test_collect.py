@@ -10,12 +10,10 @@ from backends.contract import Artifact, Dynamic, TensorSpec
 from backends.error_metrics import ErrorMetrics
 from deploy.pipeline import job
 from deploy.pipeline.run import run_pipeline
-from deploy.recipe.output_paths import RunPaths
+from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.collect import collect_report, precision_rows, tensor_rows
-from deploy.report.data import PAGE
-from deploy.report.files import read_report
-from deploy.report.page import ReportError
+from deploy.report.collect import collect_report, map_rows, tensor_rows
+from deploy.report.page import ReportError, read_report
 from deploy.report.progress import Progress
 from deploy.runtime.bundle.manifest import (
     FileEntry,
@@ -62,9 +60,10 @@ def test_the_report_of_the_demo_has_every_part(run):
     assert {row.step for row in report.parity} == {"backbone", "neck", "head", "chain"}
     assert len(report.parity) == len(manifest.verification.gaps)
     assert [row.worst for row in report.parity].count(True) == 1
-    assert report.total and report.matched and report.matched <= report.total
-    assert [one.name for one in report.sightings] == ["scene_00.png", "scene_01.png"]
-    assert report.environment.tools["torch"] and report.environment.made.endswith(" UTC")
+    assert report.total_detections and report.matched_detections
+    assert report.matched_detections <= report.total_detections
+    assert [picture.file_name for picture in report.pictures] == ["scene_00.png", "scene_01.png"]
+    assert report.environment.tools["torch"] and report.environment.created.endswith(" UTC")
     assert report.recipe["backend.name"] and report.recipe["bench.runs"] == 2
 
 
@@ -77,7 +76,7 @@ def test_the_command_can_be_typed_again(run):
 
 def test_the_page_is_beside_the_bundle_and_small_and_the_console_names_it(run):
     assert not list(run.bundle.rglob("report.*"))
-    assert (run.work / PAGE).stat().st_size < 1_000_000
+    assert (run.work / WorkFile.REPORT_PAGE).stat().st_size < 1_000_000
     assert "report      bundles/demo.work/report.html" in run.printed
 
 
@@ -98,7 +97,7 @@ def test_the_worst_tensor_is_the_one_nearest_to_its_own_bound():
     rows = tensor_rows(manifest_of(*steps, verification=Verification("passed", gaps)))
     assert [row.worst for row in rows] == [True, False, False]
     assert [row.runs_on for row in rows] == ["scaler, fp32", "scaler, fp16", "all of it"]
-    assert all(row.good for row in rows)
+    assert all(row.within_tolerance for row in rows)
 
 
 def test_no_tensor_is_the_worst_where_all_are_equal():
@@ -112,13 +111,13 @@ def test_an_infinite_gap_is_beyond_and_the_worst():
     rows = tensor_rows(
         manifest_of(engine("a", "x", "y"), verification=Verification("failed", gaps))
     )
-    assert [(row.good, row.worst) for row in rows] == [(True, False), (False, True)]
+    assert [(row.within_tolerance, row.worst) for row in rows] == [(True, False), (False, True)]
 
 
 def test_map_is_shown_where_both_have_it():
     noted = {"map": 0.5, "torch_map": 0.6, "map_50": 0.7, "detections": 4.0}
-    (one,) = precision_rows(noted)
-    assert (one.what, one.chain, one.reference) == ("Boxes, mAP@.5:.95", 0.5, 0.6)
+    (one,) = map_rows(noted)
+    assert (one.metric, one.chain, one.reference) == ("Boxes, mAP@.5:.95", 0.5, 0.6)
 
 
 def test_a_border_between_precisions_says_what_is_converted():
@@ -167,5 +166,5 @@ def test_a_model_of_tensors_has_a_report_without_pictures(tmp_path):
         recipe, RunPaths(tmp_path / "b", tmp_path / "w"), Progress(Console(quiet=True))
     )
     report = collect_report(outcome, recipe, [], "job", "command")
-    assert report.sightings == () and report.total is None and report.latency == ()
+    assert report.pictures == () and report.total_detections is None and report.latency == ()
     assert [box.kind for box in report.boxes] == ["input", "segment", "segment", "output"]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.report.comparison import compare_pictures
-from deploy.report.pictures import data_url, mask_path, picture_views
+from deploy.report.pictures import compare_pictures, data_url, mask_path, picture_views
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.masks import Masks
-from tests.report.samples import EVIL, seen, sighting
+from tests.report.samples import EVIL, detection
+from tests.report.samples import picture as picture_view
 
 
 def found(*rows: tuple[float, float, int], masks: Masks | None = None) -> Detections:
@@ -28,23 +28,22 @@ def picture(tmp_path):
 
 
 def states(side) -> list[tuple[str, str]]:
-    return [(one.name, one.state) for one in side]
+    return [(view.class_name, view.state) for view in side]
 
 
 def test_detections_are_matched_missing_or_extra(picture):
     reference = found((0, 0.9, 0), (100, 0.8, 1), (200, 0.2, 1))
     chain = found((0.1, 0.9, 0), (100, 0.7, 0), (300, 0.1, 0))
     (one,) = picture_views([picture], [reference], [chain], ["cat", "dog"])
-    assert states(one.expected) == [("cat", "matched"), ("dog", "missing")]
-    assert states(one.found) == [("cat", "matched"), ("cat", "extra")]
-    assert one.expected[0].other == pytest.approx(0.9)
-    assert (one.name, one.width, one.height) == ("p.png", 900, 600)
-    assert [one.state for one in one.differences] == ["missing", "extra"]
+    assert states(one.reference) == [("cat", "matched"), ("dog", "missing")]
+    assert states(one.chain) == [("cat", "matched"), ("cat", "extra")]
+    assert one.reference[0].partner_score == pytest.approx(0.9)
+    assert (one.file_name, one.width, one.height) == ("p.png", 900, 600)
 
 
 def test_what_the_chain_finds_with_little_confidence_is_not_missing(picture):
     (one,) = picture_views([picture], [found((0, 0.31, 0))], [found((0, 0.29, 0))], [])
-    assert states(one.expected) == [("0", "matched")] and one.found == ()
+    assert states(one.reference) == [("0", "matched")] and one.chain == ()
 
 
 def test_pictures_that_the_chain_has_not_seen_are_not_shown(picture):
@@ -71,52 +70,54 @@ def test_a_large_mask_is_coarse():
 
 
 def test_the_reference_stands_first_and_the_chain_tells_what_differs():
-    (scene,) = compare_pictures("PyTorch", [("Chain", [sighting()])])
-    reference, chain = scene.panels
+    (comparison,) = compare_pictures("PyTorch", [("Chain", [picture_view()])])
+    reference, chain = comparison.panels
     assert (reference.title, chain.title) == ("PyTorch", "Chain")
-    assert chain.said == "2 found; 1 of 2 as PyTorch, 1 missing, 1 extra"
+    assert chain.summary == "2 found; 1 of 2 as PyTorch, 1 missing, 1 extra"
     assert chain.differences == (
         f"\N{MINUS SIGN} {EVIL}, score 0.91, x 50 to 80, y 10 to 50: PyTorch alone",
         f"+ {EVIL}, score 0.91, x 100 to 130, y 10 to 50: the chain alone",
     )
-    assert [mark.seen.state for mark in chain.marks] == ["matched", "missing", "extra"]
-    assert [mark.seen.state for mark in reference.marks] == ["matched", "missing"]
+    assert [drawn.detection.state for drawn in chain.drawn] == ["matched", "missing", "extra"]
+    assert [drawn.detection.state for drawn in reference.drawn] == ["matched", "missing"]
     assert [row[-1] for row in chain.rows] == ["matched", "missing", "extra"]
 
 
 def test_of_many_differences_the_first_are_told_and_the_others_counted():
-    many = tuple(seen(float(x), "missing") for x in range(20))
-    (scene,) = compare_pictures("PyTorch", [("Chain", [sighting(expected=many, found=())])])
-    assert len(scene.panels[1].differences) == 13
-    assert scene.panels[1].differences[-1] == "and 8 more, among all below"
+    many = tuple(detection(float(x), "missing") for x in range(20))
+    (comparison,) = compare_pictures(
+        "PyTorch", [("Chain", [picture_view(reference=many, chain=())])]
+    )
+    assert len(comparison.panels[1].differences) == 13
+    assert comparison.panels[1].differences[-1] == "and 8 more, among all below"
 
 
 def test_what_one_of_several_chains_misses_is_marked_in_the_reference():
-    good = sighting(expected=(seen(5, "matched", 0.9), seen(50, "matched", 0.8)))
-    (scene,) = compare_pictures("PyTorch", [("one", [good]), ("two", [sighting()])])
-    assert [mark.seen.state for mark in scene.panels[0].marks] == ["matched", "missing"]
-    assert scene.panels[1].differences != scene.panels[2].differences
+    good = picture_view(reference=(detection(5, "matched", 0.9), detection(50, "matched", 0.8)))
+    (comparison,) = compare_pictures("PyTorch", [("one", [good]), ("two", [picture_view()])])
+    assert [drawn.detection.state for drawn in comparison.panels[0].drawn] == ["matched", "missing"]
+    assert comparison.panels[1].differences != comparison.panels[2].differences
 
 
 def test_pictures_of_another_reference_have_a_scene_of_their_own():
-    other = sighting(expected=(), found=())
-    assert len(compare_pictures("PyTorch", [("one", [sighting()]), ("two", [other])])) == 2
+    other = picture_view(reference=(), chain=())
+    assert len(compare_pictures("PyTorch", [("one", [picture_view()]), ("two", [other])])) == 2
 
 
 def test_tags_stay_inside_of_the_picture():
-    at_the_edges = [seen(x, "matched", 0.9) for x in (-20.0, 0.0, 150.0)]
-    (scene,) = compare_pictures(
-        "PyTorch", [("Chain", [sighting(expected=tuple(at_the_edges), found=())])]
+    at_the_edges = [detection(x, "matched", 0.9) for x in (-20.0, 0.0, 150.0)]
+    (comparison,) = compare_pictures(
+        "PyTorch", [("Chain", [picture_view(reference=tuple(at_the_edges), chain=())])]
     )
-    for mark in scene.panels[0].marks:
-        assert mark.tag is not None
-        assert mark.tag.left >= 0 and 0 <= mark.tag.top <= 120 - mark.tag.height
+    for drawn in comparison.panels[0].drawn:
+        assert drawn.label is not None
+        assert drawn.label.left >= 0 and 0 <= drawn.label.top <= 120 - drawn.label.height
 
 
 def test_a_crowd_has_tags_only_where_it_differs():
-    crowd = tuple(seen(float(x), "matched", 0.9) for x in range(50))
-    (scene,) = compare_pictures(
-        "PyTorch", [("Chain", [sighting(expected=(*crowd, seen(60, "missing")))])]
+    crowd = tuple(detection(float(x), "matched", 0.9) for x in range(50))
+    (comparison,) = compare_pictures(
+        "PyTorch", [("Chain", [picture_view(reference=(*crowd, detection(60, "missing")))])]
     )
-    tags = [mark.tag for mark in scene.panels[0].marks]
+    tags = [drawn.label for drawn in comparison.panels[0].drawn]
     assert [tag is not None for tag in tags] == [*[False] * 50, True]

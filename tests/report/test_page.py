@@ -76,10 +76,10 @@ def test_a_page_has_a_section_for_everything_that_was_measured():
 @pytest.mark.parametrize(
     ("changes", "gone", "told"),
     [
-        ({"latency": (), "runs": 0}, "latency", "bench.runs=20 on the command line"),
-        ({"means": ()}, "map", "verify.eval=true on the command line"),
+        ({"latency": (), "latency_runs": 0}, "latency", "bench.runs=20 on the command line"),
+        ({"average_precision": ()}, "map", "verify.eval=true on the command line"),
         ({"blame": None}, "blame", "python -m deploy.blame bundles/"),
-        ({"sightings": ()}, "detections", ""),
+        ({"pictures": ()}, "detections", ""),
     ],
 )
 def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, gone, told):
@@ -90,18 +90,20 @@ def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, 
 
 
 def test_a_model_without_a_data_set_is_not_told_to_evaluate():
-    assert "verify.eval" not in Reader(run_page(report(means=(), evaluable=False))).text
+    assert (
+        "verify.eval" not in Reader(run_page(report(average_precision=(), has_eval_set=False))).text
+    )
 
 
 def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
     waiting = report(
-        pending=True, status="not run", problem="", parity=(), sightings=(), matched=None,
-        total=None, latency=(), means=(), blame=None,
+        pending=True, status="not run", problem="", parity=(), pictures=(), blame=None,
+        matched_detections=None, total_detections=None, latency=(), average_precision=(),
     )  # fmt: skip
     read = Reader(run_page(waiting))
     assert sections(run_page(waiting)) == ["chain", "run"]
     assert "not measured" in read.text and "the device builds its own" in read.text
-    assert f"python -m deploy.runtime finish bundles/{LONG}" in read.text
+    assert f"python -m deploy.runtime build bundles/{LONG}" in read.text
 
 
 def test_every_verdict_is_a_word():
@@ -154,5 +156,5 @@ def test_a_sweep_of_failures_alone_has_a_page():
 
 
 def test_a_template_that_asks_for_what_is_not_there_fails():
-    with pytest.raises(ReportError, match="cannot be filled in: UndefinedError: 'report' is undef"):
-        pages._rendered("run.html", title="")
+    with pytest.raises(ReportError, match="cannot be rendered: UndefinedError: 'report' is undef"):
+        pages._render("run.html", title="")

@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 
 from deploy.models.mask_rcnn import boxes
-from deploy.models.mask_rcnn.proposals import Proposals
+from deploy.models.mask_rcnn.host import Proposals
 from deploy.models.yolov3.anchors import ANCHORS
-from deploy.models.yolov3.finding import NumpyFinder
-from deploy.models.yolov3.selecting import Limits
+from deploy.models.yolov3.decoding import NumpyMapDecoder, Thresholds
 from deploy.runtime import Pipeline
 from deploy.runtime.vision import nms
 from deploy.runtime.vision.image import Pre, decode
@@ -50,14 +49,14 @@ def in_numpy(monkeypatch):
 )
 def test_post_processing_of_yolov3(candidates, instructions, kilobytes, in_numpy):
     maps = [raw[0] for raw in crowded_maps(candidates, 608, 80)]
-    finder = NumpyFinder(HALF, Limits())
-    assert holds(cost_of(lambda: finder(maps)), instructions=instructions, kilobytes=kilobytes)
+    decode_maps = NumpyMapDecoder(HALF, Thresholds())
+    assert holds(cost_of(lambda: decode_maps(maps)), instructions=instructions, kilobytes=kilobytes)
 
 
 def test_proposals_of_mask_rcnn(in_numpy):
     proposals = Proposals(800, 1333)
     logits, deltas = rpn_maps("objects", 800, 1333)
-    cost = cost_of(lambda: proposals.choose(logits, deltas))
+    cost = cost_of(lambda: proposals.select(logits, deltas))
     assert holds(cost, instructions=8476, kilobytes=6383)
 
 

@@ -1,18 +1,18 @@
-"""A bundle and the reference's values -> the errors of its steps, and what each does to the end."""
+"""A bundle and the reference's values -> the errors of its steps, and their effects on the end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from backends.contract import Array, Artifact, DeployError, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from deploy.analysis.accuracy.records import Blame, ChainEnd, StepBlame, SwapEffects
-from deploy.analysis.accuracy.replay import Replay, SingleStep, StepOutput, names
+from deploy.analysis.accuracy.replay import Replay, SingleStep, StepOutput, tensor_names
+from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import downstream_of_host
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
@@ -20,24 +20,51 @@ from deploy.runtime.bundle.sample import DETECTIONS, expected_detections, sample
 from deploy.runtime.execution.schedule import Step
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.detections import Detections
-from deploy.verify import detection_agreement
 
-End = Callable[[Tensors], ChainEnd]
+MeasureEnd = Callable[[Tensors], ChainEnd]
+"""Every tensor of a chain -> the agreement of its outputs with the reference."""
 
 
-class Known(NamedTuple):
-    """What a step can be given, and give, in the place of what is in the chain.
+@dataclass(frozen=True)
+class _Swaps:
+    """The chain as it is, and what replaces its tensors in a swap.
 
     Attributes:
-        own: what it gives for the reference's inputs.
-        values: the reference's tensors.
-        chosen: of these, what host steps before it choose, such as the order of regions: only
-            with the same choice are its rows those of the reference.
+        replay: the chain.
+        actual: every tensor of the chain as it is.
+        reference: the reference's values.
+        selected: the names of the tensors that depend on a host step.
+        measure_end: measures the outputs of the chain.
     """
 
-    own: Tensors
-    values: Tensors
-    chosen: Tensors
+    replay: Replay
+    actual: Tensors
+    reference: Tensors
+    selected: set[str]
+    measure_end: MeasureEnd
+
+    def effects(self, number: int, own_outputs: Tensors) -> SwapEffects:
+        """The chain's outputs after a swap of a step's inputs, and of its outputs.
+
+        What host steps before it select, such as the order of regions, is the reference's in both:
+        only then do rows of the step's tensors belong to the reference's rows.
+
+        Args:
+            number: of the step.
+            own_outputs: the step's outputs for the reference's inputs.
+        """
+        fixed = self._reference(self.replay.upstream_tensors(number) & self.selected)
+        right = self._reference(tensor_names(self.replay.steps[number].step.outputs))
+        return SwapEffects(
+            inputs=self._end_with(number, {**fixed, **own_outputs}),
+            outputs=self._end_with(number, {**fixed, **right}),
+        )
+
+    def _reference(self, names: set[str]) -> dict[str, Array]:
+        return {name: self.reference[name] for name in names if name in self.reference}
+
+    def _end_with(self, number: int, outputs: Tensors) -> ChainEnd:
+        return self.measure_end(self.replay.run_with_outputs(number, self.actual, outputs))
 
 
 def measure_steps(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
@@ -49,85 +76,78 @@ def measure_steps(bundle: Path, pipeline: Pipeline, values: Tensors) -> Blame:
         values: the reference's value of every tensor that it has one of.
     """
     manifest, chain = pipeline.manifest, pipeline.chain
-    end, replay = _end(bundle, pipeline, values), Replay(chain.steps)
-    known, chosen = _complete(replay, values), downstream_of_host(manifest)
+    replay, measure_end = Replay(chain.steps), _measure_end(bundle, pipeline, values)
+    reference = _with_host_outputs(replay, values)
     actual = replay.run({spec.name: values[spec.name] for spec in manifest.inputs})
+    swaps = _Swaps(replay, actual, reference, downstream_of_host(manifest), measure_end)
     steps = []
-    for number, solo in enumerate(replay.steps):
-        own = solo(known)
-        right = {name: known[name] for name in replay.before(number) & chosen if name in known}
-        swaps = _swaps(replay, number, actual, Known(own.outputs, known, right), end)
-        found = _described(solo.step, values, own)
-        inherited = _gaps(solo.step, values, actual)
-        steps.append(replace(found, inherited=inherited, swaps=swaps))
+    for number, single in enumerate(replay.steps):
+        own = single(reference)
+        measured = replace(
+            _own_errors(single.step, values, own),
+            inherited=_errors(single.step, values, actual),
+            swaps=swaps.effects(number, own.outputs),
+        )
+        steps.append(measured)
     for step, runner in chain.called:
-        steps.append(_described(step, values, SingleStep(step, runner)(known)))
-    return Blame(manifest.model, hash_file(bundle / MANIFEST).sha256, end(actual), tuple(steps))
+        steps.append(_own_errors(step, values, SingleStep(step, runner)(reference)))
+    digest = hash_file(bundle / MANIFEST).sha256
+    return Blame(manifest.model, digest, measure_end(actual), tuple(steps))
 
 
-def _swaps(replay: Replay, number: int, actual: Tensors, known: Known, end: End) -> SwapEffects:
-    outputs = names(replay.steps[number].step.outputs)
-    right = {name: known.values[name] for name in outputs if name in known.values}
-    return SwapEffects(
-        inputs=end(replay.swapped(number, actual, {**known.chosen, **known.own})),
-        outputs=end(replay.swapped(number, actual, {**known.chosen, **right})),
-    )
-
-
-def _described(step: Step, values: Tensors, own: StepOutput) -> StepBlame:
+def _own_errors(step: Step, values: Tensors, own: StepOutput) -> StepBlame:
     return StepBlame(
         name=step.name,
         backend=step.backend if isinstance(step, Artifact) else "",
         precision=step.precision if isinstance(step, Artifact) else "fp32",
-        own=_gaps(step, values, own.outputs),
+        own=_errors(step, values, own.outputs),
         calls=() if isinstance(step, Artifact) else step.calls,
         failure=own.failure,
     )
 
 
-def _gaps(step: Step, values: Tensors, found: Tensors) -> tuple[ErrorMetrics, ...]:
-    known = {spec.name: values[spec.name] for spec in step.outputs if spec.name in values}
-    return tuple(compare_all(known, found))
+def _errors(step: Step, values: Tensors, outputs: Tensors) -> tuple[ErrorMetrics, ...]:
+    expected = {spec.name: values[spec.name] for spec in step.outputs if spec.name in values}
+    return tuple(compare_all(expected, outputs))
 
 
-def _complete(replay: Replay, values: Tensors) -> dict[str, Array]:
-    """With what host steps give that the reference has no value of: they count as right there."""
-    known = dict(values)
-    for solo in replay.steps:
-        if any(spec.name not in known for spec in solo.step.outputs):
-            known = {**solo(known).outputs, **known}
-    return known
+def _with_host_outputs(replay: Replay, values: Tensors) -> dict[str, Array]:
+    """With outputs of host steps that the reference has no value of: there, they count as right."""
+    completed = dict(values)
+    for single in replay.steps:
+        if any(spec.name not in completed for spec in single.step.outputs):
+            completed = {**single(completed).outputs, **completed}
+    return completed
 
 
-def _end(bundle: Path, pipeline: Pipeline, values: Tensors) -> End:
-    """What to measure at the end of the chain."""
-    manifest, chosen = pipeline.manifest, set[str]()
-    if pipeline.post is not None:
-        chosen = downstream_of_host(manifest)
+def _measure_end(bundle: Path, pipeline: Pipeline, values: Tensors) -> MeasureEnd:
+    """What measures the outputs of the chain, and the detections in the sample picture."""
+    manifest = pipeline.manifest
+    selected = downstream_of_host(manifest) if pipeline.post is not None else set()
     expected = {
         spec.name: values[spec.name]
         for spec in manifest.outputs
-        if spec.name in values and spec.name not in chosen
+        if spec.name in values and spec.name not in selected
     }
     picture = sample_picture(bundle, manifest)
     if pipeline.post is None or picture is None or DETECTIONS not in manifest.files:
-        return lambda found: ChainEnd(_worst(expected, found))
-    wanted = expected_detections(bundle, manifest)
+        return lambda tensors: ChainEnd(_largest_error(expected, tensors))
+    reference_detections = expected_detections(bundle, manifest)
     _, placement = pipeline.prepare(picture)
     outputs = [spec.name for spec in manifest.outputs]
 
-    def seen(found: Tensors) -> Detections:
+    def detect(tensors: Tensors) -> Detections:
         try:
-            return pipeline.finish({name: found[name] for name in outputs}, placement)
-        except (KeyError, DeployError):  # a step failed, or gave what the host step does not take
-            return wanted.take(np.zeros(0, int))
+            return pipeline.finish({name: tensors[name] for name in outputs}, placement)
+        except (KeyError, DeployError):  # a step failed, or its outputs do not fit the host step
+            return reference_detections.take(np.zeros(0, int))
 
-    def detections(found: Tensors) -> ChainEnd:
-        shared = detection_agreement([wanted], [seen(found)])
-        return ChainEnd(_worst(expected, found), shared.matched, shared.total)
+    def measure(tensors: Tensors) -> ChainEnd:
+        agreement = detection_agreement([reference_detections], [detect(tensors)])
+        return ChainEnd(_largest_error(expected, tensors), agreement.matched, agreement.total)
 
-    return detections
+    return measure
 
 
-def _worst(expected: Tensors, found: Tensors) -> ErrorMetrics | None:
-    return worst(compare_all(expected, found)) if expected else None
+def _largest_error(expected: Tensors, actual: Tensors) -> ErrorMetrics | None:
+    return worst(compare_all(expected, actual)) if expected else None

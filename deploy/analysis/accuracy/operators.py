@@ -1,4 +1,4 @@
-"""The operators of a segment: who needs whom, and where in the PyTorch source they come from."""
+"""The operators of a segment: their dependencies, and their lines in the PyTorch source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LIBRARIES = ("site-packages", "dist-packages")
 _FLOATS = frozenset((ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16))
 
 
-Nodes = int
+NodeSet = int
 """A set of nodes: bit ``n`` is node ``n``."""
 
 
@@ -37,35 +37,36 @@ class Operators:
     """The nodes that depend on a segment's inputs, in the graph's order.
 
     Attributes:
-        nodes: what each is.
-        before: for each, those that it needs, and itself.
-        takes: for each, the tensors that it takes and that depend on the inputs.
-        starts: for each, the segment's inputs that it depends on.
-        floats: those that give nothing but floating-point numbers.
+        nodes: the operator of each node.
+        ancestors: for each node, those that it needs, and itself.
+        inputs: for each node, its input tensors that depend on the segment's inputs.
+        segment_inputs: for each node, the segment's inputs that it depends on.
+        floats: the nodes whose outputs are all floating-point numbers.
     """
 
     nodes: tuple[Operator, ...]
-    before: tuple[Nodes, ...]
-    takes: tuple[tuple[str, ...], ...]
-    starts: tuple[tuple[str, ...], ...]
+    ancestors: tuple[NodeSet, ...]
+    inputs: tuple[tuple[str, ...], ...]
+    segment_inputs: tuple[tuple[str, ...], ...]
     floats: frozenset[int]
 
-    def maker(self, tensor: str) -> int | None:
-        """The number of the node that gives a tensor, if any of these does."""
+    def producer(self, tensor: str) -> int | None:
+        """The number of the node with this output, or None."""
         numbers = (n for n, node in enumerate(self.nodes) if tensor in node.tensors)
         return next(numbers, None)
 
-    def tiers(self, last: int, known: Collection[str]) -> list[list[int]]:
-        """Whose results can be compared: floating-point numbers first.
+    def candidates(self, last: int, known: Collection[str]) -> list[list[int]]:
+        """The nodes to probe, in tiers: those of floating-point outputs, then the others.
 
         Args:
-            last: with all that it needs.
-            known: the tensors that are there in the converted graph too.
+            last: a node; it and all that it needs are candidates.
+            known: the tensors of the converted graph. A node with other outputs is none.
         """
-        found = [n for n in members(self.before[last]) if self._is_there(n, known)]
-        return [[n for n in found if n in self.floats], [n for n in found if n not in self.floats]]
+        numbers = [n for n in members(self.ancestors[last]) if self._is_known(n, known)]
+        floats = [n for n in numbers if n in self.floats]
+        return [floats, [n for n in numbers if n not in self.floats]]
 
-    def _is_there(self, number: int, known: Collection[str]) -> bool:
+    def _is_known(self, number: int, known: Collection[str]) -> bool:
         tensors = self.nodes[number].tensors
         return bool(tensors) and all(name in known for name in tensors)
 
@@ -77,61 +78,67 @@ def read_operators(exported: Exported) -> Operators:
         DeployError: the file is no ONNX model.
     """
     model = load_graph(exported)
-    anatomy = GraphIndex(model, same_names_same_sizes=False)
-    nodes = [node for node in anatomy.nodes if node not in anatomy.rootless]
-    number = {node: index for index, node in enumerate(nodes)}
-    takes = tuple(tuple(dict.fromkeys(_taken(anatomy.reads[node], number))) for node in nodes)
-    makers = [_makers(anatomy.reads[node], number) for node in nodes]
-    inputs = {str(value.name) for value in model.graph.inputs}
-    before: list[Nodes] = []
-    starts: list[set[str]] = []
-    for index, own in enumerate(makers):
-        before.append(reduce(or_, (before[maker] for maker in own), 1 << index))
-        starts.append(inputs.intersection(takes[index]).union(*(starts[maker] for maker in own)))
-    floats = frozenset(index for index, node in enumerate(nodes) if _is_float(node))
-    sorted_starts = tuple(tuple(sorted(names)) for names in starts)
-    return Operators(tuple(map(_operator, nodes)), tuple(before), takes, sorted_starts, floats)
+    index = GraphIndex(model, same_names_same_sizes=False)
+    nodes = [node for node in index.nodes if node not in index.input_independent]
+    numbers = {node: number for number, node in enumerate(nodes)}
+    inputs = tuple(_input_names(index.reads[node], numbers) for node in nodes)
+    graph_inputs = {str(value.name) for value in model.graph.inputs}
+    ancestors: list[NodeSet] = []
+    segment_inputs: list[set[str]] = []
+    for number, node in enumerate(nodes):
+        producers = _producers(index.reads[node], numbers)
+        ancestors.append(reduce(or_, (ancestors[producer] for producer in producers), 1 << number))
+        own_inputs = graph_inputs.intersection(inputs[number])
+        segment_inputs.append(
+            own_inputs.union(*(segment_inputs[producer] for producer in producers))
+        )
+    return Operators(
+        nodes=tuple(map(_operator, nodes)),
+        ancestors=tuple(ancestors),
+        inputs=inputs,
+        segment_inputs=tuple(tuple(sorted(names)) for names in segment_inputs),
+        floats=frozenset(number for number, node in enumerate(nodes) if _is_float(node)),
+    )
 
 
-def _makers(reads: Sequence[ir.Value], number: Mapping[ir.Node, int]) -> set[int]:
+def _producers(reads: Sequence[ir.Value], numbers: Mapping[ir.Node, int]) -> set[int]:
     producers = (value.producer() for value in reads)
-    return {number[node] for node in producers if node is not None and node in number}
+    return {numbers[node] for node in producers if node is not None and node in numbers}
 
 
-def _taken(reads: Sequence[ir.Value], number: Collection[ir.Node]) -> list[str]:
-    return [
+def _input_names(reads: Sequence[ir.Value], numbers: Collection[ir.Node]) -> tuple[str, ...]:
+    names = [
         str(value.name)
         for value in reads
-        if value.producer() in number or (value.is_graph_input() and not is_weight(value))
+        if value.producer() in numbers or (value.is_graph_input() and not is_weight(value))
     ]
+    return tuple(dict.fromkeys(names))
 
 
 def _is_float(node: ir.Node) -> bool:
-    return all(value.dtype in _FLOATS for value in _given(node))
+    return all(value.dtype in _FLOATS for value in _used_outputs(node))
 
 
-def _given(node: ir.Node) -> list[ir.Value]:
-    """What a node gives and somebody uses."""
+def _used_outputs(node: ir.Node) -> list[ir.Value]:
     return [
         value for value in node.outputs if value.name and (value.uses() or value.is_graph_output())
     ]
 
 
 def _operator(node: ir.Node) -> Operator:
-    scopes, classes = _path(node, "name_scopes"), _path(node, "class_hierarchy")
-    tensors = tuple(str(value.name) for value in _given(node))
+    tensors = tuple(str(value.name) for value in _used_outputs(node))
     return Operator(
-        node.name or next(iter(tensors), ""),
-        node.op_type,
-        tensors,
-        scopes,
-        classes,
-        _source(node.metadata_props.get(f"{_TORCH}stack_trace", "")),
+        name=node.name or next(iter(tensors), ""),
+        kind=node.op_type,
+        tensors=tensors,
+        module=_innermost_module(node, "name_scopes"),
+        module_type=_innermost_module(node, "class_hierarchy"),
+        source=_source_line(node.metadata_props.get(f"{_TORCH}stack_trace", "")),
     )
 
 
-def _path(node: ir.Node, key: str) -> str:
-    """The innermost module; the last entry is the operation's own."""
+def _innermost_module(node: ir.Node, key: str) -> str:
+    """The last entry but one of the exporter's list; the last one is the operation's own."""
     try:
         entries = ast.literal_eval(node.metadata_props.get(f"{_TORCH}{key}", "[]"))
         return str(entries[-2])
@@ -139,16 +146,16 @@ def _path(node: ir.Node, key: str) -> str:
         return ""
 
 
-def _source(trace: str) -> str:
-    """The last line outside libraries, such as ``net.py:12``."""
+def _source_line(stack_trace: str) -> str:
+    """The innermost line outside libraries, such as ``net.py:12``."""
     frames = [
-        f"{found['file']}:{found['line']}"
-        for found in _FRAME.finditer(trace)
-        if not any(library in found["file"] for library in _LIBRARIES)
+        f"{frame['file']}:{frame['line']}"
+        for frame in _FRAME.finditer(stack_trace)
+        if not any(library in frame["file"] for library in _LIBRARIES)
     ]
     return frames[-1] if frames else ""
 
 
-def members(nodes: Nodes) -> list[int]:
+def members(nodes: NodeSet) -> list[int]:
     """The nodes of a set, in order."""
     return [node for node in range(nodes.bit_length()) if nodes >> node & 1]

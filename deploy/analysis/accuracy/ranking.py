@@ -1,4 +1,4 @@
-"""What was measured -> who is to blame."""
+"""What was measured of a chain -> its steps, ranked by their effect on the chain's outputs."""
 
 from __future__ import annotations
 
@@ -6,53 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.acceptance import TOLERANCES, Tolerance
+from backends.acceptance import AcceptanceRule, matched_share
 from backends.error_metrics import ErrorMetrics, worst
 from deploy.analysis.accuracy.records import Blame, BlameError, ChainEnd, StepBlame
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """The bounds that were asked for, in the place of those of the steps' precisions.
-
-    Attributes:
-        max_rel: of every gap.
-        cosine: likewise.
-        min_matched: the share of detections that both models must have.
-    """
-
-    max_rel: float | None = None
-    cosine: float | None = None
-    min_matched: float = 0.98
-
-    def admit_end(self, blame: Blame) -> bool:
-        """Whether the end of the chain is within its bounds."""
-        gap, bound = blame.chain.gap, self.of_chain(blame.steps)
-        return (gap is None or bound.admits(gap)) and matched_share(blame.chain) >= self.min_matched
-
-    def of(self, step: StepBlame) -> Tolerance:
-        """What a step may differ by."""
-        return self._asked(TOLERANCES[step.precision])
-
-    def of_chain(self, steps: Sequence[StepBlame]) -> Tolerance:
-        """What the end of the chain may differ by: the bound of its loosest step."""
-        loosest = max((TOLERANCES[s.precision] for s in steps), key=lambda one: one.max_rel)
-        return self._asked(loosest)
-
-    def _asked(self, bound: Tolerance) -> Tolerance:
-        max_rel = bound.max_rel if self.max_rel is None else self.max_rel
-        return Tolerance(max_rel, bound.cosine if self.cosine is None else self.cosine)
-
-
-@dataclass(frozen=True)
 class RankedStep:
-    """A step and what is to say of it.
+    """A step and its part in the chain's error.
 
     Attributes:
         step: what was measured.
-        own: its largest gap; none where the reference has no value of what it gives.
-        good: whether all of them are within its bound.
-        adds: by how much it alone makes the chain's gap larger.
+        own: its largest error; None where the reference has no value of its outputs.
+        good: whether all its errors are within its tolerance.
+        adds: by how much it alone enlarges the chain's error.
         loses: the share of detections that it alone loses.
     """
 
@@ -65,81 +32,97 @@ class RankedStep:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Who is to blame.
+    """The steps by their effect.
 
     Attributes:
-        steps: the most guilty first.
-        chain_good: whether the end of the chain is within its bound.
+        blame: what was measured.
+        rule: what counts as agreement.
+        steps: the step with the largest effect first.
+        chain_good: whether the chain's outputs pass the acceptance rule.
     """
 
+    blame: Blame
+    rule: AcceptanceRule
     steps: tuple[RankedStep, ...]
     chain_good: bool
 
     @property
     def good(self) -> bool:
-        """Whether nothing is beyond its bound."""
-        return self.chain_good and all(one.good for one in self.steps)
+        """Whether every step and the chain pass the acceptance rule."""
+        return self.chain_good and all(ranked.good for ranked in self.steps)
 
 
-def rank_steps(blame: Blame, bounds: Bounds) -> Ranking:
-    """Rank the steps by what they do to the end of the chain.
+def rank_steps(blame: Blame, rule: AcceptanceRule) -> Ranking:
+    """Rank the steps by their effect on the chain's outputs.
+
+    Where the step with the largest effect is a host step, and a segment that it calls is beyond
+    its tolerance, the segment comes first.
 
     Args:
         blame: what was measured.
-        bounds: what counts as agreement.
+        rule: what counts as agreement.
     """
-    ranked = sorted((_judged(step, bounds) for step in blame.steps), key=_guilt, reverse=True)
-    first = next((one for one in _called(ranked) if not one.good), ranked[0])
-    steps = (first, *(one for one in ranked if one is not first))
-    return Ranking(steps, bounds.admit_end(blame))
+    measured = (_ranked(step, rule) for step in blame.steps)
+    ranked = sorted(measured, key=_effect_size, reverse=True)
+    first = next((called for called in _called_by_first(ranked) if not called.good), ranked[0])
+    steps = (first, *(step for step in ranked if step is not first))
+    return Ranking(blame, rule, steps, _chain_agrees(blame, rule))
 
 
-def culprit(judgement: Ranking) -> RankedStep:
-    """The segment to look into: the most guilty, or the worst of those that it calls.
+def segment_to_bisect(ranking: Ranking) -> RankedStep:
+    """The segment ranked first, or the first of those that the host step ranked first calls.
 
     Raises:
-        BlameError: it is a host step, which has no graph.
+        BlameError: it is a host step that calls none, and has no graph.
     """
-    first = next(iter(_called(judgement.steps)), judgement.steps[0])
+    first = next(iter(_called_by_first(ranking.steps)), ranking.steps[0])
     if not first.step.backend:
         raise BlameError(
-            f"host step '{first.step.name}' is to blame, and is no graph to look into",
+            f"host step '{first.step.name}' is ranked first, and has no graph to bisect",
             do="Name a segment with --segment.",
         )
     return first
 
 
-def _called(ranked: Sequence[RankedStep]) -> list[RankedStep]:
-    """The segments that the most guilty step runs itself, the worst first."""
-    return [one for one in ranked if one.step.name in ranked[0].step.calls]
+def _chain_agrees(blame: Blame, rule: AcceptanceRule) -> bool:
+    metrics = blame.chain.gap
+    tolerance = rule.chain_tolerance(step.precision for step in blame.steps)
+    return (metrics is None or tolerance.admits(metrics)) and rule.detections_agree(
+        *_detections(blame.chain)
+    )
 
 
-def _judged(step: StepBlame, bounds: Bounds) -> RankedStep:
-    good = all(bounds.of(step).admits(gap) for gap in step.own) and not step.failure
+def _called_by_first(ranked: Sequence[RankedStep]) -> list[RankedStep]:
+    """The segments that the step ranked first calls, in order of the ranking."""
+    return [called for called in ranked if called.step.name in ranked[0].step.calls]
+
+
+def _ranked(step: StepBlame, rule: AcceptanceRule) -> RankedStep:
+    good = all(map(rule.tolerance(step.precision).admits, step.own)) and not step.failure
     own = worst(step.own) if step.own else None
     if step.swaps is None:
         return RankedStep(step, own, good, 0.0, 0.0)
-    before, after = step.swaps.inputs, step.swaps.outputs
-    return RankedStep(step, own, good, _less(_size(before), _size(after)), _share(after, before))
+    with_inputs, with_outputs = step.swaps.inputs, step.swaps.outputs
+    adds = _difference(_chain_error(with_inputs), _chain_error(with_outputs))
+    loses = matched_share(*_detections(with_outputs)) - matched_share(*_detections(with_inputs))
+    return RankedStep(step, own, good, adds, loses)
 
 
-def _guilt(one: RankedStep) -> tuple[float, float, float]:
-    return (one.loses, one.adds, one.own.max_rel if one.own else 0.0)
+def _effect_size(ranked: RankedStep) -> tuple[float, float, float]:
+    """Detections count before the chain's error, and that before the step's own error."""
+    return (ranked.loses, ranked.adds, ranked.own.max_rel if ranked.own else 0.0)
 
 
-def _size(final: ChainEnd) -> float:
-    return final.gap.max_rel if final.gap else 0.0
+def _chain_error(end: ChainEnd) -> float:
+    return end.gap.max_rel if end.gap else 0.0
 
 
-def _less(one: float, other: float) -> float:
-    return 0.0 if math.isinf(one) and math.isinf(other) else one - other
+def _difference(minuend: float, subtrahend: float) -> float:
+    """Of two infinite errors it is 0, not NaN."""
+    both_infinite = math.isinf(minuend) and math.isinf(subtrahend)
+    return 0.0 if both_infinite else minuend - subtrahend
 
 
-def _share(one: ChainEnd, other: ChainEnd) -> float:
-    """By how much a larger share of the detections match in ``one``."""
-    return matched_share(one) - matched_share(other)
-
-
-def matched_share(final: ChainEnd) -> float:
-    """The share of detections that both models have; 1 where there are none."""
-    return final.matched / final.total if final.total and final.matched is not None else 1.0
+def _detections(end: ChainEnd) -> tuple[int, int]:
+    """How many detections match, and of how many; none of none where there are no pictures."""
+    return (end.matched or 0, end.total or 0)

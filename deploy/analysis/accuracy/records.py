@@ -1,4 +1,4 @@
-"""What was measured to find who is to blame, and its file."""
+"""What accuracy debugging measures, and its file ``blame.json``."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ FORMAT = 1
 
 
 class BlameError(DeployError):
-    """A bundle, or what was measured of it, that does not tell who is to blame."""
+    """A bundle, its work folder or its saved metrics that cannot be debugged."""
 
 
 @dataclass(frozen=True)
 class ChainEnd:
-    """What comes out at the end of a chain.
+    """The agreement of a chain's outputs with the reference.
 
     Attributes:
-        gap: the largest of its outputs; none where they are compared as detections alone.
+        gap: the largest error of an output; None where they are compared as detections alone.
         matched: confident detections in the sample picture that both models share, counted from
-            both sides; none where the bundle finds nothing in pictures.
-        total: all of them.
+            both sides; None where the bundle finds nothing in pictures.
+        total: all confident detections, counted from both sides.
     """
 
     gap: ErrorMetrics | None
@@ -36,11 +36,11 @@ class ChainEnd:
 
 @dataclass(frozen=True)
 class SwapEffects:
-    """The end of the chain with the reference's values in the place of a step's own.
+    """The chain's outputs after a swap: with the reference's values in place of a step's tensors.
 
     Attributes:
-        inputs: with the reference's inputs of the step: what it adds itself is still there.
-        outputs: with the reference's outputs of the step: that is gone too.
+        inputs: with the step's inputs swapped: the error that the step adds itself remains.
+        outputs: with the step's outputs swapped: that error is removed too.
     """
 
     inputs: ChainEnd
@@ -53,13 +53,13 @@ class StepBlame:
 
     Attributes:
         name: of the step.
-        backend: what runs it; nothing for a host step.
-        precision: that it computes in, which chooses its bound.
-        own: the gap of each output, fed with the reference's inputs.
-        inherited: the same, fed with what the chain really produced.
-        swaps: the end of the chain; none for a step that a host step calls.
+        backend: what runs it; empty for a host step.
+        precision: that it computes in, which chooses its tolerance.
+        own: the error of each output, with the reference's inputs.
+        inherited: the same, with the chain's own inputs.
+        swaps: the effect on the chain's outputs; None for a step that a host step calls.
         calls: the engine steps that it runs itself.
-        failure: what it said where it failed.
+        failure: the error message where it failed, else empty.
     """
 
     name: str
@@ -74,15 +74,15 @@ class StepBlame:
 
 @dataclass(frozen=True)
 class Operator:
-    """A node of a segment, and what it comes from.
+    """A node of a segment, and the PyTorch source that it comes from.
 
     Attributes:
         name: the node's.
-        kind: such as ``Conv``.
-        tensors: what it gives.
-        module: the path of the module in the PyTorch source; nothing where the file has none.
-        module_type: the class of that.
-        source: the file and line that called it.
+        kind: its operator, such as ``Conv``.
+        tensors: its outputs that are used.
+        module: the path of the PyTorch module; empty where the file has none.
+        module_type: the module's class; empty likewise.
+        source: the file and line that called it; empty likewise.
     """
 
     name: str
@@ -95,12 +95,12 @@ class Operator:
 
 @dataclass(frozen=True)
 class Probe:
-    """The first part of a segment, converted up to an operator.
+    """A subgraph of a segment, from its inputs up to an operator, converted and run.
 
     Attributes:
-        operator: its number in the segment's graph.
-        tensors: what the part ends with.
-        gap: the largest of them; none where it could not be had.
+        operator: the operator's number in the segment's graph.
+        tensors: the outputs of the subgraph.
+        gap: the largest error of them; None where the subgraph could not be converted.
         note: why not, or how the engine failed.
     """
 
@@ -112,23 +112,23 @@ class Probe:
 
 @dataclass(frozen=True)
 class Bisection:
-    """The search within a segment.
+    """The search for the first wrong operator of a segment.
 
     Attributes:
         segment: its name.
         graph: the file that was cut and converted.
         reference: the backend that ran the segment in fp32.
-        max_rel: the bound that the search went by.
+        max_rel: the tolerance of the search.
         cosine: likewise.
         probes: what was converted, in order.
-        operator: the first that gives something wrong; none where the error does not show, or is
-            not the backend's.
-        others: what it needs and could not be had: the error may be theirs.
-        alone: the operator with these others, converted on their own and fed with the reference's
+        operator: the first operator beyond the tolerance; None where the error does not show, or
+            is not the backend's.
+        others: operators that it needs and that could not be probed: the error may be theirs.
+        alone: the operator with these others, converted on their own and run on the reference's
             values.
-        kept: their file; their sample is beside it.
+        kept: the file of that subgraph; its sample is beside it.
         repeat: the command that converts and checks it.
-        finding: what is to say where there is no operator.
+        finding: the result where there is no operator.
     """
 
     segment: str
@@ -152,10 +152,10 @@ class Blame:
     Attributes:
         model: its name.
         manifest: the SHA-256 of the bundle's manifest.
-        chain: what comes out at the end as it is.
+        chain: the chain's outputs as they are.
         steps: in data-flow order, then those that host steps call.
-        bisection: the search within a segment, if there was one.
-        format: of this description.
+        bisection: the search within a segment, or None.
+        format: of the file.
     """
 
     model: str
@@ -166,28 +166,28 @@ class Blame:
     format: int = FORMAT
 
 
-def save(path: Path, blame: Blame) -> None:
-    """Write what was measured, in the place of an earlier file as a whole."""
+def save_metrics(path: Path, blame: Blame) -> None:
+    """Write ``blame.json``; an earlier file is replaced as a whole."""
     write_text(str(path), json.dumps(to_json(blame), indent=2))
 
 
-def read(path: Path, manifest: str) -> Blame:
-    """What was measured earlier.
+def read_metrics(path: Path, manifest: str) -> Blame:
+    """Read what was measured earlier.
 
     Args:
-        path: the file.
+        path: the file ``blame.json``.
         manifest: the SHA-256 of the bundle's manifest now.
 
     Raises:
-        BlameError: there is no such file, or it is of another bundle or another format.
+        BlameError: there is no such file, or it belongs to another bundle or format.
     """
-    again = "Run without --saved to measure."
+    hint = "Run without --saved to measure."
     try:
         blame = from_json(Blame, json.loads(path.read_text()), path.name)
     except FileNotFoundError as error:
-        raise BlameError(f"'{path}'", expected="saved metrics", got="nothing", do=again) from error
+        raise BlameError(f"'{path}'", expected="saved metrics", got="nothing", do=hint) from error
     except (OSError, ValueError, FormatError) as error:
-        raise BlameError(f"'{path}' cannot be read: {error}", do=again) from error
+        raise BlameError(f"'{path}' cannot be read: {error}", do=hint) from error
     if blame.format != FORMAT or blame.manifest != manifest:
-        raise BlameError(f"'{path}' is of an earlier bundle of this name", do=again)
+        raise BlameError(f"'{path}' is of an earlier bundle of this name", do=hint)
     return blame

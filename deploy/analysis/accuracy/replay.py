@@ -1,4 +1,4 @@
-"""The steps of a chain, one by one, each on what it is given."""
+"""The steps of a chain, run one by one on given tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = dict[str, Array]
 
 
 class StepOutput(NamedTuple):
-    """What a step gave, or what it said where it failed."""
+    """The outputs of a step, and the error message where it failed."""
 
     outputs: Values
     failure: str
@@ -29,74 +29,74 @@ class SingleStep:
         self._chain = Chain([(step, runner)], step.inputs, step.outputs)
 
     def __call__(self, values: Tensors) -> StepOutput:
-        """Run it; where it fails, or lacks an input, it gives nothing."""
+        """Run the step; where it fails, or lacks an input, it has no outputs."""
         missing = [spec.name for spec in self.step.inputs if spec.name not in values]
         if missing:
             return StepOutput({}, f"there is no '{missing[0]}'")
         try:
-            return StepOutput(self._chain(in_dtype(self.step.inputs, values)), "")
+            return StepOutput(self._chain(select_in_dtype(self.step.inputs, values)), "")
         except DeployError as error:
             return StepOutput({}, str(error))
 
 
 class Replay:
-    """A chain that can be run from its middle.
+    """A chain that can be run again from any of its steps.
 
     Attributes:
         steps: in data-flow order.
     """
 
     def __init__(self, steps: Sequence[tuple[Step, Runner]]) -> None:
-        self.steps = [SingleStep(*step) for step in steps]
+        self.steps = [SingleStep(step, runner) for step, runner in steps]
 
     def run(self, inputs: Tensors) -> Values:
-        """Every tensor of the chain; what comes behind a step that failed is missing."""
+        """Every tensor of the chain; those that depend on a step that failed are missing."""
         values = dict(inputs)
-        for solo in self.steps:
-            values |= solo(values).outputs
+        for step in self.steps:
+            values |= step(values).outputs
         return values
 
-    def swapped(self, number: int, values: Tensors, outputs: Tensors) -> Values:
-        """Every tensor of the chain with other outputs of one step.
+    def run_with_outputs(self, number: int, values: Tensors, outputs: Tensors) -> Values:
+        """Every tensor of the chain after the outputs of one step were replaced.
 
         Args:
             number: of the step.
             values: every tensor of the chain as it is.
-            outputs: what the step gives in the place of its own, and other tensors that are
-                to stay like this.
+            outputs: in the place of the step's outputs; and further tensors that keep these
+                values.
         """
-        fixed = names(self.steps[number].step.outputs) | outputs.keys()
+        fixed = tensor_names(self.steps[number].step.outputs) | outputs.keys()
         changed = set(fixed)
-        found = {**_without(values, fixed), **outputs}
-        for solo in self.steps:
-            made = names(solo.step.outputs) - fixed
-            if made and not changed.isdisjoint(names(solo.step.inputs)):
-                changed |= made
-                given = solo(found).outputs
-                found = _without(found, made) | {
-                    name: given[name] for name in made if name in given
+        replaced = {**_without(values, fixed), **outputs}
+        for single in self.steps:
+            recomputed = tensor_names(single.step.outputs) - fixed
+            if recomputed and not changed.isdisjoint(tensor_names(single.step.inputs)):
+                changed |= recomputed
+                result = single(replaced).outputs
+                replaced = _without(replaced, recomputed) | {
+                    name: result[name] for name in recomputed if name in result
                 }
-        return found
+        return replaced
 
-    def before(self, number: int) -> set[str]:
+    def upstream_tensors(self, number: int) -> set[str]:
         """The tensors that a step depends on."""
-        needed = names(self.steps[number].step.inputs)
-        for solo in reversed(self.steps[:number]):
-            if not needed.isdisjoint(names(solo.step.outputs)):
-                needed |= names(solo.step.inputs)
+        needed = tensor_names(self.steps[number].step.inputs)
+        for single in reversed(self.steps[:number]):
+            if not needed.isdisjoint(tensor_names(single.step.outputs)):
+                needed |= tensor_names(single.step.inputs)
         return needed
 
 
-def names(specs: Specs) -> set[str]:
+def tensor_names(specs: Specs) -> set[str]:
     """The names of tensors."""
     return {spec.name for spec in specs}
 
 
-def in_dtype(specs: Specs, values: Tensors) -> Values:
-    """The values of some tensors in the dtype of their specs; what does not fit is infinite."""
+def select_in_dtype(specs: Specs, values: Tensors) -> Values:
+    """The values of some tensors in the dtype of their specs; what overflows is infinite."""
     with np.errstate(over="ignore"):
-        found: Values = select_tensors(specs, values)
-    return found
+        selected: Values = select_tensors(specs, values)
+    return selected
 
 
 def _without(values: Tensors, dropped: set[str]) -> Values:

@@ -19,13 +19,13 @@ SCALE = 8.0
 
 
 FINEST_SCALE = 56.0
-"""Regions whose side is below twice this are looked at on the finest level."""
+"""Regions whose side is below twice this many pixels are pooled from the finest level."""
 
 
 def base_anchors(stride: int, scale: float = SCALE) -> Array:
-    """The anchors (3, 4) float32 of the cell at the top left, as x1, y1, x2, y2 in pixels.
+    """The anchors (3, 4) float32 of the top left cell, as x1, y1, x2, y2 in pixels.
 
-    Their centre is the cell's corner, not its middle.
+    They are centred on the top left corner of the cell.
     """
     root = np.sqrt(np.array(RATIOS, np.float32))
     sides = stride * np.float32(scale) * np.stack((1 / root, root), axis=1)

@@ -16,26 +16,26 @@ _EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 with the stride, 1 x 1 to the block's width, and the input again."""
+    """1 x 1, 3 x 3 with the stride, 1 x 1 to the block's width, plus the input."""
 
-    def __init__(self, source: int, inner: int, out: int, stride: int) -> None:
+    def __init__(self, in_channels: int, inner: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(source, inner, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out)
-        if stride != 1 or source != out:
-            fit = nn.Conv2d(source, out, 1, stride, bias=False)
-            self.downsample = nn.Sequential(fit, nn.BatchNorm2d(out))
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        if stride != 1 or in_channels != out_channels:
+            projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, source, H, W) to (N, out, H / stride, W / stride)."""
-        same = self.downsample(x) if hasattr(self, "downsample") else x
+        """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
+        identity = self.downsample(x) if hasattr(self, "downsample") else x
         x = self.bn1(self.conv1(x)).relu()
         x = self.bn2(self.conv2(x)).relu()
-        return (self.bn3(self.conv3(x)) + same).relu()  # type: ignore[no-any-return]
+        return (self.bn3(self.conv3(x)) + identity).relu()  # type: ignore[no-any-return]
 
 
 class ResNet50(nn.Module):
@@ -47,14 +47,14 @@ class ResNet50(nn.Module):
         self.conv1 = nn.Conv2d(3, scale(64), 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(scale(64))
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        source = scale(64)
+        in_channels = scale(64)
         for stage, (blocks, inner) in enumerate(_STAGES, start=1):
-            out = self.channels[stage - 1]
+            out_channels = self.channels[stage - 1]
             layer = nn.Sequential()
             for block in range(blocks):
                 stride = 2 if block == 0 and stage > 1 else 1
-                layer.append(Bottleneck(source, scale(inner), out, stride))
-                source = out
+                layer.append(Bottleneck(in_channels, scale(inner), out_channels, stride))
+                in_channels = out_channels
             self.add_module(f"layer{stage}", layer)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -68,24 +68,26 @@ class ResNet50(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution that keeps the size, with a bias; MMDetection calls it ``X.conv``."""
+    """A convolution with bias that keeps the size; its parameters are ``X.conv`` in MMDetection."""
 
-    def __init__(self, source: int, out: int, kernel: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(source, out, kernel, padding=kernel // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, source, H, W) to (N, out, H, W)."""
+        """(N, in_channels, H, W) to (N, out_channels, H, W)."""
         return self.conv(x)  # type: ignore[no-any-return]
 
 
 class FPN(nn.Module):
     """Top-down feature fusion, and a fifth level that is every other cell of the fourth."""
 
-    def __init__(self, sources: Sequence[int], out: int) -> None:
+    def __init__(self, in_channels: Sequence[int], out_channels: int) -> None:
         super().__init__()
-        self.lateral_convs = nn.ModuleList(Conv(source, out, 1) for source in sources)
-        self.fpn_convs = nn.ModuleList(Conv(out, out, 3) for _ in sources)
+        self.lateral_convs = nn.ModuleList(
+            Conv(channels, out_channels, 1) for channels in in_channels
+        )
+        self.fpn_convs = nn.ModuleList(Conv(out_channels, out_channels, 3) for _ in in_channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Four maps to five of equal channels, finest first."""

@@ -1,4 +1,4 @@
-"""Mask R-CNN in PyTorch, with MMDetection's structure, names and numbers."""
+"""Mask R-CNN in PyTorch: MMDetection's (3.3) architecture, parameter names and numbers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from torch import Tensor, nn
 
 from deploy.mark import mark
 from deploy.models.mask_rcnn.backbones import FPN, ResNet50, Scale
-from deploy.models.mask_rcnn.detecting import BoxDetections
-from deploy.models.mask_rcnn.hosted import Rows, on_host
-from deploy.models.mask_rcnn.layers import RoIHead, RPNHead
-from deploy.models.mask_rcnn.pooling import multi_level
-from deploy.models.mask_rcnn.proposals import Proposals
+from deploy.models.mask_rcnn.heads import RoIHead, RPNHead
+from deploy.models.mask_rcnn.host import BoxDetections, Proposals
+from deploy.models.mask_rcnn.host_step_node import RowSpec, run_on_host
+from deploy.models.mask_rcnn.roi_align_torch import multi_level_roi_align
 
 BOX_SIZE, MASK_SIZE = 7, 14
-"""Cells of a side of what the two heads look at."""
+"""Cells of a side of the regions that the box head and the mask head take."""
 
 
 _DETECTIONS = {
-    "boxes": Rows((4,)),
-    "scores": Rows(()),
-    "labels": Rows((), torch.int64),
-    "mask_rois": Rows((5,)),
+    "boxes": RowSpec((4,)),
+    "scores": RowSpec(()),
+    "labels": RowSpec((), torch.int64),
+    "mask_rois": RowSpec((5,)),
 }
 
 
@@ -32,10 +31,10 @@ class MaskRCNN(nn.Module):
     """Mask R-CNN R50-FPN with the state dict of MMDetection's ``MaskRCNN`` (3.3).
 
     Args:
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         width: factor on every channel count, rounded to multiples of 8.
-        proposals: parameters of ``Proposals``, beside height and width.
-        detections: parameters of ``BoxDetections``, likewise.
+        proposals: keyword arguments of ``Proposals``, without height and width.
+        detections: keyword arguments of ``BoxDetections``, without height and width.
 
     Raises:
         ValueError: a number out of range.
@@ -62,7 +61,7 @@ class MaskRCNN(nn.Module):
 
     @mark("detector_forward", inputs=["image"])
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """What is in one normalised picture (1, 3, H, W).
+        """Detections in one normalised picture (1, 3, H, W).
 
         Returns:
             ``boxes`` (k, 4) in pixels of the input, ``scores`` (k,), ``labels`` (k,) int64 and
@@ -71,8 +70,8 @@ class MaskRCNN(nn.Module):
         height, width = int(image.shape[2]), int(image.shape[3])
         feats = self.extract_feat(image)
         rois = self.proposals(*self.rpn(feats), height, width)
-        scored = self.bbox_head_forward(self.roi_feats(feats[:4], rois, BOX_SIZE))
-        boxes, scores, labels, mask_rois = self.detections(rois, *scored, height, width)
+        box_outputs = self.bbox_head_forward(self.roi_feats(feats[:4], rois, BOX_SIZE))
+        boxes, scores, labels, mask_rois = self.detections(rois, *box_outputs, height, width)
         logits = self.mask_head(self.roi_feats(feats[:4], mask_rois, MASK_SIZE))
         return {"boxes": boxes, "scores": scores, "labels": labels, "mask_logits": logits}
 
@@ -85,18 +84,18 @@ class MaskRCNN(nn.Module):
     @mark("rpn_head", inputs=["feats"], outputs=["rpn_cls", "rpn_reg"])
     def rpn(self, feats: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Five maps to logits (N, 3, H, W) and deltas (N, 12, H, W) of each level's anchors."""
-        found: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] = self.rpn_head(feats)
-        return found
+        outputs: tuple[tuple[Tensor, ...], tuple[Tensor, ...]] = self.rpn_head(feats)
+        return outputs
 
     @mark("proposals", inputs=["rpn_cls", "rpn_reg"], outputs="rois")
     def proposals(
         self, rpn_cls: Sequence[Tensor], rpn_reg: Sequence[Tensor], height: int, width: int
     ) -> Tensor:
-        """What ``rpn`` gives to regions (n, 5) of 0, x1, y1, x2, y2 in pixels; on the host."""
-        named = {f"rpn_cls.{level}": logits for level, logits in enumerate(rpn_cls)}
-        named |= {f"rpn_reg.{level}": deltas for level, deltas in enumerate(rpn_reg)}
+        """RPN outputs to regions (n, 5) of 0, x1, y1, x2, y2 in pixels, by a host step."""
+        inputs = {f"rpn_cls.{level}": logits for level, logits in enumerate(rpn_cls)}
+        inputs |= {f"rpn_reg.{level}": deltas for level, deltas in enumerate(rpn_reg)}
         step = Proposals(height, width, **self._proposals)
-        return on_host(step, named, {"rois": Rows((5,))})["rois"]
+        return run_on_host(step, inputs, {"rois": RowSpec((5,))})["rois"]
 
     @mark("roi_extractor", inputs=["feats", "rois"], outputs="roi_feats")
     def roi_feats(
@@ -108,19 +107,19 @@ class MaskRCNN(nn.Module):
             feats: the four finest maps.
             rois: (n, 5) of index of the picture, x1, y1, x2, y2 in input pixels.
             size: cells of a side.
-            samples: points per cell and direction; 0, as MMDetection has it, depends on the
-                region. A training is faster with 2.
+            samples: sampling points per cell and direction; 0, MMDetection's value, adapts them
+                to the region's size. Training is faster with 2.
 
         Returns:
             (n, C, size, size)
         """
-        return multi_level(feats, rois, size, samples)
+        return multi_level_roi_align(feats, rois, size, samples)
 
     @mark("bbox_head_forward", inputs=["roi_feats"], outputs=["cls_score", "bbox_pred"])
     def bbox_head_forward(self, roi_feats: Tensor) -> tuple[Tensor, Tensor]:
         """(n, C, 7, 7) to logits (n, classes + 1), background last, and deltas (n, classes * 4)."""
-        found: tuple[Tensor, Tensor] = self.roi_head.bbox_head(roi_feats)
-        return found
+        outputs: tuple[Tensor, Tensor] = self.roi_head.bbox_head(roi_feats)
+        return outputs
 
     @mark(
         "detections",
@@ -130,10 +129,10 @@ class MaskRCNN(nn.Module):
     def detections(
         self, rois: Tensor, cls_score: Tensor, bbox_pred: Tensor, height: int, width: int
     ) -> tuple[Tensor, ...]:
-        """What the box head gives to boxes, scores, labels and regions; on the host."""
-        named = {"rois": rois, "cls_score": cls_score, "bbox_pred": bbox_pred}
+        """Box head outputs to boxes, scores, labels and mask regions, by a host step."""
+        inputs = {"rois": rois, "cls_score": cls_score, "bbox_pred": bbox_pred}
         step = BoxDetections(height, width, **self._detections)
-        return tuple(on_host(step, named, _DETECTIONS).values())
+        return tuple(run_on_host(step, inputs, _DETECTIONS).values())
 
     @mark("mask_head", inputs=["mask_feats"], outputs="mask_logits")
     def mask_head(self, mask_feats: Tensor) -> Tensor:

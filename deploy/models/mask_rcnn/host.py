@@ -1,16 +1,208 @@
-"""The host steps of Mask R-CNN's chain, by their ids."""
+"""The host steps of Mask R-CNN, registered by id, with MMDetection's semantics (3.3).
+
+``mask_rcnn.proposals`` and ``mask_rcnn.detections`` are here; ``mask_rcnn.roi_align`` is in
+``roi_align_numpy.py``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from deploy.models.mask_rcnn.aligning import RoIAlign
-from deploy.models.mask_rcnn.detecting import BoxDetections
-from deploy.models.mask_rcnn.proposals import Proposals
+import numpy as np
+
+from backends.contract import Array, TensorError, Tensors
+from deploy.models.mask_rcnn.anchors import RATIOS, SCALE, STRIDES, base_anchors
+from deploy.models.mask_rcnn.boxes import batched_nms, decode_deltas
+from deploy.models.mask_rcnn.roi_align_numpy import RoIAlign
 from deploy.runtime.execution.host_steps import HostFactory
+
+_DELTA_STDS = np.array((0.1, 0.1, 0.2, 0.2), np.float32)  # by which box head deltas are normalised
+
+
+class Proposals:
+    """The host step ``mask_rcnn.proposals``: RPN outputs to proposals, as ``RPNHead`` does.
+
+    Args:
+        height: of the input tensor in pixels; proposals are clipped to it.
+        width: of the input tensor in pixels.
+        scale: side of a square anchor in cells.
+        nms_pre: how many anchors of each level enter NMS, by their scores.
+        max_per_img: the largest number of proposals.
+        iou_thr: NMS removes a proposal that overlaps a better one of its level by more.
+        min_size: in pixels; both sides of a proposal must exceed it.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        scale: float = SCALE,
+        nms_pre: int = 1000,
+        max_per_img: int = 1000,
+        iou_thr: float = 0.7,
+        min_size: float = 0.0,
+    ) -> None:
+        self._height, self._width = height, width
+        self._anchors = [base_anchors(stride, scale) for stride in STRIDES]
+        self._nms_pre, self._max_per_img = nms_pre, max_per_img
+        self._iou_thr, self._min_size = iou_thr, min_size
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """Select the proposals of one picture.
+
+        Args:
+            inputs: ``rpn_cls.0`` to ``rpn_cls.4`` (1, 3, H, W) and ``rpn_reg.0`` to ``rpn_reg.4``
+                (1, 12, H, W), finest level first.
+
+        Returns:
+            ``rois`` (n, 5) float32: 0, x1, y1, x2, y2 in pixels, best first.
+
+        Raises:
+            TensorError: an input has another shape.
+        """
+        levels = range(len(STRIDES))
+        logits = [inputs[f"rpn_cls.{level}"] for level in levels]
+        deltas = [inputs[f"rpn_reg.{level}"] for level in levels]
+        return {"rois": _boxes_to_rois(self.select(logits, deltas)[0])}
+
+    def select(self, logits: Sequence[Array], deltas: Sequence[Array]) -> tuple[Array, Array]:
+        """Boxes (n, 4) and scores (n,) of the proposals, best first.
+
+        Args:
+            logits: (1, 3, H, W) per level, finest first.
+            deltas: (1, 12, H, W) per level, finest first.
+
+        Raises:
+            TensorError: an input has another shape.
+        """
+        levels = zip(logits, deltas, STRIDES, self._anchors, strict=True)
+        candidates = [self._level_candidates(*level) for level in levels]
+        anchors, moves, scores = (
+            np.concatenate(arrays) for arrays in zip(*candidates, strict=True)
+        )
+        level = np.repeat(np.arange(len(candidates)), [len(scores) for *_, scores in candidates])
+        boxes = decode_deltas(anchors, moves, self._height, self._width)
+        large = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] > self._min_size).all(axis=1))
+        kept = batched_nms(
+            boxes[large], scores[large], level[large], self._iou_thr, self._max_per_img
+        )
+        kept = large[kept]
+        return boxes[kept], 1 / (1 + np.exp(-np.maximum(scores[kept], -80)))
+
+    def _level_candidates(
+        self, logits: Array, deltas: Array, stride: int, anchors: Array
+    ) -> tuple[Array, Array, Array]:
+        """Anchors (n, 4), deltas (n, 4) and logits (n,) of a level's best, best first."""
+        _check_level(logits, deltas)
+        anchor, cell = _top_k(logits.reshape(len(RATIOS), -1), self._nms_pre)
+        y, x = np.divmod(cell, logits.shape[3])
+        corner = np.stack((x, y, x, y), axis=1).astype(np.float32) * np.float32(stride)
+        moves = deltas.reshape(len(RATIOS), 4, -1)[anchor, :, cell]
+        return anchors[anchor] + corner, moves, logits.reshape(len(RATIOS), -1)[anchor, cell]
+
+
+def _boxes_to_rois(boxes: Array) -> Array:
+    """Boxes (n, 4) of the first picture as regions of interest (n, 5)."""
+    return np.concatenate((np.zeros((len(boxes), 1), np.float32), boxes), axis=1)
+
+
+def _top_k(values: Array, k: int) -> tuple[Array, Array]:
+    """Row and column of the ``k`` largest values, largest first, equal ones by column, row."""
+    flat = values.ravel()
+    indices = np.arange(flat.size)
+    if flat.size > k:
+        indices = np.flatnonzero(flat >= np.partition(flat, flat.size - k)[flat.size - k])
+    row, column = np.divmod(indices, values.shape[1])
+    order = np.lexsort((row, column, -flat[indices]))[:k]
+    return row[order], column[order]
+
+
+def _check_level(logits: Array, deltas: Array) -> None:
+    anchors = len(RATIOS)
+    if (
+        logits.ndim != 4
+        or logits.shape[:2] != (1, anchors)
+        or deltas.shape != (1, 4 * anchors, *logits.shape[2:])
+    ):
+        raise TensorError(
+            "a level of the RPN",
+            expected=f"logits [1, {anchors}, H, W] and deltas [1, {4 * anchors}, H, W]",
+            got=f"{list(logits.shape)} and {list(deltas.shape)}",
+        )
+
+
+class BoxDetections:
+    """The host step ``mask_rcnn.detections``: box head outputs to detections, as ``BBoxHead`` does.
+
+    Args:
+        height: of the input tensor in pixels; boxes are clipped to it.
+        width: of the input tensor in pixels.
+        score_thr: a class is detected when its softmax score exceeds this.
+        iou_thr: NMS removes a box that overlaps a better one of its class by more.
+        max_per_img: the largest number of detections.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        score_thr: float = 0.05,
+        iou_thr: float = 0.5,
+        max_per_img: int = 100,
+    ) -> None:
+        self._height, self._width = height, width
+        self._score_thr, self._iou_thr, self._max_per_img = score_thr, iou_thr, max_per_img
+
+    def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        """Select the detections of one picture.
+
+        Args:
+            inputs: ``rois`` (n, 5), ``cls_score`` (n, classes + 1) logits, the background last, and
+                ``bbox_pred`` (n, classes * 4).
+
+        Returns:
+            ``boxes`` (k, 4) float32 in pixels, best first; ``scores`` (k,) float32; ``labels`` (k,)
+            int64; and ``mask_rois`` (k, 5) float32, the boxes as regions of interest.
+
+        Raises:
+            TensorError: an input has another shape.
+        """
+        rois, logits, deltas = inputs["rois"], inputs["cls_score"], inputs["bbox_pred"]
+        _check_box_head(rois, logits, deltas)
+        class_scores = _softmax(logits)[:, :-1]
+        roi, label = np.nonzero(class_scores > self._score_thr)
+        moves = deltas.reshape(*class_scores.shape, 4)[roi, label] * _DELTA_STDS
+        boxes = decode_deltas(rois[roi, 1:], moves, self._height, self._width)
+        scores = class_scores[roi, label]
+        kept = batched_nms(boxes, scores, label, self._iou_thr, self._max_per_img)
+        return {
+            "boxes": boxes[kept],
+            "scores": scores[kept],
+            "labels": label[kept].astype(np.int64),
+            "mask_rois": _boxes_to_rois(boxes[kept]),
+        }
+
+
+def _softmax(logits: Array) -> Array:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    probabilities: Array = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _check_box_head(rois: Array, logits: Array, deltas: Array) -> None:
+    shapes = [array.shape for array in (rois, logits, deltas)]
+    count, classes = len(rois), logits.shape[-1] - 1
+    if shapes != [(count, 5), (count, classes + 1), (count, 4 * classes)] or classes < 1:
+        raise TensorError(
+            "rois, cls_score and bbox_pred",
+            expected="[n, 5], [n, classes + 1] and [n, classes * 4]",
+            got=", ".join(str(list(shape)) for shape in shapes),
+        )
+
 
 HOST_STEPS: Mapping[str, HostFactory] = {
     "mask_rcnn.proposals": Proposals,
     "mask_rcnn.roi_align": RoIAlign,
     "mask_rcnn.detections": BoxDetections,
 }
+"""The host steps by the ids that bundles name."""

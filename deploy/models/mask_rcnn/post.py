@@ -1,4 +1,4 @@
-"""Mask R-CNN after the chain: boxes with the small mask of each, to be pasted into the picture."""
+"""Mask R-CNN's post-processing step, registered by id: detections with pasted masks."""
 
 from __future__ import annotations
 
@@ -9,67 +9,71 @@ from typing import Self
 import numpy as np
 
 from backends.contract import Array, TensorError
-from deploy.models.mask_rcnn.pasting import paste
 from deploy.runtime.execution.post_steps import PostFactory
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
+from deploy.runtime.vision.masks import Masks
+
+_STRIP = 1 << 18  # multiplications per strip of a product
 
 
 @dataclass(frozen=True)
-class Stamped(Detections):
-    """Detections whose masks are still small, each to be stretched over its box.
+class RoIMaskDetections(Detections):
+    """Detections with the mask of each as the network gives it: a small grid over its box.
 
     Attributes:
-        stamps: (n, s, s) float32 from 0 to 1.
-        threshold: from which a pixel belongs to the mask.
+        roi_masks: (n, s, s) float32 probabilities.
+        threshold: a pixel belongs to the mask from this probability on.
     """
 
-    stamps: Array = field(kw_only=True)
+    roi_masks: Array = field(kw_only=True)
     threshold: float = 0.5
 
     def take(self, chosen: Array) -> Self:
         """The detections at these indices, or where this mask is true."""
-        return replace(super().take(chosen), stamps=self.stamps[chosen])
+        return replace(super().take(chosen), roi_masks=self.roi_masks[chosen])
 
     def placed(self, placement: Placement) -> Detections:
-        """In the picture's own pixels: the masks pasted, and the boxes clipped.
+        """In the picture's own pixels: masks pasted, boxes clipped.
 
-        What has a box or a score that is not finite is dropped.
+        Detections whose box or score is not finite are dropped.
         """
-        found = replace(self, boxes=placement.boxes_back(self.boxes)).finite()
+        finite = replace(self, boxes=placement.boxes_back(self.boxes)).finite()
         height, width = placement.height, placement.width
-        with np.errstate(over="ignore", invalid="ignore"):  # boxes may be far beyond any picture
-            masks = paste(found.stamps, found.boxes, height, width, self.threshold)
-        clipped = np.clip(found.boxes, np.float32(0), np.array((width, height) * 2, np.float32))
-        return Detections(clipped, found.scores, found.labels, masks)
+        with np.errstate(over="ignore", invalid="ignore"):  # coordinates may overflow float32
+            masks = paste_masks(finite.roi_masks, finite.boxes, height, width, self.threshold)
+        clipped = np.clip(finite.boxes, np.float32(0), np.array((width, height) * 2, np.float32))
+        return Detections(clipped, finite.scores, finite.labels, masks)
 
 
 class MaskPost:
-    """The step ``mask_rcnn.masks`` behind the chain.
+    """The post-processing step ``mask_rcnn.masks``.
 
     Args:
-        threshold: from which a pixel belongs to the mask.
+        threshold: a pixel belongs to the mask from this probability on.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
         self._threshold = threshold
 
     def batch(self, tensors: Sequence[Array]) -> list[Detections]:
-        """The detections of the one picture.
+        """The detections of one picture, as a list of one.
 
         Args:
             tensors: mask logits (n, classes, s, s), boxes (n, 4) in input pixels, scores (n,) and
                 labels (n,), in the order of the chain's outputs.
 
         Raises:
-            TensorError: another number or other shapes.
+            TensorError: another number of tensors, or other shapes.
         """
         _check(tensors)
         logits, boxes, scores, labels = tensors
-        own = logits[np.arange(len(labels)), labels]
-        # exp(80) is still a float32; what is no number is not of the mask
-        stamps = 1 / (1 + np.exp(-np.fmax(own, -80)))
-        return [Stamped(boxes, scores, labels, stamps=stamps, threshold=self._threshold)]
+        own_class = logits[np.arange(len(labels)), labels]
+        # exp(80) is still a float32; fmax turns NaN into a probability of 0
+        roi_masks = 1 / (1 + np.exp(-np.fmax(own_class, -80)))
+        return [
+            RoIMaskDetections(boxes, scores, labels, roi_masks=roi_masks, threshold=self._threshold)
+        ]
 
 
 def _check(tensors: Sequence[Array]) -> None:
@@ -83,4 +87,66 @@ def _check(tensors: Sequence[Array]) -> None:
         )
 
 
+def paste_masks(
+    roi_masks: Array, boxes: Array, height: int, width: int, threshold: float = 0.5
+) -> Masks:
+    """Resize each mask to its box bilinearly, as MMDetection (3.3) does.
+
+    Args:
+        roi_masks: (n, s, s) float32 probabilities.
+        boxes: (n, 4) float32 in pixels of the picture.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        threshold: a pixel belongs to the mask from this probability on.
+    """
+    limits = (width, height)
+    low = np.clip(np.floor(boxes[:, :2]) - 1, 0, limits).astype(np.int64)
+    high = np.clip(np.ceil(boxes[:, 2:]) + 1, 0, limits).astype(np.int64)
+    sides = np.maximum(high - low, 0)
+    x_weights = _weights(boxes[:, 0], boxes[:, 2], low[:, 0], sides[:, 0], roi_masks.shape[2])
+    y_weights = _weights(boxes[:, 1], boxes[:, 3], low[:, 1], sides[:, 1], roi_masks.shape[1])
+    crops = [
+        _product_at_least(threshold, y_weight, roi_mask @ x_weight.T)
+        for roi_mask, x_weight, y_weight in zip(roi_masks, x_weights, y_weights, strict=True)
+    ]
+    return Masks(height, width, low, crops)
+
+
+def _product_at_least(threshold: float, left: Array, right: Array) -> Array:
+    """Where the product of two matrices is at least ``threshold``.
+
+    Computed in strips that fit the CPU's cache and are too small for BLAS to use threads. On a busy
+    machine, threads would wait for each other longer than the product takes.
+    """
+    mask = np.empty((left.shape[0], right.shape[1]), np.bool_)
+    rows = max(1, _STRIP // max(1, right.size))
+    for top in range(0, len(mask), rows):
+        strip = slice(top, top + rows)
+        np.greater_equal(left[strip] @ right, threshold, out=mask[strip])
+    return mask
+
+
+def _weights(start: Array, end: Array, first: Array, counts: Array, cells: int) -> list[Array]:
+    """For each box, the bilinear weights (count, cells) of each pixel, in one direction.
+
+    Cells outside of the box have weight 0. All boxes are computed at once, since most are small.
+
+    Args:
+        start: (n,) low edge of each box in pixels.
+        end: (n,) high edge of each box in pixels.
+        first: (n,) first pixel of each crop.
+        counts: (n,) number of pixels of each crop.
+        cells: side of a mask in cells.
+    """
+    ends = np.cumsum(counts)
+    pixel = np.arange(counts.sum()) + np.repeat(first - ends + counts, counts)
+    scale = np.float32(cells) / np.maximum(end - start, np.float32(1e-6))
+    centre = pixel.astype(np.float32) + np.float32(0.5)
+    cell = (centre - np.repeat(start, counts)) * np.repeat(scale, counts) - np.float32(0.5)
+    weights = np.abs(np.subtract.outer(cell, np.arange(cells, dtype=np.float32)))
+    np.subtract(1, weights, out=weights)
+    return np.split(np.maximum(weights, 0, out=weights), ends)[:-1]
+
+
 POSTS: Mapping[str, PostFactory] = {"mask_rcnn.masks": MaskPost}
+"""The post-processing steps by the ids that bundles name."""

@@ -1,1 +1,1 @@
-"""Encoder-decoders of transformers that write token by token."""
+"""Encoder-decoders of transformers that generate token by token."""

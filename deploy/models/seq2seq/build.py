@@ -1,4 +1,4 @@
-"""An encoder-decoder of transformers, with marks around its encoder and one step of its decoder."""
+"""An encoder-decoder of transformers, with marks around the encoder and one decoder step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backends.contract import MissingLibraryError
+from backends.contract import MissingLibraryError, install_hint
 from deploy.mark import mark, mark_here
 
 try:
@@ -17,7 +17,7 @@ try:
     from transformers.modeling_outputs import BaseModelOutput
 except ImportError as error:
     raise MissingLibraryError(
-        f"transformers cannot be imported: {error}", do="Run: pip install 'backend-chain[seq2seq]'"
+        f"transformers cannot be imported: {error}", do=install_hint("seq2seq")
     ) from error
 
 
@@ -26,28 +26,28 @@ if int(transformers.__version__.partition(".")[0]) < 5:
         "transformers",
         expected="5 or later",
         got=transformers.__version__,
-        do="Run: pip install 'backend-chain[seq2seq]'",
+        do=install_hint("seq2seq"),
     )
 
 
-_HIDDEN = torch.finfo(torch.float32).min  # added to a score, it leaves nothing of it
+_MASKED = torch.finfo(torch.float32).min  # added to the attention scores of masked tokens
 
 
 class Seq2Seq(nn.Module):
-    """Writes the likeliest token again and again, as ``generate`` of transformers does.
+    """Greedy decoding with ``generate`` of transformers.
 
-    What the decoder looks up of each token of the source, and of each that was written, is one row
-    of ``width`` numbers: the keys and values of every layer, one behind the other.
+    The key-value cache of each source token, and of each generated token, is one row of ``width``
+    numbers: the concatenated keys and values of all layers.
 
     Args:
         model: such as ``transformers.T5ForConditionalGeneration``.
-        max_new_tokens: how many tokens are written at most.
+        max_new_tokens: the largest number of new tokens.
 
     Attributes:
-        width: layers * 2 * heads * numbers of a head.
+        width: layers * 2 * heads * head size.
 
     Raises:
-        ValueError: not an encoder-decoder of transformers, or a number out of range.
+        ValueError: the model is no encoder-decoder of transformers, or a number is out of range.
     """
 
     def __init__(self, model: nn.Module, max_new_tokens: int) -> None:
@@ -69,22 +69,22 @@ class Seq2Seq(nn.Module):
         token: Tensor | None = None,
         past: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Write; and beside that take a step of the decoder, which is all that is exported.
+        """Generate; with ``token`` and ``past``, also run the decoder step that is exported.
 
         Args:
             input_ids: (rows, length) int64.
             attention_mask: (rows, length) int64, 0 at padding.
-            token: (rows, 1) int64, for the step alone: the last that was written.
-            past: (1 + steps, rows, width), likewise: see ``step``.
+            token: (rows, 1) int64, the last generated token; for the decoder step only.
+            past: (1 + steps, rows, width), see ``step``; for the decoder step only.
 
         Returns:
-            ``tokens`` (rows, written) int64; while exporting, what the step gives.
+            ``tokens`` (rows, written) int64; while exporting, ``logits`` and ``fresh`` of the step.
 
         Raises:
-            ValueError: ``past`` is of another width.
+            ValueError: ``past`` has another width.
         """
         if token is not None and past is not None:
-            mask = mark_here("mask", (1 - attention_mask[:, None, None].float()) * _HIDDEN)
+            mask = mark_here("mask", (1 - attention_mask[:, None, None].float()) * _MASKED)
             memory = mark_here("memory", self._memory(input_ids, mask))
             logits, fresh = self.step(token, past, memory, mask)
             if torch.compiler.is_exporting():
@@ -92,7 +92,7 @@ class Seq2Seq(nn.Module):
         return {"tokens": self.generate(input_ids, attention_mask)}
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The tokens (rows, written) int64 that transformers itself writes, the start first."""
+        """The tokens (rows, written) int64 that transformers generates, the start token first."""
         tokens: Tensor = self.model.generate(
             input_ids, attention_mask=attention_mask, generation_config=self._greedy
         )
@@ -106,45 +106,50 @@ class Seq2Seq(nn.Module):
 
         Args:
             token: (rows, 1) int64.
-            past: (1 + steps, rows, width) of the tokens before it. The first row is not looked at;
-                it is there since few engines take a tensor without any.
-            memory: (rows, length, width) of the source.
-            mask: (rows, 1, 1, length), added to the scores of the source's tokens.
+            past: (1 + steps, rows, width), the cache of the tokens before it. The first row is
+                ignored; it exists since few engines accept an empty tensor.
+            memory: (rows, length, width), the cache of the source tokens.
+            mask: (rows, 1, 1, length), added to the attention scores of the source tokens.
 
         Returns:
-            The next token's logits (rows, vocabulary), and the row to put behind ``past``
-            (1, rows, width).
+            The next token's logits (rows, vocabulary), and the row (1, rows, width) to append to
+            ``past``.
+
+        Raises:
+            ValueError: ``past`` has another width.
         """
         if past.shape[2] != self.width:
             raise ValueError(f"past: expected a width of {self.width}, got {past.shape[2]}")
-        pairs = zip(self._split(past[1:].transpose(0, 1)), self._split(memory), strict=True)
-        cache = EncoderDecoderCache([written + source for written, source in pairs])
-        # of the states, only their size is looked at: their keys and values are in the cache
+        pairs = zip(
+            self._split_layers(past[1:].transpose(0, 1)), self._split_layers(memory), strict=True
+        )
+        cache = EncoderDecoderCache([target + source for target, source in pairs])
+        # only the size of the encoder states is read: their keys and values are in the cache
         states = memory.new_zeros(*memory.shape[:2], self.model.config.hidden_size)
         logits = self._decode(token, states, mask, cache)
-        return logits[:, -1], _joined(cache.self_attention_cache)[:, -1:].transpose(0, 1)
+        return logits[:, -1], _join_layers(cache.self_attention_cache)[:, -1:].transpose(0, 1)
 
     def _memory(self, input_ids: Tensor, mask: Tensor) -> Tensor:
-        """What every step looks up of the source: (rows, length, width)."""
+        """The cross-attention cache of the source: (rows, length, width)."""
         states = self.model.get_encoder()(input_ids=input_ids, attention_mask=mask)[0]
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         self._decode(torch.zeros_like(input_ids[:, :1]), states, mask, cache)  # fills the cache
-        return _joined(cache.cross_attention_cache)
+        return _join_layers(cache.cross_attention_cache)
 
     def _decode(self, token: Tensor, states: Tensor, mask: Tensor, cache: object) -> Tensor:
-        """The logits (rows, 1, vocabulary) behind a token (rows, 1); the cache is changed."""
-        known = inspect.signature(self.model.forward).parameters
+        """The logits (rows, 1, vocabulary) after a token (rows, 1); updates the cache."""
+        parameters = inspect.signature(self.model.forward).parameters
         logits: Tensor = self.model(
             decoder_input_ids=token,
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
             attention_mask=mask,
             use_cache=True,
-            **{"cache" if "cache" in known else "past_key_values": cache},
+            **{"cache" if "cache" in parameters else "past_key_values": cache},
         ).logits
         return logits
 
     def _sizes(self) -> tuple[int, int, int]:
-        """Layers, heads, and numbers of a head, as the decoder caches them."""
+        """Number of layers, number of heads and head size of the decoder's cache."""
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         states = torch.zeros(1, 1, self.model.config.hidden_size)
         with torch.no_grad():
@@ -154,16 +159,16 @@ class Seq2Seq(nn.Module):
         _, heads, _, size = cache.cross_attention_cache.layers[0].keys.shape
         return len(cache.cross_attention_cache.layers), heads, size
 
-    def _split(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Key and value (rows, heads, length, size) of each layer, of (rows, length, width)."""
-        parts = [
-            part.unflatten(2, (self._heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
-            for part in rows.chunk(self._layers * 2, 2)
+    def _split_layers(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Rows (rows, length, width) to the key and value (rows, heads, length, size) per layer."""
+        tensors = [
+            chunk.unflatten(2, (self._heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
+            for chunk in rows.chunk(self._layers * 2, 2)
         ]
-        return list(zip(parts[::2], parts[1::2], strict=True))
+        return list(zip(tensors[::2], tensors[1::2], strict=True))
 
 
-def _joined(cache: Any) -> Tensor:
+def _join_layers(cache: Any) -> Tensor:
     """The keys and values of a cache as (rows, length, width)."""
-    parts = [part for layer in cache.layers for part in (layer.keys, layer.values)]
-    return torch.cat([part.transpose(1, 2).flatten(2) for part in parts], 2)
+    tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    return torch.cat([tensor.transpose(1, 2).flatten(2) for tensor in tensors], 2)

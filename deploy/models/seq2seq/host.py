@@ -1,4 +1,4 @@
-"""The loop around a decoder, on the host: a step for each token until every row has ended."""
+"""Greedy decoding on the host: one call of the decoder per token, until every row has ended."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from collections.abc import Mapping
 import numpy as np
 
 from backends.contract import Array, Tensors
-from deploy.runtime.execution.host_steps import HostFactory, Segment
+from deploy.runtime.execution.host_steps import HostFactory, SegmentFunction
 
 
 class Greedy:
-    """Writes the likeliest token again and again.
+    """The host step ``seq2seq.greedy``: appends the most likely token until the end token.
 
     Args:
-        segments: the decoder alone. It takes ``token`` (rows, 1) int64, ``past`` (1 + steps, rows,
-            width), whose first row it does not look at, and what the host step takes; and gives
-            ``logits`` (rows, vocabulary) and ``fresh`` (1, rows, width), the next row of ``past``.
-        start: the token that every row begins with.
+        segments: the decoder alone. Its inputs are ``token`` (rows, 1) int64, ``past`` (1 + steps,
+            rows, width), whose first row it ignores, and the inputs of the host step. Its outputs
+            are ``logits`` (rows, vocabulary) and ``fresh`` (1, rows, width), the next row of
+            ``past``.
+        start: the first token of every row.
         end: the token that ends a row.
-        pad: the token behind it, while other rows go on.
-        steps: how many tokens are written at most.
-        first: the token that is written first in any case.
-        last: the token that is written in any case where a row is still going on at the last step.
+        pad: the token of a row that has ended, while other rows continue.
+        steps: the largest number of new tokens.
+        first: the forced first new token, if any; ``forced_bos_token_id`` of transformers.
+        last: the forced token at the last step, if any; ``forced_eos_token_id`` of transformers.
 
     Raises:
-        ValueError: another number of segments, or less than one step.
+        ValueError: not exactly one segment, or less than one step.
     """
 
     def __init__(
         self,
-        segments: Mapping[str, Segment],
+        segments: Mapping[str, SegmentFunction],
         start: int,
         end: int,
         pad: int,
@@ -43,32 +44,32 @@ class Greedy:
         (self._decoder,) = segments.values()
         self._start, self._end, self._pad, self._steps = start, end, pad, steps
         forced = {1: first, steps: last}
-        self._forced = {at: token for at, token in forced.items() if token is not None}
+        self._forced = {step: token for step, token in forced.items() if token is not None}
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """Write.
+        """Decode one batch.
 
         Args:
-            inputs: ``memory`` (rows, length, width), and whatever else the decoder takes.
+            inputs: ``memory`` (rows, length, width), and the other inputs of the decoder.
 
         Returns:
-            ``tokens`` (rows, written) int64, the start among them.
+            ``tokens`` (rows, written) int64, the start token included.
         """
         rows, _, width = inputs["memory"].shape
         tokens = np.full((rows, self._steps + 1), self._pad, np.int64)
         tokens[:, 0] = self._start
         past = np.zeros((self._steps + 1, rows, width), inputs["memory"].dtype)
-        going = np.ones(rows, np.bool_)
+        active = np.ones(rows, np.bool_)
         written = 0
-        while written < self._steps and going.any():
+        while written < self._steps and active.any():
             token = tokens[:, written : written + 1]
-            found = self._decoder({**inputs, "token": token, "past": past[: written + 1]})
+            outputs = self._decoder({**inputs, "token": token, "past": past[: written + 1]})
             written += 1
-            past[written] = found["fresh"][0]
-            tokens[going, written] = self._forced.get(written, found["logits"].argmax(1)[going])
-            going &= tokens[:, written] != self._end
+            past[written] = outputs["fresh"][0]
+            tokens[active, written] = self._forced.get(written, outputs["logits"].argmax(1)[active])
+            active &= tokens[:, written] != self._end
         return {"tokens": tokens[:, : written + 1]}
 
 
 HOST_STEPS: Mapping[str, HostFactory] = {"seq2seq.greedy": Greedy}
-"""By the ids that bundles name them with."""
+"""The host steps by the ids that bundles name."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from deploy.models.yolov3.layers import ConvNorm, InvertedResidual, Residual, leaky
+from deploy.models.yolov3.layers import ConvNorm, InvertedResidual, Residual, leaky_conv
 
 Scale = Callable[[int], int]
 
@@ -34,15 +34,15 @@ class DarkNet53(nn.Module):
     def __init__(self, scale: Scale) -> None:
         super().__init__()
         self.channels = [scale(channels) for _, channels in _DARKNET[2:]]
-        self.conv1 = leaky(3, scale(32), 3)
-        source = scale(32)
+        self.conv1 = leaky_conv(3, scale(32), 3)
+        in_channels = scale(32)
         for stage, (blocks, channels) in enumerate(_DARKNET, start=1):
             layers = nn.Sequential()
-            layers.add_module("conv", leaky(source, scale(channels), 3, stride=2))
+            layers.add_module("conv", leaky_conv(in_channels, scale(channels), 3, stride=2))
             for block in range(blocks):
                 layers.add_module(f"res{block}", Residual(scale(channels)))
             self.add_module(f"conv_res_block{stage}", layers)
-            source = scale(channels)
+            in_channels = scale(channels)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(N, 3, H, W) to three maps, finest first."""
@@ -55,21 +55,21 @@ class DarkNet53(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 without its classifier; ``conv2`` is only there for the state dict."""
+    """MobileNetV2 without its classifier; ``conv2`` exists only to match the state dict."""
 
     def __init__(self, scale: Scale) -> None:
         super().__init__()
         self.channels = [scale(_MOBILENET[layer - 1][1]) for layer in _MOBILENET_OUTPUTS]
         self.conv1 = ConvNorm(3, scale(32), 3, nn.LeakyReLU(0.1), stride=2)
-        source = scale(32)
+        in_channels = scale(32)
         for layer, (expand, channels, blocks, stride) in enumerate(_MOBILENET, start=1):
             layers = nn.Sequential()
             for block in range(blocks):
                 step = stride if block == 0 else 1
-                layers.append(InvertedResidual(source, scale(channels), step, expand))
-                source = scale(channels)
+                layers.append(InvertedResidual(in_channels, scale(channels), step, expand))
+                in_channels = scale(channels)
             self.add_module(f"layer{layer}", layers)
-        self.conv2 = ConvNorm(source, scale(1280), 1, nn.LeakyReLU(0.1))
+        self.conv2 = ConvNorm(in_channels, scale(1280), 1, nn.LeakyReLU(0.1))
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(N, 3, H, W) to three maps, finest first."""

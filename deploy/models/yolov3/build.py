@@ -1,4 +1,4 @@
-"""YOLOv3 in PyTorch, with MMDetection's structure, names and numbers."""
+"""YOLOv3 in PyTorch: MMDetection's (3.3) architecture, parameter names and numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from deploy.mark import mark
 from deploy.models.yolov3.anchors import ANCHORS, STRIDES, Sizes
 from deploy.models.yolov3.backbones import DarkNet53, MobileNetV2, Scale
-from deploy.models.yolov3.layers import Detect, leaky
+from deploy.models.yolov3.layers import Detect, leaky_conv
 
 _BACKBONES: dict[str, type[DarkNet53] | type[MobileNetV2]] = {
     "darknet53": DarkNet53,
@@ -28,16 +28,18 @@ _BRIDGES = {"darknet53": (1024, 512, 256), "mobilenetv2": (96, 96, 96)}
 class Neck(nn.Module):
     """Top-down feature fusion; coarsest map first."""
 
-    def __init__(self, sources: Sequence[int], outs: Sequence[int]) -> None:
+    def __init__(self, in_channels: Sequence[int], out_channels: Sequence[int]) -> None:
         super().__init__()
-        self.detect1 = Detect(sources[0], outs[0])
+        self.detect1 = Detect(in_channels[0], out_channels[0])
         for level in (1, 2):
-            self.add_module(f"conv{level}", leaky(outs[level - 1], outs[level], 1))
-            fused = sources[level] + outs[level]
-            self.add_module(f"detect{level + 1}", Detect(fused, outs[level]))
+            self.add_module(
+                f"conv{level}", leaky_conv(out_channels[level - 1], out_channels[level], 1)
+            )
+            fused = in_channels[level] + out_channels[level]
+            self.add_module(f"detect{level + 1}", Detect(fused, out_channels[level]))
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """Backbone maps, finest first, to as many fused maps, coarsest first."""
+        """Three backbone maps, finest first, to three fused maps, coarsest first."""
         fine, middle, coarse = maps
         fused = [self.detect1(coarse)]
         for level, lateral in ((1, middle), (2, fine)):
@@ -51,11 +53,15 @@ class Neck(nn.Module):
 class Head(nn.Module):
     """A 3 x 3 bridge and the 1 x 1 prediction for each level."""
 
-    def __init__(self, sources: Sequence[int], bridges: Sequence[int], out: int) -> None:
+    def __init__(
+        self, in_channels: Sequence[int], bridges: Sequence[int], out_channels: int
+    ) -> None:
         super().__init__()
-        pairs = list(zip(sources, bridges, strict=True))
-        self.convs_bridge = nn.ModuleList(leaky(source, bridge, 3) for source, bridge in pairs)
-        self.convs_pred = nn.ModuleList(nn.Conv2d(bridge, out, 1) for bridge in bridges)
+        pairs = list(zip(in_channels, bridges, strict=True))
+        self.convs_bridge = nn.ModuleList(
+            leaky_conv(channels, bridge, 3) for channels, bridge in pairs
+        )
+        self.convs_pred = nn.ModuleList(nn.Conv2d(bridge, out_channels, 1) for bridge in bridges)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, ...]:
         """Fused maps to raw predictions (N, anchors * (5 + classes), H, W)."""
@@ -68,9 +74,9 @@ class YOLOv3(nn.Module):
 
     Args:
         backbone: ``darknet53`` or ``mobilenetv2``.
-        num_classes: classes to tell apart.
+        num_classes: number of classes.
         width: factor on every channel count, rounded to multiples of 8.
-        anchors: sizes per level, coarsest first; the published ones by default.
+        anchors: sizes per level, coarsest first; by default the published ones.
 
     Raises:
         ValueError: an unknown backbone, or a number out of range.
@@ -100,7 +106,7 @@ class YOLOv3(nn.Module):
 
     @mark("detector_forward", inputs=["image"])
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """A normalised picture (N, 3, H, W), H and W multiples of 32, to what ``decode`` gives."""
+        """A normalised picture (N, 3, H, W), H and W multiples of 32; see ``decode``."""
         return self.decode(self.pred_maps(image))
 
     def pred_maps(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -117,8 +123,10 @@ class YOLOv3(nn.Module):
             objectness (N, A), for A anchors ordered by level, row, column, anchor.
         """
         levels = zip(pred_maps, self.anchors, STRIDES, strict=True)
-        parts = [self._decode_level(*level) for level in levels]
-        boxes, scores, objectness = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        decoded = [self._decode_level(*level) for level in levels]
+        boxes, scores, objectness = (
+            torch.cat(tensors, 1) for tensors in zip(*decoded, strict=True)
+        )
         return boxes, scores, objectness
 
     def _decode_level(
@@ -141,7 +149,7 @@ def _priors(
 ) -> tuple[Tensor, Tensor]:
     """Centres and half sizes (1, H * W * anchors, 2) of a level's anchors, in pixels.
 
-    NumPy, and not torch, so that an export holds two constants and not the way to them.
+    In NumPy, not torch, so that an exported graph holds two constants and not their computation.
     """
     y, x = np.divmod(np.arange(height * width, dtype=np.float32), np.float32(width))
     centre = (np.stack((x, y), 1) + 0.5).repeat(len(sizes), 0) * stride

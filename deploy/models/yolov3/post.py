@@ -1,4 +1,4 @@
-"""YOLOv3 after the engine: decoding, thresholds and NMS, with MMDetection's semantics (3.3)."""
+"""YOLOv3's post-processing steps, registered by id: decoding, thresholds and NMS."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import numpy as np
 
 from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import ANCHORS, Sizes
-from deploy.models.yolov3.finding import finder
-from deploy.models.yolov3.selecting import Limits, select
+from deploy.models.yolov3.decoding import (
+    Candidates,
+    Thresholds,
+    make_map_decoder,
+    select_detections,
+)
 from deploy.runtime.execution.post_steps import PostFactory
 from deploy.runtime.vision.detections import Detections
 
@@ -20,8 +24,8 @@ class YoloPost:
     Args:
         backbone: chooses the published anchors, ``darknet53`` or ``mobilenetv2``.
         num_classes: classes of the head.
-        score_thr: see ``Limits``; so for the four after it.
-        anchors: sizes per level, coarsest first, in the place of the published ones.
+        score_thr: see ``Thresholds``; the same holds for the next four arguments.
+        anchors: sizes per level, coarsest first; by default the published ones.
 
     Raises:
         ValueError: an unknown backbone.
@@ -42,8 +46,8 @@ class YoloPost:
             raise ValueError(f"backbone: expected {' or '.join(ANCHORS)}, got {backbone!r}")
         self._half = np.array(ANCHORS[backbone] if anchors is None else anchors, np.float32) / 2
         self._attributes = 5 + num_classes
-        self._limits = Limits(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
-        self._find = finder(self._half, self._limits)
+        self._thresholds = Thresholds(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
+        self._decode = make_map_decoder(self._half, self._thresholds)
 
     def __call__(self, maps: Sequence[Array]) -> Detections:
         """Detections of one picture.
@@ -54,21 +58,24 @@ class YoloPost:
         Raises:
             TensorError: another number or shape of maps, or more than one picture.
         """
-        found = self.batch(maps)
-        if len(found) != 1:
+        pictures = self.batch(maps)
+        if len(pictures) != 1:
             raise TensorError(
-                "maps", expected="one picture", got=str(len(found)), do="Use .batch()."
+                "maps", expected="one picture", got=str(len(pictures)), do="Use .batch()."
             )
-        return found[0]
+        return pictures[0]
 
     def batch(self, maps: Sequence[Array]) -> list[Detections]:
-        """Detections of each picture of a batch; ``maps`` as for a call, N pictures each.
+        """Detections of each picture of a batch.
+
+        Args:
+            maps: (N, anchors * (5 + classes), H, W) float32 for each level, coarsest first.
 
         Raises:
             TensorError: another number or shape of maps.
         """
         self._check(maps)
-        return [self._find([raw[index] for raw in maps]) for index in range(len(maps[0]))]
+        return [self._decode([raw[index] for raw in maps]) for index in range(len(maps[0]))]
 
     def _check(self, maps: Sequence[Array]) -> None:
         levels, anchors = self._half.shape[:2]
@@ -85,11 +92,11 @@ class YoloPost:
 
 
 class YoloBoxes:
-    """Boxes that the engine has decoded to detections: thresholds and NMS alone.
+    """Boxes decoded by the engine to detections: thresholds and NMS.
 
     Args:
         num_classes: classes of the head.
-        score_thr: see ``Limits``; so for the four after it.
+        score_thr: see ``Thresholds``; the same holds for the next four arguments.
     """
 
     def __init__(
@@ -102,7 +109,7 @@ class YoloBoxes:
         max_per_img: int = 100,
     ) -> None:
         self._classes = num_classes
-        self._limits = Limits(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
+        self._thresholds = Thresholds(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
 
     def batch(self, decoded: Sequence[Array]) -> list[Detections]:
         """Detections of each picture of a batch.
@@ -120,13 +127,15 @@ class YoloBoxes:
                 expected=f"[N, A, 4], [N, A, {self._classes}] and [N, A]",
                 got=", ".join(str(list(shape)) for shape in shapes),
             )
-        return [self._one(*picture) for picture in zip(*decoded, strict=True)]
+        return [self._select(*picture) for picture in zip(*decoded, strict=True)]
 
-    def _one(self, boxes: Array, scores: Array, objectness: Array) -> Detections:
-        likely = np.flatnonzero(objectness >= self._limits.conf_thr)
-        anchor, label = np.nonzero(scores[likely] > self._limits.score_thr)
+    def _select(self, boxes: Array, scores: Array, objectness: Array) -> Detections:
+        likely = np.flatnonzero(objectness >= self._thresholds.conf_thr)
+        anchor, label = np.nonzero(scores[likely] > self._thresholds.score_thr)
         anchor = likely[anchor]
-        return select(boxes[anchor], scores[anchor, label], label, objectness[anchor], self._limits)
+        candidates = Candidates(boxes[anchor], scores[anchor, label], label, objectness[anchor])
+        return select_detections(candidates, self._thresholds)
 
 
 POSTS: Mapping[str, PostFactory] = {"yolov3.maps": YoloPost, "yolov3.boxes": YoloBoxes}
+"""The post-processing steps by the ids that bundles name."""

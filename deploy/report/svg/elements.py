@@ -12,28 +12,16 @@ from xml.sax.saxutils import escape
 from deploy.report.svg.layered_layout import Point, Rect, Size
 
 _MARGIN = 20.0
-
-
 _PAD_X, _PAD_Y = 14.0, 9.0
-
-
-_HEAD = 8.0  # the length of an arrow's head
-
-
-_EM = 0.62  # the width of a character of size 1, in the widest of the fonts
-
-
-_LEADING = 1.4
-
-
+_ARROW_HEAD = 8.0  # its length
+_CHARACTER_WIDTH = 0.62  # of a font size, in the widest of the fonts
+_LINE_HEIGHT = 1.4  # of a font size
 _FONTS = {"heading": 16.0, "name": 14.0, "line": 11.5, "kind": 10.5}
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-# Plain rules and no variables, ids or markers: they work in every viewer, and several diagrams
-# can be in one page.
+# No variables, ids or markers: the rules work in every viewer, and a page may have several
+# diagrams.
 _STYLE = """
 .chain{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace}
 .chain text{fill:#1f2328;white-space:pre}
@@ -72,37 +60,37 @@ class TextLine:
 
     @property
     def size(self) -> Size:
-        """The room that it takes, rather too wide than too narrow."""
+        """The space that it takes; an upper bound, since the viewer chooses the font."""
         columns = sum(2 if east_asian_width(letter) in "WF" else 1 for letter in self.text)
         font = _FONTS[self.style]
-        return Size(columns * font * _EM, font * _LEADING)
+        return Size(columns * font * _CHARACTER_WIDTH, font * _LINE_HEIGHT)
 
 
-def size_of(rows: Sequence[TextLine], pad: bool = False) -> Size:
-    """The room of rows below each other, ``pad`` for what is inside of an outline."""
-    if not rows:
+def size_of(lines: Sequence[TextLine], pad: bool = False) -> Size:
+    """The size of lines below each other; ``pad`` adds the padding of an outline."""
+    if not lines:
         return Size(0, 0)
     x, y = (_PAD_X, _PAD_Y) if pad else (4.0, 2.0)
-    width = max(row.size.width for row in rows)
-    return Size(width + 2 * x, sum(row.size.height for row in rows) + 2 * y)
+    width = max(line.size.width for line in lines)
+    return Size(width + 2 * x, sum(line.size.height for line in lines) + 2 * y)
 
 
-def text_block(rows: Sequence[TextLine], room: Rect, anchor: str = "start") -> str:
-    """Rows of text inside a room, in its middle or from its left."""
-    x = room.left + (room.width / 2 if anchor == "middle" else 4)
-    y = room.top + (room.height - sum(row.size.height for row in rows)) / 2
+def text_block(lines: Sequence[TextLine], rect: Rect, anchor: str = "start") -> str:
+    """Lines of text inside a rectangle, centred or from its left."""
+    x = rect.left + (rect.width / 2 if anchor == "middle" else 4)
+    y = rect.top + (rect.height - sum(line.size.height for line in lines)) / 2
     texts = []
-    for row in rows:
-        y += row.size.height
+    for line in lines:
+        y += line.size.height
         texts.append(
-            f'<text class="{row.style}" x="{x:.1f}" y="{y - _FONTS[row.style] * 0.4:.1f}" '
-            f'text-anchor="{anchor}">{_text(row.text)}</text>'
+            f'<text class="{line.style}" x="{x:.1f}" y="{y - _FONTS[line.style] * 0.4:.1f}" '
+            f'text-anchor="{anchor}">{_escape(line.text)}</text>'
         )
     return "\n".join(texts)
 
 
 def box_outline(kind: str, rect: Rect) -> str:
-    """A box: round for what goes into or comes out of the graph."""
+    """The outline of a box or label; inputs and outputs are round."""
     corner = {"segment": 6.0, "host": 0.0, "label": 3.0}.get(kind, 18.0)
     return (
         f'<rect class="{kind}" x="{rect.left:.1f}" y="{rect.top:.1f}" width="{rect.width:.1f}" '
@@ -111,50 +99,64 @@ def box_outline(kind: str, rect: Rect) -> str:
 
 
 def arrow_path(points: Sequence[Point]) -> str:
-    """A smooth line that goes straight down at each point, and its head at the last."""
+    """A smooth line that is vertical at each point, with an arrow head at the last."""
     (x, y), (tip, end) = points[0], points[-1]
-    ends = [*points[1:-1], (tip, end - _HEAD)]
-    steps = [_step(upper, lower) for upper, lower in pairwise([(x, y), *ends])]
+    stops = [(x, y), *points[1:-1], (tip, end - _ARROW_HEAD)]
+    curves = "".join(_curve(upper, lower) for upper, lower in pairwise(stops))
     return (
-        f'<path class="arrow" d="M{x:.1f} {y:.1f}{"".join(steps)}"/>\n'
-        f'<path class="head" d="M{tip:.1f} {end:.1f}l{-_HEAD / 2} {-_HEAD}h{_HEAD}z"/>'
+        f'<path class="arrow" d="M{x:.1f} {y:.1f}{curves}"/>\n'
+        f'<path class="head" d="M{tip:.1f} {end:.1f}l{-_ARROW_HEAD / 2} {-_ARROW_HEAD}'
+        f'h{_ARROW_HEAD}z"/>'
     )
 
 
-def _step(upper: Point, lower: Point) -> str:
-    (a, top), (b, bottom) = upper, lower
+def _curve(upper: Point, lower: Point) -> str:
+    (upper_x, top), (lower_x, bottom) = upper, lower
     middle = (top + bottom) / 2
-    if a == b:
+    if upper_x == lower_x:
         return f"V{bottom:.1f}"
-    return f"C{a:.1f} {middle:.1f} {b:.1f} {middle:.1f} {b:.1f} {bottom:.1f}"
+    return f"C{upper_x:.1f} {middle:.1f} {lower_x:.1f} {middle:.1f} {lower_x:.1f} {bottom:.1f}"
 
 
 def document(
-    title: str, told: str, heading: Sequence[TextLine], size: Size, shown: Sequence[str]
+    title: str,
+    description: str,
+    heading: Sequence[TextLine],
+    size: Size,
+    elements: Sequence[str],
 ) -> str:
-    """The whole file: its title and its description in words, its style, and what it shows."""
-    room = size_of(heading)
-    top = _MARGIN + room.height + _MARGIN * bool(heading)
-    width = max(size.width, room.width) + 2 * _MARGIN
+    """The whole document.
+
+    Args:
+        title: for screen readers and tooltips.
+        description: the content as text, for screen readers.
+        heading: lines above the drawing.
+        size: of the drawing.
+        elements: of the drawing.
+    """
+    heading_size = size_of(heading)
+    top = _MARGIN + heading_size.height + _MARGIN * bool(heading)
+    width = max(size.width, heading_size.width) + 2 * _MARGIN
     height = top + size.height + _MARGIN
+    heading_rect = Rect(_MARGIN - 4, _MARGIN, heading_size.width, heading_size.height)
     return "\n".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="chain" role="img" '
             f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
             f'style="max-width:100%;height:auto">',
-            f"<title>{_text(title)}</title>",
-            f"<desc>{_text(told)}</desc>",
+            f"<title>{_escape(title)}</title>",
+            f"<desc>{_escape(description)}</desc>",
             f"<style>{_STYLE}</style>",
             f'<rect class="page" width="{width:.0f}" height="{height:.0f}"/>',
-            text_block(heading, Rect(_MARGIN - 4, _MARGIN, room.width, room.height)),
+            text_block(heading, heading_rect),
             f'<g transform="translate({(width - size.width) / 2:.1f} {top:.1f})">',
-            *shown,
+            *elements,
             "</g>",
             "</svg>\n",
         )
     )
 
 
-def _text(raw: str) -> str:
-    """Escaped; what XML cannot hold becomes a replacement character."""
-    return escape(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", raw))
+def _escape(text: str) -> str:
+    """Escaped text; characters that XML does not allow become a replacement character."""
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))

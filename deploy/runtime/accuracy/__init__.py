@@ -1,1 +1,1 @@
-"""How far a bundle is from its reference: tensors, detections and mAP."""
+"""The accuracy of a bundle against its reference: tensors, detections and mAP."""

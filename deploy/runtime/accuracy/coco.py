@@ -1,4 +1,4 @@
-"""COCO mean average precision of what is found in pictures: of boxes, and of masks."""
+"""COCO mean average precision of detections: of boxes, and of masks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Array, DeployError, MissingLibraryError
+from backends.contract import Array, DeployError, MissingLibraryError, install_hint
 from deploy.runtime.vision.detections import Detections
 
 Detect = Callable[[Path], Detections]
+"""A picture's path -> its detections, in the picture's own pixels."""
 
 
 Row = dict[str, Any]
+"""A detection in COCO's result format."""
 
 
 class DatasetError(DeployError):
-    """A file that is no COCO data set, or is one of other classes."""
+    """A file that is no COCO data set, or has other classes than the model."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class MeanPrecision:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of boxes; and of masks, where there were any to compare."""
+    """The precision of boxes; and of masks, or None where there are none to compare."""
 
     boxes: MeanPrecision
     masks: MeanPrecision | None
 
 
 class Dataset:
-    """A COCO set whose pictures lie beside its annotation file.
+    """A COCO data set whose pictures lie beside its annotation file.
 
     Label ``i`` is its ``i``-th category in order of ids.
 
@@ -70,12 +72,12 @@ class Dataset:
             picture["id"]: annotations.parent / picture["file_name"]
             for picture in self._truth.loadImgs(chosen)
         }
-        kinds = self._truth.loadCats(sorted(self._truth.getCatIds()))
-        self._ids = [kind["id"] for kind in kinds]
-        self.categories = tuple(str(kind["name"]) for kind in kinds)
+        categories = self._truth.loadCats(sorted(self._truth.getCatIds()))
+        self._ids = [category["id"] for category in categories]
+        self.categories = tuple(str(category["name"]) for category in categories)
 
     def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse a set of other classes than those that are found.
+        """Refuse a data set that does not have the model's classes.
 
         Raises:
             DatasetError: it has another number of categories.
@@ -88,29 +90,33 @@ class Dataset:
                 do="Pass a data set of the classes that the model was trained on.",
             )
 
-    def rows(self, picture: int, found: Detections) -> list[Row]:
-        """What was found in a picture, as COCO has it; masks become run lengths.
+    def rows(self, picture: int, detections: Detections) -> list[Row]:
+        """The detections in a picture in COCO's result format; masks become run lengths.
+
+        Args:
+            picture: its id.
+            detections: in the picture's own pixels.
 
         Raises:
             DatasetError: a label without a category.
         """
-        return list(self._rows(picture, found))
+        return list(self._rows(picture, detections))
 
     def scores(self, rows: list[Row]) -> Scores:
-        """The precision of everything that was found."""
+        """The precision of the detections in all pictures."""
         boxes = self._precision(rows, "bbox")
         masked = any("segmentation" in row for row in rows) and self._has_masks()
         return Scores(boxes, self._precision(rows, "segm") if masked else None)
 
-    def _rows(self, picture: int, found: Detections) -> Iterator[Row]:
-        boxes, scores, labels = found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()
+    def _rows(self, picture: int, detections: Detections) -> Iterator[Row]:
+        columns = (detections.boxes, detections.scores, detections.labels)
         for number, ((x1, y1, x2, y2), score, label) in enumerate(
-            zip(boxes, scores, labels, strict=True)
+            zip(*(column.tolist() for column in columns), strict=True)
         ):
             row = {"image_id": picture, "category_id": self._id(label), "score": score}
             row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
-            if found.masks is not None:
-                row["segmentation"] = _run_lengths(found.masks[number])
+            if detections.masks is not None:
+                row["segmentation"] = _run_lengths(detections.masks[number])
             yield row
 
     def _id(self, label: int) -> int:
@@ -125,36 +131,36 @@ class Dataset:
     def _has_masks(self) -> bool:
         return all(truth.get("segmentation") for truth in self._truth.dataset["annotations"])
 
-    def _precision(self, rows: list[Row], kind: str) -> MeanPrecision:
+    def _precision(self, rows: list[Row], iou_type: str) -> MeanPrecision:
         if not rows:
             return MeanPrecision(0.0, 0.0)
-        _, judging, _ = _library()
+        _, coco_eval, _ = _library()
         with redirect_stdout(StringIO()):
-            found = self._truth.loadRes([dict(row) for row in rows])  # it adds to them
-            judge = judging(self._truth, found, kind)
-            judge.params.imgIds = list(self.pictures)
-            judge.evaluate()
-            judge.accumulate()
-            judge.summarize()
-        return MeanPrecision(at_50=float(judge.stats[1]), at_50_95=float(judge.stats[0]))
+            results = self._truth.loadRes([dict(row) for row in rows])  # it changes its argument
+            evaluation = coco_eval(self._truth, results, iou_type)
+            evaluation.params.imgIds = list(self.pictures)
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        return MeanPrecision(at_50=float(evaluation.stats[1]), at_50_95=float(evaluation.stats[0]))
 
 
 def _load(annotations: Path, coco: Any) -> Any:
     try:
         with redirect_stdout(StringIO()):
             truth = coco(str(annotations))
-            _complete(truth.dataset)
+            _fill_in_defaults(truth.dataset)
     except (OSError, ValueError, AssertionError, LookupError, TypeError, AttributeError) as error:
         raise _no_dataset(annotations, f"{type(error).__name__}: {error}") from error
     return truth
 
 
-def _complete(dataset: Row) -> None:
-    """Touch what is needed of each row, and fill in what only COCO's own files have."""
+def _fill_in_defaults(dataset: Row) -> None:
+    """Read every required field, so that a missing one shows; the optional ones get a default."""
     for picture in dataset["images"]:
         picture["file_name"].lower()
-    for kind in dataset["categories"]:
-        kind.setdefault("name", str(kind["id"]))
+    for category in dataset["categories"]:
+        category.setdefault("name", str(category["id"]))
     for row in dataset["annotations"]:
         row.setdefault("area", row["bbox"][2] * row["bbox"][3])
         row.setdefault("iscrowd", 0)
@@ -179,7 +185,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _library() -> tuple[Any, Any, Any]:
-    """pycocotools: its data set, its evaluation, and its run lengths of masks."""
+    """The data set class of pycocotools, its evaluation class, and its module for masks."""
     try:
         from pycocotools import mask
         from pycocotools.coco import COCO
@@ -187,6 +193,6 @@ def _library() -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise MissingLibraryError(
             f"pycocotools, which computes mAP, cannot be used here: {error}",
-            do="Run: pip install 'backend-chain[eval]'",
+            do=install_hint("eval"),
         ) from error
     return COCO, COCOeval, mask

@@ -1,50 +1,64 @@
-"""A bundle's own sample, replayed and compared."""
+"""A bundle's own sample, replayed and compared with what PyTorch gave for it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from backends.acceptance import Tolerance
-from backends.error_metrics import ErrorMetrics, compare_all
-from deploy.runtime.accuracy.matching import Match, match_detections
-from deploy.runtime.accuracy.step_errors import chain_tolerance
+from backends.error_metrics import ErrorMetrics
+from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
+from deploy.runtime.accuracy.step_errors import chain_errors, chain_tolerance, recorded_rule
+from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import expected_detections, read_sample, sample_picture
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import CONFIDENT
 
 
 def sample_errors(bundle: Path, pipeline: Pipeline) -> tuple[list[ErrorMetrics], Tolerance]:
-    """How far each output for the bundle's sample is from PyTorch's, and how far it may be."""
-    sample = read_sample(bundle, pipeline.manifest)
-    gaps = compare_all(sample.outputs, pipeline.chain(sample.inputs))
-    return gaps, chain_tolerance(pipeline.manifest)
+    """The error of each output for the bundle's sample tensors, and the tolerance of all.
+
+    Raises:
+        BundleError: the bundle has no sample, or it was changed.
+    """
+    manifest = pipeline.manifest
+    sample = read_sample(bundle, manifest)
+    errors = chain_errors(manifest, pipeline.chain, {**sample.inputs, **sample.outputs})
+    return [item.gap for item in errors], chain_tolerance(manifest)
 
 
 def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
-    """Whether the sample's tensors and picture give what PyTorch gave; prints nothing."""
-    gaps, bound = sample_errors(bundle, pipeline)
-    found = _sample_match(bundle, pipeline)
-    return all(map(bound.admits, gaps)) and (found is None or not found.missing)
-
-
-def _sample_match(bundle: Path, pipeline: Pipeline) -> Match | None:
-    """PyTorch's detections in the sample picture beside those of the bundle, if it finds any."""
-    picture = sample_picture(bundle, pipeline.manifest)
-    if picture is None or pipeline.post is None:
-        return None
-    expected = expected_detections(bundle, pipeline.manifest).above(CONFIDENT)
-    return match_detections(expected, pipeline(picture))
+    """Whether the bundle's sample passes the acceptance rule: its tensors and its picture."""
+    errors, tolerance = sample_errors(bundle, pipeline)
+    agreement = _sample_agreement(bundle, pipeline)
+    return all(map(tolerance.admits, errors)) and _detections_agree(pipeline.manifest, agreement)
 
 
 def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
-    """Print how many of PyTorch's detections are found in the sample picture; true if all."""
-    result = _sample_match(bundle, pipeline)
-    if result is None:
+    """Compare the detections in the bundle's sample picture, and print one line about them.
+
+    Returns:
+        Whether they pass the acceptance rule; true where the bundle finds nothing in pictures.
+    """
+    agreement = _sample_agreement(bundle, pipeline)
+    if agreement is None:
         return True
-    good, expected = not result.missing, result.matched + result.missing
-    masks = "" if result.mask is None else f", masks from IoU {result.mask:.4f} up"
+    good = _detections_agree(pipeline.manifest, agreement)
+    masks = "" if agreement.mask is None else f", masks from IoU {agreement.mask:.4f} up"
     print(
-        f"{'ok' if good else 'BAD':<4}{result.matched} of {expected} detections matched, "
-        f"boxes within {result.box:.3f} px, scores within {result.score:.4f}{masks}"
+        f"{'ok' if good else 'BAD':<4}{agreement.matched} of {agreement.total} detections matched "
+        f"(from both sides), boxes within {agreement.box:.3f} px, "
+        f"scores within {agreement.score:.4f}{masks}"
     )
     return good
+
+
+def _sample_agreement(bundle: Path, pipeline: Pipeline) -> DetectionAgreement | None:
+    picture = sample_picture(bundle, pipeline.manifest)
+    if picture is None or pipeline.post is None:
+        return None
+    expected = expected_detections(bundle, pipeline.manifest)
+    return detection_agreement([expected], [pipeline(picture)])
+
+
+def _detections_agree(manifest: Manifest, agreement: DetectionAgreement | None) -> bool:
+    rule = recorded_rule(manifest)
+    return agreement is None or rule.detections_agree(agreement.matched, agreement.total)

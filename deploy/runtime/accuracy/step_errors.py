@@ -1,4 +1,4 @@
-"""How far a bundle's steps and its chain are from the whole model."""
+"""The errors of a bundle's steps and of its chain against the whole model, and their tolerances."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.acceptance import TOLERANCES, Tolerance
+from backends.acceptance import MIN_MATCHED, AcceptanceRule, Tolerance
 from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors, select_tensors
 from backends.error_metrics import compare_all, worst
 from deploy.runtime.bundle.engine_choice import engine_name
@@ -16,107 +16,145 @@ from deploy.runtime.execution.loading import load
 from deploy.runtime.execution.schedule import Step, schedule
 
 CHAIN = "chain"
+"""The name under which ``StepMetrics`` has the outputs of the whole chain."""
+
+
+MIN_MATCHED_NOTE = "min_matched"
+"""The note in a manifest's verification with the recipe's share of matched detections.
+
+It is there only where the recipe does not leave it at the default.
+"""
 
 
 class VerificationError(DeployError):
-    """A bundle that does not do what the whole model does."""
+    """A bundle that does not agree with the whole model."""
 
 
 def step_errors(step: Step, runner: Runner, values: Tensors) -> list[StepMetrics]:
-    """The gap of each output of a step that gets the whole model's own values.
+    """The error of each output of a step that gets the whole model's own values as inputs.
 
-    Of a host step, the outputs that the model has no value of are left out, and the whole step
-    where that is so of an input.
+    A host step may have tensors that the model has no value of: such an output is left out, and
+    with such an input the whole step is.
+
+    Args:
+        step: an engine step or a host step.
+        runner: runs it.
+        values: the whole model's own values, by tensor names.
     """
     if not all(spec.name in values for spec in step.inputs):
         return []
     expected = _known(step.outputs, values)
     outputs = runner(select_tensors(step.inputs, values)) if expected else {}
-    return [StepMetrics(step.name, gap) for gap in compare_all(expected, outputs)]
+    return [StepMetrics(step.name, metrics) for metrics in compare_all(expected, outputs)]
 
 
-def alternative_label(other: Artifact) -> str:
-    """How an alternative is told from its step, such as ``head on some-fp16``."""
-    return f"{other.name} on {engine_name(other)}"
+def alternative_errors(bundle: Path, manifest: Manifest, values: Tensors) -> list[StepMetrics]:
+    """The error of each output of every alternative that is built, loaded one after the other.
+
+    Args:
+        bundle: the bundle, with its files already compared with the manifest.
+        manifest: its manifest.
+        values: the whole model's own values.
+    """
+    errors: list[StepMetrics] = []
+    for artifact in manifest.alternatives:
+        if not artifact.pending:
+            with load(bundle, artifact, alone=False) as runner:
+                own_errors = step_errors(artifact, runner, values)
+            label = alternative_label(artifact)
+            errors += [replace(metrics, step=label) for metrics in own_errors]
+    return errors
+
+
+def alternative_label(artifact: Artifact) -> str:
+    """The name of an alternative beside its step, such as ``head on some-fp16``."""
+    return f"{artifact.name} on {engine_name(artifact)}"
 
 
 def chain_errors(manifest: Manifest, chain: Chain, values: Tensors) -> list[StepMetrics]:
-    """The gap of each output of the chain.
+    """The error of each output of the chain.
 
-    What comes from behind a host step that chooses, such as boxes in an order, is compared as
-    detections where the bundle has a step that makes them.
+    An output that depends on a host step, such as boxes in the order of their scores, is compared
+    as detections where the bundle has a step that makes them, and left out here.
+
+    Args:
+        manifest: the bundle's manifest.
+        chain: the bundle's chain.
+        values: the whole model's own values of the chain's inputs and outputs.
     """
     outputs = chain(select_tensors(manifest.inputs, values))
-    chosen = downstream_of_host(manifest) if manifest.post is not None else set()
-    exact = tuple(spec for spec in manifest.outputs if spec.name not in chosen)
-    return [StepMetrics(CHAIN, gap) for gap in compare_all(_known(exact, values), outputs)]
+    selected = downstream_of_host(manifest) if manifest.post is not None else set()
+    exact = tuple(spec for spec in manifest.outputs if spec.name not in selected)
+    return [StepMetrics(CHAIN, metrics) for metrics in compare_all(_known(exact, values), outputs)]
 
 
 def downstream_of_host(manifest: Manifest) -> set[str]:
     """The tensors that depend on a host step."""
-    found: set[str] = set()
-    apart = called_steps(manifest)
-    engines = [step for step in manifest.steps if step.name not in apart]
+    downstream: set[str] = set()
+    called = called_steps(manifest)
+    engines = [step for step in manifest.steps if step.name not in called]
     for step in schedule([*engines, *manifest.host], manifest.inputs, manifest.outputs):
-        if isinstance(step, HostStep) or any(spec.name in found for spec in step.inputs):
-            found |= {spec.name for spec in step.outputs}
-    return found
+        if isinstance(step, HostStep) or any(spec.name in downstream for spec in step.inputs):
+            downstream |= {spec.name for spec in step.outputs}
+    return downstream
 
 
 def _known(specs: Specs, values: Tensors) -> dict[str, Array]:
     return select_tensors(tuple(spec for spec in specs if spec.name in values), values)
 
 
+def recorded_rule(manifest: Manifest) -> AcceptanceRule:
+    """The acceptance rule that a bundle was verified by."""
+    return AcceptanceRule(
+        min_matched=manifest.verification.notes.get(MIN_MATCHED_NOTE, MIN_MATCHED)
+    )
+
+
+def rule_notes(rule: AcceptanceRule) -> dict[str, float]:
+    """The notes of a manifest's verification from which ``recorded_rule`` reads the rule again."""
+    return {} if rule.min_matched == MIN_MATCHED else {MIN_MATCHED_NOTE: rule.min_matched}
+
+
 def chain_tolerance(manifest: Manifest) -> Tolerance:
-    """What the chain may differ by: the bound of its loosest step."""
-    bounds = [TOLERANCES[step.precision] for step in manifest.steps]
-    return max(bounds, key=lambda bound: bound.max_rel)
+    """The tolerance of the chain's outputs."""
+    return AcceptanceRule().chain_tolerance(step.precision for step in manifest.steps)
 
 
 def tolerances(manifest: Manifest) -> dict[str, Tolerance]:
-    """What each step may differ by, and the chain."""
-    bounds = {step.name: TOLERANCES[step.precision] for step in manifest.steps}
-    bounds |= {
-        alternative_label(other): TOLERANCES[other.precision] for other in manifest.alternatives
-    }
-    bounds |= {step.name: TOLERANCES["fp32"] for step in manifest.host}
-    return {**bounds, CHAIN: chain_tolerance(manifest)}
+    """The tolerance of each step by name, of each alternative by label, and of ``CHAIN``."""
+    rule = AcceptanceRule()
+    precisions = {step.name: step.precision for step in manifest.steps}
+    precisions |= {alternative_label(item): item.precision for item in manifest.alternatives}
+    precisions |= {step.name: "fp32" for step in manifest.host}
+    by_step = {name: rule.tolerance(precision) for name, precision in precisions.items()}
+    return {**by_step, CHAIN: chain_tolerance(manifest)}
 
 
 def first_violation(
-    manifest: Manifest, gaps: Sequence[StepMetrics], reference: str
+    manifest: Manifest, errors: Sequence[StepMetrics], reference: str
 ) -> VerificationError | None:
-    """The first step beyond its tolerance, if any: segments in order, then the chain."""
-    bounds = tolerances(manifest)
-    bad = next((gap.step for gap in gaps if not bounds[gap.step].admits(gap.gap)), None)
-    if bad is None:
+    """The first step beyond its tolerance, if there is one.
+
+    Args:
+        manifest: the bundle's manifest.
+        errors: of the steps in order, then of the chain.
+        reference: what the errors are measured against, for people.
+    """
+    allowed = tolerances(manifest)
+    violations = (item.step for item in errors if not allowed[item.step].admits(item.gap))
+    step = next(violations, None)
+    if step is None:
         return None
-    gap = worst(item.gap for item in gaps if item.step == bad)
-    where = "the chain" if bad == CHAIN else f"{_kind(manifest, bad)} '{bad}'"
+    metrics = worst(item.gap for item in errors if item.step == step)
+    where = "the chain" if step == CHAIN else f"{_kind(manifest, step)} '{step}'"
     return VerificationError(
-        f"{where} does not agree with {reference} at '{gap.tensor}'",
-        expected=str(bounds[bad]),
-        got=f"max_rel {gap.max_rel:.3g} (max_abs {gap.max_abs:.3g}), cosine {gap.cosine:.6f}",
+        f"{where} does not agree with {reference} at '{metrics.tensor}'",
+        expected=str(allowed[step]),
+        got=f"max_rel {metrics.max_rel:.3g} (max_abs {metrics.max_abs:.3g}), "
+        f"cosine {metrics.cosine:.6f}",
         do="The bundle is marked unverified.",
     )
 
 
-def _kind(manifest: Manifest, step: str) -> str:
-    return "host step" if any(one.name == step for one in manifest.host) else "segment"
-
-
-def alternative_errors(bundle: Path, manifest: Manifest, values: Tensors) -> list[StepMetrics]:
-    """The gap of each output of every alternative that is built, loaded one after the other.
-
-    Args:
-        bundle: the bundle, of which the files are known to be those of the manifest.
-        manifest: its manifest.
-        values: the whole model's own values.
-    """
-    gaps: list[StepMetrics] = []
-    for other in manifest.alternatives:
-        if not other.pending:
-            with load(bundle, other, alone=False) as runner:
-                found = step_errors(other, runner, values)
-            gaps += [replace(gap, step=alternative_label(other)) for gap in found]
-    return gaps
+def _kind(manifest: Manifest, name: str) -> str:
+    return "host step" if any(step.name == name for step in manifest.host) else "segment"

@@ -29,6 +29,22 @@ from deploy.runtime.bundle.manifest import (
 from deploy.runtime.bundle.manifest import MOST_BYTES as _MANIFEST_BYTES
 
 _MOST_FILES = 10_000
+MOST_GIB = 16.0
+_GIB = 1 << 30
+_BLOCK = 1 << 20  # bytes that are copied at once
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip
+
+_FAULTS = (  # raised by the libraries on damaged files
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,  # RecursionError among them
+    OverflowError,
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +53,9 @@ class Member:
 
     Attributes:
         name: its path.
-        size: in bytes, as the archive says.
-        fault: why it cannot be a bundle's file, or nothing.
-        open: its contents.
+        size: in bytes, as the archive declares.
+        fault: why it cannot be a bundle's file; empty where it can.
+        open: opens its contents.
     """
 
     name: str
@@ -49,43 +65,47 @@ class Member:
 
 
 def refused(archive: Path, member: Member, why: str) -> BundleError:
-    """The error of a file that no bundle has."""
+    """The error for a file that no bundle has."""
     return BundleError(f"archive '{archive}': file {member.name[:200]!r} is refused: {why}")
 
 
 @contextmanager
 def open_members(archive: Path) -> Iterator[Mapping[str, Member]]:
-    """The files of an archive by their names, of which none is anything but a plain file."""
+    """The files of an archive by their names.
+
+    Raises:
+        BundleError: no file, a member that is no plain file, or has an unsafe or repeated name.
+    """
     if not archive.is_file():
         got = "a folder" if archive.is_dir() else "nothing" if not archive.exists() else "no file"
         raise BundleError(f"archive '{archive}'", expected="a file", got=got)
     with archive.open("rb") as file:
-        is_zip = file.read(2) == b"PK"  # a tar may end like a zip, where its last file is one
+        is_zip = file.read(2) == b"PK"  # a tar whose last file is a zip ends like a zip
         file.seek(0)
         if is_zip:
             with zipfile.ZipFile(file) as opened:
-                yield _checked(archive, _of_zip(opened))
+                yield _checked(archive, _zip_members(opened))
         else:
             with tarfile.open(fileobj=file, mode="r:") as opened_tar:
-                yield _checked(archive, _of_tar(opened_tar))
+                yield _checked(archive, _tar_members(opened_tar))
 
 
 def _checked(archive: Path, members: Iterator[Member]) -> Mapping[str, Member]:
-    found: dict[str, Member] = {}
+    by_name: dict[str, Member] = {}
     for member in members:
         if fault := member.fault or name_fault(member.name):
             raise refused(archive, member, fault)
-        if member.name in found:
+        if member.name in by_name:
             raise refused(archive, member, "there twice")
-        found[member.name] = member
-        if len(found) > _MOST_FILES:
+        by_name[member.name] = member
+        if len(by_name) > _MOST_FILES:
             raise BundleError(
                 f"archive '{archive}'", expected=f"at most {_MOST_FILES} files", got="more"
             )
-    return found
+    return by_name
 
 
-def _of_zip(opened: zipfile.ZipFile) -> Iterator[Member]:
+def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
     for info in opened.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         fault = ""
@@ -102,12 +122,12 @@ def _of_zip(opened: zipfile.ZipFile) -> Iterator[Member]:
         yield Member(info.filename, info.file_size, fault, partial(opened.open, info))
 
 
-def _of_tar(opened: tarfile.TarFile) -> Iterator[Member]:
-    reached = -1
+def _tar_members(opened: tarfile.TarFile) -> Iterator[Member]:
+    last_offset = -1
     while (info := opened.next()) is not None:
-        if info.offset <= reached or info.size < 0:  # sizes below zero would lead back, for ever
+        if info.offset <= last_offset or info.size < 0:  # a negative size would loop for ever
             raise BundleError(f"the archive leads back at '{info.name[:200]}'")
-        reached = info.offset
+        last_offset = info.offset
         plain = info.isreg() and not info.issparse()
         yield Member(
             info.name, info.size, "" if plain else "not a plain file", _opener(opened, info)
@@ -122,31 +142,6 @@ def _opener(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Callable[[], IO[b
         return file
 
     return open_member
-
-
-MOST_GIB = 16.0
-
-
-_GIB = 1 << 30
-
-
-_BLOCK = 1 << 20
-
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can say
-
-
-_FAULTS = (  # what the libraries raise on damaged files
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,  # RecursionError among them
-    OverflowError,
-)
 
 
 def pack(bundle: Path, archive: Path) -> None:
@@ -244,17 +239,17 @@ def _check_listed(archive: Path, members: Mapping[str, Member], manifest: Manife
 
 
 def _extract(archive: Path, member: Member, target: Path) -> str:
-    """Write a file; gives its SHA-256."""
+    """Write a file and return its SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest, left = hashlib.sha256(), member.size
-    with member.open() as reading, target.open("xb") as writing:
-        while block := reading.read(min(_BLOCK, left + 1)):
-            left -= len(block)
-            if left < 0:
+    digest, remaining = hashlib.sha256(), member.size
+    with member.open() as source, target.open("xb") as file:
+        while block := source.read(min(_BLOCK, remaining + 1)):
+            remaining -= len(block)
+            if remaining < 0:
                 raise refused(archive, member, "longer than it says")
             digest.update(block)
-            writing.write(block)
-    if left:
+            file.write(block)
+    if remaining:
         raise refused(archive, member, "shorter than it says")
     return digest.hexdigest()
 

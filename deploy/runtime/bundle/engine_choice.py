@@ -1,4 +1,4 @@
-"""Which engine of a bundle runs each step, with how many threads; and what tuning has stored."""
+"""Which engine of a bundle runs each step, with how many threads; and what tuning has kept."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ class Choice:
     """How a step is to run.
 
     Attributes:
-        engine: one of those that the bundle carries for it, as ``engine_of`` names it; an empty
-            name is the step's own.
-        threads: of an engine that has this option: 0 is the engine's own choice, and nothing what
-            was recorded.
+        engine: one of those that the bundle carries for the step, as ``engine_name`` names it,
+            such as ``some-fp16``; empty is the step's own.
+        threads: of an engine that has this option; 0 leaves the number to the engine, and None is
+            the number that the bundle records.
+
+    Example:
+        >>> from deploy.runtime import Choice
+        >>> Choice(threads=4)
+        Choice(engine='', threads=4)
     """
 
     engine: str = ""
@@ -33,20 +38,20 @@ class Choice:
 
 
 Choices = Mapping[str, Choice]
-"""By the name of a step; one that is not there runs as it was made."""
+"""By the name of a step; a step that is not in it runs as it was made."""
 
 
 def engine_name(artifact: Artifact) -> str:
-    """What tells the engines of a step apart, such as ``some-fp16``."""
+    """The name that tells the engines of a step apart, such as ``some-fp16``."""
     return f"{artifact.backend}-{artifact.precision}"
 
 
 def engines_by_step(manifest: Manifest) -> dict[str, dict[str, Artifact]]:
-    """Of each step, what it can run on by ``engine_of``; its own comes first."""
-    found = {step.name: {engine_name(step): step} for step in manifest.steps}
-    for other in manifest.alternatives:
-        found[other.name][engine_name(other)] = other
-    return found
+    """By step, the engines that the bundle carries for it by ``engine_name``; its own is first."""
+    engines = {step.name: {engine_name(step): step} for step in manifest.steps}
+    for artifact in manifest.alternatives:
+        engines[artifact.name][engine_name(artifact)] = artifact
+    return engines
 
 
 def apply_choices(manifest: Manifest, choices: Choices) -> Manifest:
@@ -80,38 +85,41 @@ def _chosen_artifact(engines: Mapping[str, Artifact], choice: Choice | None) -> 
 
 
 def read_tuned(manifest: Manifest) -> Choices:
-    """How each step that was tuned runs; nothing where none was, or the file is damaged."""
+    """The choices that ``tune`` has kept; empty where there are none, or the file is damaged."""
     with suppress(OSError, RuntimeError, ValueError, DeployError):
-        choices = choices_from(_stored_file(manifest).read_text())
+        choices = choices_from(_choices_file(manifest).read_text())
         cores = os.cpu_count() or 1
         if all(0 <= (choice.threads or 0) <= cores for choice in choices.values()):
-            apply_choices(manifest, choices)  # an error, where they are not of this bundle
+            apply_choices(manifest, choices)  # raises where they are not of this bundle
             return choices
     return {}
 
 
 def write_tuned(manifest: Manifest, choices: Choices) -> Path:
-    """Keep them in the place of earlier ones.
+    """Keep the choices of a bundle in the user's cache folder; earlier ones are replaced.
+
+    Returns:
+        The file.
 
     Raises:
         DeployError: the user's cache folder cannot be written.
     """
     try:
-        place = _stored_file(manifest)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(place) as part:
+        path = _choices_file(manifest)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as part:
             part.write_text(choices_text(choices))
     except (OSError, RuntimeError) as error:
         raise DeployError(
-            f"what was found cannot be kept: {error}", do="Set XDG_CACHE_HOME to a folder."
+            f"the choices cannot be kept: {error}", do="Set XDG_CACHE_HOME to a folder."
         ) from error
-    return place
+    return path
 
 
 def forget_tuned(manifest: Manifest) -> None:
-    """As if the bundle had not been tuned."""
+    """Delete the choices that ``tune`` has kept."""
     with suppress(OSError, RuntimeError):
-        _stored_file(manifest).unlink()
+        _choices_file(manifest).unlink()
 
 
 def choices_text(choices: Choices) -> str:
@@ -123,13 +131,14 @@ def choices_from(text: str) -> Choices:
     """Choices from their JSON.
 
     Raises:
-        ValueError, FormatError: it is none, or of another shape.
+        ValueError: no JSON object.
+        FormatError: a value of it is not a choice.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict):
+    parsed = json.loads(text)
+    if not isinstance(parsed, dict):
         raise ValueError("choices are an object")
-    return {name: from_json(Choice, one, name) for name, one in found.items()}
+    return {name: from_json(Choice, value, name) for name, value in parsed.items()}
 
 
-def _stored_file(manifest: Manifest) -> Path:
+def _choices_file(manifest: Manifest) -> Path:
     return cache_folder() / "tuned" / f"{bundle_digest(manifest)}.json"

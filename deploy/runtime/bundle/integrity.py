@@ -1,4 +1,4 @@
-"""A bundle's files beside what its manifest says of them."""
+"""Integrity of a bundle's files: their sizes and hashes, compared with the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deploy.runtime.bundle.manifest import (
     Manifest,
 )
 
-_AGAIN = "Copy the bundle again."
+_COPY_AGAIN = "Copy the bundle again."
 
 
 def hash_file(path: Path) -> Content:
@@ -49,7 +49,7 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
                 f"bundle '{bundle}': file '{name}'",
                 expected=f"{entry.size} bytes",
                 got=str(size),
-                do=_AGAIN,
+                do=_COPY_AGAIN,
             )
         digest = hash_file(bundle / name).sha256
         if digest != entry.sha256:
@@ -57,7 +57,7 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
                 f"bundle '{bundle}': file '{name}' was changed",
                 expected=f"SHA-256 {entry.sha256}",
                 got=digest,
-                do=_AGAIN,
+                do=_COPY_AGAIN,
             )
 
 
@@ -68,11 +68,11 @@ def verify_all(bundle: Path, manifest: Manifest) -> None:
         BundleError: as of ``verify_files``; or a file that the manifest does not list.
     """
     verify_files(bundle, manifest, manifest.files)
-    known = {MANIFEST, SIGNATURE, *manifest.files}
-    found = (path for path in bundle.rglob("*") if path.is_symlink() or not path.is_dir())
-    for path in sorted(found):
+    listed = {MANIFEST, SIGNATURE, *manifest.files}
+    files = (path for path in bundle.rglob("*") if path.is_symlink() or not path.is_dir())
+    for path in sorted(files):
         name = path.relative_to(bundle).as_posix()
-        if name not in known:
+        if name not in listed:
             raise BundleError(
                 f"bundle '{bundle}': file '{name}' is not in its manifest", do="Remove it."
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,42 +22,26 @@ from backends.error_metrics import ErrorMetrics
 from backends.files import atomic_write, file_fault, name_fault
 from deploy.runtime.vision.image import Pre
 
-
-@dataclass(frozen=True)
-class HostStep:
-    """A host step of a chain.
-
-    Attributes:
-        name: of the step.
-        id: under which its code is registered.
-        inputs: the tensors that it takes.
-        outputs: the tensors that it gives.
-        params: keyword arguments of its code.
-        calls: engine steps that it runs itself, as often as it likes; the chain runs them no more.
-    """
-
-    name: str
-    id: str
-    inputs: Specs
-    outputs: Specs
-    params: Mapping[str, Any] = field(default_factory=dict)
-    calls: tuple[str, ...] = ()
-
-
 MANIFEST = "manifest.json"
-
-
 SIGNATURE = "manifest.sig"
-
-
 FORMAT = 2
+MOST_BYTES = 16 << 20  # of the file
 
+STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # it names files and folders
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
+
+_MOST_ELEMENTS = 1 << 31  # of a tensor
+_MOST_PIXELS = 1 << 28  # of the input picture
+_MOST_AXES = 32  # NumPy 1's own limit
+_MOST_STEPS = 1000
+_MOST_NAME = 1000  # characters
 
 Kind = Literal["engine", "source", "sample", "picture"]
 
 
 class BundleError(DeployError):
-    """A bundle that is missing, damaged, of a newer format, or not one at all."""
+    """A bundle that is missing, damaged, of another format, or not one at all."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +57,37 @@ class FileEntry(Content):
     """A file of a bundle, and what it is for.
 
     Attributes:
-        kind: ``engine`` is what a backend loads, ``source`` what one is built from, ``sample``
-            what the bundle is checked with; ``picture`` is for people.
+        kind: ``engine`` files are loaded by a backend, ``source`` files are segments that an
+            engine is built from, ``sample`` files serve the check, a ``picture`` is for people.
     """
 
     kind: Kind
 
 
 @dataclass(frozen=True)
+class HostStep:
+    """A host step of a chain.
+
+    Attributes:
+        name: of the step.
+        id: under which its code is registered.
+        inputs: its input tensors.
+        outputs: its output tensors.
+        params: keyword arguments of its code.
+        calls: engine steps that it runs itself, any number of times; the chain skips them.
+    """
+
+    name: str
+    id: str
+    inputs: Specs
+    outputs: Specs
+    params: Mapping[str, Any] = field(default_factory=dict)
+    calls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PostStep:
-    """The host step after the chain: a registered id, the tensors it takes, its parameters."""
+    """The host step after the chain: a registered id, its input tensors, its parameters."""
 
     id: str
     inputs: tuple[str, ...]
@@ -91,7 +96,7 @@ class PostStep:
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """The gap of one tensor of a step, or of the whole chain (step ``chain``)."""
+    """The errors of one tensor of a step, or of the whole chain (step ``chain``)."""
 
     step: str
     gap: ErrorMetrics
@@ -102,8 +107,8 @@ class Verification:
     """What was measured against PyTorch on the desk.
 
     Attributes:
-        status: whether all gaps are within the tolerances of their precisions.
-        gaps: of every output of every step, then of the chain.
+        status: whether all errors are within the tolerances of their precisions.
+        gaps: the errors of every output of every step, then of the chain.
         notes: further figures: detections matched, mAP of both.
     """
 
@@ -119,18 +124,18 @@ class Manifest:
     Attributes:
         model: its name.
         classes: names of the labels.
-        inputs: tensors that the chain takes.
-        outputs: tensors that the chain gives.
+        inputs: of the chain.
+        outputs: of the chain.
         steps: the artifacts, their files relative to the bundle.
-        alternatives: further artifacts for some of the steps, which bear the names of these.
-        host: what is done between them on the host.
         pre: how a picture becomes the input, if the model takes one.
         post: the host step after the chain, if there is one.
         sample: the file with sample inputs and PyTorch's outputs.
         files: every file of the bundle but the manifest.
-        tools: versions of what made it.
-        verification: what was measured.
-        format: of this description.
+        tools: versions of the libraries that made the bundle.
+        verification: its errors against PyTorch.
+        host: the host steps between the artifacts.
+        alternatives: further artifacts for some of the steps, under the names of these.
+        format: the version of this description.
     """
 
     model: str
@@ -150,7 +155,7 @@ class Manifest:
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """Everything that a backend loads: of the steps, and their alternatives."""
+        """Every artifact: of the steps, then their alternatives."""
         return (*self.steps, *self.alternatives)
 
 
@@ -159,198 +164,14 @@ def called_steps(manifest: Manifest) -> set[str]:
     return {name for host in manifest.host for name in host.calls}
 
 
-STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # it names files and folders
-
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-_DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
-
-
-_MOST_ELEMENTS = 1 << 31
-
-
-_MOST_PIXELS = 1 << 28
-
-
-_MOST_NAME = 1000
-
-
-_MOST_STEPS = 1000
-
-
-def check_manifest(manifest: Manifest) -> None:
-    """Refuse a manifest that contradicts itself, or asks for what no model needs.
-
-    Raises:
-        FormatError: by the field's path.
-    """
-    _check_files(manifest)
-    _check_steps(manifest)
-    for where, specs in _all_specs(manifest):
-        _check_specs(where, specs)
-    if manifest.pre is not None:
-        _check_pre(manifest.pre, manifest.inputs)
-    if manifest.post is not None:
-        _among("post.inputs", manifest.post.inputs, [spec.name for spec in manifest.outputs])
-
-
-def _check_files(manifest: Manifest) -> None:
-    for name, entry in manifest.files.items():
-        if fault := name_fault(name) or (
-            "the manifest's own name" if name in (MANIFEST, SIGNATURE) else ""
-        ):
-            raise FormatError(
-                f"{MANIFEST}: files", expected="files inside the bundle", got=f"{name!r} ({fault})"
-            )
-        if not _SHA256.fullmatch(entry.sha256) or entry.size < 0:
-            raise FormatError(
-                f"{MANIFEST}: files.{name}",
-                expected="a SHA-256 of 64 hexadecimal digits and a size from 0 up",
-                got=f"{entry.sha256[:80]!r}, {entry.size}",
-            )
-    for name, kind in _used_files(manifest):
-        if name not in manifest.files:
-            raise FormatError(f"{MANIFEST}: file '{name}' is used, but not listed in files")
-        if (found := manifest.files[name].kind) != kind:
-            raise FormatError(f"{MANIFEST}: files.{name}.kind", expected=kind, got=found)
-
-
-def _used_files(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
-    for step in manifest.artifacts:
-        yield from ((name, "engine") for name in step.files)
-        yield from ((name, "source") for name in step.source)
-    if manifest.sample is not None:
-        yield manifest.sample, "sample"
-
-
-def _check_steps(manifest: Manifest) -> None:
-    steps: list[Artifact | HostStep] = [*manifest.steps, *manifest.host]
-    names = [step.name for step in steps]
-    if (count := len(names) + len(manifest.alternatives)) > _MOST_STEPS:
-        raise FormatError(f"{MANIFEST}: steps", expected=f"at most {_MOST_STEPS}", got=f"{count}")
-    for name in names:
-        if not STEP_NAME.fullmatch(name):
-            raise FormatError(
-                f"{MANIFEST}: name of a step",
-                expected="letters, digits, '_', '.' and '-'",
-                got=repr(name[:_MOST_NAME]),
-            )
-        if names.count(name) > 1:
-            raise FormatError(f"{MANIFEST}: two steps are called '{name}'")
-    for step in manifest.artifacts:
-        _among(f"precision of '{step.name}'", [step.precision], list(TOLERANCES))
-    _check_alternatives(manifest)
-    engines = [step.name for step in manifest.steps]
-    _among("what a host step calls", sorted(called_steps(manifest)), engines)
-
-
-def _check_alternatives(manifest: Manifest) -> None:
-    """Each stands for a step: it takes and gives the same, and is told from the others."""
-    steps = {step.name: step for step in manifest.steps}
-    seen = {(step.name, step.backend, step.precision) for step in manifest.steps}
-    for other in manifest.alternatives:
-        _among("step of an alternative", [other.name], list(steps))
-        step, key = steps[other.name], (other.name, other.backend, other.precision)
-        if key in seen:
-            raise FormatError(f"{MANIFEST}: two engines of '{other.name}' are of one kind")
-        seen.add(key)
-        if (other.inputs, other.outputs) != (step.inputs, step.outputs):
-            raise FormatError(
-                f"{MANIFEST}: an alternative of '{other.name}'",
-                expected="the inputs and outputs of its step",
-                got="others",
-            )
-
-
-def _all_specs(manifest: Manifest) -> Iterator[tuple[str, Specs]]:
-    yield "inputs", manifest.inputs
-    yield "outputs", manifest.outputs
-    steps: list[Artifact | HostStep] = [*manifest.steps, *manifest.host]
-    for step in steps:
-        yield f"inputs of '{step.name}'", step.inputs
-        yield f"outputs of '{step.name}'", step.outputs
-
-
-def _check_specs(where: str, specs: Specs) -> None:
-    names = [spec.name for spec in specs]
-    for spec in specs:
-        if names.count(spec.name) > 1:
-            raise FormatError(f"{MANIFEST}: {where}: '{spec.name}' is there twice")
-        _check_spec(where, spec)
-
-
-def _check_spec(where: str, spec: TensorSpec) -> None:
-    if not 0 < len(spec.name) <= _MOST_NAME or spec.dtype not in _DTYPES:
-        raise FormatError(
-            f"{MANIFEST}: {where}: '{spec.name[:80]}'",
-            expected=f"a dtype of NumPy ({', '.join(sorted(_DTYPES))})",
-            got=repr(spec.dtype[:80]),
-        )
-    if len(spec.dims) > 32 or not all(map(_possible, spec.dims)):  # NumPy had 32 axes for long
-        raise FormatError(
-            f"{MANIFEST}: {where}: '{spec.name}'", expected="a possible shape", got=str(spec)[:200]
-        )
-    if spec.shape is not None and math.prod(spec.typical) > _MOST_ELEMENTS:
-        raise FormatError(
-            f"{MANIFEST}: {where}: '{spec.name}'",
-            expected=f"at most {_MOST_ELEMENTS:,} elements",
-            got=str(spec)[:200],
-        )
-
-
-def _possible(dim: Dim) -> bool:
-    if isinstance(dim, Dynamic):
-        return 0 <= dim.min <= dim.opt <= dim.max < _MOST_ELEMENTS
-    return 0 <= dim <= _MOST_ELEMENTS
-
-
-def _check_pre(pre: Pre, inputs: Specs) -> None:
-    if [spec.name for spec in inputs] != [pre.input]:
-        raise FormatError(
-            f"{MANIFEST}: pre.input",
-            expected="the one input of the chain",
-            got=repr(pre.input[:_MOST_NAME]),
-        )
-    dims = inputs[0].dims  # of another rank is refused when a picture comes
-    if len(dims) == 4 and not inputs[0].accepts((*inputs[0].typical[:2], pre.height, pre.width)):
-        raise FormatError(
-            f"{MANIFEST}: pre",
-            expected=f"the size of {inputs[0]}",
-            got=f"{pre.height} x {pre.width}",
-        )
-    sizes = pre.height > 0 and pre.width > 0 and pre.height * pre.width <= _MOST_PIXELS
-    numbers = np.array([*pre.mean, *pre.std, pre.pad])
-    if not sizes or not np.isfinite(numbers).all() or not all(pre.std):
-        raise FormatError(
-            f"{MANIFEST}: pre",
-            expected="a size in pixels, and std other than 0",
-            got=str(pre)[:200],
-        )
-
-
-def _among(where: str, names: list[str] | tuple[str, ...], known: list[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise FormatError(
-                f"{MANIFEST}: {where}",
-                expected=f"one of {', '.join(sorted(known))}",
-                got=repr(name[:_MOST_NAME]),
-            )
-
-
-MOST_BYTES = 16 << 20
-
-
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` into the bundle, in the place of an earlier one as a whole."""
+    """Write ``manifest.json`` into the bundle; an earlier one is replaced as a whole."""
     with atomic_write(bundle / MANIFEST) as part:
         part.write_text(json.dumps(to_json(manifest), indent=2) + "\n")
 
 
 def read_manifest(bundle: Path) -> Manifest:
-    """Read and check a bundle's manifest; its files are not looked at.
+    """Read and check a bundle's manifest; the files that it lists are not looked at.
 
     Raises:
         BundleError: not a bundle, not this format, or a description that contradicts itself.
@@ -359,15 +180,16 @@ def read_manifest(bundle: Path) -> Manifest:
 
 
 def manifest_bytes(bundle: Path) -> bytes:
-    """What ``manifest.json`` holds.
+    """The content of a bundle's ``manifest.json``.
 
     Raises:
         BundleError: there is none, or it is no regular file of a reasonable size.
     """
     path = bundle / MANIFEST
     if not path.exists():
+        got = "a folder without" if bundle.is_dir() else "a file" if bundle.exists() else "nothing"
         raise BundleError(
-            f"'{bundle}' is not a bundle", expected=f"a folder with {MANIFEST}", got=_got(bundle)
+            f"'{bundle}' is not a bundle", expected=f"a folder with {MANIFEST}", got=got
         )
     if fault := file_fault(bundle, MANIFEST):
         raise BundleError(f"bundle '{bundle}': {MANIFEST} {fault}")
@@ -381,16 +203,16 @@ def manifest_bytes(bundle: Path) -> bytes:
 
 
 def parse_manifest(data: bytes, bundle: str) -> Manifest:
-    """A manifest from its bytes.
+    """Parse and check the content of a ``manifest.json``.
 
     Args:
-        data: of the file.
-        bundle: named in errors.
+        data: the content.
+        bundle: the bundle's name, for errors.
 
     Raises:
-        BundleError: see ``read_manifest``.
+        BundleError: as of ``read_manifest``.
     """
-    parsed = _parsed(data, bundle)
+    parsed = _parse_json(data, bundle)
     _check_format(bundle, parsed)
     try:
         manifest = from_json(Manifest, parsed, MANIFEST)
@@ -400,36 +222,168 @@ def parse_manifest(data: bytes, bundle: str) -> Manifest:
     return manifest
 
 
-def _got(bundle: Path) -> str:
-    return "a folder without" if bundle.is_dir() else "a file" if bundle.exists() else "nothing"
-
-
-def _parsed(data: bytes, bundle: str) -> Mapping[str, Any]:
+def _parse_json(data: bytes, bundle: str) -> Mapping[str, Any]:
     try:
-        parsed = json.loads(data.decode(), object_pairs_hook=_without_doubles)
+        parsed = json.loads(data.decode(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:  # bad text and bad JSON are ValueErrors too
         raise BundleError(f"bundle '{bundle}': {MANIFEST} is not JSON: {error}") from error
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of two values under one key readers may take either."""
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        keys = [key for key, _ in pairs]
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; JSON allows a key twice, and readers differ in which value they take."""
+    keys = [key for key, _ in pairs]
+    unique = dict(pairs)
+    if len(unique) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"key '{twice[:80]}' is there twice")
-    return made
+    return unique
 
 
-def _check_format(bundle: str, data: Mapping[str, Any]) -> None:
-    found = data.get("format")
-    if not isinstance(found, int) or isinstance(found, bool):
+def _check_format(bundle: str, parsed: Mapping[str, Any]) -> None:
+    number = parsed.get("format")
+    if not isinstance(number, int) or isinstance(number, bool):
         raise BundleError(f"bundle '{bundle}': {MANIFEST} has no format number")
-    if found != FORMAT:
+    if number != FORMAT:
         raise BundleError(
             f"bundle '{bundle}'",
             expected=f"format {FORMAT}",
-            got=f"format {str(found)[:20]}",
-            do="Update this runtime." if found > FORMAT else "Make the bundle again.",
+            got=f"format {str(number)[:20]}",
+            do="Update this runtime." if number > FORMAT else "Make the bundle again.",
         )
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Refuse a manifest that contradicts itself, or declares sizes that no model needs.
+
+    Raises:
+        FormatError: naming the field.
+    """
+    _check_files(manifest)
+    _check_steps(manifest)
+    _check_alternatives(manifest)
+    for field_name, specs in _all_specs(manifest):
+        _check_specs(field_name, specs)
+    if manifest.pre is not None:
+        _check_pre(manifest.pre, manifest.inputs)
+    if manifest.post is not None:
+        outputs = [spec.name for spec in manifest.outputs]
+        _check_known("post.inputs", manifest.post.inputs, outputs)
+
+
+def _check_files(manifest: Manifest) -> None:
+    for name, entry in manifest.files.items():
+        reserved = "the manifest's own name" if name in (MANIFEST, SIGNATURE) else ""
+        if fault := name_fault(name) or reserved:
+            raise _fault("files", "files inside the bundle", f"{name!r} ({fault})")
+        if not _SHA256.fullmatch(entry.sha256) or entry.size < 0:
+            raise _fault(
+                f"files.{name}",
+                "a SHA-256 of 64 hexadecimal digits and a size from 0 up",
+                f"{entry.sha256[:80]!r}, {entry.size}",
+            )
+    for name, kind in _used_files(manifest):
+        if name not in manifest.files:
+            raise FormatError(f"{MANIFEST}: file '{name}' is used, but not listed in files")
+        if manifest.files[name].kind != kind:
+            raise _fault(f"files.{name}.kind", kind, manifest.files[name].kind)
+
+
+def _used_files(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
+    for step in manifest.artifacts:
+        yield from ((name, "engine") for name in step.files)
+        yield from ((name, "source") for name in step.source)
+    if manifest.sample is not None:
+        yield manifest.sample, "sample"
+
+
+def _check_steps(manifest: Manifest) -> None:
+    names = [step.name for step in _all_steps(manifest)]
+    if (count := len(names) + len(manifest.alternatives)) > _MOST_STEPS:
+        raise _fault("steps", f"at most {_MOST_STEPS}", f"{count}")
+    for name in names:
+        if not STEP_NAME.fullmatch(name):
+            raise _fault(
+                "name of a step", "letters, digits, '_', '.' and '-'", repr(name[:_MOST_NAME])
+            )
+        if names.count(name) > 1:
+            raise FormatError(f"{MANIFEST}: two steps are called '{name}'")
+    for step in manifest.artifacts:
+        _check_known(f"precision of '{step.name}'", [step.precision], TOLERANCES)
+    engines = [step.name for step in manifest.steps]
+    _check_known("what a host step calls", sorted(called_steps(manifest)), engines)
+
+
+def _check_alternatives(manifest: Manifest) -> None:
+    """Each has the inputs and outputs of its step, and a backend and precision of its own."""
+    steps = {step.name: step for step in manifest.steps}
+    seen = {(step.name, step.backend, step.precision) for step in manifest.steps}
+    for artifact in manifest.alternatives:
+        name, key = artifact.name, (artifact.name, artifact.backend, artifact.precision)
+        _check_known("step of an alternative", [name], steps)
+        if key in seen:
+            raise FormatError(f"{MANIFEST}: two engines of '{name}' are of one kind")
+        seen.add(key)
+        if (artifact.inputs, artifact.outputs) != (steps[name].inputs, steps[name].outputs):
+            raise _fault(
+                f"an alternative of '{name}'", "the inputs and outputs of its step", "others"
+            )
+
+
+def _all_steps(manifest: Manifest) -> list[Artifact | HostStep]:
+    return [*manifest.steps, *manifest.host]
+
+
+def _all_specs(manifest: Manifest) -> Iterator[tuple[str, Specs]]:
+    yield "inputs", manifest.inputs
+    yield "outputs", manifest.outputs
+    for step in _all_steps(manifest):
+        yield f"inputs of '{step.name}'", step.inputs
+        yield f"outputs of '{step.name}'", step.outputs
+
+
+def _check_specs(field_name: str, specs: Specs) -> None:
+    names = [spec.name for spec in specs]
+    for spec in specs:
+        if names.count(spec.name) > 1:
+            raise FormatError(f"{MANIFEST}: {field_name}: '{spec.name}' is there twice")
+        _check_spec(f"{field_name}: '{spec.name[:80]}'", spec)
+
+
+def _check_spec(field_name: str, spec: TensorSpec) -> None:
+    if not 0 < len(spec.name) <= _MOST_NAME or spec.dtype not in _DTYPES:
+        dtypes = ", ".join(sorted(_DTYPES))
+        raise _fault(field_name, f"a dtype of NumPy ({dtypes})", repr(spec.dtype[:80]))
+    if len(spec.dims) > _MOST_AXES or not all(map(_is_possible, spec.dims)):
+        raise _fault(field_name, "a possible shape", str(spec)[:200])
+    if spec.shape is not None and math.prod(spec.typical) > _MOST_ELEMENTS:
+        raise _fault(field_name, f"at most {_MOST_ELEMENTS:,} elements", str(spec)[:200])
+
+
+def _is_possible(dim: Dim) -> bool:
+    if isinstance(dim, Dynamic):
+        return 0 <= dim.min <= dim.opt <= dim.max < _MOST_ELEMENTS
+    return 0 <= dim <= _MOST_ELEMENTS
+
+
+def _check_pre(pre: Pre, inputs: Specs) -> None:
+    if [spec.name for spec in inputs] != [pre.input]:
+        raise _fault("pre.input", "the one input of the chain", repr(pre.input[:_MOST_NAME]))
+    dims = inputs[0].dims  # another rank is refused when a picture comes
+    if len(dims) == 4 and not inputs[0].accepts((*inputs[0].typical[:2], pre.height, pre.width)):
+        raise _fault("pre", f"the size of {inputs[0]}", f"{pre.height} x {pre.width}")
+    is_size = pre.height > 0 and pre.width > 0 and pre.height * pre.width <= _MOST_PIXELS
+    numbers = np.array([*pre.mean, *pre.std, pre.pad])
+    if not is_size or not np.isfinite(numbers).all() or not all(pre.std):
+        raise _fault("pre", "a size in pixels, and std other than 0", str(pre)[:200])
+
+
+def _check_known(field_name: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            expected = f"one of {', '.join(sorted(known))}"
+            raise _fault(field_name, expected, repr(name[:_MOST_NAME]))
+
+
+def _fault(field_name: str, expected: str, got: str) -> FormatError:
+    return FormatError(f"{MANIFEST}: {field_name}", expected=expected, got=got)

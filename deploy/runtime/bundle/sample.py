@@ -1,4 +1,4 @@
-"""A bundle's own sample."""
+"""A bundle's own sample: a picture or tensors, with the outputs of PyTorch."""
 
 from __future__ import annotations
 
@@ -19,19 +19,11 @@ from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.vision.detections import Detections
 
 IMAGE = "sample/image.png"
-
-
 DETECTIONS = "sample/detections.json"
-
-
 TENSORS = "sample/tensors.npz"
-
-
-PICTURE = "detections.png"
-
+PICTURE = "detections.png"  # for people: the sample's detections, drawn
 
 _MOST_BYTES = 4 << 30  # of all arrays together
-
 
 _FAULTS = (  # what the libraries raise on damaged files
     zipfile.BadZipFile,
@@ -45,20 +37,20 @@ _FAULTS = (  # what the libraries raise on damaged files
     RuntimeError,
     OverflowError,
     SyntaxError,
-    tokenize.TokenError,  # of the header, which is text of Python
+    tokenize.TokenError,  # the header is Python source
 )
 
 
 def step_sample_name(step: str) -> str:
-    """The file with a step's inputs and outputs, in bundles that a device has to finish."""
+    """The file with a step's inputs and outputs, in bundles whose engines the device builds."""
     return f"sample/steps/{step}.npz"
 
 
 def read_sample(bundle: Path, manifest: Manifest) -> Sample:
-    """The bundle's tensors, after comparing their hash.
+    """The sample's inputs and expected outputs, after comparing the hash of their file.
 
     Raises:
-        BundleError: there is no sample, or it was changed.
+        BundleError: there is no sample, or it was changed or is damaged.
     """
     if manifest.sample is None:
         raise BundleError(f"bundle '{bundle}' has no sample")
@@ -66,7 +58,7 @@ def read_sample(bundle: Path, manifest: Manifest) -> Sample:
 
 
 def read_step_sample(bundle: Path, manifest: Manifest, step: str) -> Sample:
-    """A step's tensors; errors as of ``read_sample``."""
+    """A step's inputs and expected outputs; errors as of ``read_sample``."""
     name = step_sample_name(step)
     _check_listed(bundle, manifest, name)
     return _read(bundle, manifest, name)
@@ -84,10 +76,10 @@ def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file, of which none is larger than its part of the file.
+    """The arrays of an untrusted npz file, none of which declares more than the file holds.
 
     Raises:
-        ValueError: they are, or hold objects; or another of ``_FAULTS``: it is damaged.
+        ValueError: an array does, or holds objects. A damaged file raises another of ``_FAULTS``.
     """
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -110,7 +102,7 @@ def _check_header(name: str, file: IO[bytes], size: int) -> None:
 
 
 def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:
-    """The bundle's picture, after comparing its hash; none where the model takes no picture."""
+    """The sample's picture, after comparing its hash; None where the model takes no picture."""
     if IMAGE not in manifest.files:
         return None
     verify_files(bundle, manifest, [IMAGE])
@@ -118,7 +110,11 @@ def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:
 
 
 def expected_detections(bundle: Path, manifest: Manifest) -> Detections:
-    """What PyTorch finds in the sample picture."""
+    """The reference's detections in the sample picture.
+
+    Raises:
+        BundleError: there are none, or they were changed or are damaged.
+    """
     _check_listed(bundle, manifest, DETECTIONS)
     verify_files(bundle, manifest, [DETECTIONS])
     try:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from backends.contract import MissingLibraryError
+from backends.contract import MissingLibraryError, install_hint
 from backends.files import atomic_write, file_fault
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import (
@@ -21,16 +21,12 @@ from deploy.runtime.bundle.manifest import (
 )
 
 _PASSPHRASE = "DEPLOY_KEY_PASSPHRASE"
-
-
-_SIGNED_BYTES = 64
-
-
-_CONTEXT = b"backend-chain bundle manifest\0"  # a signature of anything else does not count here
+_SIGNATURE_BYTES = 64
+_CONTEXT = b"backend-chain bundle manifest\0"  # domain separation: no signature of other data fits
 
 
 class SignatureError(BundleError):
-    """A bundle that is not signed, or not with this key; or a key that is none."""
+    """A bundle that is not signed, or not with this key; or a file that is not a key."""
 
 
 def sign(bundle: Path, key: Path) -> None:
@@ -42,8 +38,8 @@ def sign(bundle: Path, key: Path) -> None:
             environment: ``DEPLOY_KEY_PASSPHRASE``.
 
     Raises:
-        SignatureError: no such key.
-        BundleError: no manifest.
+        SignatureError: the file is not such a key.
+        BundleError: the bundle has no manifest.
         MissingLibraryError: cryptography is not installed.
     """
     signature = private_key(key).sign(_CONTEXT + manifest_bytes(bundle))
@@ -52,14 +48,14 @@ def sign(bundle: Path, key: Path) -> None:
 
 
 def read_signed(bundle: Path, key: Path) -> Manifest:
-    """The manifest of a bundle that was signed, after comparing every byte of every file.
+    """The manifest of a signed bundle, after its signature and every file were verified.
 
     Args:
         bundle: the bundle.
         key: an Ed25519 public key, as PEM or as OpenSSH writes it.
 
     Raises:
-        SignatureError: not signed, or with another key, or changed since; or no such key.
+        SignatureError: not signed, signed with another key, or changed since; or not a key.
         BundleError: a file that was changed, or is not in the manifest.
         MissingLibraryError: cryptography is not installed.
     """
@@ -135,7 +131,7 @@ def _signature(bundle: Path) -> bytes:
         signature = base64.b64decode(text.strip(), validate=True)
     except binascii.Error:
         signature = b""
-    if len(signature) != _SIGNED_BYTES:
+    if len(signature) != _SIGNATURE_BYTES:
         raise SignatureError(
             f"bundle '{bundle}': {SIGNATURE}", expected="an Ed25519 signature", got="something else"
         )
@@ -143,7 +139,7 @@ def _signature(bundle: Path) -> bytes:
 
 
 class _Library:
-    """What of cryptography is needed."""
+    """The parts of cryptography that are used, imported together."""
 
     def __init__(self) -> None:
         from cryptography import exceptions
@@ -163,5 +159,5 @@ def _library() -> _Library:
     except ImportError as error:
         raise MissingLibraryError(
             f"cryptography, which signs bundles, cannot be used here: {error}",
-            do="Run: pip install 'backend-chain[sign]'",
+            do=install_hint("sign"),
         ) from error

@@ -1,1 +1,1 @@
-"""The commands of the device, one module each."""
+"""The commands of the device: a table, and a module of arguments for each."""

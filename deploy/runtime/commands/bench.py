@@ -1,42 +1,84 @@
-"""``bench``: where does the time go?"""
+"""The command bench: how long does a call take, and each of its parts?"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
-from backends.files import write_text
-from deploy.runtime.bundle.engine_choice import Choices
-from deploy.runtime.latency import describe_engines, print_latency, summarize_latency, timed_call
-from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.commands.arguments import (
+    add_bundle,
+    add_report,
+    add_signature,
+    add_threads,
+    positive_integer,
+)
+
+_RUNS, _WARMUP = 100, 10
 
 
-def bench(
-    bundle: Path,
-    runs: int,
-    warmup: int,
-    image: Path | None,
-    report: str | None,
-    threads: int | None,
-    key: Path | None = None,
-    as_made: bool = False,
-) -> bool:
-    """Measure and print p50, p90, p99 and mean of every part, in milliseconds.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Measure p50, p90, p99 and mean of every part of a call, in milliseconds. A bundle that "
+        "takes pictures is measured from the picture file to the detections, any other from the "
+        "sample's tensors to the outputs."
+    )
+    parser.epilog = "example: %(prog)s bundles/yolov3 --runs 200 --threads 2"
+    add_bundle(parser)
+    for option, default, text in (
+        ("--runs", _RUNS, "calls that are measured"),
+        ("--warmup", _WARMUP, "calls before them that are not"),
+    ):
+        parser.add_argument(
+            option,
+            type=positive_integer,
+            default=default,
+            metavar="N",
+            help=f"{text} (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="IMAGE",
+        help="a picture to measure with (default: the bundle's sample)",
+    )
+    parser.add_argument(
+        "--as-made",
+        action="store_true",
+        help="ignore what tune has kept here: each step on the engine and with the threads that "
+        "the bundle records",
+    )
+    add_threads(parser)
+    add_report(parser, "the latencies")
+    add_signature(parser)
 
-    A bundle that takes pictures is measured from the picture file to the detections; any other
-    from sample tensors to tensors.
-    """
-    choices: Choices | None = {} if as_made and threads is None else None
-    with Pipeline.open(bundle, threads, key, choices=choices) as pipeline:
-        once = timed_call(bundle, pipeline, image)
-        for _ in range(warmup):
-            once()
-        rows = [once() for _ in range(runs)]
-    figures = summarize_latency(rows)
-    if report != "-":
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Measure, print, and write the report."""
+    from backends.files import write_text
+    from deploy.runtime.latency import (
+        describe_engines,
+        print_latency,
+        summarize_latency,
+        timed_call,
+    )
+    from deploy.runtime.pipeline import Pipeline
+
+    with Pipeline.open(
+        arguments.bundle,
+        arguments.threads,
+        arguments.require_signature,
+        choices={} if arguments.as_made and arguments.threads is None else None,
+    ) as pipeline:
+        call = timed_call(arguments.bundle, pipeline, arguments.image)
+        for _ in range(arguments.warmup):
+            call()
+        latencies = summarize_latency([call() for _ in range(arguments.runs)])
+    if arguments.json != "-":
         if pipeline.manifest.alternatives:
             print(describe_engines(pipeline.manifest))
-        print_latency(figures, runs)
-    if report is not None:
-        write_text(report, json.dumps(figures, indent=2))
+        print_latency(latencies, arguments.runs)
+    if arguments.json is not None:
+        write_text(arguments.json, json.dumps(latencies, indent=2))
     return True

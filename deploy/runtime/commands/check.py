@@ -1,25 +1,52 @@
-"""``check``: does this bundle, on this device, still agree with its reference?"""
+"""The command check: does a bundle, on this device, still agree with its reference?"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.runtime.accuracy.sample_check import check_detections, sample_errors
-from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.commands.arguments import add_bundle, add_signature, add_threads
+
+if TYPE_CHECKING:
+    from deploy.runtime.pipeline import Pipeline
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Run the bundle's own sample through the chain, and compare its outputs, and its "
+        "detections where it has some, with those of the PyTorch model that the bundle carries."
+    )
+    parser.epilog = "example: %(prog)s bundles/yolov3"
+    add_bundle(parser)
+    add_threads(parser)
+    add_signature(parser)
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Compare and print; false where the chain does not agree."""
+    return check(arguments.bundle, arguments.threads, arguments.require_signature)
 
 
 def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
-    """Replay the sample and print how far it is from PyTorch; true where it agrees."""
+    """Replay the sample and print its distance from the reference; true where they agree."""
+    from deploy.runtime.accuracy.sample_check import check_detections
+    from deploy.runtime.pipeline import Pipeline
+
     with Pipeline.open(bundle, threads, key) as pipeline:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
-    gaps, bound = sample_errors(bundle, pipeline)
-    for gap in gaps:
+    from deploy.runtime.accuracy.sample_check import sample_errors
+
+    errors, tolerance = sample_errors(bundle, pipeline)
+    for metrics in errors:
         print(
-            f"{'ok' if bound.admits(gap) else 'BAD':<4}{gap.tensor:<16}max_abs {gap.max_abs:.2e}  "
-            f"max_rel {gap.max_rel:.2e}  cosine {gap.cosine:.6f}"
+            f"{'ok' if tolerance.admits(metrics) else 'BAD':<4}{metrics.tensor:<16}"
+            f"max_abs {metrics.max_abs:.2e}  max_rel {metrics.max_rel:.2e}  "
+            f"cosine {metrics.cosine:.6f}"
         )
-    print(f"    tolerance: {bound}")
-    return all(bound.admits(gap) for gap in gaps)
+    print(f"    tolerance: {tolerance}")
+    return all(tolerance.admits(metrics) for metrics in errors)

@@ -1,75 +1,109 @@
-"""``run``: what is in these pictures?"""
+"""The command run: what is in these pictures?"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from backends.contract import DeployError
-from backends.files import atomic_write, write_text
-from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.draw import draw
-from deploy.runtime.vision.image import ImageError, load_image
+from backends.acceptance import CONFIDENT
+from deploy.runtime.commands.arguments import (
+    add_bundle,
+    add_report,
+    add_signature,
+    add_threads,
+    score,
+)
+
+if TYPE_CHECKING:
+    from backends.contract import Array
+    from deploy.runtime.pipeline import Pipeline
+    from deploy.runtime.vision.detections import Detections
 
 
-def run(
-    bundle: Path,
-    images: Sequence[Path],
-    report: str | None,
-    out: Path | None,
-    score: float,
-    threads: int | None,
-    key: Path | None = None,
-) -> bool:
-    """Find what is in each picture; false where one could not be read.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.description = (
+        "Detect objects in pictures and print a line for each: class, score, and the box as x1, "
+        "y1, x2, y2 in pixels of the picture. A picture that cannot be read is reported, the "
+        "others are done, and the exit code is 1."
+    )
+    parser.epilog = "example: %(prog)s bundles/yolov3 street.jpg --out drawings --json found.json"
+    add_bundle(parser)
+    parser.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="a picture file, such as JPEG or PNG"
+    )
+    parser.add_argument(
+        "--score",
+        type=score,
+        default=CONFIDENT,
+        metavar="SCORE",
+        help="print and draw detections from this score on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="a folder for the pictures with detections drawn in"
+    )
+    add_threads(parser)
+    add_report(parser, "all detections, of any score,")
+    add_signature(parser)
 
-    Args:
-        bundle: the bundle.
-        images: the pictures.
-        report: a file for all detections as JSON, or ``-`` for standard output.
-        out: a folder for drawings.
-        score: what is printed and drawn has at least this score.
-        threads: of the engines.
-        key: a public key that must have signed the bundle.
-    """
-    results: list[dict[str, Any]] = []
-    with Pipeline.open(bundle, threads, key) as pipeline:
-        _make_folder(out)
-        for path in images:
-            try:
-                picture = load_image(path)
-            except ImageError as error:
-                print(f"error: {error}", file=sys.stderr)
-                results.append({"image": str(path), "error": str(error)})
-                continue
-            found = pipeline(picture)
-            results.append({"image": str(path), "detections": found.to_json(pipeline.classes)})
-            shown = found.above(score)
-            if report != "-":
-                _print(path, shown, pipeline.classes)
-            if out is not None:
-                with atomic_write(out / f"{path.stem}.png") as part:
-                    draw(picture, shown, pipeline.classes).save(part)
-    if report is not None:
-        write_text(report, json.dumps(results, indent=2))
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Detect, print, draw and write the report; false where a picture could not be read."""
+    from backends.files import write_text
+    from deploy.runtime.pipeline import Pipeline
+
+    with Pipeline.open(
+        arguments.bundle, arguments.threads, arguments.require_signature
+    ) as pipeline:
+        _make_folder(arguments.out)
+        results = [_detect(pipeline, path, arguments) for path in arguments.images]
+    if arguments.json is not None:
+        write_text(arguments.json, json.dumps(results, indent=2))
     return all("error" not in result for result in results)
 
 
-def _print(path: Path, found: Detections, classes: Sequence[str]) -> None:
-    print(f"{path}: {len(found)} found")
-    for row in found.to_json(classes):
+def _detect(pipeline: Pipeline, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The report's entry of one picture."""
+    from deploy.runtime.vision.image import ImageError, load_image
+
+    try:
+        pixels = load_image(path)
+    except ImageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return {"image": str(path), "error": str(error)}
+    detections = pipeline(pixels)
+    shown = detections.above(arguments.score)
+    if arguments.json != "-":
+        print(f"{path}: {len(shown)} found", *_lines(shown, pipeline.classes), sep="\n")
+    if arguments.out is not None:
+        _draw(pixels, shown, pipeline.classes, arguments.out / f"{path.stem}.png")
+    return {"image": str(path), "detections": detections.to_json(pipeline.classes)}
+
+
+def _lines(detections: Detections, classes: tuple[str, ...]) -> Iterator[str]:
+    for row in detections.to_json(classes):
         box = "  ".join(f"{edge:8.1f}" for edge in row["box"])
-        print(f"  {row.get('class', row['label']):<16} {row['score']:.3f}  {box}")
+        yield f"  {row.get('class', row['label']):<16} {row['score']:.3f}  {box}"
 
 
-def _make_folder(out: Path | None) -> None:
-    if out is None:
+def _draw(pixels: Array, detections: Detections, classes: tuple[str, ...], target: Path) -> None:
+    from backends.files import atomic_write
+    from deploy.runtime.vision.draw import draw
+
+    with atomic_write(target) as part:
+        draw(pixels, detections, classes).save(part)
+
+
+def _make_folder(folder: Path | None) -> None:
+    from backends.contract import DeployError
+
+    if folder is None:
         return
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DeployError(f"--out '{out}' cannot be written: {error.strerror}") from error
+        raise DeployError(f"--out '{folder}' cannot be written: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""Who is inside a chain, so that it is closed behind the last."""
+"""The chain of a bundle: engine and host steps, run in data-flow order."""
 
 from __future__ import annotations
 
@@ -27,54 +27,23 @@ from deploy.runtime.execution.schedule import Step, last_uses
 from deploy.runtime.execution.streaming import StreamStage
 from deploy.runtime.execution.tensor_store import StepInput, Streams, TensorStore, streams_of
 
-
-class Gate:
-    """Lets calls in until it is shut, which is done when the last of them is out."""
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._inside = 0
-        self._is_shut = False
-
-    def shut(self) -> None:
-        """Let nobody in from now on, and wait until nobody is inside."""
-        with self._changed:
-            self._is_shut = True
-            self._changed.wait_for(lambda: self._inside == 0)
-
-    def __enter__(self) -> None:
-        with self._changed:
-            if self._is_shut:
-                raise EngineError("the chain is closed", do="Call it inside its 'with' block.")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside -= 1
-            if self._is_shut:
-                self._changed.notify_all()
-
-
 _FLOATS = {"float16", "float32"}
-
-
-Ready = tuple[Step, Runner]
 
 
 class Chain:
     """Engine and host steps wired by tensor name; a context manager that holds the engines.
 
     Tensors between neighbours on one device stay there. Several threads may call a chain; closing
-    it waits for the calls that have begun, so that no engine goes while it runs.
+    it waits for the calls that have begun, so that no engine is freed while it runs.
 
     Attributes:
         steps: each step and its runner, in data-flow order.
-        called: engine steps that host steps run.
+        called: engine steps that host steps run, and their runners.
     """
 
     def __init__(
         self,
-        steps: Sequence[Ready],
+        steps: Sequence[tuple[Step, Runner]],
         inputs: Specs,
         outputs: Specs,
         called: Sequence[tuple[Artifact, Runner]] = (),
@@ -82,17 +51,13 @@ class Chain:
         self.steps = steps
         self.called = called
         self._inputs = inputs
-        self._names = [spec.name for spec in inputs]
+        self._input_names = [spec.name for spec in inputs]
         self._outputs = [spec.name for spec in outputs]
-        dead = last_uses([step for step, _ in steps], self._outputs)
-        dtypes = _dtypes([step for step, _ in steps], inputs)
-        self._links = [
-            _link(step, runner, names, dtypes)
-            for (step, runner), names in zip(steps, dead, strict=True)
-        ]
-        self._device_runners = [link.there for link in self._links if link.there is not None]
-        self._stack = ExitStack()
-        self._gate = Gate()
+        self._plan = _plan(steps, inputs, self._outputs)
+        runners = [step.device_runner for step in self._plan]
+        self._device_runners = [runner for runner in runners if runner is not None]
+        self._engines = ExitStack()
+        self._active_calls = _ActiveCalls()
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run every step.
@@ -100,141 +65,190 @@ class Chain:
         Args:
             inputs: each of the chain's inputs, in its dtype and shape.
 
+        Returns:
+            The chain's outputs by name, on the host.
+
         Raises:
             TensorError: an input is missing, unknown, or of another dtype or shape.
             EngineError: the chain is closed, or an engine step failed; it is named, and the chain
                 stays usable.
             HostStepError: a host step failed; likewise.
         """
-        with self._gate:
+        with self._active_calls:
             return self._run(inputs, None)
 
     def timed(self, inputs: Tensors, seconds: dict[str, float]) -> dict[str, Array]:
         """Run every step and put the seconds that each took into ``seconds``.
 
-        A device is waited for after each of its steps, which a plain call does not do.
+        The device is synchronized after each of its steps, which a plain call does not do.
         """
-        with self._gate:
+        with self._active_calls:
             return self._run(inputs, seconds)
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
         streams = streams_of(self._device_runners)
-        values = self._begun(inputs, streams)
-        for link in self._links:
+        tensors = self._tensor_store(inputs, streams)
+        for step in self._plan:
             start = time.perf_counter()
-            _named_step(link, values, None if seconds is None else streams)
+            _run_step(step, tensors, None if seconds is None else streams)
             if seconds is not None:
-                seconds[link.name] = time.perf_counter() - start
-            values.drop(link.dead)
-        return values.on_host(self._outputs)
+                seconds[step.name] = time.perf_counter() - start
+            tensors.drop(step.last_uses)
+        return tensors.on_host(self._outputs)
 
-    def _begun(self, inputs: Tensors, streams: Streams) -> TensorStore:
+    def _tensor_store(self, inputs: Tensors, streams: Streams) -> TensorStore:
         arrays = check_inputs(self._inputs, inputs)
-        return TensorStore(dict(zip(self._names, arrays, strict=True)), streams)
+        return TensorStore(dict(zip(self._input_names, arrays, strict=True)), streams)
 
     def stages(self) -> list[StreamStage]:
-        """What a call does in parts, for ``stream``: inputs into the first, outputs from the last.
+        """A call in stages, for ``stream``: the first takes the inputs, the last returns outputs.
 
-        Tensors on a device belong to one thread's stream, so that a chain with one is one part.
+        Tensors on a device belong to one thread's stream, so a chain with a device is one stage.
         """
-        if self._device_runners or len(self._links) < 2:
+        if self._device_runners or len(self._plan) < 2:
             return [self]
-        parts: list[StreamStage] = [partial(self._part, link) for link in self._links]
-        first, last = parts[0], parts[-1]
-        parts[0] = lambda inputs: first(self._begun(inputs, {}))
-        parts[-1] = lambda values: last(values).on_host(self._outputs)
-        return parts
+        stages: list[StreamStage] = [partial(self._run_stage, step) for step in self._plan]
+        first, last = stages[0], stages[-1]
+        stages[0] = lambda inputs: first(self._tensor_store(inputs, {}))
+        stages[-1] = lambda tensors: last(tensors).on_host(self._outputs)
+        return stages
 
-    def _part(self, link: _Link, values: TensorStore) -> TensorStore:
-        with self._gate:
-            _named_step(link, values, None)
-        values.drop(link.dead)
-        return values
+    def _run_stage(self, step: _PlannedStep, tensors: TensorStore) -> TensorStore:
+        with self._active_calls:
+            _run_step(step, tensors, None)
+        tensors.drop(step.last_uses)
+        return tensors
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
+        with ExitStack() as engines:
             for _, runner in (*self.steps, *self.called):
-                stack.enter_context(runner)
-            self._stack = stack.pop_all()
+                engines.enter_context(runner)
+            self._engines = engines.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._gate.shut()
-        self._stack.close()
+        self._active_calls.close()
+        self._engines.close()
 
 
-class _Link(NamedTuple):
-    """A step as a call needs it."""
+class _ActiveCalls:
+    """Counts the calls in progress; closing refuses new ones and waits for the last of them."""
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._count = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse calls from now on, and wait until none is in progress."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._count == 0)
+
+    def __enter__(self) -> None:
+        with self._changed:
+            if self._closed:
+                raise EngineError("the chain is closed", do="Call it inside its 'with' block.")
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._count -= 1
+            if self._closed:
+                self._changed.notify_all()
+
+
+class _PlannedStep(NamedTuple):
+    """What a call needs to know of a step, computed once for each chain.
+
+    Attributes:
+        name: of the step.
+        inputs: its inputs, and the dtype in which it takes each.
+        runner: runs it from and to the host.
+        device_runner: the runner again, where it takes tensors in a device's memory.
+        last_uses: the tensors that no step needs after it.
+        maybe_empty: the step, where a batch of 0 may reach it.
+        converts: whether an input has to be converted to another dtype.
+    """
 
     name: str
-    inputs: list[str]
-    taken: list[StepInput]
+    inputs: Sequence[StepInput]
     runner: Runner
-    there: DeviceRunner | None
-    dead: list[str]
+    device_runner: DeviceRunner | None
+    last_uses: Sequence[str]
     maybe_empty: Artifact | None
     converts: bool
 
 
-def _link(step: Step, runner: Runner, dead: list[str], dtypes: Mapping[str, str]) -> _Link:
-    taken = [_taken(spec, dtypes[spec.name]) for spec in step.inputs]
-    return _Link(
+def _plan(
+    steps: Sequence[tuple[Step, Runner]], inputs: Specs, outputs: Sequence[str]
+) -> list[_PlannedStep]:
+    order = [step for step, _ in steps]
+    produced = (*inputs, *(spec for step in order for spec in step.outputs))
+    dtypes = {spec.name: spec.dtype for spec in produced}
+    uses = last_uses(order, outputs)
+    return [
+        _planned_step(step, runner, names, dtypes)
+        for (step, runner), names in zip(steps, uses, strict=True)
+    ]
+
+
+def _planned_step(
+    step: Step, runner: Runner, uses: Sequence[str], dtypes: Mapping[str, str]
+) -> _PlannedStep:
+    inputs = [_step_input(spec, dtypes[spec.name]) for spec in step.inputs]
+    return _PlannedStep(
         name=step.name,
-        inputs=[one.name for one in taken],
-        taken=taken,
+        inputs=inputs,
         runner=runner,
-        there=runner if isinstance(runner, DeviceRunner) else None,
-        dead=dead,
+        device_runner=runner if isinstance(runner, DeviceRunner) else None,
+        last_uses=uses,
         maybe_empty=step if isinstance(step, Artifact) and may_be_empty(step) else None,
-        converts=any(one.dtype is not None for one in taken),
+        converts=any(tensor.dtype is not None for tensor in inputs),
     )
 
 
-def _taken(spec: TensorSpec, made: str) -> StepInput:
-    """Engines of different precisions may meet; anything else is the runner's to refuse."""
-    if spec.dtype == made or {spec.dtype, made} - _FLOATS:
+def _step_input(spec: TensorSpec, produced: str) -> StepInput:
+    """An input, converted where neighbours differ in precision; the runner refuses other dtypes."""
+    if spec.dtype == produced or {spec.dtype, produced} - _FLOATS:
         return StepInput(spec.name, spec.name, None)
     return StepInput(spec.name, f"{spec.name} as {spec.dtype}", spec.dtype)
 
 
-def _dtypes(steps: Sequence[Step], inputs: Specs) -> dict[str, str]:
-    made = [spec for step in steps for spec in step.outputs]
-    return {spec.name: spec.dtype for spec in (*inputs, *made)}
-
-
-def _named_step(link: _Link, values: TensorStore, waited_for: Streams | None) -> None:
-    """Run a step; where there are streams to wait for, until its work is done."""
+def _run_step(step: _PlannedStep, tensors: TensorStore, synchronized: Streams | None) -> None:
+    """Run a step; with streams, wait until its work on its device is done."""
     try:
-        _step(link, values)
-        if waited_for is not None:
-            _settle(link, waited_for)
+        _compute(step, tensors)
+        if synchronized is not None:
+            _synchronize(step, synchronized)
     except Exception as error:  # whatever it is, the step is to be named
-        raise _named(link.name, error) from error
+        raise _with_step_name(step.name, error) from error
 
 
-def _step(link: _Link, values: TensorStore) -> None:
-    if link.maybe_empty is not None and values.is_empty(link.inputs):
-        values.put(empty_outputs(link.maybe_empty, values.shapes(link.inputs)))
-        return
-    if link.converts:
-        values.convert(link.taken)
-    if link.there is None:
-        values.run(link.taken, link.runner)
+def _compute(step: _PlannedStep, tensors: TensorStore) -> None:
+    if step.maybe_empty is not None:
+        shapes = tensors.shapes([tensor.name for tensor in step.inputs])
+        if any(0 in shape for shape in shapes.values()):
+            tensors.put(empty_outputs(step.maybe_empty, shapes))
+            return
+    if step.converts:
+        tensors.convert(step.inputs)
+    if step.device_runner is None:
+        tensors.run(step.inputs, step.runner)
     else:
-        values.run_there(link.taken, link.there)
+        tensors.run_on_device(step.inputs, step.device_runner)
 
 
-def _settle(link: _Link, streams: Streams) -> None:
-    """Wait until a step's work on its device is done."""
-    stream = streams.get(link.there.place) if link.there is not None else None
+def _synchronize(step: _PlannedStep, streams: Streams) -> None:
+    stream = streams.get(step.device_runner.device) if step.device_runner is not None else None
     if stream is not None:
         stream.synchronize()
 
 
-def _named(step: str, error: Exception) -> DeployError:
-    """The error with the name of its step: an engine's stays one, all else is of the host.
+def _with_step_name(step: str, error: Exception) -> DeployError:
+    """The error with the name of its step: an engine's error stays one, others are the host's.
 
-    What is no error of ours can only be an engine's: host steps report theirs.
+    An exception that is no DeployError can only be an engine's: host steps wrap theirs.
     """
     if not isinstance(error, DeployError):
         return EngineError(f"step '{step}': {type(error).__name__}: {error}")

@@ -18,11 +18,14 @@ from backends.contract import (
     TensorSpec,
 )
 from deploy.runtime.bundle.manifest import HostStep
-from deploy.runtime.execution.registered import all_registered, find_registered
+from deploy.runtime.execution.registered import all_registered, find_registered, model_table
+
+_ENTRY_POINTS = "deploy.host_steps"
+_FLOATS = ("float16", "float32")
 
 
 class HostStepError(DeployError):
-    """A host step that failed, or gave what it should not."""
+    """A host step that failed, or whose outputs are not as its recipe says."""
 
 
 class HostFunction(Protocol):
@@ -33,11 +36,22 @@ class HostFunction(Protocol):
         ...
 
 
-Segment = Callable[[Tensors], dict[str, Array]]
+SegmentFunction = Callable[[Tensors], dict[str, Array]]
+"""An engine step as a host step calls it: its inputs by name to its outputs by name."""
 
 
 HostFactory = Callable[..., HostFunction]
-"""Makes the code of a step from its params, and from ``segments`` by name where it calls some."""
+"""Creates the code of a host step from its params, and from ``segments`` if it calls engines.
+
+Example::
+
+    class Threshold:
+        def __init__(self, limit: float) -> None:
+            self.limit = limit
+
+        def __call__(self, inputs: Tensors) -> dict[str, Array]:
+            return {"mask": inputs["scores"] > self.limit}
+"""
 
 
 class HostRunner:
@@ -51,16 +65,16 @@ class HostRunner:
         """Run once.
 
         Raises:
-            HostStepError: the code raised, or a tensor is missing, of another dtype or shape, or
+            HostStepError: the code raised, or an output is missing, of another dtype or shape, or
                 holds a NaN.
         """
         try:
-            found = self._function(inputs)
+            outputs = self._function(inputs)
         except DeployError:
             raise
         except Exception as error:  # whatever it is, the step is to be named
             raise HostStepError(f"{type(error).__name__}: {error}") from error
-        return {spec.name: _checked(spec, found) for spec in self._step.outputs}
+        return {spec.name: _checked_output(spec, outputs) for spec in self._step.outputs}
 
     def __enter__(self) -> Self:
         return self
@@ -69,10 +83,10 @@ class HostRunner:
         pass
 
 
-def _checked(spec: TensorSpec, found: Tensors) -> Array:
-    if spec.name not in found:
+def _checked_output(spec: TensorSpec, outputs: Tensors) -> Array:
+    if spec.name not in outputs:
         raise HostStepError(f"output '{spec.name}'", expected=str(spec), got="none")
-    array = np.asarray(found[spec.name])
+    array = np.asarray(outputs[spec.name])
     if array.dtype != spec.dtype or not spec.accepts(array.shape):
         raise HostStepError(
             f"output '{spec.name}'", expected=str(spec), got=f"{array.dtype}{list(array.shape)}"
@@ -83,16 +97,12 @@ def _checked(spec: TensorSpec, found: Tensors) -> Array:
 
 
 def _holds_nan(array: Array) -> bool:
-    """The least value is NaN wherever one value is."""
+    """Faster than isnan of all: the minimum is NaN where one value is."""
     return bool(np.isnan(array.min(initial=0)))
 
 
-_FLOATS = ("float16", "float32")
-_HOST_STEPS = ("host", "HOST_STEPS", "deploy.host_steps")
-
-
-class Call:
-    """Runs an engine step; floats of the other precision are converted, as between two steps."""
+class SegmentCall:
+    """Runs an engine step for a host step, and converts float16 and float32 as a chain does."""
 
     def __init__(self, step: Artifact, runner: Runner) -> None:
         self._name = step.name
@@ -104,62 +114,70 @@ class Call:
         """Run once.
 
         Raises:
-            EngineError: the engine failed, or a tensor is not as it takes it; the segment is named.
+            EngineError: the engine failed, or an input is missing, unknown, or of another dtype or
+                shape; the segment is named.
         """
-        floats = self._floats.items()
-        other = [name for name, kind in floats if name in inputs and inputs[name].dtype != kind]
+        differing = [
+            name
+            for name, dtype in self._floats.items()
+            if name in inputs and inputs[name].dtype != dtype
+        ]
         try:
-            return self._runner(self._converted(inputs, other) if other else inputs)
+            return self._runner(self._converted(inputs, differing) if differing else inputs)
         except (EngineError, TensorError) as error:
             raise EngineError(f"segment '{self._name}': {error}") from error
 
     def _converted(self, inputs: Tensors, names: Sequence[str]) -> Tensors:
-        halves = [name for name in names if inputs[name].dtype in _FLOATS]
-        return {**inputs, **{name: inputs[name].astype(self._floats[name]) for name in halves}}
+        floats = [name for name in names if inputs[name].dtype in _FLOATS]
+        return {**inputs, **{name: inputs[name].astype(self._floats[name]) for name in floats}}
 
 
-def make_host_function(step: HostStep, segments: Mapping[str, Segment]) -> HostFunction:
-    """The code of a step.
+def make_host_function(step: HostStep, segments: Mapping[str, SegmentFunction]) -> HostFunction:
+    """Create the code of a host step.
 
     Args:
         step: the step.
-        segments: the engine steps that it calls.
+        segments: the engine steps that it calls, by name.
 
     Raises:
         HostStepError: nothing is registered under its id, or it does not take its parameters.
     """
-    made = factory(step.name, step.id)
-    given = {**step.params, "segments": segments} if step.calls else step.params
+    factory = host_factory(step.name, step.id)
+    arguments = {**step.params, "segments": segments} if step.calls else step.params
     try:
-        return made(**given)
+        return factory(**arguments)
     except (TypeError, ValueError) as error:
         raise HostStepError(
             f"host step '{step.name}' ({step.id}) does not take its parameters: {error}"
         ) from error
 
 
-def factory(step: str, id: str) -> HostFactory:
-    """The code registered under an id.
+def host_factory(step: str, id: str) -> HostFactory:
+    """The factory that is registered under an id.
 
     Args:
-        step: the step's name.
-        id: of its code.
+        step: the step's name, for the error.
+        id: such as ``mask_rcnn.proposals``.
 
     Raises:
         HostStepError: nothing is registered under it.
     """
-    found, known = find_registered(id, *_HOST_STEPS)
-    if found is None:
+    registered, known = find_registered(id, _shipped(), _ENTRY_POINTS)
+    if registered is None:
         raise HostStepError(
             f"host step '{step}'",
             expected=f"one of {', '.join(sorted(known))}",
             got=repr(id),
-            do="Correct its id, or register its code as an entry point in 'deploy.host_steps'.",
+            do=f"Correct its id, or register its code as an entry point in '{_ENTRY_POINTS}'.",
         )
-    made: HostFactory = found
-    return made
+    factory: HostFactory = registered
+    return factory
 
 
 def registered_host_steps() -> dict[str, HostFactory]:
-    """Every host step of the models in this package, and of installed entry points."""
-    return all_registered(*_HOST_STEPS)
+    """Every host step of the models in this package, and of installed packages."""
+    return all_registered(_shipped(), _ENTRY_POINTS)
+
+
+def _shipped() -> Mapping[str, HostFactory]:
+    return model_table("host", "HOST_STEPS")

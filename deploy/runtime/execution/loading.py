@@ -11,7 +11,7 @@ from backends.contract import Artifact, Runner
 from backends.registry import loader
 from deploy.runtime.bundle.manifest import BundleError, Manifest, called_steps
 from deploy.runtime.execution.chain import Chain
-from deploy.runtime.execution.host_steps import Call, HostRunner, make_host_function
+from deploy.runtime.execution.host_steps import HostRunner, SegmentCall, make_host_function
 from deploy.runtime.execution.schedule import schedule
 
 
@@ -19,55 +19,61 @@ def check_built(root: Path, steps: Sequence[Artifact]) -> None:
     """Refuse a bundle whose engines the device has still to build.
 
     Raises:
-        BundleError: with their names.
+        BundleError: naming the steps.
     """
-    waiting = ", ".join(f"'{step.name}'" for step in steps if step.pending)
-    if waiting:
+    pending = ", ".join(f"'{step.name}'" for step in steps if step.pending)
+    if pending:
         raise BundleError(
-            f"bundle '{root}': the engine of {waiting} is not built yet",
-            do=f"On the device that runs it: python -m deploy.runtime finish {root}",
+            f"bundle '{root}': the engine of {pending} is not built yet",
+            do=f"On the device that runs it: python -m deploy.runtime build {root}",
         )
 
 
 def load_chain(root: Path, manifest: Manifest) -> Chain:
-    """Every engine and host step of a bundle, wired.
+    """Load every engine and host step of a bundle, and wire them.
 
     Args:
-        root: the bundle, of which the files are known to be those of the manifest.
+        root: the bundle; its files must have been compared with the manifest.
         manifest: its manifest, with the engines that are to run.
 
     Raises:
+        BundleError: the steps cannot be scheduled.
+        HostStepError: the code of a host step is not registered, or refuses its parameters.
         MissingLibraryError: an engine is not installed here.
         EngineError: an engine does not load its files.
     """
-    apart = called_steps(manifest)
-    steps = [step for step in manifest.steps if step.name not in apart]
-    order = schedule([*steps, *manifest.host], manifest.inputs, manifest.outputs)
+    called = called_steps(manifest)
+    scheduled = [step for step in manifest.steps if step.name not in called]
+    order = schedule([*scheduled, *manifest.host], manifest.inputs, manifest.outputs)
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}
         for step in manifest.steps:
             runners[step.name] = load(root, step, alone=len(manifest.steps) == 1)
             loaded.push(runners[step.name].__exit__)
-        calls = {step.name: Call(step, runners[step.name]) for step in manifest.steps}
+        calls = {step.name: SegmentCall(step, runners[step.name]) for step in manifest.steps}
         for host in manifest.host:
             segments = {name: calls[name] for name in host.calls}
             runners[host.name] = HostRunner(host, make_host_function(host, segments))
-        loaded.pop_all()  # all of them are there: the chain closes them
-    ready = [(step, runners[step.name]) for step in order]
-    rest = [(step, runners[step.name]) for step in manifest.steps if step.name in apart]
-    return Chain(ready, manifest.inputs, manifest.outputs, rest)
+        loaded.pop_all()  # nothing failed: from here on the chain closes them
+    return Chain(
+        [(step, runners[step.name]) for step in order],
+        manifest.inputs,
+        manifest.outputs,
+        [(step, runners[step.name]) for step in manifest.steps if step.name in called],
+    )
 
 
 def load(root: Path, step: Artifact, alone: bool) -> Runner:
-    """An engine, with what of its options is known only here.
+    """Load an engine, with those of its options that depend on the chain.
 
     Args:
         root: the bundle.
         step: an artifact of it.
-        alone: whether no other engine is in the chain, whose threads would be disturbed.
+        alone: whether it is the chain's only engine, so that its threads disturb no other.
 
     Raises:
-        MissingLibraryError, EngineError: as of ``load_chain``.
+        MissingLibraryError: the engine is not installed here.
+        EngineError: it does not load its files.
     """
     options = dict(step.options)
     if options.get("spin") == "auto":

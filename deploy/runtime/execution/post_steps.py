@@ -1,4 +1,4 @@
-"""Post-processing after the chain, found by a registered id."""
+"""Post-processing behind the chain, found by a registered id."""
 
 from __future__ import annotations
 
@@ -6,45 +6,52 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from backends.contract import Array, DeployError
-from deploy.runtime.execution.registered import all_registered, find_registered
+from deploy.runtime.execution.registered import all_registered, find_registered, model_table
 from deploy.runtime.vision.detections import Detections
 
 
 class Post(Protocol):
-    """A host step: the chain's outputs to what is in each picture."""
+    """A post-processing step: from the chain's outputs to the detections of each picture."""
 
     def batch(self, tensors: Sequence[Array], /) -> list[Detections]:
-        """Detections of each picture, in input pixels."""
+        """Detections of each picture of a batch, in pixels of the input tensor."""
         ...
 
 
 PostFactory = Callable[..., Post]
+"""Creates a post-processing step from its parameters."""
 
-_POSTS = ("post", "POSTS", "deploy.posts")
+_ENTRY_POINTS = "deploy.posts"
 
 
 class PostError(DeployError):
-    """A host step that does not exist, or not with these parameters."""
+    """A post-processing step that does not exist, or not with these parameters."""
 
 
-def make_post(name: str, params: Mapping[str, Any]) -> Post:
-    """The host step registered as ``name``.
+def make_post(id: str, params: Mapping[str, Any]) -> Post:
+    """The post-processing step that is registered under an id.
+
+    Args:
+        id: such as ``yolov3.boxes``.
+        params: keyword arguments of its factory.
 
     Raises:
-        PostError: nothing is registered under this name, or it does not take these parameters.
+        PostError: nothing is registered under this id, or it does not take these parameters.
     """
-    factory, known = find_registered(name, *_POSTS)
+    factory, known = find_registered(id, _shipped(), _ENTRY_POINTS)
     if factory is None:
-        raise PostError(
-            f"host step '{name}'", expected=f"one of {', '.join(sorted(known))}", got=name
-        )
+        raise PostError(f"host step '{id}'", expected=f"one of {', '.join(sorted(known))}", got=id)
     try:
         post: Post = factory(**params)
     except (TypeError, ValueError) as error:
-        raise PostError(f"host step '{name}' does not take its parameters: {error}") from error
+        raise PostError(f"host step '{id}' does not take its parameters: {error}") from error
     return post
 
 
 def registered_posts() -> dict[str, PostFactory]:
-    """Every host step of the models in this package, and of installed entry points."""
-    return all_registered(*_POSTS)
+    """Every post-processing step of the models in this package, and of installed packages."""
+    return all_registered(_shipped(), _ENTRY_POINTS)
+
+
+def _shipped() -> Mapping[str, PostFactory]:
+    return model_table("post", "POSTS")

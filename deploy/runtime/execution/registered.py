@@ -13,35 +13,41 @@ from typing import Any
 _MODELS = Path(__file__).resolve().parents[2] / "models"  # plugins: nothing here imports them
 
 
-def find_registered(id: str, module: str, table: str, group: str) -> tuple[Any, Mapping[str, Any]]:
+def model_table(module: str, table: str) -> dict[str, Any]:
+    """The code that the model folders of this package register.
+
+    Args:
+        module: the module of a model folder that registers, such as ``post``.
+        table: the name of the mapping in that module, from id to code.
+    """
+    code: dict[str, Any] = {}
+    for registering in _modules(module):
+        code.update(vars(registering)[table])
+    return code
+
+
+def find_registered(
+    id: str, shipped: Mapping[str, Any], group: str
+) -> tuple[Any, Mapping[str, Any]]:
     """What is registered under an id, and everything that is.
 
     Args:
         id: the id.
-        module: the module of a model folder that registers, such as ``post``.
-        table: the name of the mapping in that module, from id to code.
+        shipped: the code of this package, by id.
         group: the group of entry points for installed packages.
 
     Returns:
         The code, or None where nothing has this id; and all code that is known by then.
     """
-    known = _of_models(module, table)
+    known = shipped
     if id not in known:  # only then, since asking for entry points reads every distribution
-        known = all_registered(module, table, group)
+        known = all_registered(shipped, group)
     return known.get(id), known
 
 
-def all_registered(module: str, table: str, group: str) -> dict[str, Any]:
+def all_registered(shipped: Mapping[str, Any], group: str) -> dict[str, Any]:
     """Everything that is registered, by id; see ``find_registered``."""
-    others = {entry.name: entry.load() for entry in entry_points(group=group)}
-    return _of_models(module, table) | others
-
-
-def _of_models(module: str, table: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for one in _modules(module):
-        found.update(vars(one)[table])
-    return found
+    return {**shipped, **{entry.name: entry.load() for entry in entry_points(group=group)}}
 
 
 def _modules(name: str) -> Iterator[ModuleType]:

@@ -1,4 +1,4 @@
-"""The steps of a chain in the order of their data."""
+"""The order of a chain's steps by their data flow, and the last use of each tensor."""
 
 from __future__ import annotations
 
@@ -11,55 +11,60 @@ Step = Artifact | HostStep
 
 
 def schedule(steps: Sequence[Step], inputs: Specs, outputs: Specs) -> list[Step]:
-    """The steps in data-flow order.
+    """Sort steps topologically; of those that are ready, the first in the given order is next.
+
+    Args:
+        steps: engine and host steps, in any order.
+        inputs: of the chain.
+        outputs: of the chain.
 
     Raises:
-        BundleError: a tensor is made twice or by nobody, or steps wait for each other.
+        BundleError: a tensor has two producers or none, or steps depend on each other in a cycle.
     """
-    makers = _makers(steps, inputs)
-    needed = [(spec.name, step.name) for step in steps for spec in step.inputs]
-    for tensor, user in [*needed, *((spec.name, "the chain's outputs") for spec in outputs)]:
-        if tensor not in makers:
-            raise BundleError(f"tensor '{tensor}', needed by {user}, is made by no step")
-    ready = {spec.name for spec in inputs}
+    producers = _producers(steps, inputs)
+    required = [(spec.name, step.name) for step in steps for spec in step.inputs]
+    required += [(spec.name, "the chain's outputs") for spec in outputs]
+    for tensor, consumer in required:
+        if tensor not in producers:
+            raise BundleError(f"tensor '{tensor}', needed by {consumer}, is made by no step")
+    available = {spec.name for spec in inputs}
     pending, ordered = list(steps), list[Step]()
     while pending:
-        step = next((one for one in pending if _names(one.inputs) <= ready), None)
-        if step is None:
-            raise BundleError(
-                f"steps wait for each other: {', '.join(one.name for one in pending)}"
-            )
+        ready = (step for step in pending if _names(step.inputs) <= available)
+        if (step := next(ready, None)) is None:
+            cycle = ", ".join(step.name for step in pending)
+            raise BundleError(f"steps wait for each other: {cycle}")
         pending.remove(step)
         ordered.append(step)
-        ready |= _names(step.outputs)
+        available |= _names(step.outputs)
     return ordered
 
 
-def _makers(steps: Sequence[Step], inputs: Specs) -> Mapping[str, str]:
-    makers = {spec.name: "the chain's inputs" for spec in inputs}
+def _producers(steps: Sequence[Step], inputs: Specs) -> Mapping[str, str]:
+    producers = {spec.name: "the chain's inputs" for spec in inputs}
     for step in steps:
         for spec in step.outputs:
-            if spec.name in makers:
+            if spec.name in producers:
                 raise BundleError(
-                    f"tensor '{spec.name}' is made twice, by {makers[spec.name]} and {step.name}"
+                    f"tensor '{spec.name}' is made twice, by {producers[spec.name]} and {step.name}"
                 )
-            makers[spec.name] = step.name
-    return makers
+            producers[spec.name] = step.name
+    return producers
 
 
 def last_uses(steps: Sequence[Step], outputs: Sequence[str]) -> list[list[str]]:
-    """For each step, the tensors that nothing needs after it.
+    """For each step, the tensors that are dead after it: no later step and no output is one.
 
     Args:
-        steps: in their order.
-        outputs: what is needed at the end.
+        steps: in data-flow order.
+        outputs: the names of the chain's outputs.
     """
-    alive = set(outputs)
+    live = set(outputs)
     dead: list[list[str]] = []
     for step in reversed(steps):
         mentioned = _names(step.inputs) | _names(step.outputs)
-        dead.append(sorted(mentioned - alive))
-        alive |= mentioned
+        dead.append(sorted(mentioned - live))
+        live |= mentioned
     return dead[::-1]
 
 

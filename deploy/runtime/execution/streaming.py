@@ -9,55 +9,56 @@ from threading import Event, Thread
 from typing import Any
 
 StreamStage = Callable[[Any], Any]
-"""What comes of an item; called in one thread alone, one item after the other."""
+"""From an item to the next stage's item; called in one thread only, one item after the other."""
 
 
 class _Item:
-    """A value on its way, or the error that ended it."""
+    """A value in the pipeline, or the error that took its place."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
         self.error: BaseException | None = None
 
 
-_Queue = SimpleQueue[_Item | None]  # nothing is the end
+_Queue = SimpleQueue[_Item | None]  # None marks the end
 
 
 def stream(stages: Sequence[StreamStage], source: Iterable[Any], depth: int) -> Iterator[Any]:
     """The items of a source through all stages, in their order.
 
-    The source is asked in the caller's thread, and only when fewer than ``depth`` items are under
-    way, from the source to the caller. When the caller leaves, what was begun is waited for.
+    The source is read in the caller's thread, and only while fewer than ``depth`` items are in
+    flight between the source and the caller. When the caller stops, items in flight are waited
+    for.
 
     Args:
         stages: from the first to the last; they release the interpreter's lock while they work.
-        source: asked for an item whenever there is room.
-        depth: how many items may be under way, from 1 up.
+        source: the items.
+        depth: how many items may be in flight, from 1 up.
 
     Raises:
-        Exception: whatever a stage or the source raised, where its item would have come. Items
-            behind it are dropped.
+        Exception: what a stage or the source raised, in the place of its item. Later items are
+            dropped.
     """
     with _running(stages) as (first, last):
-        waiting = iter(source)
-        under_way, ended = 0, False
+        items = iter(source)
+        in_flight, ended = 0, False
         while True:
-            while under_way < depth and not ended and (under_way == 0 or last.empty()):
-                item = _next(waiting)
+            while in_flight < depth and not ended and (in_flight == 0 or last.empty()):
+                item = _next(items)
                 ended = item is None or item.error is not None
                 if item is not None:
                     first.put(item)
-                    under_way += 1
-            if not under_way:
+                    in_flight += 1
+            if not in_flight:
                 return
-            done = last.get()
-            under_way -= 1
-            if done is not None:
-                yield _value(done)
+            result = last.get()
+            in_flight -= 1
+            if result is not None:
+                yield _value(result)
 
 
 def _next(source: Iterator[Any]) -> _Item | None:
-    """The next item, or the error in its place; nothing at the end."""
+    """The next item, or the error in its place; None at the end."""
     try:
         return _Item(next(source))
     except StopIteration:
@@ -76,12 +77,12 @@ def _value(item: _Item) -> Any:
 
 @contextmanager
 def _running(stages: Sequence[StreamStage]) -> Iterator[tuple[_Queue, _Queue]]:
-    """The queues before the first and behind the last stage; their threads end with the block."""
+    """The queues before the first and after the last stage; the threads end with the block."""
     queues: list[_Queue] = [SimpleQueue() for _ in range(len(stages) + 1)]
     stopped = Event()
     threads = [
-        Thread(target=_work, args=(stage, before, behind, stopped), name="stream", daemon=True)
-        for stage, before, behind in zip(stages, queues, queues[1:], strict=False)
+        Thread(target=_work, args=(stage, source, target, stopped), name="stream", daemon=True)
+        for stage, source, target in zip(stages, queues, queues[1:], strict=False)
     ]
     for thread in threads:
         thread.start()
@@ -94,21 +95,21 @@ def _running(stages: Sequence[StreamStage]) -> Iterator[tuple[_Queue, _Queue]]:
             thread.join()
 
 
-def _work(stage: StreamStage, before: _Queue, behind: _Queue, stopped: Event) -> None:
-    while (item := before.get()) is not None:
+def _work(stage: StreamStage, source: _Queue, target: _Queue, stopped: Event) -> None:
+    while (item := source.get()) is not None:
         if item.error is None and not stopped.is_set():
             try:
                 item.value = stage(item.value)
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            except BaseException as error:  # noqa: BLE001 - it is raised in the caller's thread
                 item.error = error
-        behind.put(item)
-    behind.put(None)
+        target.put(item)
+    target.put(None)
 
 
-def beside(stage: StreamStage) -> StreamStage:
-    """The stage for the first of a pair, whose second goes along."""
+def map_first(stage: StreamStage) -> StreamStage:
+    """The stage applied to the first of a pair; the second is passed on."""
 
-    def run(pair: tuple[Any, Any]) -> tuple[Any, Any]:
+    def apply(pair: tuple[Any, Any]) -> tuple[Any, Any]:
         return stage(pair[0]), pair[1]
 
-    return run
+    return apply

@@ -1,4 +1,4 @@
-"""The ways to run a chain that are worth measuring: engines and threads of its steps."""
+"""Candidates to measure: which engine runs each step of a chain, with how many threads."""
 
 from __future__ import annotations
 
@@ -11,62 +11,67 @@ from backends.registry import loader
 from deploy.runtime.bundle.engine_choice import Choice, Choices, engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 
-AS_IT_IS = "as it was made"
+AS_MADE = "as it was made"
+"""The name of the candidate that is the bundle's own engines and threads."""
 
 
 Engines = Mapping[str, Mapping[str, Artifact]]
-"""Of each step, what it can run on here, its own first."""
+"""By step, the engines that it can run on here; its own is the first."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Milliseconds, as far as they were measured.
+    """A model of a chain's latency, in milliseconds.
 
     Attributes:
-        steps: of each step with each choice.
-        borders: what a chain takes more where tensors go from one engine to another.
-        pairs: the steps of which one takes what the other makes.
+        steps: by step, what it takes with each choice.
+        borders: by pair of engines, what a chain takes more where a tensor goes from the one to
+            the other.
+        edges: the pairs of steps of which one consumes an output of the other.
     """
 
     steps: Mapping[str, Mapping[Choice, float]]
     borders: Mapping[tuple[str, str], float]
-    pairs: Sequence[tuple[str, str]]
+    edges: Sequence[tuple[str, str]]
 
-    def of(self, way: Choices) -> float:
-        """Of a whole chain, as far as it can be told from its parts."""
-        steps = sum(self.steps[name][choice] for name, choice in way.items())
-        return steps + sum(
-            self.borders.get(border, 0.0) for border in engine_changes(way, self.pairs)
-        )
+    def of(self, candidate: Choices) -> float:
+        """The estimated latency of a chain."""
+        steps = sum(self.steps[name][choice] for name, choice in candidate.items())
+        borders = engine_changes(candidate, self.edges)
+        return steps + sum(self.borders.get(border, 0.0) for border in borders)
 
 
 def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
-    """What each step can run on here; and what was left out, with the reason.
+    """The engines that each step can run on here.
+
+    Returns:
+        The engines of the steps for which there is a choice; and a line for each engine of the
+        bundle that was left out, with the reason.
 
     Raises:
-        DeployError: a step runs on nothing here; or there is nothing to choose, with one engine for
-            each step and none that has threads.
+        DeployError: a step has no engine that runs here; or there is nothing to choose, with one
+            engine for each step and none that has threads.
     """
     carried = engines_by_step(manifest)
-    reasons = {
+    obstacles = {
         (step, name): _obstacle(artifact)
         for step, engines in carried.items()
         for name, artifact in engines.items()
     }
-    left_out = [f"{step} on {name}: {why}" for (step, name), why in reasons.items() if why]
-    found = {
-        step: {name: one for name, one in engines.items() if not reasons[step, name]}
+    left_out = [f"{step} on {name}: {why}" for (step, name), why in obstacles.items() if why]
+    usable = {
+        step: {name: engine for name, engine in engines.items() if not obstacles[step, name]}
         for step, engines in carried.items()
     }
-    if stuck := [step for step, engines in found.items() if not engines]:
+    if stuck := [step for step, engines in usable.items() if not engines]:
         raise DeployError(
             f"step '{stuck[0]}' of '{manifest.model}' has no engine that runs here",
-            got="; ".join(one for one in left_out if one.startswith(f"{stuck[0]} on ")),
+            got="; ".join(line for line in left_out if line.startswith(f"{stuck[0]} on ")),
         )
     tunable = {
         step: engines
-        for step, engines in found.items()
-        if len(carried[step]) > 1 or any("threads" in one.options for one in engines.values())
+        for step, engines in usable.items()
+        if len(carried[step]) > 1 or any("threads" in engine.options for engine in engines.values())
     }
     if not tunable:
         raise DeployError(
@@ -77,6 +82,7 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
 
 
 def _obstacle(artifact: Artifact) -> str:
+    """Why an engine cannot run here; empty where it can."""
     if artifact.pending:
         return "not built yet"
     try:
@@ -86,25 +92,28 @@ def _obstacle(artifact: Artifact) -> str:
     return ""
 
 
-def as_made(engines: Engines) -> Choices:
-    """Each step on the first engine that runs here, with the threads that were recorded."""
-    own = {step: next(iter(found.items())) for step, found in engines.items()}
-    return {step: Choice(name, _recorded(artifact)) for step, (name, artifact) in own.items()}
+def default_candidate(engines: Engines) -> Choices:
+    """Each step on the first engine that runs here, with the threads that the bundle records."""
+    own = {step: next(iter(usable.items())) for step, usable in engines.items()}
+    return {
+        step: Choice(name, _recorded_threads(artifact)) for step, (name, artifact) in own.items()
+    }
 
 
 def uniform_candidates(engines: Engines, counts: Sequence[int]) -> dict[str, Choices]:
-    """Every engine on all steps that have it, with each number of threads, by name.
+    """By name, every engine on all steps that have it, with each number of threads.
 
     A step that does not have the engine stays on its own.
     """
-    names = dict.fromkeys(name for found in engines.values() for name in found)
-    ways: dict[str, Choices] = {}
+    names = dict.fromkeys(name for usable in engines.values() for name in usable)
+    candidates: dict[str, Choices] = {}
     for name in names:
         for count in counts or default_counts():
-            way = {step: _choice(found, name, count) for step, found in engines.items()}
-            if way not in ways.values():
-                ways[_words(name if len(names) > 1 else "", way, count)] = way
-    return ways
+            candidate = {step: _choice(usable, name, count) for step, usable in engines.items()}
+            if candidate not in candidates.values():
+                label = _label(name if len(names) > 1 else "", candidate, count)
+                candidates[label] = candidate
+    return candidates
 
 
 def _choice(engines: Mapping[str, Artifact], name: str, count: int) -> Choice:
@@ -112,55 +121,58 @@ def _choice(engines: Mapping[str, Artifact], name: str, count: int) -> Choice:
     return Choice(name, count if "threads" in engines[name].options else None)
 
 
-def _recorded(artifact: Artifact) -> int | None:
+def _recorded_threads(artifact: Artifact) -> int | None:
     return int(artifact.options["threads"]) if "threads" in artifact.options else None
 
 
-def _words(engine: str, way: Choices, count: int) -> str:
-    threaded = any(choice.threads is not None for choice in way.values())
+def _label(engine: str, candidate: Choices, count: int) -> str:
+    threaded = any(choice.threads is not None for choice in candidate.values())
     threads = f"{count} thread{'s' if count > 1 else ''}" if threaded else ""
     return ", ".join(filter(None, (engine, threads)))
 
 
 def default_counts() -> list[int]:
-    """Numbers of threads to try: 1, 2, 4 and so on up to the cores."""
+    """Numbers of threads to try: the powers of 2 up to the cores, and the cores."""
     cores = os.cpu_count() or 1
     powers = [1 << power for power in range(cores.bit_length())]
     return sorted({*(power for power in powers if power <= cores), cores})
 
 
 def connected_steps(manifest: Manifest) -> list[tuple[str, str]]:
-    """Engine steps of which one takes what the other makes."""
+    """The pairs of engine steps of which the second consumes an output of the first."""
     return [
-        (one.name, other.name)
-        for one in manifest.steps
-        for other in manifest.steps
-        if {spec.name for spec in one.outputs} & {spec.name for spec in other.inputs}
+        (producer.name, consumer.name)
+        for producer in manifest.steps
+        for consumer in manifest.steps
+        if {spec.name for spec in producer.outputs} & {spec.name for spec in consumer.inputs}
     ]
 
 
-def engine_changes(way: Choices, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The borders of a way at which the engine changes, as pairs of engines."""
-    both = (
-        (way[one].engine, way[other].engine) for one, other in pairs if {one, other} <= way.keys()
+def engine_changes(candidate: Choices, edges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs of different engines between which a tensor goes."""
+    borders = (
+        (candidate[producer].engine, candidate[consumer].engine)
+        for producer, consumer in edges
+        if {producer, consumer} <= candidate.keys()
     )
-    return [border for border in both if border[0] != border[1]]
+    return [border for border in borders if border[0] != border[1]]
 
 
 def cheapest_candidate(starts: Iterable[Choices], costs: Costs) -> Choices:
-    """The way that should take the least, found from each start by changing one step at a time."""
-    return min((_improved(start, costs) for start in starts), key=costs.of)
+    """The candidate of least estimated latency, by local search from each start."""
+    return min((_local_minimum(start, costs) for start in starts), key=costs.of)
 
 
-def _improved(way: Choices, costs: Costs) -> Choices:
+def _local_minimum(candidate: Choices, costs: Costs) -> Choices:
+    """Change the one step that brings most, until no change of one step brings anything."""
     while True:
-        others = (
-            {**way, step: choice}
+        neighbours = (
+            {**candidate, step: choice}
             for step, choices in costs.steps.items()
-            if step in way
+            if step in candidate
             for choice in choices
         )
-        best = min(others, key=costs.of)
-        if costs.of(best) >= costs.of(way):
-            return way
-        way = best
+        best = min(neighbours, key=costs.of)
+        if costs.of(best) >= costs.of(candidate):
+            return candidate
+        candidate = best

@@ -1,4 +1,4 @@
-"""``tune``: which engine each step of a bundle is fastest on here, and with how many threads."""
+"""The search for the engine, and the number of threads, that each step is fastest with here."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from deploy.runtime.bundle.engine_choice import Choice, Choices, forget_tuned, w
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.tuning.candidates import (
-    AS_IT_IS,
+    AS_MADE,
     Costs,
-    as_made,
     cheapest_candidate,
     connected_steps,
+    default_candidate,
     engine_changes,
     uniform_candidates,
     usable_engines,
 )
 from deploy.runtime.tuning.worker import Medians, TuningWorker, start_worker
 
-MIXED = "each step its best"
+MIXED = "best of each step"
+"""The name of the candidate in which each step has the choice that is best for it."""
 
+_MOST_MIXED = 3  # candidates of this kind that are measured
+_SETS = 3  # of processes; one may be a tenth faster than the next that does the same
 
-_MOST_MIXED, _SETS = 3, 3
-
-
-Ways = Mapping[str, Choices]
+Candidates = Mapping[str, Choices]
+"""By name."""
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What ways took.
+    """The latencies of candidates.
 
     Attributes:
-        rounds: of each way, round by round.
-        refused: the ways that do not count, with the reason.
+        rounds: by candidate, the medians of each round.
+        refused: by candidate that does not count, the reason.
     """
 
     rounds: Mapping[str, Sequence[Medians]]
     refused: Mapping[str, str]
 
-    def median(self, way: str, part: str = "total") -> float:
-        """Of a part; of the whole for a step that a host step calls, which has no own time."""
-        rows = self.rounds[way]
+    def median(self, candidate: str, part: str = "total") -> float:
+        """Milliseconds of a part; a step that a host step calls has no time of its own: total."""
+        rows = self.rounds[candidate]
         return float(np.median([row[part if part in row else "total"] for row in rows]))
 
     @property
     def fastest(self) -> str:
-        """The way that is fastest as a whole."""
+        """The candidate of the least total."""
         return min(self.rounds, key=self.median)
 
 
@@ -63,155 +64,168 @@ def tune(
 ) -> bool:
     """Measure, print, and keep the fastest for later openings of this bundle by this user.
 
-    Every way is a process of its own, and their rounds take turns. Each engine, with each number of
-    threads, is tried on all steps; then, beside the fastest of these, ways in which each step has
-    its best. The time of the whole decides, so that what borders cost is in it. A way counts only
-    where its outputs are within the tolerance of its precisions.
+    Each candidate runs in a process of its own, and their rounds are interleaved. First each
+    engine, with each number of threads, is measured on all steps; then candidates in which each
+    step has its best choice, together with the fastest of the first. The total latency decides, so
+    that copies and conversions between engines count. A candidate counts only where its outputs
+    are within the tolerance of its precisions.
 
     Args:
         bundle: the bundle.
         counts: numbers of threads to try; by default 1, 2, 4 and so on up to the cores.
-        rounds: how many.
-        forget: only forget what was found before.
+        rounds: in which each candidate is measured.
+        forget: delete what was kept before, and measure nothing.
         key: a public key that must have signed the bundle.
 
+    Returns:
+        True.
+
     Raises:
-        DeployError: there is nothing to choose, or what was found cannot be kept.
+        DeployError: there is nothing to choose, or the result cannot be kept.
     """
     manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
     if forget:
         forget_tuned(manifest)
         return True
     engines, left_out = usable_engines(manifest)
-    for one in left_out:
-        print(f"left out: {one}")
-    measure = partial(measured, bundle, rounds=rounds, key=key)
-    ways = {AS_IT_IS: as_made(engines), **uniform_candidates(engines, counts)}
-    found = measure(ways)
-    mixed, final = _mixed(ways, found, connected_steps(manifest), measure)
-    ways |= mixed
-    chosen = choose(final)
-    both = TuningResult({**found.rounds, **final.rounds}, {**found.refused, **final.refused})
-    _print(list(engines), both, chosen)
-    print(f"chosen: {'; '.join(map(_settled, ways[chosen].items()))}")
-    print(f"kept: {write_tuned(manifest, ways[chosen])}")
+    for line in left_out:
+        print(f"left out: {line}")
+    measure = partial(measure_candidates, bundle, rounds=rounds, key=key)
+    candidates = {AS_MADE: default_candidate(engines), **uniform_candidates(engines, counts)}
+    first = measure(candidates)
+    mixed, last = _measure_mixed(candidates, first, connected_steps(manifest), measure)
+    candidates |= mixed
+    chosen = choose(last)
+    result = TuningResult({**first.rounds, **last.rounds}, {**first.refused, **last.refused})
+    _print(list(engines), result, chosen)
+    print(f"chosen: {'; '.join(map(_describe, candidates[chosen].items()))}")
+    print(f"kept: {write_tuned(manifest, candidates[chosen])}")
     return True
 
 
-def _mixed(
-    ways: Ways,
-    found: TuningResult,
-    pairs: Sequence[tuple[str, str]],
-    measure: Callable[[Ways], TuningResult],
-) -> tuple[Ways, TuningResult]:
-    """Ways with several engines or numbers of threads, and what they and the best others took.
+def _measure_mixed(
+    candidates: Candidates,
+    result: TuningResult,
+    edges: Sequence[tuple[str, str]],
+    measure: Callable[[Candidates], TuningResult],
+) -> tuple[Candidates, TuningResult]:
+    """Measure candidates with several engines or numbers of threads, and the best of the others.
 
-    A border costs nothing until one was measured; so what looks best is measured, until what looks
-    best is known.
+    A border between engines costs nothing until one was measured. So the candidate of the least
+    estimated latency is measured, and the estimate corrected, until that candidate is known.
+
+    Returns:
+        The new candidates by name, and the last measurement: of these, the fastest before, and
+        the bundle as it was made.
     """
-    costs = costs_of(ways, found, pairs)
-    starts = {name: ways[name] for name in found.rounds}
-    finalists = {name: ways[name] for name in dict.fromkeys((AS_IT_IS, found.fastest))}
+    costs = step_costs(candidates, result, edges)
+    starts = {name: candidates[name] for name in result.rounds}
+    finalists = {name: candidates[name] for name in dict.fromkeys((AS_MADE, result.fastest))}
     mixed: dict[str, Choices] = {}
-    final = found
     while len(mixed) < _MOST_MIXED:
-        way = cheapest_candidate(starts.values(), costs)
-        if way in (*starts.values(), *mixed.values()):
+        candidate = cheapest_candidate(starts.values(), costs)
+        if candidate in (*starts.values(), *mixed.values()):
             break
         name = MIXED if not mixed else f"{MIXED}, {len(mixed) + 1}"
-        mixed[name] = way
-        final = measure({**finalists, **mixed})
-        costs = _with_borders(costs, way, name, final)
-    return mixed, final
+        mixed[name] = candidate
+        result = measure({**finalists, **mixed})
+        costs = _with_borders(costs, candidate, name, result)
+    return mixed, result
 
 
-def measured(bundle: Path, ways: Ways, rounds: int, key: Path | None) -> TuningResult:
-    """The rounds of each way that agrees with the bundle's sample, in sets of fresh processes.
-
-    One process may be a tenth faster than the next that does the same, in each of its rounds.
-    """
-    found: dict[str, list[Medians]] = {name: [] for name in ways}
+def measure_candidates(
+    bundle: Path, candidates: Candidates, rounds: int, key: Path | None
+) -> TuningResult:
+    """The rounds of each candidate that agrees with the bundle's sample, in sets of processes."""
+    medians: dict[str, list[Medians]] = {name: [] for name in candidates}
     refused: dict[str, str] = {}
     sets = min(_SETS, rounds)
     for number in range(sets):
         share = rounds * (number + 1) // sets - rounds * number // sets
-        with ExitStack() as running:
-            left = {name: way for name, way in ways.items() if name not in refused}
-            good = _started(bundle, left, key, running, refused)
-            names = list(good)
+        with ExitStack() as processes:
+            remaining = {
+                name: choices for name, choices in candidates.items() if name not in refused
+            }
+            workers = _start_workers(bundle, remaining, key, processes, refused)
+            names = list(workers)
             for turn in range(share):
                 first = turn % len(names)
                 for name in names[first:] + names[:first]:
-                    found[name].append(good[name].round())
-    return TuningResult(
-        {name: rows for name, rows in found.items() if name not in refused}, refused
-    )
+                    medians[name].append(workers[name].round())
+    agreeing = {name: rows for name, rows in medians.items() if name not in refused}
+    return TuningResult(agreeing, refused)
 
 
-def _started(
-    bundle: Path, ways: Ways, key: Path | None, running: ExitStack, refused: dict[str, str]
+def _start_workers(
+    bundle: Path,
+    candidates: Candidates,
+    key: Path | None,
+    processes: ExitStack,
+    refused: dict[str, str],
 ) -> dict[str, TuningWorker]:
-    """A process of each way that agrees; the others go to ``refused``."""
-    good: dict[str, TuningWorker] = {}
-    for name, choices in ways.items():
+    """A process for each candidate that agrees; the reasons of the others go to ``refused``."""
+    workers: dict[str, TuningWorker] = {}
+    for name, choices in candidates.items():
         try:
-            started = running.enter_context(start_worker(bundle, choices, key))
-        except EngineError:  # its process has said why
+            worker = processes.enter_context(start_worker(bundle, choices, key))
+        except EngineError:  # its process has printed why
             refused[name] = "does not run here"
             continue
-        if started.agrees:
-            good[name] = started
+        if worker.agrees:
+            workers[name] = worker
         else:
             refused[name] = "beyond the tolerance"
-    if AS_IT_IS in refused:
+    if AS_MADE in refused:
         raise DeployError(
-            f"bundle '{bundle}' as it was made: {refused[AS_IT_IS]}",
+            f"bundle '{bundle}' as it was made: {refused[AS_MADE]}",
             do=f"Look at it: python -m deploy.runtime check {bundle}",
         )
-    return good
+    return workers
 
 
-def costs_of(ways: Ways, found: TuningResult, pairs: Sequence[tuple[str, str]]) -> Costs:
-    """What each step took with each choice, at the least; and nothing yet for borders."""
-    steps: dict[str, dict[Choice, float]] = {step: {} for step in ways[AS_IT_IS]}
-    for name in found.rounds:
-        for step, choice in ways[name].items():
-            took = found.median(name, step)
-            steps[step][choice] = min(took, steps[step].get(choice, took))
-    return Costs(steps, {}, pairs)
+def step_costs(
+    candidates: Candidates, result: TuningResult, edges: Sequence[tuple[str, str]]
+) -> Costs:
+    """The least median of each step with each choice; borders between engines cost nothing yet."""
+    steps: dict[str, dict[Choice, float]] = {step: {} for step in candidates[AS_MADE]}
+    for name in result.rounds:
+        for step, choice in candidates[name].items():
+            median = result.median(name, step)
+            steps[step][choice] = min(median, steps[step].get(choice, median))
+    return Costs(steps, {}, edges)
 
 
-def _with_borders(costs: Costs, way: Choices, name: str, final: TuningResult) -> Costs:
-    """The costs, with what this way took beyond its steps, shared by its borders."""
-    borders = engine_changes(way, costs.pairs)
-    if not borders or name not in final.rounds:
+def _with_borders(costs: Costs, candidate: Choices, name: str, result: TuningResult) -> Costs:
+    """The costs, with what a candidate took beyond its steps' costs shared by its borders."""
+    borders = engine_changes(candidate, costs.edges)
+    if not borders or name not in result.rounds:
         return costs
-    took = sum(final.median(name, step) for step in way)
-    steps = sum(costs.steps[step][choice] for step, choice in way.items())
-    more = max(0.0, took - steps) / len(borders)
-    return replace(costs, borders={**costs.borders, **dict.fromkeys(borders, more)})
+    measured = sum(result.median(name, step) for step in candidate)
+    estimated = sum(costs.steps[step][choice] for step, choice in candidate.items())
+    excess = max(0.0, measured - estimated) / len(borders)
+    return replace(costs, borders={**costs.borders, **dict.fromkeys(borders, excess)})
 
 
-def choose(found: TuningResult) -> str:
-    """The fastest way, where it is faster than the bundle as it is in three of four rounds."""
-    best = found.fastest
-    pairs = zip(found.rounds[best], found.rounds[AS_IT_IS], strict=True)
-    ratios = [one["total"] / other["total"] for one, other in pairs]
-    return best if np.percentile(ratios, 75) < 1 else AS_IT_IS
+def choose(result: TuningResult) -> str:
+    """The fastest, where it is faster than the bundle as it was made in three of four rounds."""
+    fastest = result.fastest
+    rounds = zip(result.rounds[fastest], result.rounds[AS_MADE], strict=True)
+    ratios = [candidate["total"] / default["total"] for candidate, default in rounds]
+    return fastest if np.percentile(ratios, 75) < 1 else AS_MADE
 
 
-def _settled(step: tuple[str, Choice]) -> str:
+def _describe(step: tuple[str, Choice]) -> str:
     name, choice = step
     threads = "" if choice.threads is None else f", threads {choice.threads or 'auto'}"
     return f"{name} on {choice.engine}{threads}"
 
 
-def _print(steps: Sequence[str], found: TuningResult, chosen: str) -> None:
-    shown = [step for step in steps if step in found.rounds[AS_IT_IS][0]]
-    width = max(map(len, (*found.rounds, *found.refused))) + 2
-    print(f"{'ms, median':<{width}}" + "".join(f"{name:>14}" for name in (*shown, "total")))
-    for name in found.rounds:
-        row = "".join(f"{found.median(name, part):14.3f}" for part in (*shown, "total"))
+def _print(steps: Sequence[str], result: TuningResult, chosen: str) -> None:
+    parts = (*(step for step in steps if step in result.rounds[AS_MADE][0]), "total")
+    width = max(map(len, (*result.rounds, *result.refused))) + 2
+    print(f"{'ms, median':<{width}}" + "".join(f"{part:>14}" for part in parts))
+    for name in result.rounds:
+        row = "".join(f"{result.median(name, part):14.3f}" for part in parts)
         print(f"{name:<{width}}{row}{'  <- chosen' if name == chosen else ''}")
-    for name, why in found.refused.items():
-        print(f"{name:<{width}}  {why}")
+    for name, reason in result.refused.items():
+        print(f"{name:<{width}}  {reason}")

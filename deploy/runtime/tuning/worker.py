@@ -1,4 +1,4 @@
-"""One way of running a bundle, measured in a process of its own whenever it is asked.
+"""A process that measures one candidate, a round whenever it is told to.
 
 ``python -m deploy.runtime.tuning.worker BUNDLE CHOICES [PUBKEY]`` prints the median milliseconds of
 every part for each line of its standard input.
@@ -15,25 +15,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backends.contract import DeployError, EngineError
+from backends.process.child import module_command
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
 from deploy.runtime.latency import summarize_latency, timed_call
 from deploy.runtime.pipeline import Pipeline
 
-_SECONDS, _LEAST = 0.3, 5  # of a round, and its calls
-
-
-_PAUSE = 0.1  # threads of the one before may still look for work
-
+_ROUND_SECONDS, _LEAST_CALLS = 0.3, 5
+_PAUSE = 0.1  # seconds; the threads of the process before may still spin
 
 Medians = dict[str, float]
+"""Milliseconds by part."""
 
 
 class TuningWorker:
-    """A process that runs a bundle in one way.
+    """The parent's end of such a process.
 
     Attributes:
-        agrees: whether what it gives for the bundle's sample is within the tolerance.
+        agrees: whether the outputs for the bundle's sample are within the tolerance.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -48,7 +47,7 @@ class TuningWorker:
         """
         time.sleep(_PAUSE)
         if self._process.stdin is not None:
-            print("again", file=self._process.stdin, flush=True)
+            print("round", file=self._process.stdin, flush=True)
         return self._answer()
 
     def _answer(self) -> Medians:
@@ -61,13 +60,13 @@ class TuningWorker:
 
 @contextmanager
 def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[TuningWorker]:
-    """Start one, and end it with the block.
+    """Start a process, and end it with the block.
 
     Raises:
-        EngineError: the bundle does not run so.
+        EngineError: the bundle does not run with these choices.
     """
-    words = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
-    command = [sys.executable, "-m", "deploy.runtime.tuning.worker", *words]
+    arguments = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
+    command = module_command("deploy.runtime.tuning.worker", *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -78,15 +77,15 @@ def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[T
 
 
 def main(bundle: str, choices: str, key: str | None = None) -> None:
-    """The process's own side."""
-    root, asked = Path(bundle), choices_from(choices)
-    with Pipeline.open(root, key=Path(key) if key else None, choices=asked) as pipeline:
+    """The process itself."""
+    root, candidate = Path(bundle), choices_from(choices)
+    with Pipeline.open(root, key=Path(key) if key else None, choices=candidate) as pipeline:
         print(json.dumps({"agrees": sample_agrees(root, pipeline)}), flush=True)
-        once = timed_call(root, pipeline, None)
+        call = timed_call(root, pipeline, None)
         for _ in sys.stdin:
-            rows, end = [once()], time.perf_counter() + _SECONDS
-            while time.perf_counter() < end or len(rows) < _LEAST:
-                rows.append(once())
+            rows, end = [call()], time.perf_counter() + _ROUND_SECONDS
+            while time.perf_counter() < end or len(rows) < _LEAST_CALLS:
+                rows.append(call())
             medians = {part: figures["p50"] for part, figures in summarize_latency(rows).items()}
             print(json.dumps(medians), flush=True)
 

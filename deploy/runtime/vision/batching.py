@@ -11,43 +11,43 @@ from backends.contract import DeployError, Dim, Dynamic, Specs
 T = TypeVar("T")
 
 
-def batch_size(inputs: Specs, asked: int | Literal["auto"]) -> int:
+def batch_size(inputs: Specs, requested: int | Literal["auto"]) -> int:
     """How many pictures go into a call.
 
     Args:
         inputs: of the chain.
-        asked: by the user; ``auto`` is the fixed batch, or the usual size of one that varies.
+        requested: by the user; ``auto`` is the fixed batch, or the typical one of a range.
 
     Raises:
         DeployError: the bundle does not take so many.
     """
-    first = _first(inputs)
-    least, usual, most = (
-        (first.min, first.opt, first.max) if isinstance(first, Dynamic) else (1, first, first)
+    dim = _batch_dim(inputs)
+    least, typical, most = (
+        (dim.min, dim.opt, dim.max) if isinstance(dim, Dynamic) else (1, dim, dim)
     )
-    size = usual if asked == "auto" else asked
+    size = typical if requested == "auto" else requested
     if not least <= size <= most:
         raise DeployError(
             "batch",
             expected=f"{least} to {most}, as the bundle was made for",
-            got=str(asked),
+            got=str(requested),
             do="Pass batch='auto', or export the model with such a batch.",
         )
     return size
 
 
 def least_batch(inputs: Specs) -> int:
-    """How many pictures a call takes at the least."""
-    first = _first(inputs)
-    return first.min if isinstance(first, Dynamic) else first
+    """The smallest batch that a call takes."""
+    dim = _batch_dim(inputs)
+    return dim.min if isinstance(dim, Dynamic) else dim
 
 
-def _first(inputs: Specs) -> Dim:
+def _batch_dim(inputs: Specs) -> Dim:
     return inputs[0].dims[0] if inputs and inputs[0].dims else 1
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """The items in lists of this size; the last may be shorter."""
-    waiting = iter(items)
-    while batch := list(islice(waiting, size)):
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
         yield batch

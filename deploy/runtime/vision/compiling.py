@@ -1,4 +1,4 @@
-"""Host steps as machine code, where numba is installed; the extra is ``fast``."""
+"""Host code compiled by numba, where it is installed; the extra is ``fast``."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def can_compile() -> bool:
 
 
 def compiled(function: F) -> F:
-    """The function as machine code, made at the first call and kept in ``__pycache__``.
+    """The function as machine code, compiled at the first call and cached in ``__pycache__``.
 
-    It gives up the interpreter's lock. Where no folder for it can be written, it is made anew in
-    each process.
+    It releases the interpreter's lock. Where no cache folder can be written, each process compiles
+    it again.
     """
-    import numba  # takes half a second, and is not everywhere
+    import numba  # takes half a second, and is optional
 
     try:
-        made: F = numba.njit(function, nogil=True, cache=True, error_model="numpy")
+        machine_code: F = numba.njit(function, nogil=True, cache=True, error_model="numpy")
     except RuntimeError:  # numba finds no folder that it can write
-        made = numba.njit(function, nogil=True, error_model="numpy")
-    return made
+        machine_code = numba.njit(function, nogil=True, error_model="numpy")
+    return machine_code
 
 
 def as_compiled(array: Array, dtype: npt.DTypeLike) -> Array:
-    """The array as machine code takes it: for another kind of array it would be made anew."""
-    plain = np.ascontiguousarray(array, dtype)
-    return plain if plain.flags.writeable else plain.copy()
+    """The array in the layout for which the code is compiled; another one compiles it again."""
+    contiguous = np.ascontiguousarray(array, dtype)
+    return contiguous if contiguous.flags.writeable else contiguous.copy()

@@ -1,4 +1,4 @@
-"""What a detector finds in a picture."""
+"""Detections: boxes, scores, labels and masks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ from backends.contract import Array
 from deploy.runtime.vision.image import Placement
 from deploy.runtime.vision.masks import Masks
 
-CONFIDENT = 0.3
-"""Detections below this score come and go with the last bit; they are not shown or compared."""
-
 
 @dataclass(frozen=True)
 class Detections:
-    """Boxes with scores and labels, best first; and masks, where the model makes some.
+    """Boxes with scores and labels, best first; and masks, where the model has them.
 
     Attributes:
         boxes: (n, 4) float32: x1, y1, x2, y2 in pixels. Not clipped to the picture, unless there
             are masks.
         scores: (n,) float32 from 0 to 1.
         labels: (n,) int64, indices of classes.
-        masks: the pixels of each, or nothing.
+        masks: the mask of each, or None.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+
+    Example:
+        >>> import numpy as np
+        >>> from deploy.runtime import Detections
+        >>> boxes = np.array([[10, 20, 50, 80], [0, 0, 5, 5]], np.float32)
+        >>> detections = Detections(boxes, np.array([0.75, 0.25], np.float32), np.array([1, 0]))
+        >>> len(detections)
+        2
+        >>> detections.above(0.5).to_json(["cat", "dog"])
+        [{'box': [10.0, 20.0, 50.0, 80.0], 'score': 0.75, 'label': 1, 'class': 'dog'}]
     """
 
     boxes: npt.NDArray[np.float32]
@@ -45,14 +55,14 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, chosen: Array) -> Self:
-        """The detections at these indices, or where this mask is true."""
+    def take(self, selection: Array) -> Self:
+        """The detections at these indices (k,), or where this boolean array (n,) is true."""
         return replace(
             self,
-            boxes=self.boxes[chosen],
-            scores=self.scores[chosen],
-            labels=self.labels[chosen],
-            masks=None if self.masks is None else self.masks.take(chosen),
+            boxes=self.boxes[selection],
+            scores=self.scores[selection],
+            labels=self.labels[selection],
+            masks=None if self.masks is None else self.masks.take(selection),
         )
 
     def above(self, score: float) -> Self:
@@ -60,18 +70,21 @@ class Detections:
         return self.take(self.scores >= score)
 
     def finite(self) -> Self:
-        """Without those whose score or box is not finite."""
-        good = np.isfinite(self.scores) & np.isfinite(self.boxes).all(axis=1)
-        return self if good.all() else self.take(good)
+        """The detections whose score and box are finite."""
+        finite = np.isfinite(self.scores) & np.isfinite(self.boxes).all(axis=1)
+        return self if finite.all() else self.take(finite)
 
     def placed(self, placement: Placement) -> Detections:
-        """From pixels of the input tensor to the picture's; what is not finite is dropped."""
+        """From pixels of the input tensor to pixels of the picture; drops what is not finite."""
         return replace(self, boxes=placement.boxes_back(self.boxes)).finite()
 
     def to_json(self, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
         """One object per detection: ``box``, ``score``, ``label`` and, if known, ``class``.
 
-        ``mask``, where there is one, holds run lengths as COCO has them.
+        ``mask``, where there are masks, holds COCO's uncompressed run lengths.
+
+        Args:
+            classes: the names of the labels, such as ``pipeline.classes``.
         """
         rows = zip(self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), strict=True)
         return [
@@ -83,7 +96,7 @@ class Detections:
 
     @classmethod
     def from_json(cls, rows: Sequence[dict[str, Any]]) -> Detections:
-        """The detections that ``to_json`` was given."""
+        """The detections from the objects that ``to_json`` returned."""
         masked = [row["mask"] for row in rows if "mask" in row]
         return Detections(
             np.array([row["box"] for row in rows], np.float32).reshape(-1, 4),

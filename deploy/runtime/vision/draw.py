@@ -17,34 +17,39 @@ Colour = tuple[int, int, int]
 _GOLDEN = 0.618034  # neighbouring labels get hues far apart
 
 
-def draw(picture: Array, found: Detections, classes: Sequence[str]) -> Image.Image:
-    """The picture (H, W, 3) uint8 with mask, box, class and score of each detection.
+def draw(picture: Array, detections: Detections, classes: Sequence[str]) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with mask, box, class and score of each detection.
 
     The best detections are drawn last, on top.
     """
-    canvas = Image.fromarray(_tinted(picture, found))
+    canvas = Image.fromarray(_tinted(picture, detections))
     pen = ImageDraw.Draw(canvas)
     scale = max(1.0, min(canvas.size) / 320)
     font = ImageFont.load_default(size=round(11 * scale))
-    for index in reversed(range(len(found))):
-        label = int(found.labels[index])
+    for index in reversed(range(len(detections))):
+        label = int(detections.labels[index])
         name = classes[label] if label < len(classes) else str(label)
-        box = tuple(float(edge) for edge in found.boxes[index])
+        box = tuple(float(edge) for edge in detections.boxes[index])
         _draw_one(
-            pen, box, f"{name} {found.scores[index]:.2f}", _colour(label), font, round(2 * scale)
+            pen,
+            box,
+            f"{name} {detections.scores[index]:.2f}",
+            _colour(label),
+            font,
+            round(2 * scale),
         )
     return canvas
 
 
-def _tinted(picture: Array, found: Detections) -> Array:
+def _tinted(picture: Array, detections: Detections) -> Array:
     """The picture with the pixels of each mask half in the colour of its label."""
-    if found.masks is None:
+    if detections.masks is None:
         return picture
     tinted = picture.copy()
-    for number in reversed(range(len(found))):
-        (x, y), crop = found.masks.corners[number], found.masks.crops[number]
+    for number in reversed(range(len(detections))):
+        (x, y), crop = detections.masks.corners[number], detections.masks.crops[number]
         part = tinted[y : y + crop.shape[0], x : x + crop.shape[1]]
-        colour = np.array(_colour(int(found.labels[number])), np.uint8)
+        colour = np.array(_colour(int(detections.labels[number])), np.uint8)
         part[crop] = part[crop] // 2 + colour // 2
     return tinted
 

@@ -1,4 +1,4 @@
-"""Pictures into tensors, and boxes back into the picture."""
+"""Pictures: decoding into RGB, and the geometry between a picture and the input tensor."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 Decoded = Image.Image | npt.NDArray[np.uint8]
 
 
-_MOST_PIXELS = 200_000_000  # a file may claim any size; decoding more is refused
+_MOST_PIXELS = 200_000_000  # a header may declare any size; decoding more is refused
 
 
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would start a program
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run Ghostscript
 
 
-_ORIENTATION = 0x0112  # the tag of Exif
+_ORIENTATION = 0x0112  # Exif tag
 
 
-_LOADED = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads the other formats by itself
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow imports those of the other formats
 
 
 _FAILURES = (  # what Pillow raises on damaged files
@@ -51,7 +51,7 @@ _FAILURES = (  # what Pillow raises on damaged files
 
 
 class ImageError(DeployError):
-    """What is not a picture, or cannot be decoded."""
+    """A file or array that is not a picture, or cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Pre:
         mean: per channel, in the tensor's order.
         std: per channel, in the tensor's order.
         order: of the channels.
-        pad: the value of the tensor beside the picture.
+        pad: the value of the tensor outside of the picture.
     """
 
     input: str
@@ -82,7 +82,7 @@ class Placement:
     """Where a picture lies in the tensor: at the top left, scaled by x and y.
 
     Attributes:
-        scale_x: pixels of the tensor to one of the picture.
+        scale_x: pixels of the tensor per pixel of the picture.
         scale_y: likewise.
         height: of the picture, in pixels.
         width: likewise.
@@ -94,9 +94,9 @@ class Placement:
     width: int
 
     def boxes_back(self, boxes: Array) -> Array:
-        """Boxes (n, 4) in the tensor's pixels to float32 boxes in the picture's own."""
+        """Boxes (n, 4) in pixels of the tensor to float32 boxes in pixels of the picture."""
         scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        with np.errstate(over="ignore"):  # what float32 does not hold is infinite
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite
             back: Array = (boxes / scale).astype(np.float32)
         return back
 
@@ -108,10 +108,10 @@ def load_image(source: Picture) -> Array:
 
 
 def decode(source: Picture) -> Decoded:
-    """A picture in RGB, as a Pillow image or an array (H, W, 3) of uint8, whichever is no copy.
+    """A picture in RGB, as a Pillow image or an array (H, W, 3) of uint8, whichever needs no copy.
 
-    Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is laid over
-    white, and the camera's orientation is applied.
+    Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is composited
+    over white, and the orientation of Exif is applied.
 
     Args:
         source: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
@@ -132,17 +132,17 @@ def decode(source: Picture) -> Decoded:
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
-    plane = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
-    shaped = plane.ndim == 2 or (plane.ndim == 3 and plane.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not shaped or 0 in array.shape:
+    pixels = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    has_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if array.dtype != np.uint8 or not has_shape or 0 in array.shape:
         raise ImageError(
             "picture array",
             expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
             got=f"{array.dtype}{list(array.shape)}",
         )
-    if plane.ndim == 3 and plane.shape[2] == 3:
-        return np.ascontiguousarray(plane)
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(plane)))
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return np.ascontiguousarray(pixels)
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def _from_file(path: Path) -> Image.Image:
@@ -157,7 +157,7 @@ def _from_file(path: Path) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if 0 in image.size:
         raise ImageError("picture", expected="pixels", got=f"{image.width} x {image.height}")
-    if image.getexif().get(_ORIENTATION, 1) != 1:  # it would copy any other picture too
+    if image.getexif().get(_ORIENTATION, 1) != 1:  # transposing copies any picture
         image = ImageOps.exif_transpose(image)
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
         image = _to_eight_bits(image)

@@ -1,4 +1,4 @@
-"""Non-maximum suppression, as machine code where numba is installed, and else in NumPy."""
+"""Non-maximum suppression: compiled where numba is installed, else in NumPy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from backends.contract import Array
 from deploy.runtime.vision.compiling import as_compiled, can_compile
 
-_BLOCK = 128  # boxes that are compared with each other at once; their matrices stay in the cache
+_BLOCK = 128  # boxes that are compared at once; their IoU matrices fit into the CPU cache
 
 
 def iou_of(box: Array, boxes: Array) -> Array:
@@ -19,36 +19,37 @@ def iou_of(box: Array, boxes: Array) -> Array:
     return row
 
 
-def iou(one: Array, other: Array) -> Array:
-    """Intersection over union (n, m) of boxes (n, 4) with boxes (m, 4); 0 for two without area."""
-    x1, y1, x2, y2 = one.T[:, :, None]
-    left, top, right, bottom = other.T[:, None]
-    shared = np.minimum(x2, right)
-    shared -= np.maximum(x1, left)
-    high = np.minimum(y2, bottom)
-    high -= np.maximum(y1, top)
-    np.maximum(shared, 0, out=shared)
-    shared *= np.maximum(high, 0, out=high)
+def iou(rows: Array, columns: Array) -> Array:
+    """Intersection over union (n, m) of boxes (n, 4) with boxes (m, 4); 0 for an empty union."""
+    x1, y1, x2, y2 = rows.T[:, :, None]
+    left, top, right, bottom = columns.T[:, None]
+    intersection = np.minimum(x2, right)
+    intersection -= np.maximum(x1, left)
+    height = np.minimum(y2, bottom)
+    height -= np.maximum(y1, top)
+    np.maximum(intersection, 0, out=intersection)
+    intersection *= np.maximum(height, 0, out=height)
     union = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
-    union -= shared
-    found: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return found
+    union -= intersection
+    zeros = np.zeros_like(intersection)
+    ratio: Array = np.divide(intersection, union, out=zeros, where=union > 0)
+    return ratio
 
 
 def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -> Array:
     """Greedy suppression within each class.
 
-    Classes are compared, not moved apart by an offset, so that no coordinate is too large for it.
+    Labels are compared; no offset moves the classes apart, so coordinates may be of any size.
 
     Args:
         boxes: (n, 4) float32.
         scores: (n,); equal scores keep their order.
         labels: (n,).
-        iou_thr: a box goes when it overlaps a better one of its class by more than this.
-        most: stop after this many.
+        iou_thr: a box is suppressed when its IoU with a better one of its class is above this.
+        most: stop after this many boxes.
 
     Returns:
-        Indices of the boxes that stay, best first.
+        Indices (k,) of the boxes that are kept, best first.
     """
     order = np.argsort(-scores, kind="stable")
     boxes, labels = as_compiled(boxes, np.float32), as_compiled(labels, np.int64)
@@ -65,35 +66,35 @@ def _greedy() -> Callable[[Array, Array, Array, float, int], Array]:
 
 
 def greedy_in_blocks(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int) -> Array:
-    """Those of ``order`` (k,), indices of boxes with the best first, that stay; see ``nms``."""
+    """Those of ``order`` (k,), indices of boxes with the best first, that are kept; see ``nms``."""
     kept = order[:0]
     for first in range(0, len(order), _BLOCK):
         block = order[first : first + _BLOCK]
         if len(kept):
-            block = block[~_rivals(boxes, labels, kept, block, iou_thr).any(axis=0)]
-        inside = _rivals(boxes, labels, block, block, iou_thr)
-        kept = np.concatenate((kept, block[_survivors(inside)]))
+            block = block[~_overlaps(boxes, labels, kept, block, iou_thr).any(axis=0)]
+        overlaps = _overlaps(boxes, labels, block, block, iou_thr)
+        kept = np.concatenate((kept, block[_kept_ranks(overlaps)]))
         if len(kept) >= most:
             break
     return kept[:most]
 
 
-def _rivals(boxes: Array, labels: Array, one: Array, other: Array, iou_thr: float) -> Array:
-    """Which of the boxes ``one`` (n,) and ``other`` (m,) are of one class and overlap: (n, m)."""
-    over = iou(boxes[one], boxes[other]) > iou_thr
-    over &= labels[one][:, None] == labels[other]
-    return over
+def _overlaps(boxes: Array, labels: Array, rows: Array, columns: Array, iou_thr: float) -> Array:
+    """Which boxes of ``rows`` (n,) and ``columns`` (m,) overlap within their class: (n, m) bool."""
+    overlaps = iou(boxes[rows], boxes[columns]) > iou_thr
+    overlaps &= labels[rows][:, None] == labels[columns]
+    return overlaps
 
 
-def _survivors(rivals: Array) -> list[int]:
-    """Which stay, in their order, when each that stays removes all its rivals (n, n) behind it.
+def _kept_ranks(overlaps: Array) -> list[int]:
+    """The ranks that are kept, where each kept box suppresses all that it overlaps (n, n).
 
-    A row is one number of n bits, so that a box costs a few operations on numbers.
+    A row of the matrix is one integer of n bits, so that a box costs a few integer operations.
     """
-    rows = np.packbits(rivals, axis=1, bitorder="little")
-    gone, kept = 0, []
+    rows = np.packbits(overlaps, axis=1, bitorder="little")
+    suppressed, kept = 0, []
     for rank, row in enumerate(rows):
-        if not gone >> rank & 1:
+        if not suppressed >> rank & 1:
             kept.append(rank)
-            gone |= int.from_bytes(row.tobytes(), "little")
+            suppressed |= int.from_bytes(row.tobytes(), "little")
     return kept

@@ -1,4 +1,4 @@
-"""Non-maximum suppression as machine code; only imported where numba is installed."""
+"""Non-maximum suppression compiled by numba; only imported where it is installed."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from deploy.runtime.vision.compiling import compiled
 
 @compiled
 def greedy(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int) -> Array:
-    """Those of ``order`` that stay; as ``nms`` decides it, with the same roundings.
+    """Those of ``order`` that are kept; bit-equal to ``greedy_in_blocks``.
 
     Args:
         boxes: (n, 4) float32.
         order: (k,) int64, indices of boxes, best first.
         labels: (n,) int64.
-        iou_thr: a box goes when it overlaps a better one of its class by more than this.
-        most: stop after this many.
+        iou_thr: a box is suppressed when its IoU with a better one of its class is above this.
+        most: stop after this many boxes.
     """
     kept = np.empty(min(most, len(order)), np.int64)
     count, bound, zero = 0, np.float32(iou_thr), np.float32(0)
-    for one in order:
+    for box in order:
         if count == len(kept):
             break
-        x1, y1, x2, y2 = boxes[one]
-        area, stays = (x2 - x1) * (y2 - y1), True
-        for other in kept[:count]:
-            if labels[other] != labels[one]:
+        x1, y1, x2, y2 = boxes[box]
+        area, is_kept = (x2 - x1) * (y2 - y1), True
+        for better in kept[:count]:
+            if labels[better] != labels[box]:
                 continue
-            wide = min(boxes[other, 2], x2) - max(boxes[other, 0], x1)
-            if wide <= zero:
+            width = min(boxes[better, 2], x2) - max(boxes[better, 0], x1)
+            if width <= zero:
                 continue
-            high = min(boxes[other, 3], y2) - max(boxes[other, 1], y1)
-            if high <= zero:
+            height = min(boxes[better, 3], y2) - max(boxes[better, 1], y1)
+            if height <= zero:
                 continue
-            shared = wide * high
-            sides = boxes[other, 2] - boxes[other, 0], boxes[other, 3] - boxes[other, 1]
-            union = sides[0] * sides[1] + area - shared
-            if union > zero and shared / union > bound:
-                stays = False
+            intersection = width * height
+            sides = boxes[better, 2] - boxes[better, 0], boxes[better, 3] - boxes[better, 1]
+            union = sides[0] * sides[1] + area - intersection
+            if union > zero and intersection / union > bound:
+                is_kept = False
                 break
-        if stays:
-            kept[count] = one
+        if is_kept:
+            kept[count] = box
             count += 1
     return kept[:count]

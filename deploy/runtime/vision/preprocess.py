@@ -1,4 +1,4 @@
-"""A picture into the chain's input: letterbox, normalisation, and reused memory."""
+"""Preprocessing: letterbox resize and normalisation of pictures into reused memory."""
 
 from __future__ import annotations
 
@@ -27,27 +27,36 @@ class Letterbox:
         self._offset = -np.array(pre.mean, np.float32) * gain
         self._order = (0, 1, 2) if pre.order == "rgb" else (2, 1, 0)
         if has_opencv():
-            _opencv()  # now, and not at the first picture that it enlarges
+            _opencv()  # imported now, and not at the first picture that it enlarges
 
     def __call__(self, picture: Decoded, into: Array | None = None) -> tuple[Array, Placement]:
-        """A picture in RGB to a tensor (1, 3, height, width) float32, in memory that is given."""
-        wide, tall = _size(picture)
-        width, height = self._fitted(wide, tall)
-        tensor = self._blank(height, width, into)
+        """Letterbox a picture.
+
+        Args:
+            picture: in RGB.
+            into: memory for the result; by default it is allocated.
+
+        Returns:
+            The tensor (1, 3, height, width) float32, and where the picture lies in it.
+        """
+        source_width, source_height = _size(picture)
+        width, height = self._scaled_size(source_width, source_height)
+        tensor = self._padded(height, width, into)
         planes = _planes(picture, width, height)
         for channel, source in enumerate(self._order):
-            inside = tensor[0, channel, :height, :width]
-            np.multiply(planes[source], self._gain[channel], out=inside)
+            target = tensor[0, channel, :height, :width]
+            np.multiply(planes[source], self._gain[channel], out=target)
             if self._offset[channel]:
-                inside += self._offset[channel]
-        return tensor, Placement(width / wide, height / tall, tall, wide)
+                target += self._offset[channel]
+        scales = width / source_width, height / source_height
+        return tensor, Placement(*scales, source_height, source_width)
 
-    def _fitted(self, wide: int, tall: int) -> tuple[int, int]:
-        scale = min(self._pre.height / tall, self._pre.width / wide)
-        width, height = (max(1, round(side * scale)) for side in (wide, tall))
-        return min(width, self._pre.width), min(height, self._pre.height)
+    def _scaled_size(self, width: int, height: int) -> tuple[int, int]:
+        scale = min(self._pre.height / height, self._pre.width / width)
+        scaled_width, scaled_height = (max(1, round(side * scale)) for side in (width, height))
+        return min(scaled_width, self._pre.width), min(scaled_height, self._pre.height)
 
-    def _blank(self, height: int, width: int, into: Array | None) -> Array:
+    def _padded(self, height: int, width: int, into: Array | None) -> Array:
         shape = (1, 3, self._pre.height, self._pre.width)
         tensor = np.empty(shape, np.float32) if into is None else into
         tensor[:, :, height:] = self._pre.pad
@@ -64,10 +73,10 @@ def _size(picture: Decoded) -> tuple[int, int]:
 
 def _planes(picture: Decoded, width: int, height: int) -> list[Array]:
     """The three planes (height, width) uint8 of a picture, bilinear where the size differs."""
-    wide, tall = _size(picture)
-    if (wide, tall) == (width, height):
+    source_width, source_height = _size(picture)
+    if (source_width, source_height) == (width, height):
         return planes_of(picture)
-    if wide <= width and tall <= height and has_opencv():
+    if source_width <= width and source_height <= height and has_opencv():
         return enlarged(picture, width, height)
     return planes_of(_image(picture).resize((width, height), Image.Resampling.BILINEAR))
 
@@ -82,9 +91,9 @@ def planes_of(picture: Decoded) -> list[Array]:
 
 
 def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
-    """The planes of a larger picture by OpenCV, where they are Pillow's within 1 of 255.
+    """The planes of a picture enlarged by OpenCV, which differ from Pillow's by at most 1 of 255.
 
-    Its bilinear filter does not smooth where a picture shrinks, so that it is no match there.
+    OpenCV's bilinear filter is not antialiased, so it differs where a picture shrinks.
     """
     cv2 = _opencv()
     size = (width, height)
@@ -93,11 +102,11 @@ def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
 
 @cache
 def _opencv() -> Any:
-    """OpenCV; with one thread, since the engines have the cores, unless others use it here too."""
-    others = "cv2" in sys.modules
-    import cv2  # is not everywhere
+    """OpenCV, with one thread, since the engines use the cores; unless this process uses it too."""
+    is_used = "cv2" in sys.modules
+    import cv2  # an optional library
 
-    if not others:
+    if not is_used:
         cv2.setNumThreads(1)
     return cv2
 
@@ -113,12 +122,12 @@ def _image(picture: Decoded) -> Image.Image:
 
 
 class Prepared(NamedTuple):
-    """Pictures as a chain takes them.
+    """A batch of pictures as a chain takes it.
 
     Attributes:
         inputs: of the chain.
-        placements: where each picture lies in them.
-        tensor: the memory that they were written into.
+        placements: where each picture lies in its tensor.
+        tensor: the memory that the pictures were written into.
     """
 
     inputs: dict[str, Array]
@@ -127,42 +136,42 @@ class Prepared(NamedTuple):
 
 
 class Preparer:
-    """Letterboxes pictures; several threads may call it.
+    """Letterboxes pictures into batches; several threads may call it.
 
-    Fresh memory costs more than writing it does, page by page. So a tensor that is given back is
-    written again, and there are never more than were under way at once.
+    Allocating a tensor costs more than writing it, since its pages are mapped one by one. So
+    released tensors are written again, and there are never more than were in use at once.
     """
 
     def __init__(self, pre: Pre, inputs: Specs) -> None:
         self._name = pre.input
         self._dtype = inputs[0].dtype
         self._shape = (3, pre.height, pre.width)
-        self._least = least_batch(inputs)
+        self._least_batch = least_batch(inputs)
         self._letterbox = Letterbox(pre)
         self._free: defaultdict[int, list[Array]] = defaultdict(list)
 
     def __call__(self, pictures: Sequence[Picture]) -> Prepared:
-        """The pictures as one batch; one that is too small repeats its last picture.
+        """Letterbox the pictures as one batch; one that is too small repeats its last picture.
 
         Raises:
             ImageError: not a picture.
         """
         decoded = [decode(picture) for picture in pictures]
-        tensor = self._taken(max(len(decoded), self._least))
+        tensor = self._allocate(max(len(decoded), self._least_batch))
         placements = [
-            self._letterbox(picture, tensor[place : place + 1])[1]
-            for place, picture in enumerate(decoded)
+            self._letterbox(picture, tensor[index : index + 1])[1]
+            for index, picture in enumerate(decoded)
         ]
         tensor[len(decoded) :] = tensor[len(decoded) - 1]
         inputs = {self._name: tensor.astype(self._dtype, copy=False)}
         return Prepared(inputs, placements, tensor)
 
-    def _taken(self, batch: int) -> Array:
+    def _allocate(self, batch: int) -> Array:
         try:
             return self._free[batch].pop()
         except IndexError:
             return np.empty((batch, *self._shape), np.float32)
 
-    def give_back(self, prepared: Prepared) -> None:
-        """Nobody reads these inputs any more."""
+    def release(self, prepared: Prepared) -> None:
+        """Let the memory of these inputs be written again."""
         self._free[len(prepared.tensor)].append(prepared.tensor)

@@ -14,9 +14,9 @@ import pytest
 from backends.error_metrics import ErrorMetrics
 from deploy.analysis.accuracy.records import Bisection, Operator, Probe
 from deploy.analysis.accuracy.text import bisection_lines
-from deploy.cli.blame import main
-from deploy.precision import cast as precision
+from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
+from tests.helpers.commands import run_blame
 from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
 
 REFERENCE = ["--reference", "onnxruntime", "optimize=off"]
@@ -36,7 +36,7 @@ def half() -> BackendRecipe:
 def blame(capsys, bundle, *words, code=1) -> str:
     """What the command printed, which found something beyond its bound."""
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     said = capsys.readouterr()
     assert ended.value.code == code, (ended.value.code, said.out, said.err)
     return said.out + said.err
@@ -45,7 +45,7 @@ def blame(capsys, bundle, *words, code=1) -> str:
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
     """Deploy with these backends for segments; half precision keeps nothing in fp32."""
-    monkeypatch.setattr(precision, "in_range", lambda choice, found, half: choice)
+    monkeypatch.setattr(precision, "within_range", lambda choice, found, half: choice)
 
     def plant(asked=None, **chain):
         bundle, _ = sabotaged(asked or recipe(tmp_path, **chain), tmp_path, monkeypatch)
@@ -65,15 +65,17 @@ def planted(tmp_path, monkeypatch):
 )
 def test_what_was_planted_is_named(segment, backend, operator, planted, capsys):
     said = blame(capsys, planted(**{segment: backend}), "--bisect", *REFERENCE)
-    assert said.startswith(f"The culprit is segment '{segment}': fed with the reference's inputs")
-    assert "Also" not in said, "a segment that only inherits the error is blamed"
+    assert said.startswith(
+        f"The step with the largest effect is segment '{segment}': with the reference's"
+    )
+    assert "Also" not in said, "a segment that only inherits the error is named"
     assert f"in segment '{segment}':\n    operator  {operator}\n" in said
     kind, name = operator.split("'")[:2]
     assert f"    module    net.{name} (my.{kind.strip()})\n    source    /src/my.py:7\n" in said
-    assert "by itself it is right" not in said
+    assert "on its own it is within the tolerance" not in said
 
 
-def test_three_segments_that_are_wrong_are_all_named_and_any_can_be_looked_into(planted, capsys):
+def test_three_segments_that_are_wrong_are_all_named_and_any_can_be_bisected(planted, capsys):
     bundle = planted(part0=leak(), part1=half(), part2=LOST)
     said = blame(capsys, bundle, "--bisect", "--segment", "part0", *REFERENCE)
     bad = {line.split()[0] for line in said.splitlines() if " BAD" in line}
@@ -124,13 +126,16 @@ def test_a_later_look_at_saved_metrics_still_names_the_operator(planted, capsys)
     blame(capsys, bundle, "--bisect", *REFERENCE)
     said = blame(capsys, bundle, "--saved")
     assert "in segment 'part0':\n    operator  Relu 'act1'" in said
-    assert "looking into" not in said
+    assert "bisecting" not in said
 
 
 def test_what_cannot_be_converted_alone_is_named_beside_it(planted, capsys):
     said = blame(capsys, planted(part2=LOST), "--bisect", *REFERENCE)
-    assert "or        what it needs and could not be had: Shape 'shape', Sub 'axes'" in said
-    assert "up to 'axes': not to be had: segment 'part2': tensor 'axes': expected float32" in said
+    assert (
+        "or        one that it needs and that could not be probed: Shape 'shape', Sub 'axes'"
+        in said
+    )
+    assert "up to 'axes': not probed: segment 'part2': tensor 'axes': expected float32" in said
 
 
 def test_an_engine_that_fails_is_wrong_and_says_how(planted, capsys):
@@ -140,7 +145,7 @@ def test_an_engine_that_fails_is_wrong_and_says_how(planted, capsys):
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
     assert "(step 'part0': it stumbled)" in said
     assert "operator  Conv 'stem' -> 's'" in said
-    assert "alone     max_rel inf, fed with the reference's inputs (it stumbled)" in said
+    assert "alone     max_rel inf, with the reference's inputs (it stumbled)" in said
 
 
 def test_a_segment_that_is_right_when_converted_again_is_said_to_be(planted, capsys):
@@ -148,7 +153,7 @@ def test_a_segment_that_is_right_when_converted_again_is_said_to_be(planted, cap
     manifest = bundle / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"leaks": "act1"', '"leaks": "none"'))
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
-    assert "In segment 'part0': converted again, it is within its bound" in said
+    assert "In segment 'part0': converted again, it is within its tolerance" in said
 
 
 def test_a_segment_that_cannot_be_converted_again_is_said_to_be(planted, capsys):
@@ -171,21 +176,24 @@ def test_an_export_that_is_wrong_is_not_put_on_the_conversion(planted, capsys):
     assert "in onnxruntime: look at the export, not at the conversion" in said
 
 
-def test_an_operator_that_only_enlarges_what_comes_in_is_said_to_do_so():
+def test_an_operator_that_only_amplifies_the_error_of_its_inputs_is_said_to_do_so():
     alone = Probe(3, ("c",), ErrorMetrics("c", 1e-5, 1e-5, 1.0))
     found = Bisection(
         "neck", "neck.onnx", "r", 1e-3, 0.999, operator=Operator("n", "Sub", ("c",)), alone=alone
     )
     said = "\n".join(bisection_lines(found))
     assert "operator  Sub 'n' -> 'c'" in said and "module" not in said
-    assert "max_rel 1.0e-05, fed with the reference's inputs: by itself it is right" in said
+    assert (
+        "max_rel 1.0e-05, with the reference's inputs: on its own it is within the tolerance"
+        in said
+    )
 
 
 def test_a_segment_without_a_graph_left_is_refused(planted, capsys):
     bundle = planted(part0=leak())
     (bundle.with_name("bundle.work") / "segments" / "part0.onnx").unlink()
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--bisect", *REFERENCE])
+        run_blame(bundle, "--bisect", *REFERENCE)
     assert "error: segment 'part0': expected " in str(ended.value.code)
     assert "part0.onnx, got nothing. Run python -m deploy again" in str(ended.value.code)
 
@@ -193,5 +201,5 @@ def test_a_segment_without_a_graph_left_is_refused(planted, capsys):
 def test_the_reference_that_there_is_not_is_refused(planted, capsys):
     bundle = planted(part0=leak())
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), "--bisect", "--reference", "none"])
+        run_blame(bundle, "--bisect", "--reference", "none")
     assert "error: backend: expected careless or" in str(ended.value.code)

@@ -1,4 +1,4 @@
-"""The step that breaks a chain is named; those that inherit its error are not."""
+"""The step that breaks a chain is ranked first; those that inherit its error are not named."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ from PIL import Image
 from backends.contract import EngineError
 from deploy.analysis.accuracy.records import BlameError
 from deploy.analysis.accuracy.replay import Replay
-from deploy.cli.blame import main
-from deploy.runtime.bundle.manifest import HostStep, PostStep, read_manifest, write_manifest
+from deploy.runtime.bundle.manifest import (
+    HostStep,
+    PostStep,
+    Verification,
+    read_manifest,
+    write_manifest,
+)
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import host_steps
 from deploy.runtime.execution import post_steps as posts
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Pre
 from tests.conftest import entry, spec, step
+from tests.helpers.commands import run_blame
 
 X = np.array([[1, 2]], np.float32)
 
@@ -73,14 +79,14 @@ def make(make_bundle):
 
 def said(capsys, bundle, *words, code=1) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     assert ended.value.code == code, ended.value.code
     return capsys.readouterr().out
 
 
 def refusal(bundle, *words) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([str(bundle), *words])
+        run_blame(bundle, *words)
     return str(ended.value.code)
 
 
@@ -90,27 +96,27 @@ def ranking(text: str) -> list[str]:
     return [row.split()[0] for row in rows if not row.startswith("(chain)")]
 
 
-@pytest.mark.parametrize("guilty", [0, 1, 2])
-def test_the_segment_that_is_wrong_comes_first_wherever_it_is(guilty, make, capsys):
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_the_segment_that_is_wrong_comes_first_wherever_it_is(wrong, make, capsys):
     does = [2.0, 3.0, 5.0]
-    does[guilty] *= 1.1
+    does[wrong] *= 1.1
     text = said(capsys, make(does))
-    tensor = ["t0", "t1", "y"][guilty]
+    tensor = ["t0", "t1", "y"][wrong]
     assert text.startswith(
-        f"The culprit is segment 's{guilty}': fed with the reference's inputs it is off by "
-        f"max_rel 1.0e-01 (cosine 1.000000) at '{tensor}', beyond max_rel <= 0.001"
+        f"The step with the largest effect is segment 's{wrong}': with the reference's inputs its "
+        f"error is max_rel 1.0e-01 (cosine 1.000000) at '{tensor}', beyond max_rel <= 0.001"
     )
     assert "the chain's error goes from 1.0e-01 to" in text
-    assert ranking(text)[0] == f"s{guilty}"
+    assert ranking(text)[0] == f"s{wrong}"
     assert "Also" not in text
 
 
-def test_both_of_two_culprits_are_named_and_the_one_that_does_more_first(make, capsys):
+def test_two_wrong_segments_are_named_and_the_one_with_the_larger_effect_first(make, capsys):
     text = said(capsys, make([2.2, 3.0, 5.05]))
     assert ranking(text) == ["s0", "s2", "s1"]
     first, _, third = text.splitlines()[:3]
-    assert first.startswith("The culprit is segment 's0'")
-    assert third.startswith("Also segment 's2': fed with the reference's inputs it is off by")
+    assert first.startswith("The step with the largest effect is segment 's0'")
+    assert third.startswith("Also segment 's2': with the reference's inputs its error is")
 
 
 def test_own_and_inherited_errors_are_told_apart(make, capsys, tmp_path):
@@ -130,24 +136,25 @@ def test_own_and_inherited_errors_are_told_apart(make, capsys, tmp_path):
     np.testing.assert_allclose(ends, [[0.1, 0], [0, 0], [0, 0]], atol=1e-6)
 
 
-def test_a_faithful_chain_has_no_culprit(make, capsys):
+def test_every_step_of_a_faithful_chain_is_within_its_tolerance(make, capsys):
     text = said(capsys, make([2.0, 3.0001, 5.0]), code=0)
-    assert text.startswith("Nothing is beyond its bound; segment 's1' adds most")
+    assert text.startswith("Every step is within its tolerance; segment 's1' adds most")
     assert ranking(text)[0] == "s1"
 
 
-def test_a_chain_without_any_error_has_nobody_who_adds_to_it(make, capsys):
+def test_a_chain_without_any_error_has_no_step_that_adds_to_it(make, capsys):
     text = said(capsys, make([2.0, 3.0, 5.0]), code=0)
     first, second, *_ = text.splitlines()
-    assert first.startswith("Nothing is beyond its bound; segment 's")
-    assert "has the largest error of its own: max_rel 0.0e+00" in first
+    assert first.startswith("Every step is within its tolerance; segment 's")
+    assert "has the largest own error: max_rel 0.0e+00" in first
     assert second == ""
 
 
 def test_small_errors_that_only_together_are_too_large_have_one_that_adds_most(make, capsys):
     text = said(capsys, make([2.0, 3.0 * 1.0006, 5.0 * 1.0007]))
     assert text.startswith(
-        "The chain is beyond its bound, and segment 's2' adds most to that, though its own error"
+        "The chain does not agree with the reference, and segment 's2' adds most to its error, "
+        "though its own error"
     )
 
 
@@ -157,7 +164,7 @@ def test_saved_metrics_are_judged_by_other_bounds_without_running_anything(make,
     for path in [*bundle.rglob("factor.txt"), *bundle.with_name("bundle.work").rglob("*.npz")]:
         path.unlink()
     text = said(capsys, bundle, "--saved", "--max-rel", "1e-6")
-    assert text.startswith("The culprit is segment 's1'")
+    assert text.startswith("The step with the largest effect is segment 's1'")
     assert "beyond max_rel <= 1e-06 and cosine >= 0.9999" in text
     said(capsys, bundle, "--saved", "--max-rel", "1e-3", code=0)
     said(capsys, bundle, "--saved", "--cosine", "1.5", code=1)
@@ -212,9 +219,11 @@ def test_a_work_folder_that_does_not_fit_is_refused(damage, message, make):
     assert "Run python -m deploy again for this bundle" in error
 
 
-def test_a_segment_that_fails_is_the_culprit_and_says_why(make, capsys):
+def test_a_segment_that_fails_comes_first_and_says_why(make, capsys):
     text = said(capsys, make([2.0, 0.0, 5.0]))
-    assert text.startswith("The culprit is segment 's1': fed with the reference's inputs it is off")
+    assert text.startswith(
+        "The step with the largest effect is segment 's1': with the reference's inputs its error is"
+    )
     assert "(step 's1': the scaler is closed)" in text
     assert "Also" not in text
 
@@ -226,7 +235,7 @@ def test_what_is_asked_for_wrongly_is_refused(make, capsys):
     error = refusal(bundle, "--bisect", "--segment", "s9")
     assert "--segment: expected one of s0, s1, s2, got s9" in error
     error = refusal(bundle, "--bisect", "--segment", "s1")
-    assert "segment 's1' is within its bound" in error and "a smaller --max-rel" in error
+    assert "segment 's1' is within its tolerance" in error and "a smaller --max-rel" in error
     assert "is not a bundle" in refusal(bundle.parent)
 
 
@@ -265,8 +274,15 @@ def test_detections_in_the_sample_picture_are_part_of_the_metric(seeing, capsys)
 def test_the_share_of_detections_that_must_match_can_be_lowered(seeing, capsys):
     bundle, wide = seeing([0.3, 0.8, 1.0]), ("--max-rel", "1", "--cosine", "0")
     text = said(capsys, bundle, *wide)
-    assert text.startswith("The chain is beyond its bound, and segment 's0' adds most")
+    assert text.startswith("The chain does not agree with the reference, and segment 's0' adds")
     said(capsys, bundle, *wide, "--saved", "--min-matched", "0", code=0)
+
+
+def test_the_share_that_a_bundle_was_verified_by_is_the_default(seeing, capsys):
+    bundle, wide = seeing([0.3, 0.8, 1.0]), ("--max-rel", "1", "--cosine", "0")
+    sealed(bundle, verification=Verification("passed", notes={"min_matched": 0.0}))
+    said(capsys, bundle, *wide, code=0)
+    said(capsys, bundle, *wide, "--saved", "--min-matched", "0.98")
 
 
 class Times:
@@ -311,21 +327,25 @@ def with_work_and_end(bundle, steps, right, end):
 
 def test_a_host_step_is_one_more_kind_of_step(hosting, capsys):
     text = said(capsys, hosting([2.0, 3.0], factor=6.0))
-    assert text.startswith("The culprit is host step 'host': fed with the reference's inputs")
+    assert text.startswith(
+        "The step with the largest effect is host step 'host': with the reference's"
+    )
     assert ranking(text) == ["host", "s0", "s1"]
 
 
-def test_a_host_step_has_no_graph_to_look_into(hosting):
+def test_a_host_step_has_no_graph_to_bisect(hosting):
     error = refusal(hosting([2.0, 3.0], factor=6.0), "--bisect")
-    assert "host step 'host' is to blame, and is no graph to look into. Name a segment" in error
+    assert "host step 'host' is ranked first, and has no graph to bisect. Name a segment" in error
 
 
-def test_the_segment_that_a_host_step_calls_is_blamed_in_its_place(hosting, capsys):
+def test_a_segment_that_a_host_step_calls_comes_before_it(hosting, capsys):
     bundle = hosting([2.0, 3.3], factor=5.0, calls=("s1",))
     text = said(capsys, bundle)
-    assert text.startswith("The culprit is segment 's1': fed with the reference's inputs it is off")
+    assert text.startswith(
+        "The step with the largest effect is segment 's1': with the reference's inputs its error is"
+    )
     assert "With the outputs of host step 'host' from the reference the chain's error goes" in text
-    assert "Also host step 'host': fed with the reference's inputs it is off by" in text
+    assert "Also host step 'host': with the reference's inputs its error is" in text
     assert ranking(text) == ["s1", "host", "s0"]
     assert "called by a host step" in text
 
@@ -345,14 +365,15 @@ def test_what_a_host_step_gives_counts_as_right_where_the_reference_has_no_value
     np.savez(samples / "s0.sample.npz", **{"input/t0": X, "output/y": X * 2})
     np.savez(bundle / "sample/tensors.npz", **{"input/x": X, "output/y": X * 2})
     text = said(capsys, sealed(bundle))
-    assert text.startswith("The culprit is segment 's0'")
+    assert text.startswith("The step with the largest effect is segment 's0'")
     assert ranking(text)[0] == "s0"
 
 
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("cli.blame", "torch hydra omegaconf onnx onnx_ir pycocotools"),
+        ("cli.blame", "numpy torch hydra omegaconf onnx onnx_ir"),
+        ("analysis.accuracy.debugging", "torch hydra omegaconf onnx onnx_ir pycocotools"),
         ("analysis.accuracy.bisect", "torch hydra omegaconf"),
     ],
 )
@@ -380,10 +401,10 @@ def test_a_swap_behind_a_choice_goes_with_the_choice_of_the_reference():
     replay = Replay(list(zip(steps, runners, strict=True)))
     actual = replay.run({"x": X})
     right = {"rows": X, "cells": X * 10, "y": X * 11}
-    alone = replay.swapped(1, actual, {"cells": right["cells"]})
+    alone = replay.run_with_outputs(1, actual, {"cells": right["cells"]})
     assert alone["y"].tolist() == [[12, 21]], "rows of the one beside cells of the other"
-    choice = {name: right[name] for name in replay.before(1) & {"rows", "cells", "y"}}
-    with_choice = replay.swapped(1, actual, {**choice, "cells": right["cells"]})
+    choice = {name: right[name] for name in replay.upstream_tensors(1) & {"rows", "cells", "y"}}
+    with_choice = replay.run_with_outputs(1, actual, {**choice, "cells": right["cells"]})
     assert with_choice["y"].tolist() == right["y"].tolist()
 
 
@@ -396,4 +417,4 @@ def test_a_step_that_fails_in_a_swap_leaves_nothing_behind_it():
         (step("two", "t", "y"), fail),
     ]
     replay = Replay(steps)
-    assert replay.swapped(0, {"x": X, "t": X, "y": X}, {"t": X * 2}).keys() == {"x", "t"}
+    assert replay.run_with_outputs(0, {"x": X, "t": X, "y": X}, {"t": X * 2}).keys() == {"x", "t"}

@@ -40,7 +40,7 @@ strict = true
 python_version = 3.11
 [mypy-tensorrt.*,tensorrt_bindings.*]
 ignore_errors = true
-[mypy-pycuda.*]
+[mypy-pycuda.*,google.protobuf.*]
 ignore_missing_imports = true
 """
 

@@ -179,7 +179,7 @@ def test_every_node_that_tensorrt_lacks_is_named_with_its_operator(convert, tmp_
     segment = save(tmp_path / "odd.onnx", nodes, {"a": [1, 2]}, {"c": [1, 2]}, {})
     with pytest.raises(ConversionError) as caught:
         convert(segment)
-    assert caught.match("segment 'odd': TensorRT does not take its graph\n  Nonsense 'odd': ")
+    assert caught.match("segment 'odd': TensorRT does not accept its graph\n  Nonsense 'odd': ")
     assert caught.match("\n  Absurd 'odder': ")
     assert caught.match("Cut around these nodes, or choose another backend")
 
@@ -196,7 +196,7 @@ def test_a_double_is_refused_by_its_node(convert, tmp_path):
     import onnx
 
     onnx.save(helper.make_model(graph, ir_version=10), segment.onnx)
-    with pytest.raises(ConversionError, match="segment 'conv': TensorRT does not take its graph"):
+    with pytest.raises(ConversionError, match="segment 'conv': TensorRT does not accept its graph"):
         convert(replace(segment, inputs=(spec,), outputs=(replace(spec, name="y"),)))
 
 

@@ -45,7 +45,7 @@ def rows(count, value=1.0):
 def test_it_is_a_device_runner_of_its_gpu(convert, load, tmp_path):
     artifact, root = convert(conv(tmp_path / "conv.onnx"), device=1)
     with load(artifact, root) as runner:
-        assert isinstance(runner, DeviceRunner) and runner.place == "cuda:1"
+        assert isinstance(runner, DeviceRunner) and runner.device == "cuda:1"
         runner(noise(conv(tmp_path / "conv.onnx")))
 
 
@@ -109,7 +109,7 @@ def test_a_shape_that_only_the_engine_refuses_is_an_engine_error(convert, load, 
         outputs=(replace(artifact.outputs[0], shape=(wider, 1024)),),
     )
     with load(loose, root) as runner:
-        with pytest.raises(EngineError, match=r"TensorRT does not take shape \(9, 1024\)"):
+        with pytest.raises(EngineError, match=r"TensorRT does not accept shape \(9, 1024\)"):
             runner(rows(9))
         assert (runner(rows(8, -1))["y"] == 0).all()
 
@@ -141,7 +141,7 @@ def test_too_little_memory_for_the_engine_leaves_nothing(convert, load, driver, 
     artifact, root = convert(relu(tmp_path / "relu.onnx"))
     with load(artifact, root) as runner:
         driver.fail("cuMemAlloc", OUT_OF_MEMORY)
-        with pytest.raises(EngineError, match="TensorRT makes no execution context"):
+        with pytest.raises(EngineError, match="TensorRT creates no execution context"):
             runner(rows(1))
         assert (runner(rows(1))["y"] == 1).all()
 
@@ -281,7 +281,7 @@ def test_a_plan_of_elsewhere_is_refused_by_name(convert, load, tmp_path, tools, 
     (root / "engine.plan").unlink()  # it is not even read
     with pytest.raises(EngineError, match=f"the plan of 'conv' was built for {message}") as caught:
         load(replace(artifact, tools={**artifact.tools, **tools}), root)
-    assert caught.match("Build it on this device: python -m deploy.runtime finish BUNDLE")
+    assert caught.match("Build it on this device: python -m deploy.runtime build BUNDLE")
 
 
 def test_a_plan_that_does_not_say_what_it_is_for_is_refused(convert, load, tmp_path):

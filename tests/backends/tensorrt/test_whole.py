@@ -39,8 +39,8 @@ def carried(folder) -> Path:
     """Made on a desk without a GPU, and finished on one."""
     ended = python(*JOB, "backend.build=device", "bundle=carried", cwd=folder, **NO_GPU)
     assert ended.returncode == 0, ended.stderr
-    text = done("deploy.runtime", "finish", "carried", cwd=folder)
-    assert "10 of 10 detections matched" in text
+    text = done("deploy.runtime", "build", "carried", cwd=folder)
+    assert "20 of 20 detections matched (from both sides)" in text
     return folder / "carried"
 
 
@@ -65,7 +65,7 @@ def test_a_desk_without_a_gpu_says_so_at_once_and_offers_to_leave_it_to_the_devi
     message = refused(*JOB, cwd=tmp_path, **NO_GPU)
     seconds = time.monotonic() - start
     assert "tensorrt cannot convert here: the NVIDIA driver finds no GPU here" in message
-    assert "Pass backend.build=device" in message and "deploy.runtime finish BUNDLE" in message
+    assert "Pass backend.build=device" in message and "deploy.runtime build BUNDLE" in message
     assert seconds < 5, "it must not load PyTorch before"
 
 
@@ -100,15 +100,15 @@ def test_elsewhere_it_is_refused_by_name_and_can_be_finished_again(carried, fold
     for bundle in ("built", "carried"):
         ended = python("deploy.runtime", "check", bundle, cwd=folder, **where)
         assert ended.returncode == 1 and message in ended.stderr
-        assert "Build it on this device: python -m deploy.runtime finish" in ended.stderr
-    again = python("deploy.runtime", "finish", "carried", cwd=folder, **where)
+        assert "Build it on this device: python -m deploy.runtime build" in ended.stderr
+    again = python("deploy.runtime", "build", "carried", cwd=folder, **where)
     assert again.returncode == 0, again.stderr
     assert python("deploy.runtime", "check", "carried", cwd=folder, **where).returncode == 0
 
 
 def test_a_device_without_a_gpu_cannot_finish_it(carried, folder):
     before = (carried / "manifest.json").read_bytes()
-    ended = python("deploy.runtime", "finish", "carried", cwd=folder, **NO_GPU)
+    ended = python("deploy.runtime", "build", "carried", cwd=folder, **NO_GPU)
     assert ended.returncode == 1
     assert "'tensorrt' cannot build step 'yolov3' here: the NVIDIA driver" in ended.stderr
     assert (carried / "manifest.json").read_bytes() == before

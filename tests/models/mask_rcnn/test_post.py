@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backends.contract import TensorError
-from deploy.models.mask_rcnn.post import MaskPost, Stamped
+from deploy.models.mask_rcnn.post import MaskPost, RoIMaskDetections
 from deploy.runtime.execution.post_steps import registered_posts
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
@@ -22,12 +22,12 @@ def outputs():
     return [logits, RUN["dets"][:, :4], RUN["dets"][:, 4], RUN["labels"]]
 
 
-def stamped() -> Stamped:
+def stamped() -> RoIMaskDetections:
     (found,) = MaskPost().batch(outputs())
     return found
 
 
-def placed(found: Stamped) -> Detections:
+def placed(found: RoIMaskDetections) -> Detections:
     """In a picture of the size of the input."""
     return found.placed(Placement(1, 1, 320, 320))
 
@@ -79,8 +79,8 @@ def test_extreme_logits_do_not_overflow():
     logits[0], logits[1] = -3e4, 3e4
     with np.errstate(all="raise", under="ignore"):
         (found,) = MaskPost().batch([logits, *rest])
-    assert found.stamps[0].max() < 1e-30
-    assert found.stamps[1].min() == 1
+    assert found.roi_masks[0].max() < 1e-30
+    assert found.roi_masks[1].min() == 1
 
 
 def test_another_order_is_refused():

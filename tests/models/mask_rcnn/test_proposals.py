@@ -6,7 +6,7 @@ import pytest
 from plain import plain_proposals, rpn_maps
 
 from backends.contract import TensorError
-from deploy.models.mask_rcnn.proposals import Proposals
+from deploy.models.mask_rcnn.host import Proposals
 from deploy.runtime.execution.host_steps import registered_host_steps
 
 RUN = mask_golden.RUN
@@ -25,7 +25,7 @@ def quiet(side=64):
 
 
 def test_the_proposals_are_mmdetections():
-    boxes, scores = Proposals(320, 320).choose(*levels(mask_golden.rpn_maps()))
+    boxes, scores = Proposals(320, 320).select(*levels(mask_golden.rpn_maps()))
     np.testing.assert_allclose(scores, RUN["proposal_scores"], rtol=0, atol=1e-6)
     # the order of equal scores is nobody's: by score as MMDetection has it, then by place
     got, wanted = (
@@ -39,7 +39,7 @@ def test_the_proposals_are_mmdetections():
 def test_they_are_those_of_the_plain_way(kind):
     size = (800, 1333) if kind == "objects" else (320, 480)  # of noise, the plain way keeps a lot
     maps = rpn_maps(kind, *size)
-    boxes, scores = Proposals(*size).choose(*maps)
+    boxes, scores = Proposals(*size).select(*maps)
     wanted_boxes, wanted_scores = plain_proposals(*maps, *size)
     np.testing.assert_allclose(boxes, wanted_boxes, rtol=0, atol=1e-3)
     np.testing.assert_allclose(scores, wanted_scores, rtol=0, atol=1e-6)
@@ -80,7 +80,7 @@ def test_extreme_logits_do_not_overflow():
     maps["rpn_cls.0"][:] = -3e4
     maps["rpn_cls.1"][:] = 3e4
     with np.errstate(all="raise", under="ignore"):
-        _, scores = Proposals(64, 64).choose(*levels(maps))
+        _, scores = Proposals(64, 64).select(*levels(maps))
     assert scores[0] == 1
     assert scores[-1] == pytest.approx(0, abs=1e-30)
 

@@ -111,7 +111,7 @@ def test_what_is_no_encoder_decoder_is_refused():
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        (None, r"transformers cannot be imported: .*pip install 'backend-chain\[seq2seq\]'"),
+        (None, r"transformers cannot be imported: .*pip install '\.\[seq2seq\]'"),
         ("4.57.1", "transformers: expected 5 or later, got 4.57.1"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from backends.contract import EngineError
 from deploy.cli.compose import compose
 from deploy.export.build_model import build_model
-from deploy.models.seq2seq.words import digit_tokens, in_words, text_of
+from deploy.models.seq2seq.tokenizer import decode_tokens, encode_digits, number_to_words
 from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.step_errors import chain_errors, first_violation
 from deploy.runtime.bundle.manifest import read_manifest
@@ -81,7 +81,7 @@ def write(bundle: Path, model, ids: np.ndarray, mask: np.ndarray, rows: int = 1)
             found = pipeline.chain(dict(zip(("input_ids", "attention_mask"), given, strict=True)))
             expected = model.generate(*map(torch.from_numpy, given))
             assert found["tokens"].tolist() == expected.tolist()
-            texts += [text_of(row) for row in expected]
+            texts += [decode_tokens(row) for row in expected]
     return texts
 
 
@@ -101,8 +101,8 @@ def test_encoder_and_decoder_on_two_engines_write_what_pytorch_writes(mixed, mod
     gaps = {(item.step, item.gap.tensor): item.gap.max_abs for item in manifest.verification.gaps}
     assert gaps["chain", "tokens"] == gaps["greedy", "tokens"] == 0
     assert {("encoder", "memory"), ("decoder", "logits"), ("decoder", "fresh")} < set(gaps)
-    texts = write(mixed, model, *digit_tokens(NUMBERS))
-    assert texts == [in_words(number) for number in NUMBERS]
+    texts = write(mixed, model, *encode_digits(NUMBERS))
+    assert texts == [number_to_words(number) for number in NUMBERS]
     assert len(set(write(mixed, model, *scrawl(20)))) > 10
     assert "ok  tokens" in done("deploy.runtime", "check", mixed, cwd=mixed.parent)
 
@@ -135,9 +135,9 @@ def test_rows_and_lengths_may_vary_and_the_decoder_may_be_in_half_precision(tmp_
     bundle = deploy(tmp_path, *words)
     assert str(read_manifest(bundle).outputs[0]) == "int64[1..9, 2..13]"
     assert read_manifest(bundle).steps[2].inputs[1].dtype == "float16"
-    texts = write(bundle, model, *digit_tokens(NUMBERS), rows=9)
-    assert texts == [in_words(number) for number in NUMBERS]
-    assert write(bundle, model, *digit_tokens([31, 8], 2), rows=2) == ["thirty one", "eight"]
+    texts = write(bundle, model, *encode_digits(NUMBERS), rows=9)
+    assert texts == [number_to_words(number) for number in NUMBERS]
+    assert write(bundle, model, *encode_digits([31, 8], 2), rows=2) == ["thirty one", "eight"]
 
 
 def test_another_family_on_another_engine_needs_only_other_lines(tmp_path, monkeypatch):

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from deploy.models.yolov3.anchors import ANCHORS, STRIDES
-from deploy.models.yolov3.selecting import Limits
+from deploy.models.yolov3.decoding import Thresholds
 from tests.models.plain import loop_nms
 
 Nms = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def plain_detections(
-    maps: Sequence[np.ndarray], backbone: str, classes: int, limits: Limits, nms: Nms = loop_nms
+    maps: Sequence[np.ndarray], backbone: str, classes: int, limits: Thresholds, nms: Nms = loop_nms
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (n, 4), scores (n,) and labels (n,) of the maps (1, channels, H, W) of one picture."""
     attributes = 5 + classes

@@ -11,7 +11,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.bundle.engine_choice import Choice, engines_by_step, forget_tuned, write_tuned
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.commands.check import check
-from deploy.runtime.tuning.candidates import as_made, usable_engines
+from deploy.runtime.tuning.candidates import default_candidate, usable_engines
 from tests.conftest import other, spec, step
 from tests.test_verify import X, verdict_of
 
@@ -71,7 +71,7 @@ def test_a_step_whose_own_engine_does_not_run_here_may_run_on_another(bundle):
     waiting = replace(manifest, steps=tuple(map(unbuilt, manifest.steps)))
     engines, left_out = usable_engines(waiting)
     assert left_out == ["one on scaler-fp32: not built yet"]
-    assert as_made(engines) == {"one": Choice("scaler-fp16", 4)}
+    assert default_candidate(engines) == {"one": Choice("scaler-fp16", 4)}
 
 
 def test_a_step_that_runs_on_nothing_here_is_named_with_the_reasons(bundle):

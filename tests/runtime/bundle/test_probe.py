@@ -94,8 +94,8 @@ def test_a_file_that_hangs_its_engine_is_an_error_and_no_hang(tmp_path, monkeypa
 def test_what_crashed_is_tried_again_and_what_did_not_is_not(tmp_path, cache, monkeypatch):
     bad, good = bundle(tmp_path / "bad", crash()), bundle(tmp_path / "good", fine())
     tried = []
-    honest = module.run
-    monkeypatch.setattr(module, "run", lambda *given: tried.append(1) or honest(*given))
+    honest = module.run_limited
+    monkeypatch.setattr(module, "run_limited", lambda *given: tried.append(1) or honest(*given))
     for _ in range(2):
         with pytest.raises(EngineError, match="SIGFPE"):
             Pipeline.open(bad)
@@ -124,7 +124,7 @@ def test_what_was_just_loaded_is_remembered(tmp_path, monkeypatch):
 
     made = bundle(tmp_path / "b", fine())
     remember_probed(read_manifest(made))
-    monkeypatch.setattr(module, "run", None)
+    monkeypatch.setattr(module, "run_limited", None)
     with Pipeline.open(made):
         pass
 
@@ -154,6 +154,6 @@ def test_a_child_ends_with_its_parent(tmp_path):
 
 def test_what_an_engine_says_in_no_encoding_is_no_error_of_its_own(tmp_path, monkeypatch):
     code = r"import os; os.write(2, b'\xff\xfe'); os.abort()"
-    monkeypatch.setattr(module, "_CHILD", code)
+    monkeypatch.setattr(module, "module_command", lambda _: [sys.executable, "-c", code])
     with pytest.raises(EngineError, match="ends its process: signal SIGABRT"):
         Pipeline.open(bundle(tmp_path / "b", fine()))

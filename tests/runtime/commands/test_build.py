@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
-from deploy.runtime.commands.build import build
+from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
 from tests.helpers.commands import done, files, python, refused
 
@@ -58,7 +58,7 @@ def bundle(made, tmp_path) -> Path:
 
 def test_the_desk_says_what_is_left_to_do(made):
     assert "agreement   not measured yet: the device builds the engines" in made[1]
-    assert "python -m deploy.runtime finish bundle (on the device)" in made[1]
+    assert "python -m deploy.runtime build bundle (on the device)" in made[1]
     assert "latency" not in made[1]
 
 
@@ -71,13 +71,13 @@ def test_it_carries_the_segment_of_what_is_to_be_built_alone(bundle):
 
 def test_it_does_not_open_before_and_says_how(bundle):
     with pytest.raises(
-        BundleError, match=r"engine of 'body' is not built yet\. On the device.*fin"
+        BundleError, match=r"engine of 'body' is not built yet\. On the device.*build"
     ):
         Pipeline.open(bundle)
 
 
 def test_finish_builds_and_verifies_it(bundle, capsys):
-    assert build(bundle, 60)
+    assert build_engines(bundle, 60)
     manifest = read_manifest(bundle)
     assert manifest.verification.status == "passed"
     assert {item.step for item in manifest.verification.gaps} == {"body", "head", "chain"}
@@ -90,7 +90,7 @@ def test_finish_builds_and_verifies_it(bundle, capsys):
 
 
 def test_it_can_be_finished_again_elsewhere(bundle):
-    assert build(bundle, 60) and build(bundle, 60)
+    assert build_engines(bundle, 60) and build_engines(bundle, 60)
     assert read_manifest(bundle).verification.status == "passed"
 
 
@@ -99,7 +99,7 @@ def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
     done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
     bundle = tmp_path / "bundle"
     assert all(one.pending for one in read_manifest(bundle).artifacts)
-    assert build(bundle, 60)
+    assert build_engines(bundle, 60)
     manifest = read_manifest(bundle)
     assert not any(one.pending for one in manifest.artifacts)
     assert [one.precision for one in manifest.artifacts] == ["fp32", "fp32", "fp16", "fp16"]
@@ -115,7 +115,7 @@ def test_a_segment_that_was_changed_is_refused_before_anything_is_built(bundle):
     (bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
     before = files(bundle)
     with pytest.raises(BundleError, match=r"file 'body/body\.onnx'"):
-        build(bundle, 60)
+        build_engines(bundle, 60)
     assert files(bundle) == before
 
 
@@ -123,7 +123,7 @@ def test_a_converter_that_fails_leaves_the_bundle_as_it_was(bundle):
     text = (bundle / "manifest.json").read_text()
     broken = text.replace('"optimize": "basic"', '"optimize": "never"', 1)
     (bundle / "manifest.json").write_text(broken)
-    message = refused("deploy.runtime", "finish", bundle, cwd=bundle)
+    message = refused("deploy.runtime", "build", bundle, cwd=bundle)
     assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
     assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
     assert (bundle / "manifest.json").read_text() == broken
@@ -140,7 +140,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
     entry = content_of(sample)
     data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
     (bundle / "manifest.json").write_text(json.dumps(data))
-    ended = python("deploy.runtime", "finish", bundle, cwd=bundle)
+    ended = python("deploy.runtime", "build", bundle, cwd=bundle)
     assert ended.returncode == 1
     assert "BAD the chain does not agree with the model at 'logits'" in ended.stdout
     assert read_manifest(bundle).verification.status == "failed"
@@ -148,7 +148,7 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
 
 def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
     with pytest.raises(BundleError, match=r"has no engines to build.*backend\.build=device"):
-        build(make_bundle(), 60)
+        build_engines(make_bundle(), 60)
 
 
 def test_build_on_the_device_is_refused_where_the_desks_files_run_anywhere(tmp_path):

@@ -189,7 +189,7 @@ def test_without_pycocotools_it_says_what_to_install(bundle, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     said = refusal(bundle(), truth(tmp_path))
     assert "pycocotools, which computes mAP, cannot be used here" in said
-    assert "pip install 'backend-chain[eval]'" in said
+    assert "pip install '.[eval]'" in said
     with pytest.raises(MissingLibraryError):
         Dataset(truth(tmp_path))
 

@@ -23,15 +23,15 @@ class Stream:
 class OnDevice:
     """Adds one to the sum of its inputs; its "device memory" is a dict, its log every copy."""
 
-    def __init__(self, log, inputs, output, place="sim:0", stream=None):
-        self.place, self.log, self.output, self._stream = place, log, output, stream
+    def __init__(self, log, inputs, output, device="sim:0", stream=None):
+        self.device, self.log, self.output, self._stream = device, log, output, stream
         self.inputs, self.fails, self.used = inputs, False, []
 
     def stream(self):
         return self._stream
 
     def upload(self, inputs, stream):
-        self.log += [f"up {name} to {self.place}" for name in inputs]
+        self.log += [f"up {name} to {self.device}" for name in inputs]
         return {name: self._tensor(array) for name, array in inputs.items()}
 
     def run(self, inputs, stream):
@@ -39,15 +39,15 @@ class OnDevice:
         if self.fails:
             raise EngineError("no kernel")
         assert list(inputs) == self.inputs
-        assert all(tensor.place == self.place for tensor in inputs.values())
+        assert all(tensor.device == self.device for tensor in inputs.values())
         return {self.output: self._tensor(1 + sum(tensor.owner for tensor in inputs.values()))}
 
     def download(self, outputs, stream):
-        self.log += [f"down {name} from {self.place}" for name in outputs]
+        self.log += [f"down {name} from {self.device}" for name in outputs]
         return {name: tensor.owner.copy() for name, tensor in outputs.items()}
 
     def _tensor(self, array):
-        return DeviceTensor(self.place, "float32", array.shape, 1, array)
+        return DeviceTensor(self.device, "float32", array.shape, 1, array)
 
     def __call__(self, inputs):
         raise AssertionError("a chain takes the parts")
@@ -155,14 +155,14 @@ def test_two_devices_meet_on_the_host():
     log = []
     steps = [
         (["x"], "a", OnDevice(log, ["x"], "a")),
-        (["a"], "b", OnDevice(log, ["a"], "b", place="sim:1")),
+        (["a"], "b", OnDevice(log, ["a"], "b", device="sim:1")),
     ]
     assert chain(steps, ["b"])(X)["b"] == 3
     expected = ["up x to sim:0", "down a from sim:0", "up a to sim:1", "down b from sim:1"]
     assert log == expected
 
 
-def test_all_runners_of_a_place_work_in_the_stream_of_the_first_that_has_one():
+def test_all_runners_of_a_device_work_in_the_stream_of_the_first_that_has_one():
     one, other = Stream(), Stream()
     runners = [OnDevice([], ["x"], "a"), OnDevice([], ["a"], "b", stream=one)]
     runners += [OnDevice([], ["b"], "c", stream=other)]

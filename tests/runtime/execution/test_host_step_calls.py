@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backends.contract import EngineError, TensorError, TensorSpec, check_inputs
-from deploy.runtime.execution.host_steps import Call
+from deploy.runtime.execution.host_steps import SegmentCall
 from tests.conftest import step
 
 HALF = replace(step("decoder", "x", "y"), inputs=(TensorSpec("x", "float16", (1, 2)),))
@@ -21,7 +21,7 @@ def echo(inputs):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_floats_of_the_other_precision_are_converted(dtype):
-    found = Call(HALF, echo)({"x": np.ones((1, 2), dtype)})["y"]
+    found = SegmentCall(HALF, echo)({"x": np.ones((1, 2), dtype)})["y"]
     assert found.dtype == np.float16 and (found == 1).all()
 
 
@@ -35,7 +35,7 @@ def test_floats_of_the_other_precision_are_converted(dtype):
 )
 def test_anything_else_is_refused_by_the_segments_name(inputs, message):
     with pytest.raises(EngineError, match=message) as caught:
-        Call(HALF, echo)(inputs)
+        SegmentCall(HALF, echo)(inputs)
     assert isinstance(caught.value.__cause__, TensorError)
 
 
@@ -44,4 +44,4 @@ def test_an_engine_that_fails_is_named():
         raise EngineError("out of memory")
 
     with pytest.raises(EngineError, match="segment 'decoder': out of memory"):
-        Call(HALF, broken)({"x": np.ones((1, 2), "f2")})
+        SegmentCall(HALF, broken)({"x": np.ones((1, 2), "f2")})

@@ -22,7 +22,7 @@ from deploy.runtime.bundle.engine_choice import (
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.execution import loading as opening
 from deploy.runtime.tuning import search as tune
-from deploy.runtime.tuning.candidates import AS_IT_IS
+from deploy.runtime.tuning.candidates import AS_MADE
 from deploy.runtime.tuning.search import MIXED, TuningResult, choose
 from tests.helpers.commands import BACKENDS, done, refused
 
@@ -49,18 +49,18 @@ def rounds(*totals):
 
 
 def test_the_fastest_way_is_chosen_where_it_is_faster_in_most_rounds():
-    found = {AS_IT_IS: rounds(10, 11, 10, 12), "2": rounds(8, 9, 8, 9), "4": rounds(9, 9, 9, 9)}
+    found = {AS_MADE: rounds(10, 11, 10, 12), "2": rounds(8, 9, 8, 9), "4": rounds(9, 9, 9, 9)}
     assert choose(TuningResult(found, {})) == "2"
 
 
 def test_what_is_faster_only_by_noise_is_not_chosen():
-    noise = {AS_IT_IS: rounds(10, 9, 10, 9), "2": rounds(9, 10, 8, 10)}
-    slower = {AS_IT_IS: rounds(8, 8), "2": rounds(9, 9)}
-    assert choose(TuningResult(noise, {})) == choose(TuningResult(slower, {})) == AS_IT_IS
+    noise = {AS_MADE: rounds(10, 9, 10, 9), "2": rounds(9, 10, 8, 10)}
+    slower = {AS_MADE: rounds(8, 8), "2": rounds(9, 9)}
+    assert choose(TuningResult(noise, {})) == choose(TuningResult(slower, {})) == AS_MADE
 
 
 def stand_in(milliseconds, off=(), border=0.0, broken=()):
-    """Contenders that take what they are told, in milliseconds for each choice of a step.
+    """Workers that take what they are told, in milliseconds for each choice of a step.
 
     ``border`` is what each change of the engine costs; choices ``off`` give something else, and
     with those that are ``broken`` nothing runs.
@@ -78,12 +78,12 @@ def stand_in(milliseconds, off=(), border=0.0, broken=()):
             return {**self._parts, "total": sum(self._parts.values())}
 
     @contextmanager
-    def contender(bundle, choices, key):
+    def worker(bundle, choices, key):
         if any(choice in broken for choice in choices.values()):
             raise EngineError("it crashed")
         yield Told(choices)
 
-    return contender
+    return worker
 
 
 OWN = f"{BACKENDS[0]}-fp32"
@@ -106,7 +106,7 @@ def threads_of(choices):
 
 
 def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkeypatch, capsys):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 2, "neck": 1, "head": 1}
     said = capsys.readouterr().out
@@ -117,21 +117,21 @@ def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkey
 
 def test_a_way_beyond_the_tolerance_is_not_kept_however_fast(bundle, manifest, monkeypatch, capsys):
     off = [Choice(OWN, 1), Choice(OWN, 2)]
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, off))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, off))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == dict.fromkeys(STEPS, 0)
     assert re.search(r"^2 threads +beyond the tolerance$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_way_that_ends_its_process_is_left_out(bundle, manifest, monkeypatch, capsys):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, broken=[Choice(OWN, 2)]))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, broken=[Choice(OWN, 2)]))
     assert tune.tune(bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 0, "neck": 1, "head": 1}
     assert re.search(r"^2 threads +does not run here$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_bundle_beyond_its_tolerance_is_not_tuned(bundle, manifest, monkeypatch):
-    monkeypatch.setattr(tune, "contender", stand_in(MILLISECONDS, [Choice(OWN, 0)]))
+    monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, [Choice(OWN, 0)]))
     with pytest.raises(DeployError, match="as it was made: beyond the tolerance"):
         tune.tune(bundle, (1,), 2, forget=False)
     assert read_tuned(manifest) == {}
@@ -155,7 +155,7 @@ def tuned_with(monkeypatch, bundle, milliseconds, border):
     """What is found for a bundle with a second engine for each step."""
     carrying = with_others(read_manifest(bundle), *STEPS)
     monkeypatch.setattr(tune, "read_manifest", lambda _: carrying)
-    monkeypatch.setattr(tune, "contender", stand_in(milliseconds, border=border))
+    monkeypatch.setattr(tune, "start_worker", stand_in(milliseconds, border=border))
     assert tune.tune(bundle, (2,), 4, forget=False)
     try:
         return {step: choice.engine for step, choice in read_tuned(carrying).items()}

@@ -1,0 +1,229 @@
+"""Builds the engines of a bundle where they run, and verifies the chain there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from backends.acceptance import CONFIDENT
+from backends.contract import Array, Artifact, EngineError, Segment
+from backends.conversion_files import ARTIFACT_FILE
+from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
+from backends.process.conversion import ConversionLimits, convert_in_child
+from backends.registry import about
+from deploy.runtime.accuracy.sample_check import check_detections
+from deploy.runtime.accuracy.step_errors import (
+    alternative_errors,
+    alternative_label,
+    chain_errors,
+    first_violation,
+    recorded_rule,
+    rule_notes,
+    step_errors,
+)
+from deploy.runtime.bundle.integrity import file_entry, hash_file, verify_files
+from deploy.runtime.bundle.manifest import (
+    SIGNATURE,
+    BundleError,
+    FileEntry,
+    Manifest,
+    StepMetrics,
+    Verification,
+    read_manifest,
+    write_manifest,
+)
+from deploy.runtime.bundle.sample import (
+    PICTURE,
+    read_sample,
+    read_step_sample,
+    sample_picture,
+    step_sample_name,
+)
+from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.vision.draw import draw
+from deploy.runtime.vision.image import load_image
+
+_SIGN = "python -m deploy.bundle sign"
+
+
+def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool:
+    """Build the engine of every step that carries its segment, and verify the chain.
+
+    The new manifest replaces the old one only when every file that it lists is there: until then,
+    and after an error, the bundle is as it was. Engines that an earlier call built on another
+    machine are replaced. A signature does not fit the new manifest, and is removed.
+
+    Args:
+        bundle: the bundle.
+        timeout: seconds for one engine.
+        key: a public key that must have signed the bundle.
+
+    Returns:
+        Whether the chain agrees with the model; where it does not, the manifest says ``failed``.
+
+    Raises:
+        BundleError: not a bundle, damaged, in use, or one that carries no segments.
+        EngineError: this machine cannot build them.
+        ConversionError: a converter failed.
+    """
+    read_manifest(bundle)
+    with try_lock_folder(bundle) as locked:
+        if not locked:
+            raise BundleError(f"bundle '{bundle}' is in use by another process", do="Wait for it.")
+        remove_partial_files(bundle)
+        return _build_locked(bundle, timeout, key)
+
+
+def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
+    manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
+    steps = _buildable_steps(bundle, manifest)
+    with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
+        converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
+        engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
+    try:
+        new, agrees = _verify(bundle, _with_engines(bundle, manifest, engines))
+        write_manifest(bundle, new)
+        _remove_signature(bundle)
+    except BaseException:
+        _remove_engines(bundle, engines, manifest)
+        raise
+    for name in {step.name for step in steps}:
+        _remove_unlisted(bundle, name, new)
+    return agrees
+
+
+def _buildable_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
+    """The artifacts that carry their segment, after every check that needs no converter."""
+    steps = [artifact for artifact in manifest.artifacts if artifact.source]
+    if not steps:
+        raise BundleError(
+            f"bundle '{bundle}' has no engines to build",
+            do="Its engines were built on the desk; with backend.build=device the device does.",
+        )
+    for step in steps:
+        if reason := about(step.backend).obstacle():
+            raise EngineError(
+                f"'{step.backend}' cannot build step '{step.name}' here: {reason}",
+                do="Build it on the machine that is to run it.",
+            )
+    samples = {step_sample_name(step.name) for step in steps}
+    verify_files(bundle, manifest, [*samples, *(name for step in steps for name in step.source)])
+    return steps
+
+
+def _convert(bundle: Path, step: Artifact, scratch: Path, timeout: float) -> Artifact:
+    print(f"building {step.name} ...", flush=True)
+    segment = Segment(step.name, bundle / step.source[0], step.inputs, step.outputs)
+    sample, out = bundle / step_sample_name(step.name), scratch / alternative_label(step)
+    artifact = convert_in_child(
+        segment, step.backend, step.options, step.precision, sample, out, ConversionLimits(timeout)
+    )
+    return replace(artifact, inputs=step.inputs, outputs=step.outputs, source=step.source)
+
+
+def _move_in(bundle: Path, artifact: Artifact, scratch: Path) -> Artifact:
+    """Move an engine into a folder named after its content, next to those of earlier calls."""
+    out = scratch / alternative_label(artifact)
+    folder = f"{artifact.name}/{hash_file(out / artifact.files[0]).sha256[:12]}"
+    if not (bundle / folder).exists():  # it does where the same engine was built before
+        (out / ARTIFACT_FILE).unlink()
+        fsync_tree(out)
+        out.rename(bundle / folder)
+    return replace(artifact, files=tuple(f"{folder}/{file}" for file in artifact.files))
+
+
+def _with_engines(bundle: Path, manifest: Manifest, engines: Sequence[Artifact]) -> Manifest:
+    """The manifest with these engines, and their files, in the place of earlier ones."""
+    new = {alternative_label(engine): engine for engine in engines}
+    stale = {
+        name
+        for artifact in manifest.artifacts
+        if alternative_label(artifact) in new
+        for name in artifact.files
+    }
+    files = {name: entry for name, entry in manifest.files.items() if name not in stale}
+    files |= {
+        name: file_entry(bundle / name, "engine") for engine in engines for name in engine.files
+    }
+    return replace(
+        manifest,
+        steps=tuple(new.get(alternative_label(step), step) for step in manifest.steps),
+        alternatives=tuple(
+            new.get(alternative_label(artifact), artifact) for artifact in manifest.alternatives
+        ),
+        files=files,
+    )
+
+
+def _verify(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
+    """Compare each step, the chain and the detections with the model's; print the errors.
+
+    Returns:
+        The manifest with the result, and whether all are within their tolerances.
+    """
+    with Pipeline.of(bundle, manifest, trusted=True, choices={}) as pipeline:
+        errors = _measure_errors(bundle, manifest, pipeline)
+        for item in errors:
+            print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
+        violation = first_violation(manifest, errors, "the model")
+        agrees = (violation is None) & check_detections(bundle, pipeline)
+        files = {**manifest.files, **_draw_sample(bundle, manifest, pipeline)}
+    if violation is not None:
+        print(f"BAD {violation}")
+    notes = rule_notes(recorded_rule(manifest))
+    verification = Verification("passed" if agrees else "failed", tuple(errors), notes)
+    return replace(manifest, files=files, verification=verification), agrees
+
+
+def _measure_errors(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> list[StepMetrics]:
+    errors: list[StepMetrics] = []
+    reference: dict[str, Array] = {}
+    for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):
+        if isinstance(step, Artifact):
+            sample = read_step_sample(bundle, manifest, step.name)
+            reference |= {**sample.inputs, **sample.outputs}
+            errors += step_errors(step, runner, reference)
+    errors += alternative_errors(bundle, manifest, reference)
+    sample = read_sample(bundle, manifest)
+    errors += chain_errors(manifest, pipeline.chain, {**sample.inputs, **sample.outputs})
+    return errors
+
+
+def _draw_sample(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> dict[str, FileEntry]:
+    """Draw the detections in the sample picture; the file's entry, if there is one."""
+    picture = sample_picture(bundle, manifest)
+    if picture is None or pipeline.post is None:
+        return {}
+    pixels = load_image(picture)
+    detections = pipeline(pixels).above(CONFIDENT)
+    draw(pixels, detections, manifest.classes).save(bundle / PICTURE)
+    return {PICTURE: file_entry(bundle / PICTURE, "picture")}
+
+
+def _remove_signature(bundle: Path) -> None:
+    if (bundle / SIGNATURE).exists():
+        (bundle / SIGNATURE).unlink()
+        print(f"the signature of the bundle as it came is gone; sign it: {_SIGN} {bundle} KEYFILE")
+
+
+def _remove_unlisted(bundle: Path, step: str, manifest: Manifest) -> None:
+    """Delete the engines of earlier calls, also of calls that were killed."""
+    for path in sorted((bundle / step).rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # the folder is not empty
+                path.rmdir()
+        elif path.relative_to(bundle).as_posix() not in manifest.files:
+            path.unlink()
+
+
+def _remove_engines(bundle: Path, engines: Sequence[Artifact], manifest: Manifest) -> None:
+    """Delete the files of engines that the manifest does not list."""
+    names = [name for engine in engines for name in engine.files if name not in manifest.files]
+    for name in names:
+        (bundle / name).unlink(missing_ok=True)
+        with suppress(OSError):  # the folder is not empty
+            (bundle / name).parent.rmdir()
