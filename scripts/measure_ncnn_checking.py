@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What each check of an ncnn net protects that the trial run in a child process does not.
+"""What each check of an ncnn net protects that the probe in a child process does not.
 
     .venv/bin/python scripts/measure_ncnn_checking.py --mutants 1000
     .venv/bin/python scripts/measure_ncnn_checking.py --mutants 10000 --alone values
 
 Cases: the kept ones of scripts/fuzz, its mutants of the kind ``ncnn``, and mutants of small nets
 with layers of every kind. Each is checked, and then loaded and run *without* the checks in child
-processes: once on ones, as the trial run does; on further inputs; and twice on all of them in
+processes: once on ones, as the probe does; on further inputs; and twice on all of them in
 memory where an access beyond an allocation ends the process (``guarded_malloc.c``; needs gcc and
 Linux). Prints a table of outcomes by the rule that refuses the case, and writes every case to
 DIR/cases.jsonl.
@@ -63,7 +63,7 @@ from tests.fuzzing.seeds import corpus
 from tests.fuzzing.trees import write
 
 _GUARD = "NCNN_GUARDED_MALLOC"  # the library, in the environment of the process that measures
-_SECONDS, _MEMORY = 8.0, 8 << 30  # the limits of the trial run
+_SECONDS, _MEMORY = 8.0, 8 << 30  # the limits of the probe
 _TIMEOUT = "no end"
 _LARGEST_INPUT = 1 << 22  # elements; the harness itself must not run out of memory
 _VALUE = re.compile(r"(?<=[=,])-?[0-9][0-9.e-]*")  # of a parameter, or in its array
@@ -71,7 +71,7 @@ _VALUES = (0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 1000, 65536, 1 << 24, (1 << 31) - 1,
 _FILLS = (0x41, 0xC3)  # bytes of memory that was never written: 12.08 and -391.5 as floats
 _REPORTERS = ("fault", "file_error")
 _UNSAFE = ("memory", "later call", "out of bounds", "uninitialised")
-_OUTCOMES = (*_UNSAFE, "trial", "raises", "error", "not finite", "numbers")
+_OUTCOMES = (*_UNSAFE, "probe", "raises", "error", "not finite", "numbers")
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,7 @@ def _outcome(item: Case) -> tuple[str, str]:
         return "error", "an input is beyond the harness"
     ones = _attempt(item, feeds[:1], None)
     if ones.ending:
-        return "trial", ones.ending
+        return "probe", ones.ending
     others = _attempt(item, feeds[1:], None)
     largest = max(ones.largest, others.largest)
     if largest > _MEMORY:
@@ -333,7 +333,7 @@ def _outcome(item: Case) -> tuple[str, str]:
 
 
 def _feeds(artifact: Artifact) -> list[dict[str, Array]]:
-    """Ones, as of the trial run; then noise, zeros, large and negative numbers, and three rows."""
+    """Ones, as of the probe; then noise, zeros, large and negative numbers, and three rows."""
     if any(spec.shape is None or prod(spec.typical) > _LARGEST_INPUT for spec in artifact.inputs):
         return []
     noise = np.random.default_rng(0)
@@ -474,7 +474,7 @@ def _result(call: Callable[[], Mapping[str, Array]]) -> str:
 
 
 def _error(error: Exception) -> str:
-    """Of memory too: the trial run counts it as a good end."""
+    """Of memory too: the probe counts it as a good end."""
     kind = "error" if isinstance(error, DeployError | MemoryError) else "raises"
     return f"{kind} {type(error).__name__}: {error}"[:200]
 
