@@ -75,7 +75,7 @@ class AcceptanceRule:
         cosine: in the place of ``Tolerance.cosine`` of every precision.
         min_matched: the share of detections that must have a partner, from 0 to 1.
 
-    Example:
+    Examples:
         >>> AcceptanceRule().chain_tolerance(["fp32", "fp16"])
         Tolerance(max_rel=0.05, cosine=0.999)
         >>> AcceptanceRule().detections_agree(97, 100)

@@ -16,7 +16,12 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 def clamp_threads(threads: int) -> int:
-    """The number of an engine's threads, at most one for each core; 0 is the engine's default."""
+    """The number of an engine's threads, at most one for each core; 0 is the engine's default.
+
+    Examples:
+        >>> clamp_threads(0), clamp_threads(1)
+        (0, 1)
+    """
     return min(threads, os.cpu_count() or 1)
 
 

@@ -70,7 +70,7 @@ def mark(
             results is not that of ``outputs``.
         PointError: the name cannot be part of a point.
 
-    Example:
+    Examples:
         >>> import torch
         >>> @mark("head", inputs=["maps"], outputs=["boxes", "scores"])
         ... def head(maps: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -124,7 +124,7 @@ def mark_here(name: str, value: R) -> R:
         MarkError: while exporting or capturing, ``value`` holds no tensor.
         PointError: while exporting or capturing, the name cannot be part of a point.
 
-    Example:
+    Examples:
         >>> import torch
         >>> with capture() as values:
         ...     x = mark_here("stem", torch.zeros(1, 3))

@@ -60,7 +60,7 @@ def rewrite(
         RewriteError: ``target`` is not a dotted name, ``when`` is not a requirement, or the
             decorated object is not callable or already a rewrite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> @rewrite("torch.nn.GELU.forward", when="torch>=2")
         ... def tanh_gelu(original, self, x):

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,6 +27,15 @@ static size_t count;
 static uintptr_t arena, next, arena_end;
 static int guarding, counting, fill;
 static size_t largest;
+static atomic_flag busy = ATOMIC_FLAG_INIT;
+
+static void lock(void)
+{
+    while (atomic_flag_test_and_set(&busy))
+        ;
+}
+
+static void unlock(void) { atomic_flag_clear(&busy); }
 
 static void *map(size_t size, int protection)
 {
@@ -50,10 +60,12 @@ int guard_start(int byte)
     return 0;
 }
 
-static void *allocate(size_t alignment, size_t size, int byte)
+static void *allocate_unlocked(size_t alignment, size_t size, int byte)
 {
+    if (count == MOST || size > ((size_t)1 << 40))
+        return NULL;
     size_t pages = (size + alignment + PAGE - 1) / PAGE * PAGE;
-    if (count == MOST || size > ((size_t)1 << 40) || next + pages + 2 * PAGE > arena_end)
+    if (next + pages + 2 * PAGE > arena_end)
         return NULL;
     uintptr_t start = next + PAGE, end = start + pages;
     if (mprotect((void *)start, pages, PROT_READ | PROT_WRITE) != 0)
@@ -66,9 +78,19 @@ static void *allocate(size_t alignment, size_t size, int byte)
     return (void *)blocks[count++].start;
 }
 
+static void *allocate(size_t alignment, size_t size, int byte)
+{
+    lock();
+    void *pointer = allocate_unlocked(alignment, size, byte);
+    unlock();
+    return pointer;
+}
+
 static struct block *find(void *pointer)
 {
+    lock();
     size_t low = 0, high = count;
+    unlock();
     while (low < high) {
         size_t middle = (low + high) / 2;
         if (blocks[middle].start < (uintptr_t)pointer)

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What each check of an ncnn net protects that the trial run in a child process does not.
+"""What each check of an ncnn net protects that the probe in a child process does not.
 
-    .venv/bin/python scripts/measure_ncnn_checking.py --mutants 3000
+    .venv/bin/python scripts/measure_ncnn_checking.py --mutants 1000
+    .venv/bin/python scripts/measure_ncnn_checking.py --mutants 10000 --alone values
 
 Cases: the kept ones of scripts/fuzz, its mutants of the kind ``ncnn``, and mutants of small nets
 with layers of every kind. Each is checked, and then loaded and run *without* the checks in child
-processes: once on ones, as the trial run does; on further inputs; and twice on all of them in
+processes: once on ones, as the probe does; on further inputs; and twice on all of them in
 memory where an access beyond an allocation ends the process (``guarded_malloc.c``; needs gcc and
 Linux). Prints a table of outcomes by the rule that refuses the case, and writes every case to
 DIR/cases.jsonl.
@@ -62,14 +63,15 @@ from tests.fuzzing.seeds import corpus
 from tests.fuzzing.trees import write
 
 _GUARD = "NCNN_GUARDED_MALLOC"  # the library, in the environment of the process that measures
-_SECONDS, _MEMORY = 8.0, 8 << 30  # the limits of the trial run
+_SECONDS, _MEMORY = 8.0, 8 << 30  # the limits of the probe
+_TIMEOUT = "no end"
 _LARGEST_INPUT = 1 << 22  # elements; the harness itself must not run out of memory
 _VALUE = re.compile(r"(?<=[=,])-?[0-9][0-9.e-]*")  # of a parameter, or in its array
 _VALUES = (0, 1, -1, 2, 3, 4, 7, 8, 16, 64, 1000, 65536, 1 << 24, (1 << 31) - 1, -233, 233)
 _FILLS = (0x41, 0xC3)  # bytes of memory that was never written: 12.08 and -391.5 as floats
 _REPORTERS = ("fault", "file_error")
 _UNSAFE = ("memory", "later call", "out of bounds", "uninitialised")
-_OUTCOMES = (*_UNSAFE, "trial", "raises", "error", "not finite", "numbers")
+_OUTCOMES = (*_UNSAFE, "probe", "raises", "error", "not finite", "numbers")
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--mutants", type=int, default=2000, help="of each corpus (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the mutants (0)")
+    parser.add_argument("--alone", metavar="STAGE", help="only cases that no other stage refuses")
     parser.add_argument("--out", type=Path, default=Path("runs/ncnn-checking"), metavar="DIR")
     options = parser.parse_args()
     if _GUARD not in os.environ:
@@ -121,7 +124,10 @@ def main() -> int:
     begun, findings = time.monotonic(), []
     with (options.out / "cases.jsonl").open("w") as log:
         for corpus_name, item in _cases(options.mutants, options.seed, options.out / "corpus"):
-            finding = _finding(corpus_name, item)
+            rule, stages = _refusals(item)
+            if options.alone and stages != (options.alone,):
+                continue
+            finding = Finding(corpus_name, item.name, rule, stages, *_outcome(item))
             findings.append(finding)
             log.write(json.dumps(asdict(finding)) + "\n")
             log.flush()
@@ -252,12 +258,6 @@ def _fitting(text: bytes, weights: bytes) -> bytes:
         return weights
 
 
-def _finding(corpus_name: str, item: Case) -> Finding:
-    rule, stages = _refusals(item)
-    outcome, detail = _outcome(item)
-    return Finding(corpus_name, item.name, rule, stages, outcome, detail)
-
-
 def _refusals(item: Case) -> tuple[str, tuple[str, ...]]:
     """The rule that refuses a net first, and every stage of the check that refuses it by itself."""
     rules = {}
@@ -308,7 +308,7 @@ def _outcome(item: Case) -> tuple[str, str]:
         return "error", "an input is beyond the harness"
     ones = _attempt(item, feeds[:1], None)
     if ones.ending:
-        return "trial", ones.ending
+        return "probe", ones.ending
     others = _attempt(item, feeds[1:], None)
     largest = max(ones.largest, others.largest)
     if largest > _MEMORY:
@@ -316,8 +316,11 @@ def _outcome(item: Case) -> tuple[str, str]:
     if others.ending:
         return "later call", others.ending
     guarded = [_attempt(item, feeds, fill) for fill in _FILLS]
-    if endings := [attempt.ending for attempt in guarded if attempt.ending]:
-        return "out of bounds", endings[0]
+    endings = {attempt.ending for attempt in guarded} - {""}
+    if endings == {_TIMEOUT}:
+        return "error", "guarded memory is too slow for it"
+    if endings:
+        return "out of bounds", ", ".join(sorted(endings))
     if guarded[0].results != guarded[1].results:
         return "uninitialised", ""
     results = [*ones.results, *others.results]
@@ -330,7 +333,7 @@ def _outcome(item: Case) -> tuple[str, str]:
 
 
 def _feeds(artifact: Artifact) -> list[dict[str, Array]]:
-    """Ones, as of the trial run; then noise, zeros, large and negative numbers, and three rows."""
+    """Ones, as of the probe; then noise, zeros, large and negative numbers, and three rows."""
     if any(spec.shape is None or prod(spec.typical) > _LARGEST_INPUT for spec in artifact.inputs):
         return []
     noise = np.random.default_rng(0)
@@ -369,7 +372,7 @@ def _attempt(item: Case, feeds: Sequence[Mapping[str, Array]], fill: int | None)
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not ended:
-        return Attempt("no end")
+        return Attempt(_TIMEOUT)
     if code < 0:
         return Attempt(signal.Signals(-code).name)
     if code:
@@ -405,7 +408,7 @@ def _be_child(
         _turn_checks_off()
         if fill is not None and guard.guard_start(fill) != 0:
             os._exit(2)
-        results = _run_all(item, feeds)
+        results = _run_all(item, feeds, fill is not None)
         os.write(writer, pickle.dumps((results, guard.guard_largest())))
         code = 0
     finally:
@@ -425,9 +428,36 @@ def _turn_checks_off() -> None:
     module.read_axes = lambda path, *_: json.loads(path.read_bytes())
 
 
-def _run_all(item: Case, feeds: Sequence[Mapping[str, Array]]) -> list[str]:
+class _UnpooledNet:
+    """A net whose blobs are allocations of their own.
+
+    By default ncnn hands out the memory of earlier blobs, also larger than what was asked for.
+    """
+
+    def __init__(self, net: Any) -> None:
+        self._net = net
+        self._allocators: list[Any] = []
+
+    def create_extractor(self) -> Any:
+        extractor = self._net.create_extractor()
+        extractor.set_light_mode(False)
+        allocators = [run.ncnn.PoolAllocator(), run.ncnn.PoolAllocator()]
+        for allocator in allocators:
+            allocator.set_size_compare_ratio(1.0)
+        extractor.set_blob_allocator(allocators[0])
+        extractor.set_workspace_allocator(allocators[1])
+        self._allocators += allocators  # they must outlive their blobs
+        return extractor
+
+    def clear(self) -> None:
+        self._net.clear()
+
+
+def _run_all(item: Case, feeds: Sequence[Mapping[str, Array]], guarded: bool) -> list[str]:
     try:
         with run.load(item.artifact, item.root) as runner:
+            if guarded:
+                runner._net = _UnpooledNet(runner._net)
             return [_result(lambda feed=feed: runner(feed)) for feed in feeds]
     except Exception as error:  # noqa: BLE001 - every ending is a result
         return [_error(error)] * len(feeds)
@@ -444,7 +474,7 @@ def _result(call: Callable[[], Mapping[str, Array]]) -> str:
 
 
 def _error(error: Exception) -> str:
-    """Of memory too: the trial run counts it as a good end."""
+    """Of memory too: the probe counts it as a good end."""
     kind = "error" if isinstance(error, DeployError | MemoryError) else "raises"
     return f"{kind} {type(error).__name__}: {error}"[:200]
 

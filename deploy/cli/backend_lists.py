@@ -1,4 +1,4 @@
-"""Lists of backends and precisions -> one backend for each of them, as plain mappings."""
+"""Lists of backends and precisions, expanded to one backend for each, as plain mappings."""
 
 from __future__ import annotations
 
@@ -8,93 +8,96 @@ from typing import Any
 from deploy.recipe.schema import ALL, RecipeError
 
 Plain = Mapping[str, Any]
-
-
 Files = Mapping[str, Sequence[Plain]]
-"""Of keys such as ``chain.head`` that several backends were chosen for, what their files say."""
+"""The contents of the backends' files, for each key, such as ``chain.head``, with several."""
 
 
-def expand_backend_lists(given: Plain, files: Files) -> dict[str, Any]:
-    """A recipe whose keys each have one backend of one precision; the others are in ``also``.
+def expand_backend_lists(recipe: Plain, files: Files) -> dict[str, Any]:
+    """A recipe whose keys have one backend of one precision each; ``also`` has the others.
 
     Args:
-        given: the recipe, in which the files of one key were merged, and the user's words over
-            them. Each of its backends gets those words, and of the options those that it has.
-        files: of the keys with several.
+        recipe: the recipe. Under a key with several backends, their files are merged, and the
+            user's overrides over them. Each backend gets the overrides of options that it has.
+        files: of the keys with several backends.
     """
-    named, others = given.get("chain", {}), given.get("also", [])
-    if not isinstance(named, Mapping) or not isinstance(others, list):
-        return dict(given)  # the typed recipe refuses it
-    chain = {name: _each(one, files.get(f"chain.{name}", ())) for name, one in named.items()}
-    every = _each(given["backend"], files.get("backend", ()))
-    several = {ALL: every, **chain}
-    further = [
-        {"segment": name, "backend": one} for name, found in several.items() for one in found[1:]
+    chain, also = recipe.get("chain", {}), recipe.get("also", [])
+    if not isinstance(chain, Mapping) or not isinstance(also, list):
+        return dict(recipe)  # the typed recipe refuses it
+    backends = {ALL: _expand(recipe["backend"], files.get("backend", ()))}
+    backends |= {
+        segment: _expand(backend, files.get(f"chain.{segment}", ()))
+        for segment, backend in chain.items()
+    }
+    alternatives = [
+        {"segment": segment, "backend": backend}
+        for segment, (_, *rest) in backends.items()
+        for backend in rest
     ]
     return {
-        **given,
-        "backend": every[0],
-        "chain": {name: found[0] for name, found in chain.items()},
-        "also": [*further, *others],
+        **recipe,
+        "backend": backends[ALL][0],
+        "chain": {segment: backends[segment][0] for segment in chain},
+        "also": [*alternatives, *also],
     }
 
 
-def _each(asked: Any, files: Sequence[Plain]) -> list[Any]:
-    if not isinstance(asked, Mapping):
-        return [asked]  # likewise
-    several = _split(asked, files) if len(files) > 1 else [asked]
-    return [one for backend in several for one in _precisions(backend)]
+def _expand(backend: Any, files: Sequence[Plain]) -> list[Any]:
+    """One backend for each file and each precision."""
+    if not isinstance(backend, Mapping):
+        return [backend]  # the typed recipe refuses it
+    backends = _split(backend, files) if len(files) > 1 else [backend]
+    return [variant for single in backends for variant in _expand_precisions(single)]
 
 
-def _precisions(backend: Plain) -> list[Plain]:
-    asked = backend.get("precision")
-    if not isinstance(asked, list):
+def _expand_precisions(backend: Plain) -> list[Plain]:
+    precisions = backend.get("precision")
+    if not isinstance(precisions, list):
         return [backend]
-    if not asked:
+    if not precisions:
         raise RecipeError("precision", expected="at least one", got="[]")
-    return [{**backend, "precision": one} for one in asked]
+    return [{**backend, "precision": precision} for precision in precisions]
 
 
-def _split(asked: Plain, files: Sequence[Plain]) -> list[Plain]:
+def _split(backend: Plain, files: Sequence[Plain]) -> list[Plain]:
+    """Each file by itself, with the overrides that made the merged backend of them."""
     merged: Plain = {}
     for file in files:
-        merged = _over(merged, file)
-    words = _changed(asked, merged)
+        merged = _merge(merged, file)
+    overrides = _difference(backend, merged)
     known = {name for file in files for name in file.get("options", {})}
-    return [_over(file, _own(words, file, known)) for file in files]
+    return [_merge(file, _overrides_for(file, overrides, known)) for file in files]
 
 
-def _own(words: Plain, file: Plain, known: set[str]) -> Plain:
-    """The user's words without options of the other backends; what none has stays, as an error."""
-    asked = words.get("options", {})
-    if not isinstance(asked, Mapping):
-        return words  # likewise
-    options = {
+def _overrides_for(file: Plain, overrides: Plain, known: set[str]) -> Plain:
+    """The overrides without options of other backends; an option that none has stays, to fail."""
+    options = overrides.get("options", {})
+    if not isinstance(options, Mapping):
+        return overrides  # the typed recipe refuses it
+    own = {
         name: value
-        for name, value in asked.items()
+        for name, value in options.items()
         if name in file.get("options", {}) or name not in known
     }
-    return {**words, "options": options}
+    return {**overrides, "options": own}
 
 
-def _over(under: Plain, over: Plain) -> Plain:
-    both = {
-        name: _over(under[name], value)
-        if isinstance(value, Mapping) and isinstance(under.get(name), Mapping)
+def _merge(base: Plain, overrides: Plain) -> Plain:
+    merged = {
+        name: _merge(base[name], value)
+        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
         else value
-        for name, value in over.items()
+        for name, value in overrides.items()
     }
-    return {**under, **both}
+    return {**base, **merged}
 
 
-def _changed(now: Plain, before: Plain) -> Plain:
-    """What of ``now`` is not in ``before``."""
-    pairs = ((name, value, before.get(name)) for name, value in now.items())
-    changed = (
-        (name, _changed(value, was))
-        if isinstance(value, Mapping) and isinstance(was, Mapping)
+def _difference(changed: Plain, original: Plain) -> Plain:
+    """The items of ``changed`` that ``original`` does not have."""
+    triples = ((name, value, original.get(name)) for name, value in changed.items())
+    return dict(
+        (name, _difference(value, before))
+        if isinstance(value, Mapping) and isinstance(before, Mapping)
         else (name, value)
-        for name, value, was in pairs
-        if value != was
+        for name, value, before in triples
+        if value != before
     )
-    return dict(changed)

@@ -84,9 +84,9 @@ def _list(store: CacheStore) -> bool:
 
 
 def _verify(store: CacheStore) -> bool:
-    damaged = [(entry, what) for entry in store.entries() if (what := store.damage(entry))]
-    for entry, what in damaged:
-        print(f"BAD {entry.digest[:12]} {entry.stage} of {entry.subject}: {what}; removed")
+    damaged = [(entry, damage) for entry in store.entries() if (damage := store.damage(entry))]
+    for entry, damage in damaged:
+        print(f"BAD {entry.digest[:12]} {entry.stage} of {entry.subject}: {damage}; removed")
         store.remove(entry.digest)
     print(f"{len(store.entries())} entries are whole")
     return not damaged

@@ -58,7 +58,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
 
 
 def listed_backend_files(config: DictConfig) -> Files:
-    """As ``_files`` of this job; they are looked for only where a key has no single choice."""
+    """``backend_files`` of this job; empty without reading any if every key has one backend."""
     job, chain = HydraConfig.get(), config.get("chain")
     segments = chain if isinstance(chain, DictConfig) else ()
     keys = ["backend", *(f"backend@chain.{segment!s}" for segment in segments)]
@@ -68,26 +68,26 @@ def listed_backend_files(config: DictConfig) -> Files:
 
 
 def backend_files(overrides: Sequence[str]) -> Files:
-    """Of keys for which a list of backends was chosen, what the file of each says."""
+    """The contents of the backends' files, for each key with a list of backends."""
     loader = GlobalHydra.instance().config_loader()
-    found = loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN)
+    defaults_list = loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN)
     names: dict[str, list[str]] = {}
-    for one in found.defaults:
-        group, _, name = one.config_path.partition("/")
+    for default in defaults_list.defaults:
+        group, _, name = default.config_path.partition("/")
         if group == "backend":
-            names.setdefault(one.package, []).append(name)
+            names.setdefault(default.package, []).append(name)
     search = [word for word in overrides if word.lstrip("+").startswith("hydra.searchpath")]
     return {
-        key: [backend_file(name, search) for name in several]
-        for key, several in names.items()
-        if len(several) > 1
+        key: [backend_file(name, search) for name in backends]
+        for key, backends in names.items()
+        if len(backends) > 1
     }
 
 
 def backend_file(name: str, search: Sequence[str]) -> Plain:
-    """What the file of a backend says."""
-    found = hydra.compose(CONFIG, [*search, f"+backend={name}"])["backend"]
-    return cast(Plain, _without_nulls(OmegaConf.to_container(found, resolve=True)))
+    """The contents of a backend's file."""
+    backend = hydra.compose(CONFIG, [*search, f"+backend={name}"])["backend"]
+    return cast(Plain, _without_nulls(OmegaConf.to_container(backend, resolve=True)))
 
 
 def check_order(overrides: Sequence[str]) -> None:
@@ -110,7 +110,7 @@ def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:
 
     Args:
         config: what Hydra composed.
-        files: of keys for which a list of backends was chosen, what the file of each says.
+        files: the contents of the backends' files, for each key with a list of backends.
 
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
@@ -123,30 +123,30 @@ def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:
     return _typed(config, files or {})
 
 
-def from_plain(given: Mapping[str, Any]) -> Recipe:
-    """A recipe that was written as plain mappings.
+def from_plain(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain mappings.
 
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
     """
-    return _typed(OmegaConf.create(dict(given)), {})
+    return _typed(OmegaConf.create(dict(values)), {})
 
 
 def _typed(config: DictConfig, files: Files) -> Recipe:
     try:
-        given = _without_nulls(OmegaConf.to_container(config, resolve=True))
-        given.pop("code", None)  # counts on the command line alone
-        if isinstance(given.get("bundle"), str):
-            given["bundle"] = {"folder": given["bundle"]}
-        merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(given, files))
+        values = _without_nulls(OmegaConf.to_container(config, resolve=True))
+        values.pop("code", None)  # is read from the command line alone
+        if isinstance(values.get("bundle"), str):
+            values["bundle"] = {"folder": values["bundle"]}
+        merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        what = str(error).splitlines()[0]
-        raise RecipeError(f"{error.full_key or 'recipe'}: {what}", do=_keys(error)) from error
+        problem = str(error).splitlines()[0]
+        raise RecipeError(f"{error.full_key or 'recipe'}: {problem}", do=_keys(error)) from error
 
 
 def _without_nulls(value: Any) -> Any:
-    """Null in YAML asks for the default; Hydra lets any mapping be put in its place."""
+    """Null in YAML stands for the default; Hydra lets any mapping replace it."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return value

@@ -54,19 +54,19 @@ def check_folders(arguments: Sequence[str]) -> None:
     Raises:
         RecipeError: as of ``check_folder``.
     """
-    asked = get_args_parser().parse_known_args(list(arguments))[0]
-    words = [word for word in asked.overrides if word.lstrip("+~").startswith("hydra.searchpath")]
+    parsed = get_args_parser().parse_known_args(list(arguments))[0]
+    words = [word for word in parsed.overrides if word.lstrip("+~").startswith("hydra.searchpath")]
     searched = [name for word in words for name in _names(word)]
-    for name in [asked.config_dir, asked.config_path, *searched]:
+    for name in [parsed.config_dir, parsed.config_path, *searched]:
         if name and not name.startswith("pkg://"):
             check_folder(Path(name.removeprefix("file://")))
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a configuration folder whose files reach into Hydra itself.
+    """Refuse a configuration folder whose files configure Hydra itself.
 
     Raises:
-        RecipeError: a file that is too large, no YAML, or speaks of Hydra.
+        RecipeError: a file that is too large, is not YAML, or configures Hydra.
     """
     if (folder / "hydra").exists():
         raise _of_hydra(folder / "hydra")
@@ -97,7 +97,7 @@ def _walk(value: Any, seen: list[None]) -> Iterator[str]:
         for key, item in value.items():
             yield str(key)
             if key == "defaults":
-                yield from (str(one) for one in (item if isinstance(item, list) else [item]))
+                yield from map(str, item if isinstance(item, list) else [item])
             yield from _walk(item, seen)
     elif isinstance(value, list):
         for item in value:

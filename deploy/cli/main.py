@@ -93,17 +93,17 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 def help_text() -> str:
     """All commands, one line each."""
-    commands = {MAIN_JOB: MAIN_JOB_HELP, **{name: one.help for name, one in COMMANDS.items()}}
+    helps = {name: command.help for name, command in COMMANDS.items()}
     return "\n".join(
         (
             f"usage: {PROGRAM} COMMAND ...",
             f"       {PROGRAM} model=MODEL backend=BACKEND [key=value ...]",
             "",
             "commands:",
-            *(f"  {name:<10}{text}" for name, text in commands.items()),
+            *(f"  {name:<10}{text}" for name, text in {MAIN_JOB: MAIN_JOB_HELP, **helps}.items()),
             "",
             "options:",
-            "  -h, --help              this text; after a command, what it takes",
+            "  -h, --help              this text; after a command, its arguments",
             "  --version               of this project and of the installed engines",
             "  --install-completion    completion for this shell; or name bash, zsh or fish",
             "",

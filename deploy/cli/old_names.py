@@ -16,15 +16,29 @@ from types import CodeType, ModuleType
 
 COMMANDS = ("blame", "bundle", "cache", "doctor", "evaluate", "inspect")
 MODULES: Mapping[str, str] = {
+    "deploy.runtime.archive": "deploy.runtime.bundle.archive",
+    "deploy.runtime.calls": "deploy.runtime.execution.host_steps",
+    "deploy.runtime.chain": "deploy.runtime.execution.chain",
+    "deploy.runtime.coco": "deploy.runtime.accuracy.coco",
     "deploy.runtime.detections": "deploy.runtime.vision.detections",
     "deploy.runtime.draw": "deploy.runtime.vision.draw",
     "deploy.runtime.host": "deploy.runtime.execution.host_steps",
+    "deploy.runtime.host_steps": "deploy.runtime.execution.host_steps",
     "deploy.runtime.image": "deploy.runtime.vision.image",
+    "deploy.runtime.letterbox": "deploy.runtime.vision.preprocess",
     "deploy.runtime.manifest": "deploy.runtime.bundle.manifest",
     "deploy.runtime.masks": "deploy.runtime.vision.masks",
+    "deploy.runtime.matching": "deploy.runtime.accuracy.matching",
     "deploy.runtime.nms": "deploy.runtime.vision.nms",
     "deploy.runtime.post": "deploy.runtime.execution.post_steps",
+    "deploy.runtime.posts": "deploy.runtime.execution.post_steps",
     "deploy.runtime.sample": "deploy.runtime.bundle.sample",
+    "deploy.runtime.signing": "deploy.runtime.bundle.signing",
+    "deploy.runtime.streaming": "deploy.runtime.execution.streaming",
+}
+_NAMES: Mapping[str, Mapping[str, str]] = {  # that were renamed too
+    "deploy.runtime.calls": {"Call": "SegmentCall"},
+    "deploy.runtime.host": {"Segment": "SegmentFunction"},
 }
 
 
@@ -48,10 +62,10 @@ class OldNames(MetaPathFinder, Loader):
             raise ImportError(f"{module.__name__} is a command: python -m {module.__name__}")
         message = f"{module.__name__} is now {new}; the old name goes in 0.3"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-        current = importlib.import_module(new)
-        vars(module).update(
-            {name: value for name, value in vars(current).items() if not name.startswith("__")}
-        )
+        current = vars(importlib.import_module(new))
+        names = {name: name for name in current if not name.startswith("__")}
+        names |= _NAMES.get(module.__name__, {})
+        vars(module).update({old: current[name] for old, name in names.items()})
 
     def get_code(self, name: str) -> CodeType:
         """What ``python -m`` runs."""

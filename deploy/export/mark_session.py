@@ -21,7 +21,7 @@ from deploy.graph.points import MarkedTensor, Side
 class MarkError(DeployError):
     """A mark that does not fit its function, or names two tensors alike.
 
-    Example:
+    Examples:
         >>> from deploy.mark import MarkError, mark
         >>> try:
         ...     mark("head", inputs=["maps"])(lambda image: image)
@@ -101,7 +101,7 @@ def exporting() -> Iterator[list[MarkedTensor]]:
     Raises:
         MarkError: inside the block, a mark does not fit its function.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from deploy.mark import exporting, mark
         >>> class Net(torch.nn.Module):
@@ -127,7 +127,7 @@ def restart() -> None:
 
     For exporters that trace ``forward`` more than once: call it at the start of each trace.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from deploy.mark import capture, mark_here, restart
         >>> with capture() as values:
@@ -153,7 +153,7 @@ def capture() -> Iterator[dict[str, torch.Tensor]]:
     Raises:
         MarkError: inside the block, a mark does not fit its function.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from deploy.mark import capture, mark_here
         >>> with capture() as values:

@@ -17,7 +17,7 @@ from backends.contract import DeployError
 class RewriteError(DeployError):
     """A rewrite that is malformed or conflicts with another, or whose target cannot be rewritten.
 
-    Example:
+    Examples:
         >>> from deploy.rewrite import RewriteError, rewrite
         >>> try:
         ...     rewrite("relu")
@@ -38,7 +38,7 @@ class Rewrite:
         backends: the backends that the rewrite is for; empty for any.
         when: requirements that must all be installed.
 
-    Example:
+    Examples:
         >>> from deploy.rewrite import rewrite
         >>> @rewrite("math.sqrt", backend="engine")
         ... def root(original, x):

@@ -52,7 +52,7 @@ def applicable_rewrites(
     Raises:
         RewriteError: two with the same precedence apply to one target.
 
-    Example:
+    Examples:
         >>> from deploy.rewrite import rewrite
         >>> general = rewrite("math.sqrt")(lambda original, x: original(x))
         >>> special = rewrite("math.sqrt", backend="engine")(lambda original, x: original(abs(x)))
@@ -174,7 +174,7 @@ def apply_rewrites(model: nn.Module | None, rewrites: Iterable[Rewrite]) -> Iter
             model itself is an instance of a rewritten module class, or a replacement is no
             module. Nothing is changed then.
 
-    Example:
+    Examples:
         >>> import math
         >>> from deploy.rewrite import rewrite
         >>> root = rewrite("math.sqrt")(lambda original, x: original(abs(x)))

@@ -76,7 +76,7 @@ class Point:
 def parse_point(text: str) -> Point:
     """Parse a point.
 
-    Example:
+    Examples:
         >>> parse_point("head[1]:input.maps.0")
         Point(mark='head', call=1, side='input', path='maps.0')
 

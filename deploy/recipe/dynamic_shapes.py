@@ -20,7 +20,7 @@ def named_ranges(dynamic: Mapping[str, list[int]]) -> dict[str, Dynamic]:
     Raises:
         RecipeError: a range is not three ascending sizes from 1 up.
 
-    Example:
+    Examples:
         >>> named_ranges({"batch": [1, 4, 16]})["batch"].opt
         4
     """

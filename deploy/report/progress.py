@@ -81,7 +81,7 @@ def plain_console() -> Console:
 def format_bytes(size: int | None) -> str:
     """A size in bytes for people; empty for none.
 
-    Example:
+    Examples:
         >>> format_bytes(8_900_000)
         '8.9 MB'
     """
@@ -93,7 +93,7 @@ def format_bytes(size: int | None) -> str:
 def format_error(error: float | None) -> str:
     """A relative error for people; empty for none.
 
-    Example:
+    Examples:
         >>> format_error(3.14e-7)
         '3.1e-07'
     """

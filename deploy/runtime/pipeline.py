@@ -36,11 +36,11 @@ class Pipeline:
         chain: tensors by name to tensors by name.
         post: the post-processing step after the chain, or None.
 
-    Example::
-
-        with Pipeline.open("bundles/yolov3") as pipeline:
-            for row in pipeline("photo.jpg").above(0.5).to_json(pipeline.classes):
-                print(row["class"], row["score"], row["box"])
+    Examples:
+        >>> with Pipeline.open("bundles/yolov3") as pipeline:
+        ...     rows = pipeline("photo.jpg").above(0.5).to_json(pipeline.classes)
+        >>> sorted(rows[0])
+        ['box', 'class', 'label', 'score']
     """
 
     def __init__(self, manifest: Manifest, chain: Chain, post: Post | None) -> None:
@@ -80,11 +80,10 @@ class Pipeline:
             MissingLibraryError: an engine is not installed here.
             EngineError: an engine does not load its files, or crashed while it was probed.
 
-        Example::
-
-            choices = {"backbone": Choice(threads=4), "head": Choice(engine="some-fp16")}
-            with Pipeline.open("bundles/yolov3", choices=choices) as pipeline:
-                detections = pipeline("photo.jpg")
+        Examples:
+            >>> choices = {"yolov3": Choice(threads=1)}
+            >>> with Pipeline.open("bundles/yolov3", choices=choices) as pipeline:
+            ...     detections = pipeline("photo.jpg")
         """
         root = Path(bundle)
         manifest = read_manifest(root) if key is None else read_signed(root, key)
@@ -203,11 +202,11 @@ class Pipeline:
             DeployError: as for a call, in the place of the picture's detections; or the bundle
                 does not take such a batch, or ``depth`` is less than 1.
 
-        Example::
-
-            with Pipeline.open("bundles/yolov3") as pipeline:
-                for detections in pipeline.stream(sorted(Path("frames").glob("*.jpg"))):
-                    print(len(detections))
+        Examples:
+            >>> with Pipeline.open("bundles/yolov3") as pipeline:
+            ...     counts = [len(detections) for detections in pipeline.stream(["photo.jpg"] * 3)]
+            >>> len(counts)
+            3
         """
         if depth is not None and depth < 1:
             raise DeployError("depth", expected="1 or more", got=str(depth))

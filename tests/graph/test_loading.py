@@ -133,7 +133,7 @@ def test_a_weights_file_whose_source_ends_too_early_is_not_left_behind(tmp_path)
         "short", 4, 40, ir.DataType.FLOAT, shape=ir.Shape([10]), name="w", base_dir=tmp_path
     )
     file = WeightsFile(tmp_path / "new")
-    file.place(tensor)
+    file.add(tensor)
     with pytest.raises(OSError, match="short' ends 34 bytes too early"):
         file.write()
     assert not (tmp_path / "new").exists()
@@ -145,7 +145,7 @@ def test_weights_in_memory_and_on_disk_are_written_to_one_file(tmp_path):
         "old", 4, 12, ir.DataType.FLOAT, shape=ir.Shape([3]), name="a", base_dir=tmp_path
     )
     file = WeightsFile(tmp_path / "new")
-    placed = [file.place(on_disk), file.place(ir.tensor(np.full(5, 7, np.float32), name="b"))]
+    placed = [file.add(on_disk), file.add(ir.tensor(np.full(5, 7, np.float32), name="b"))]
     file.write()
     assert [tensor.offset for tensor in placed] == [0, 64]
     assert placed[0].numpy().tolist() == [0, 1, 2]

@@ -43,7 +43,7 @@ def encode_digits(numbers: Sequence[int], length: int = 6) -> tuple[Array, Array
     Raises:
         ValueError: a number is negative or has more digits than ``length``.
 
-    Example:
+    Examples:
         >>> tokens, mask = encode_digits([42], length=3)
         >>> tokens, mask
         (array([[6, 4, 0]]), array([[1, 1, 0]]))
@@ -64,7 +64,7 @@ def encode_words(number: int) -> list[int]:
 def decode_tokens(tokens: Iterable[int]) -> str:
     """The text of tokens up to the first ``END``.
 
-    Example:
+    Examples:
         >>> decode_tokens(encode_words(42))
         'forty two'
     """

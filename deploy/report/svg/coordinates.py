@@ -110,7 +110,7 @@ def isotonic_spacing(
         gaps: least distance from each position to the next.
         weights: of each target.
 
-    Example:
+    Examples:
         >>> isotonic_spacing([0.0, 0.0], [10.0], [1.0, 1.0])
         [-5.0, 5.0]
     """

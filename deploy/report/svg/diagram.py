@@ -66,7 +66,7 @@ def render_svg(title: str, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str
         DiagramError: there is no box, two boxes have one key, an arrow has no box at one end, or
             the arrows have a cycle.
 
-    Example:
+    Examples:
         >>> boxes = [Box("a", "backbone", ("fp32",), "segment"), Box("b", "nms", (), "host")]
         >>> svg = render_svg("net", boxes, [Arrow("a", "b", "maps float32[1, 255, 13, 13]")])
         >>> svg.startswith("<svg ")

@@ -27,7 +27,7 @@ class Choice:
         threads: of an engine that has this option; 0 leaves the number to the engine, and None is
             the number that the bundle records.
 
-    Example:
+    Examples:
         >>> from deploy.runtime import Choice
         >>> Choice(threads=4)
         Choice(engine='', threads=4)

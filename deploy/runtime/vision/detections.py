@@ -28,7 +28,7 @@ class Detections:
     Raises:
         ValueError: the shapes do not fit together.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from deploy.runtime import Detections
         >>> boxes = np.array([[10, 20, 50, 80], [0, 0, 5, 5]], np.float32)

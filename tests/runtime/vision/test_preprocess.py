@@ -25,7 +25,7 @@ def scene(height, width, seed=0):
 def test_what_is_given_back_is_written_again_without_a_trace(sizes):
     used, fresh = preparer(), preparer()
     first = used([scene(*sizes[0])])
-    used.give_back(first)
+    used.release(first)
     second = used([scene(*sizes[1], seed=1)])
     assert second.tensor is first.tensor
     expected = fresh([scene(*sizes[1], seed=1)])
@@ -49,7 +49,7 @@ def test_a_batch_is_each_picture_and_a_short_one_repeats_its_last():
     single = [alone([one]).inputs["image"][0] for one in scenes]
     assert np.array_equal(prepared.inputs["image"], np.stack([*single, single[1]]))
     assert len(prepared.placements) == 2
-    prepare.give_back(prepared)
+    prepare.release(prepared)
     assert prepare(scenes[::-1]).tensor is prepared.tensor
 
 
@@ -58,8 +58,8 @@ def test_batches_of_several_sizes_have_memory_of_their_own():
     for _ in range(2):
         one, two = prepare([scene(8, 8)]), prepare([scene(8, 8)] * 2)
         assert (len(one.tensor), len(two.tensor)) == (1, 2)
-        prepare.give_back(one)
-        prepare.give_back(two)
+        prepare.release(one)
+        prepare.release(two)
 
 
 def test_half_precision_gets_a_copy_of_its_own():
@@ -73,5 +73,5 @@ def test_a_picture_of_the_models_size_takes_no_memory_in_the_long_run():
     pre = Pre("image", 320, 320, (0, 0, 0), (255, 255, 255))
     prepare = Preparer(pre, (TensorSpec("image", "float32", (1, 3, 320, 320)),))
     picture = scene(320, 320)
-    prepare.give_back(prepare([picture]))
-    assert peak(lambda: prepare.give_back(prepare([picture]))) < 64 << 10  # its tensor has 1.2 MB
+    prepare.release(prepare([picture]))
+    assert peak(lambda: prepare.release(prepare([picture]))) < 64 << 10  # its tensor has 1.2 MB
