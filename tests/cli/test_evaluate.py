@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.compose import compose, from_plain
-from deploy.cli.evaluate import main
+from deploy.cli.main import run_command
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.schema import RecipeError
 from tests.helpers.commands import BACKENDS, output_of
@@ -27,7 +27,7 @@ def bundle(tmp_path_factory) -> Path:
 
 def refusal(*words: object) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([*map(str, words)])
+        run_command("evaluate", [*map(str, words)])
     assert str(ended.value.code).startswith("error: ")
     return str(ended.value.code)
 
