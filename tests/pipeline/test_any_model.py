@@ -69,7 +69,7 @@ GATE = "model.inputs={image: {shape: [1, 3, 8, 8]}, depth: {shape: [1, 1, 8, 8]}
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def user_folder(tmp_path: Path) -> Path:
     (tmp_path / "my" / "model").mkdir(parents=True)
     (tmp_path / "my" / "model" / "encoder.yaml").write_text(ENCODER)
     (tmp_path / "nets.py").write_text(NETS)
@@ -84,7 +84,7 @@ def module(name: str, *more: str) -> list[str]:
     return ["deploy", "+model=module", f"model.target=nets:{name}", "bundle=b", QUICK, *more]
 
 
-def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(here):
+def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(user_folder):
     assert len(ENCODER.splitlines()) <= 10
     words = [
         "deploy",
@@ -95,20 +95,20 @@ def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(
         "bundle=b",
         QUICK,
     ]
-    output_of(*words, "+backend=onnxruntime", cwd=here)
-    manifest = read_manifest(here / "b")
+    output_of(*words, "+backend=onnxruntime", cwd=user_folder)
+    manifest = read_manifest(user_folder / "b")
     assert [step.name for step in manifest.steps] == ["part0", "part1", "part2"]
     assert [spec.name for spec in manifest.outputs] == ["last_hidden_state", "pooler_output"]
     assert manifest.verification.status == "passed"
     if "ncnn" in BACKENDS:
-        output_of(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=here)
-        manifest = read_manifest(here / "b")
+        output_of(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=user_folder)
+        manifest = read_manifest(user_folder / "b")
         assert [step.backend for step in manifest.steps] == ["onnxruntime", "ncnn", "ncnn"]
         assert manifest.verification.status == "passed"
-        assert "BAD" not in output_of("deploy.runtime", "check", "b", cwd=here)
+        assert "BAD" not in output_of("deploy.runtime", "check", "b", cwd=user_folder)
 
 
-def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
+def test_what_an_engine_cannot_take_is_said_and_not_tried(user_folder):
     if "ncnn" not in BACKENDS:
         pytest.skip("is about an engine that knows float32 alone")
     words = [
@@ -120,65 +120,68 @@ def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
         "bundle=b",
         "+backend=ncnn",
     ]
-    ended = run_here(*words, cwd=here)
-    assert ended.returncode == 1 and not (here / "b").exists()
+    ended = run_here(*words, cwd=user_folder)
+    assert ended.returncode == 1 and not (user_folder / "b").exists()
     assert "tensor 'input_ids': expected float32 for ncnn, got int64" in ended.stderr
 
 
-def test_batch_and_length_of_an_encoder_may_both_vary(here):
+def test_batch_and_length_of_an_encoder_may_both_vary(user_folder):
     output_of(
         *MINE, "+backend=onnxruntime", "bundle=b", QUICK,
         "model.inputs.input_ids.shape=[batch, length]",
         "model.inputs.attention_mask.shape=[batch, length]",
-        "model.dynamic={batch: [1, 2, 4], length: [2, 16, 32]}", cwd=here,
+        "model.dynamic={batch: [1, 2, 4], length: [2, 16, 32]}", cwd=user_folder,
     )  # fmt: skip
-    last = read_manifest(here / "b").steps[-1]
+    last = read_manifest(user_folder / "b").steps[-1]
     assert str(last.outputs[0]) == "float32[1..4, 2..32, 64]"
 
 
-def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(here):
+def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(user_folder):
     error = run_here(
         *MINE, "+backend=onnxruntime", "bundle=b",
-        "model.inputs.attention_mask.range=[1, 1]", cwd=here,
+        "model.inputs.attention_mask.range=[1, 1]", cwd=user_folder,
     ).stderr  # fmt: skip
     assert "does not reach 'first:input.attention_mask' when it runs on the sample" in error
     assert "Choose other samples with model.inputs.NAME.range" in error
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(here, backend):
+def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(user_folder, backend):
     marks = "model.marks={one: {module: one}, two: {module: two, at: both}}"
     cut = "partition.cuts=[[one, two]]"
-    output_of(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=here)
-    manifest = read_manifest(here / "b")
+    output_of(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=user_folder)
+    manifest = read_manifest(user_folder / "b")
     assert [spec.name for spec in manifest.inputs] == ["image", "depth"]
     assert [spec.name for spec in manifest.outputs] == ["map", "mean"]
     assert [spec.name for spec in manifest.steps[1].inputs] == ["one", "two"]
 
 
-def test_whole_numbers_and_truth_values_go_through_a_chain(here):
+def test_whole_numbers_and_truth_values_go_through_a_chain(user_folder):
     inputs = "model.inputs={numbers: {shape: [4], dtype: int64}, keep: {shape: [4], dtype: bool}}"
-    output_of(*module("Picker", inputs, "+backend=onnxruntime"), cwd=here)
-    outputs = read_manifest(here / "b").outputs
+    output_of(*module("Picker", inputs, "+backend=onnxruntime"), cwd=user_folder)
+    outputs = read_manifest(user_folder / "b").outputs
     assert [str(spec) for spec in outputs] == ["int64[4]", "bool[4]"]
 
 
-def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(here):
+def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(user_folder):
     words = module("Slow", "model.inputs={x: {shape: [1, 8]}}", "+backend=onnxruntime")
     rewritten = [*words, "model.rewrites=[my_rewrites]", "partition.cuts=[inner]"]
-    output_of(*rewritten, cwd=here)
-    assert len(read_manifest(here / "b").steps) == 2
-    text = (here / "my_rewrites.py").read_text()
-    (here / "my_rewrites.py").write_text(text.replace("self.body(x)))", "self.body(x)) + 1)"))
-    error = run_here(*rewritten, cwd=here)
+    output_of(*rewritten, cwd=user_folder)
+    assert len(read_manifest(user_folder / "b").steps) == 2
+    text = (user_folder / "my_rewrites.py").read_text()
+    (user_folder / "my_rewrites.py").write_text(
+        text.replace("self.body(x)))", "self.body(x)) + 1)")
+    )
+    error = run_here(*rewritten, cwd=user_folder)
     assert error.returncode == 1
     assert "segment 'part1' to onnxruntime" in error.stderr
     assert "does not agree at 'output'" in error.stderr
 
 
-def test_a_mark_on_a_module_that_is_not_there_names_the_nearest(here):
+def test_a_mark_on_a_module_that_is_not_there_names_the_nearest(user_folder):
     error = error_of(
-        *module("Gate", GATE, "+backend=onnxruntime", "model.marks={m: {module: lst}}"), cwd=here
+        *module("Gate", GATE, "+backend=onnxruntime", "model.marks={m: {module: lst}}"),
+        cwd=user_folder,
     )
     assert "model.marks.m.module: expected the path of a module" in error
     assert "Did you mean last?" in error
@@ -204,9 +207,9 @@ def save_graph(path: Path) -> None:
 
 
 @pytest.fixture
-def graph(here: Path) -> Path:
-    save_graph(here / "net.onnx")
-    return here
+def graph(user_folder: Path) -> Path:
+    save_graph(user_folder / "net.onnx")
+    return user_folder
 
 
 FILE = ["deploy", "+model=onnx", "model.file=net.onnx", QUICK, "bundle=b"]
@@ -235,7 +238,7 @@ def test_a_size_that_the_file_leaves_open_may_vary(graph):
     assert str(second.inputs[0]) == "float32[1..2, 4, 8, 8]"
 
 
-def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
+def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(user_folder):
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["" : 20]>
         g (float[2, 3] x, bool[3] keep) => (float[2, 3] y)
@@ -245,13 +248,15 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
           odd = Reshape(x, order)
           y = Reshape(odd, last)
         }""")
-    onnx.save(model, here / "net.onnx")
+    onnx.save(model, user_folder / "net.onnx")
     words = [*FILE, "model.inputs={keep: {shape: [3], range: [1, 1]}}", "partition.cuts=[odd]"]
-    output_of(*words, "+backend=onnxruntime", cwd=here)
-    first, second = read_manifest(here / "b").steps
+    output_of(*words, "+backend=onnxruntime", cwd=user_folder)
+    first, second = read_manifest(user_folder / "b").steps
     assert str(first.outputs[0]) == str(second.inputs[0]) == "float32[...]"
     if "ncnn" in BACKENDS:
-        ended = run_here(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
+        ended = run_here(
+            *words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=user_folder
+        )
         assert "ncnn's files are of fixed shape, and 'odd' is float32[...]" in ended.stderr
 
 

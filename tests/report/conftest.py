@@ -22,7 +22,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Run:
+def demo_run(tmp_path_factory) -> Run:
     """Three segments in one engine."""
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder

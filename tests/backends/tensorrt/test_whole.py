@@ -20,28 +20,28 @@ OLDER = {"SIM_TENSORRT_VERSION": "10.16.1.11"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def job_folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("whole")
 
 
 @pytest.fixture(scope="module")
-def built(folder) -> Path:
+def built(job_folder) -> Path:
     """Made on a desk with a GPU; every process reports what it leaves on it."""
-    report = {"SIM_CUDA_REPORT": str(folder / "left.json")}
-    ended = run_process(*JOB, "verify.eval=true", "bundle=built", cwd=folder, **report)
+    report = {"SIM_CUDA_REPORT": str(job_folder / "left.json")}
+    ended = run_process(*JOB, "verify.eval=true", "bundle=built", cwd=job_folder, **report)
     assert ended.returncode == 0, ended.stderr
     assert "mAP@.5:.95  chain" in ended.stdout
-    return folder / "built"
+    return job_folder / "built"
 
 
 @pytest.fixture(scope="module")
-def carried(folder) -> Path:
+def carried(job_folder) -> Path:
     """Made on a desk without a GPU, and finished on one."""
-    ended = run_process(*JOB, "backend.build=device", "bundle=carried", cwd=folder, **NO_GPU)
+    ended = run_process(*JOB, "backend.build=device", "bundle=carried", cwd=job_folder, **NO_GPU)
     assert ended.returncode == 0, ended.stderr
-    text = output_of("deploy.runtime", "build", "carried", cwd=folder)
+    text = output_of("deploy.runtime", "build", "carried", cwd=job_folder)
     assert "20 of 20 detections matched (from both sides)" in text
-    return folder / "carried"
+    return job_folder / "carried"
 
 
 def test_the_bundle_agrees_and_sees_what_pytorch_sees(built):
@@ -52,8 +52,8 @@ def test_the_bundle_agrees_and_sees_what_pytorch_sees(built):
     assert manifest.steps[0].tools["gpu"] == "Simulated A"
 
 
-def test_no_process_leaves_anything_on_the_gpu(built, folder):
-    lines = [json.loads(line) for line in (folder / "left.json").read_text().splitlines()]
+def test_no_process_leaves_anything_on_the_gpu(built, job_folder):
+    lines = [json.loads(line) for line in (job_folder / "left.json").read_text().splitlines()]
     assert len(lines) >= 3  # the desk, the converter, the benchmark
     kinds = ("memory", "bytes", "host", "stream", "event", "graph", "context")
     assert [line for line in lines if any(line["live"][kind] for kind in kinds)] == []
@@ -81,11 +81,13 @@ def test_without_tensorrt_that_is_what_is_missing(tmp_path):
     assert "tensorrt cannot convert here: tensorrt not installed here" in message
 
 
-def test_a_device_finishes_it_and_runs_it(carried, folder):
+def test_a_device_finishes_it_and_runs_it(carried, job_folder):
     assert read_manifest(carried).verification.status == "passed"
-    text = output_of("deploy.runtime", "check", "carried", cwd=folder)
+    text = output_of("deploy.runtime", "check", "carried", cwd=job_folder)
     assert "BAD" not in text
-    assert "yolov3" in output_of("deploy.runtime", "bench", "carried", "--runs", "2", cwd=folder)
+    assert "yolov3" in output_of(
+        "deploy.runtime", "bench", "carried", "--runs", "2", cwd=job_folder
+    )
     assert (carried / "detections.png").is_file()
 
 
@@ -96,30 +98,34 @@ def test_a_device_finishes_it_and_runs_it(carried, folder):
         (OLDER, "another TensorRT: expected 11.4.0.106, got 10.16.1.11"),
     ],
 )
-def test_elsewhere_it_is_refused_by_name_and_can_be_finished_again(carried, folder, where, message):
+def test_elsewhere_it_is_refused_by_name_and_can_be_finished_again(
+    carried, job_folder, where, message
+):
     for bundle in ("built", "carried"):
-        ended = run_process("deploy.runtime", "check", bundle, cwd=folder, **where)
+        ended = run_process("deploy.runtime", "check", bundle, cwd=job_folder, **where)
         assert ended.returncode == 1 and message in ended.stderr
         assert "Build it on this device: python -m deploy.runtime build" in ended.stderr
-    again = run_process("deploy.runtime", "build", "carried", cwd=folder, **where)
+    again = run_process("deploy.runtime", "build", "carried", cwd=job_folder, **where)
     assert again.returncode == 0, again.stderr
-    assert run_process("deploy.runtime", "check", "carried", cwd=folder, **where).returncode == 0
+    assert (
+        run_process("deploy.runtime", "check", "carried", cwd=job_folder, **where).returncode == 0
+    )
 
 
-def test_a_device_without_a_gpu_cannot_finish_it(carried, folder):
+def test_a_device_without_a_gpu_cannot_finish_it(carried, job_folder):
     before = (carried / "manifest.json").read_bytes()
-    ended = run_process("deploy.runtime", "build", "carried", cwd=folder, **NO_GPU)
+    ended = run_process("deploy.runtime", "build", "carried", cwd=job_folder, **NO_GPU)
     assert ended.returncode == 1
     assert "'tensorrt' cannot build step 'yolov3' here: the NVIDIA driver" in ended.stderr
     assert (carried / "manifest.json").read_bytes() == before
 
 
-def test_a_truncated_plan_is_refused_before_tensorrt_reads_it(built, folder):
+def test_a_truncated_plan_is_refused_before_tensorrt_reads_it(built, job_folder):
     plan = built / "yolov3" / "engine.plan"
     data = plan.read_bytes()
     plan.write_bytes(data[:1000])
     try:
-        ended = run_process("deploy.runtime", "check", "built", cwd=folder)
+        ended = run_process("deploy.runtime", "check", "built", cwd=job_folder)
     finally:
         plan.write_bytes(data)
     assert ended.returncode == 1
@@ -133,14 +139,16 @@ def test_a_failure_in_the_converter_is_its_error_with_the_command_to_repeat(tmp_
     assert "TensorRT builds no plan: " in ended.stderr and "To repeat it: " in ended.stderr
 
 
-def test_the_doctor_tries_the_gpu_and_notes_what_came_of_it(folder, capsys):
-    assert gpu_check(folder / "report", 3, only=["pycuda", "CUDA graphs", "batch of", "recorded"])
-    data = json.loads((folder / "report" / "gpu.json").read_text())
+def test_the_doctor_tries_the_gpu_and_notes_what_came_of_it(job_folder, capsys):
+    assert gpu_check(
+        job_folder / "report", 3, only=["pycuda", "CUDA graphs", "batch of", "recorded"]
+    )
+    data = json.loads((job_folder / "report" / "gpu.json").read_text())
     statuses = {check["name"]: check["status"] for check in data["checks"]}
     assert statuses["tensorrt, batch of 1 to 4"] == statuses["pycuda: threads"] == "passed"
     assert statuses["onnxruntime, batch of 1 to 4"] == "not run"
     assert data["gpus"] == ["Simulated A", "Simulated B"] and data["cuda"] == "13.0"
-    table = (folder / "report" / "gpu.md").read_text()
+    table = (job_folder / "report" / "gpu.md").read_text()
     assert "# On a GPU: Simulated A, Simulated B" in table
     assert "by events, ms: yolov3" in table
     assert "onnxruntime-gpu is not installed here" in table
