@@ -59,7 +59,7 @@ def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> 
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def read_sample(path: Path) -> Sample:
+def read_npz_sample(path: Path) -> Sample:
     """The tensors of an npz file that ``write_sample`` wrote on this machine.
 
     Raises:
@@ -70,7 +70,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file by their names in the file; errors as of ``read_sample``."""
+    """The arrays of an npz file by their names in the file; errors as of ``read_npz_sample``."""
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 

@@ -246,6 +246,6 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 if __name__ == "__main__":  # the command of this name, until 0.3
-    from deploy.cli.old_names import run_command
+    from deploy.cli.old_names import run_renamed_command
 
-    run_command("deploy.bundle")
+    run_renamed_command("deploy.bundle")

@@ -48,7 +48,7 @@ from backends.ncnn import checking, run
 from backends.ncnn.checking.blob import Blob
 from backends.ncnn.checking.graph import check_graph
 from backends.ncnn.checking.param import Net, parse
-from backends.ncnn.checking.shapes import infer_shapes
+from backends.ncnn.checking.shapes import infer_blob_shapes
 from backends.ncnn.checking.values import check_values
 from backends.ncnn.checking.weights import check_weights
 from deploy.runtime.bundle.manifest import read_manifest
@@ -244,7 +244,7 @@ def _other_values(
 def _valid_net(name: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], str, bytes]:
     shapes, lines = NETS[name]
     text = text_of(len(shapes), lines)
-    blobs = infer_shapes(
+    blobs = infer_blob_shapes(
         parse(text, name).layers, {f"in{at}": Blob(s) for at, s in enumerate(shapes)}
     )
     outputs = [blobs[f"out{at}"] for at in range(sum(blob.startswith("out") for blob in blobs))]

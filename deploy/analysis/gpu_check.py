@@ -44,7 +44,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Environment:
+class Machine:
     """The machine and the tools of the checks."""
 
     gpus: tuple[str, ...]
@@ -54,10 +54,10 @@ class Environment:
     tools: Mapping[str, str]
 
 
-def environment(distributions: Sequence[str]) -> Environment:
+def describe_machine(distributions: Sequence[str]) -> Machine:
     """This machine, and the versions of these distributions beside the project's own."""
     gpus, cuda = _gpus()
-    return Environment(
+    return Machine(
         gpus=gpus,
         cuda=cuda,
         date=datetime.now(UTC).date().isoformat(),
@@ -66,7 +66,7 @@ def environment(distributions: Sequence[str]) -> Environment:
     )
 
 
-def write_report(out: Path, machine: Environment, checks: Sequence[Check]) -> None:
+def write_checks(out: Path, machine: Machine, checks: Sequence[Check]) -> None:
     """Write ``gpu.json`` and ``gpu.md`` into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     data = {**asdict(machine), "checks": [asdict(check) for check in checks]}
@@ -74,7 +74,7 @@ def write_report(out: Path, machine: Environment, checks: Sequence[Check]) -> No
     (out / "gpu.md").write_text(as_markdown(machine, checks))
 
 
-def as_markdown(machine: Environment, checks: Sequence[Check]) -> str:
+def as_markdown(machine: Machine, checks: Sequence[Check]) -> str:
     """A page with the machine and a table of the checks."""
     tools = ", ".join(f"{name} {number}" for name, number in machine.tools.items())
     lines = [
@@ -174,7 +174,7 @@ def gpu_check(out: Path, runs: int, only: Sequence[str] = ()) -> bool:
             print(f"{check.status:<9}{check.name}: {check.result}", flush=True)
             checks.append(check)
     libraries = dict.fromkeys(library for name in names() for library in about(name).run)
-    write_report(out, environment(tuple(libraries)), checks)
+    write_checks(out, describe_machine(tuple(libraries)), checks)
     print(f"written: {out / 'gpu.json'} and {out / 'gpu.md'}")
     statuses = {check.status for check in checks}
     return "passed" in statuses and "failed" not in statuses

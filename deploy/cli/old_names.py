@@ -69,11 +69,11 @@ class OldNames(MetaPathFinder, Loader):
 
     def get_code(self, name: str) -> CodeType:
         """What ``python -m`` runs."""
-        source = f"from deploy.cli.old_names import run_command\nrun_command({name!r})"
+        source = f"import deploy.cli.old_names as old\nold.run_renamed_command({name!r})"
         return compile(source, name, "exec")
 
 
-def run_command(module: str) -> None:
+def run_renamed_command(module: str) -> None:
     """Run the command that had a module of its own, with the words of this process."""
     command = module.rpartition(".")[2]
     print(

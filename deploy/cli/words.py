@@ -38,10 +38,13 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
     """
     expanded = [_expand(word) for word in words]
     signs = (*_FOLDER_OPTIONS, "hydra.searchpath", "+hydra.searchpath")
-    if not more_configuration and not any(word.startswith(signs) for word in expanded):
+    if more_configuration or any(word.startswith(signs) for word in expanded):
+        keys = [word for word in expanded if not word.startswith("+")]  # or a group of the user's
+    else:
+        keys = expanded
         for word in expanded:
             _check_choice(word)
-    for word in expanded:
+    for word in keys:
         _check_key(word)
     return expanded
 
@@ -82,7 +85,7 @@ def _check_choice(word: str) -> None:
 def _check_key(word: str) -> None:
     """Refuse a key without dots that is no key of the recipe, with the one that is meant."""
     match = _KEY.fullmatch(word)
-    if match is None or match[1] in _OTHER_KEYS:
+    if match is None or match[1] in _OTHER_KEYS or _GROUP.fullmatch(word):
         return
     key, value = match[1], match[2]
     top = [field.name for field in fields(Recipe)]

@@ -68,7 +68,7 @@ def collect_report(
         has_eval_set=recipe.model.eval is not None,
         pending=result.pending,
         stages=tuple(StageTime(stage.name, stage.seconds, stage.from_cache) for stage in stages),
-        environment=environment(_tools(manifest)),
+        environment=report_environment(_tools(manifest)),
         recipe=dict(_flatten("", asdict(recipe))),
     )
 
@@ -129,7 +129,7 @@ def _flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def environment(tools: Mapping[str, str]) -> Environment:
+def report_environment(tools: Mapping[str, str]) -> Environment:
     """This machine, now.
 
     Args:

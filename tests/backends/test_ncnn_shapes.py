@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from backends.contract import EngineError
-from backends.ncnn.checking.blob import Blob, evaluate
+from backends.ncnn.checking.blob import Blob, parse_expression
 from backends.ncnn.checking.graph import KINDS
 from backends.ncnn.checking.param import parse
-from backends.ncnn.checking.shapes import infer_shapes
+from backends.ncnn.checking.shapes import infer_blob_shapes
 from backends.ncnn.checking.values import check_values
 from tests.backends.ncnn_nets import NETS, chain, text_of, weights_of, write
 
@@ -24,7 +24,7 @@ def sizes_of(shapes, lines, rows=1):
     net = parse(text_of(len(shapes), lines), "net.param")
     for layer in net.layers:
         check_values(layer)
-    return infer_shapes(net.layers, {f"in{at}": Blob(s, rows) for at, s in enumerate(shapes)})
+    return infer_blob_shapes(net.layers, {f"in{at}": Blob(s, rows) for at, s in enumerate(shapes)})
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -71,7 +71,7 @@ def test_rows_go_with_the_blob_and_must_be_as_many():
     assert sizes_of([(3, 4), (3, 4)], lines, rows=5)["out0"] == Blob((3, 4), 5)
     net = parse(text_of(2, lines), "net.param")
     with pytest.raises(EngineError, match=r"rows of its bottoms: expected one .*got \[2, 5\]"):
-        infer_shapes(net.layers, {"in0": Blob((3, 4), 2), "in1": Blob((3, 4), 5)})
+        infer_blob_shapes(net.layers, {"in0": Blob((3, 4), 2), "in1": Blob((3, 4), 5)})
 
 
 def test_what_a_layer_of_a_later_ncnn_makes_is_not_known_nor_what_comes_of_it():
@@ -94,7 +94,7 @@ def test_sizes_that_take_floats_to_compute_are_not_known():
     ],
 )
 def test_expressions_have_the_values_that_ncnn_gives_them(text, values):
-    assert evaluate(text, [Blob((2, 3), 2), Blob((4, 5, 6))]) == values
+    assert parse_expression(text, [Blob((2, 3), 2), Blob((4, 5, 6))]) == values
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_expressions_have_the_values_that_ncnn_gives_them(text, values):
 )
 def test_an_expression_that_would_crash_ncnn_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        evaluate(text, [Blob((2, 3))])
+        parse_expression(text, [Blob((2, 3))])
 
 
 IMAGE = [(4, 8, 10)]

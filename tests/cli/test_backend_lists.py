@@ -101,13 +101,13 @@ def test_a_word_that_none_of_them_has_is_refused():
         ),
         (
             ["+backend=[FIRST,SECOND]", "backend.cast.io=true"],
-            r"cast\.io with several backends for segment 'backbone'.*All of them have to take",
+            r"cast\.io with several backends for segment 'backbone'.*All of them need the same",
         ),
         (
             ["+backend=FIRST", "+also=[{segment: tail, backend: {name: SECOND}}]"],
             "also: expected one of the segments backbone, neck, head, got tail",
         ),
-        (["+backend=[FIRST,nothing]"], "Could not load 'backend/nothing'"),
+        (["+backend=[FIRST,nothing]"], "backend: expected one of .*, got nothing"),
         (["+backend=FIRST", "chain=3"], "chain: "),
         (["+backend=FIRST", "+also=3"], "also: "),
         (["+backend=[FIRST,SECOND]", "backend.options=3"], "options: "),

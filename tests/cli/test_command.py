@@ -13,6 +13,7 @@ import pytest
 
 from backends import registry
 from deploy.cli.catalog import GROUPS, KEYS, config_choices
+from deploy.cli.compose import compose
 from deploy.cli.main import COMMANDS
 from deploy.cli.words import expand_words, recipe_keys
 from deploy.recipe.schema import RecipeError
@@ -136,6 +137,16 @@ def test_a_group_needs_no_plus():
     ]
     with pytest.raises(RecipeError, match=r"backend: expected one of .*, got nothing"):
         expand_words(["backend=[ncnn,nothing]"])
+
+
+def test_a_recipe_is_a_group_too_and_so_is_one_of_the_users_own_configuration():
+    assert compose(["recipe=digits_phone"]).model.name == "yolov3"
+    own = ["--config-dir", "my", "+recipe=mine", "+site=lab"]
+    assert expand_words(own) == own
+    with pytest.raises(RecipeError, match=r"key 'site': expected one of model, backend, "):
+        expand_words(["+site=lab"])
+    with pytest.raises(RecipeError, match=r"recipe: expected one of digits_phone, digits_server"):
+        expand_words(["recipe=mine"])
 
 
 def test_files_of_the_user_do_not_take_the_place_of_ours(tmp_path):

@@ -17,7 +17,7 @@ from backends.ncnn.checking.blob import MAX_ELEMENTS, Blob
 from backends.ncnn.checking.files import NO_BATCH, check_file, read_axes, read_text
 from backends.ncnn.checking.graph import check_graph
 from backends.ncnn.checking.param import CONVERT_AGAIN, Net, parse
-from backends.ncnn.checking.shapes import infer_shapes
+from backends.ncnn.checking.shapes import infer_blob_shapes
 from backends.ncnn.checking.values import check_values
 from backends.ncnn.checking.weights import check_weights
 
@@ -107,7 +107,7 @@ def check_shapes(
     input_blobs = {
         f"in{index}": _input_blob(spec, axes[f"in{index}"]) for index, spec in enumerate(inputs)
     }
-    blobs = infer_shapes(net.layers, input_blobs)
+    blobs = infer_blob_shapes(net.layers, input_blobs)
     for index, spec in enumerate(outputs):
         blob, total = blobs[f"out{index}"], prod(one_row_shape(spec))
         if blob is not None and blob.total != total:

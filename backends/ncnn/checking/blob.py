@@ -91,18 +91,18 @@ def axis_or_only(layer: Layer, axis: int, rank: int) -> int:
 def evaluate_expression(
     layer: Layer, what: str, text: str, bottoms: Sequence[Blob]
 ) -> list[int | None]:
-    """``evaluate`` of a layer's parameter.
+    """``parse_expression`` of a layer's parameter.
 
     Raises:
         EngineError: the expression is not valid; ``what`` says what it is for.
     """
     try:
-        return evaluate(text, bottoms)
+        return parse_expression(text, bottoms)
     except ValueError as error:
         raise layer.fault(what, str(error), repr(text)) from error
 
 
-def evaluate(text: str, bottoms: Sequence[Blob]) -> list[int | None]:
+def parse_expression(text: str, bottoms: Sequence[Blob]) -> list[int | None]:
     """The values of an expression's terms; None for one that needs floating point.
 
     Raises:

@@ -27,7 +27,9 @@ _RULES: Mapping[str, ShapeRule] = {
 }
 
 
-def infer_shapes(layers: Iterable[Layer], inputs: Mapping[str, Blob]) -> dict[str, Blob | None]:
+def infer_blob_shapes(
+    layers: Iterable[Layer], inputs: Mapping[str, Blob]
+) -> dict[str, Blob | None]:
     """The size of each blob by its name; None for one that only ncnn knows.
 
     Unknown are the blobs that a layer of a later ncnn writes, and all that depend on them.

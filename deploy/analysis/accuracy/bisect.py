@@ -17,7 +17,7 @@ from backends.onnx.specs import read_segment
 from deploy.analysis.accuracy.operators import NodeSet, Operators, members, read_operators
 from deploy.analysis.accuracy.records import Bisection, Probe
 from deploy.analysis.accuracy.run_files import RunFiles
-from deploy.analysis.accuracy.subgraph_probe import Boundary, SegmentProber
+from deploy.analysis.accuracy.subgraph_probe import SegmentProber, SubgraphBoundary
 from deploy.graph.exported import Exported
 from deploy.partition.cut_points import PartitionError
 from deploy.recipe.schema import BackendRecipe
@@ -147,14 +147,14 @@ class _Search:
     def is_good(self, number: int, candidates: NodeSet) -> bool | None:
         """Whether the subgraph up to this operator is within the tolerance; None if unknown."""
         outputs = self.operators.nodes[number].tensors
-        boundary = Boundary(self.operators.segment_inputs[number], outputs)
+        boundary = SubgraphBoundary(self.operators.segment_inputs[number], outputs)
         with tempfile.TemporaryDirectory() as folder:
             probe, _ = self.probe(number, boundary, Path(folder))
         self.probes.append(probe)
         self.on_probe(probe, candidates.bit_count())
         return None if probe.gap is None else self.tolerance.admits(probe.gap)
 
-    def probe(self, number: int, boundary: Boundary, folder: Path) -> tuple[Probe, str]:
+    def probe(self, number: int, boundary: SubgraphBoundary, folder: Path) -> tuple[Probe, str]:
         """Try a subgraph that ends with this operator.
 
         Returns:
@@ -207,7 +207,7 @@ def _with_operator_alone(
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    boundary = Boundary(tuple(inputs), operators.nodes[result.wrong].tensors)
+    boundary = SubgraphBoundary(tuple(inputs), operators.nodes[result.wrong].tensors)
     alone, repeat = search.probe(result.wrong, boundary, folder)
     kept = str(folder / f"{bisection.segment}.onnx") if repeat else ""
     return replace(bisection, alone=alone, kept=kept, repeat=repeat)

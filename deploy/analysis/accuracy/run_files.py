@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import Array, Artifact, Tensors
-from backends.conversion_files import read_sample as read_step_sample
+from backends.conversion_files import read_npz_sample
 from deploy.analysis.accuracy.records import BlameError
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.runtime.bundle.manifest import Manifest
@@ -91,7 +91,7 @@ class RunFiles:
     def _step_values(self, step: Artifact) -> Tensors:
         path = self.folder / WorkFile.ARTIFACTS / f"{step.name}.sample.npz"
         try:
-            values = read_step_sample(path).values
+            values = read_npz_sample(path).values
         except FileNotFoundError as error:
             raise self._of_another_run(f"there is no sample of segment '{step.name}'") from error
         except (OSError, ValueError) as error:

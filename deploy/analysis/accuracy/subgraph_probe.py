@@ -111,7 +111,7 @@ def _float32_specs(specs: Specs, names: Mapping[str, str]) -> Specs:
 
 
 @dataclass(frozen=True)
-class Boundary:
+class SubgraphBoundary:
     """The boundary tensors of a subgraph.
 
     Attributes:
@@ -162,7 +162,7 @@ class SegmentProber:
                 outputs = runner(select_in_dtype(segment.inputs, self.inputs))
         return values | {name: outputs[name] for name in inside}
 
-    def cut(self, boundary: Boundary, values: Tensors, folder: Path) -> Segment:
+    def cut(self, boundary: SubgraphBoundary, values: Tensors, folder: Path) -> Segment:
         """Cut a subgraph out of the converted graph, as a segment of its own.
 
         Args:

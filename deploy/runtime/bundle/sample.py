@@ -67,7 +67,7 @@ def read_step_sample(bundle: Path, manifest: Manifest, step: str) -> Sample:
 def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
     verify_files(bundle, manifest, [name])
     try:
-        arrays = read_arrays(bundle / name)
+        arrays = read_untrusted_arrays(bundle / name)
     except _FAULTS as error:
         raise BundleError(
             f"bundle '{bundle}': '{name}' does not hold what it says: {error}"
@@ -75,7 +75,7 @@ def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
     return split_sample(arrays)
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
+def read_untrusted_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an untrusted npz file, none of which declares more than the file holds.
 
     Raises:
