@@ -13,8 +13,8 @@ from backends.process.child import module_command
 from backends.process.conversion import ConversionLimits, convert_in_child
 from deploy.convert import convert
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
+from tests.helpers.faulty_backends import PACKAGES_WITH_FAULTY
 from tests.helpers.graphs import conv
-from tests.helpers.planting import PACKAGES
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from tests.helpers.planting import PACKAGES
         ),
         ("flood", r"exit code 1, within .*, convert\.file_gib=0\.03125\n(.*\n)*.*File too large"),
         ("garbage", r"exit code 0, but its artifact\.json is not readable: Expecting property"),
-        ("another", "exit code 0, but an artifact of 'other' for 'crasher'"),
+        ("another", "exit code 0, but an artifact of 'other' for 'failing_converter'"),
         ("no files", "exit code 0, but an artifact without files"),
         ("lost file", "exit code 0, but its file 'net': is missing"),
         ("outside", r"exit code 0, but its file '\.\./net': a path that leads out of the folder"),
@@ -38,29 +38,36 @@ from tests.helpers.planting import PACKAGES
     ],
 )
 def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_packages", lambda: {"crasher": "tests.helpers.crasher"})
+    monkeypatch.setattr(
+        registry, "_packages", lambda: {"failing_converter": "tests.helpers.failing_converter"}
+    )
     segment = conv(tmp_path / "conv.onnx")
     shapes = {spec.name: spec.typical for spec in (*segment.inputs, *segment.outputs)}
     sample = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    backend = BackendRecipe("crasher", {"how": how})
+    backend = BackendRecipe("failing_converter", {"how": how})
     out = tmp_path / "work" / "conv"
     timeout = 0.5 if how == "hang" else 60.0
     with pytest.raises(ConversionError) as caught:
         convert(segment, backend, sample, out, ConvertRecipe(timeout, 1, 1 / 32))
-    assert caught.match(f"cannot convert segment 'conv' to crasher: {message}")
-    assert caught.match(rf"To repeat it: .* -m tests\.helpers\.crasher .*conv\.onnx .* '?how={how}")
+    assert caught.match(f"cannot convert segment 'conv' to failing_converter: {message}")
+    assert caught.match(
+        rf"To repeat it: .* -m tests\.helpers\.failing_converter .*conv\.onnx .* '?how={how}"
+    )
     assert not out.exists()
 
 
 def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES)
+    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES_WITH_FAULTY)
     segment = conv(tmp_path / "conv.onnx")
-    options = {"leaks": "", "rounds": False, "unable": "", "stumbles": True}
+    options = {
+        "leaky_relu": "",
+        "round_to_half": False,
+        "unsupported_operator": "",
+        "run_fails": True,
+    }
     out = tmp_path / "out"
-    artifact = convert_in_child(
-        segment, "saboteur", options, "fp32", None, out, ConversionLimits(60)
-    )
-    assert (artifact.name, artifact.backend) == ("conv", "saboteur")
+    artifact = convert_in_child(segment, "faulty", options, "fp32", None, out, ConversionLimits(60))
+    assert (artifact.name, artifact.backend) == ("conv", "faulty")
     assert "not checked" in (tmp_path / "out.log").read_text()
 
 

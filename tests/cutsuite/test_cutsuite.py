@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from deploy.partition import segments
-from tests.cutsuite import check, sabotage
+from tests.cutsuite import check, partition_faults
 from tests.cutsuite.cases import Case, backend_cases
 from tests.cutsuite.cli import main
 from tests.cutsuite.own import own_cases
@@ -134,13 +134,17 @@ def test_a_side_without_a_node_is_no_cut():
 @pytest.mark.parametrize(
     ("spoil", "name", "message"),
     [
-        (sabotage.lose_a_weight, "external_weights", "RuntimeError: In clone_graph"),
-        (sabotage.swap_two_tensors, "output_used_inside", "the outputs differ by up to"),
-        (sabotage.change_a_weight, "foldable", "the outputs differ by up to"),
-        (sabotage.forget_what_bodies_capture, "if", "no end depends on the start . of segment 'b'"),
-        (sabotage.let_sequences_pass, "sequence", "'parts' crossed, and is no tensor"),
-        (sabotage.promise_another_size, "foldable", r"'.*' of .: its spec is float32\[7"),
-        (sabotage.refuse_everything, "foldable", "PartitionError: value 'nobody' cannot"),
+        (partition_faults.lose_a_weight, "external_weights", "RuntimeError: In clone_graph"),
+        (partition_faults.swap_two_tensors, "output_used_inside", "the outputs differ by up to"),
+        (partition_faults.change_a_weight, "foldable", "the outputs differ by up to"),
+        (
+            partition_faults.forget_what_bodies_capture,
+            "if",
+            "no end depends on the start . of segment 'b'",
+        ),
+        (partition_faults.let_sequences_pass, "sequence", "'parts' crossed, and is no tensor"),
+        (partition_faults.promise_another_size, "foldable", r"'.*' of .: its spec is float32\[7"),
+        (partition_faults.refuse_everything, "foldable", "PartitionError: value 'nobody' cannot"),
     ],
     ids=lambda value: getattr(value, "__name__", "") or value[:18],
 )
@@ -244,7 +248,7 @@ def test_the_command_exits_with_1_and_says_how_to_repeat_a_failure(monkeypatch, 
     arguments = ["--model", "foldable", "--cut", "position:4", "--json", str(tmp_path / "all.json")]
     assert main("", arguments) == 0
     assert "| bit-equal in every form | 1 of 1 |" in capsys.readouterr().out
-    sabotage.change_a_weight(monkeypatch)
+    partition_faults.change_a_weight(monkeypatch)
     assert main("", arguments) == 1
     told = capsys.readouterr().out
     assert "FAILED .venv/bin/python scripts/check-cuts --model foldable --cut position:4\n" in told

@@ -21,7 +21,7 @@ from deploy.runtime.bundle.archive import pack, unpack
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.engine_build import build_engines
-from tests.helpers.nets import TWO_PARTS
+from tests.helpers.model_sources import TWO_PARTS
 
 _WORDS = [
     "+model=module",

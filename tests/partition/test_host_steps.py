@@ -36,7 +36,7 @@ from deploy.report.progress import Progress
 from deploy.runtime.bundle.manifest import HostStep, Manifest, Verification
 from deploy.runtime.execution import host_steps as registry
 from deploy.runtime.pipeline import Pipeline
-from tests.helpers.choosing import Choose, Net
+from tests.helpers.host_step_net import Choose, Net
 
 AROUND = [
     SegmentRecipe("first", ["x"], ["scores:output"]),
@@ -218,7 +218,7 @@ def test_segments_around_it_are_cut_and_know_how_many_rows_they_take_and_give(
 
 def run(folder: Path, host: HostRecipe, precision: str = "fp32") -> Manifest:
     recipe = Recipe(
-        ModelRecipe("net", "tests.helpers.choosing:Net", inputs={"x": InputRecipe([4, 3])}),
+        ModelRecipe("net", "tests.helpers.host_step_net:Net", inputs={"x": InputRecipe([4, 3])}),
         BackendRecipe("onnxruntime", precision=precision, cast=CastRecipe(io=True)),
         partition=PartitionRecipe(AROUND, host=[host]),
         precision=PrecisionRecipe(BackendRecipe("onnxruntime")),

@@ -24,8 +24,8 @@ from deploy.export.onnx_export import export, reference_values
 from deploy.mark import capture
 from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.segments import Partition, partition
-from tests.helpers.bits import close, every_tensor, run_plainly, same
-from tests.helpers.programs import Program, programs
+from tests.helpers.random_programs import Program, programs
+from tests.helpers.reference_run import all_tensors, close, run_unoptimized, same
 
 COUNT = int(os.environ.get("DEPLOY_RANDOM_PROGRAMS", "12"))
 LIMIT = 12  # cuts of each sort
@@ -80,7 +80,7 @@ class _Cuts:
             batches = [program.samples(n) for n in ((2, 1, 3) if program.dynamic else (2,))]
             self.torch = [reference_values(model, inputs) for inputs in batches]
         self.arrays = [{k: v.numpy() for k, v in inputs.items()} for inputs in batches]
-        self.whole = [every_tensor(self.exported.onnx, inputs) for inputs in self.arrays]
+        self.whole = [all_tensors(self.exported.onnx, inputs) for inputs in self.arrays]
         points = [str(at) for at in self.exported.marks]
         self.sides = list(dict.fromkeys(re.sub(r"(:\w+).*", r"\1", point) for point in points))
         self.places = [*self.sides, *points, *(at.mark for at in self.exported.marks)]
@@ -165,7 +165,7 @@ class _Cuts:
         for segment in cutting.segments:
             for spec in segment.inputs:
                 values.setdefault(spec.name, whole[cutting.points[spec.name]])
-            found = run_plainly(
+            found = run_unoptimized(
                 segment.onnx, {spec.name: values[spec.name] for spec in segment.inputs}
             )
             assert list(found) == [spec.name for spec in segment.outputs]

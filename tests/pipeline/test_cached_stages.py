@@ -25,7 +25,7 @@ from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, Mode
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import error_of, output_of, run_process
 from tests.helpers.graphs import conv
-from tests.helpers.nets import TWO_PARTS
+from tests.helpers.model_sources import TWO_PARTS
 
 WORDS = [
     "+model=module",

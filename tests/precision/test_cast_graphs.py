@@ -14,8 +14,8 @@ from deploy.precision.definitions import FP16, CastRequest
 from deploy.precision.node_selection import select_nodes
 from tests.cutsuite.own import own_cases, ramp
 from tests.helpers import graphs
-from tests.helpers.bits import run_plainly
-from tests.helpers.halves import AnySize, cast, kept, run_half, segment_of, types
+from tests.helpers.half_precision import AnySize, cast, kept, run_half, segment_of, types
+from tests.helpers.reference_run import run_unoptimized
 
 BOUNDS = {"fp16": Tolerance(1e-2, 0.9999), "bf16": Tolerance(5e-2, 0.999)}
 X = {"x": ramp(2, 3)}
@@ -42,7 +42,9 @@ def test_small_graphs(tmp_path, make, precision):
     }
     casting = cast(segment, sample, precision)
     assert casting.kept == ()
-    gap = worst(compare_all(run_plainly(segment.onnx, sample), run_half(casting.segment, sample)))
+    gap = worst(
+        compare_all(run_unoptimized(segment.onnx, sample), run_half(casting.segment, sample))
+    )
     assert BOUNDS[precision].admits(gap)
 
 
@@ -53,7 +55,7 @@ def test_own_graphs(tmp_path, name, precision):
     for inputs in OWN[name].inputs():
         sample = dict(zip([spec.name for spec in segment.inputs], inputs, strict=True))
         casting = cast(segment, sample, precision)
-        expected, found = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
+        expected, found = run_unoptimized(segment.onnx, sample), run_half(casting.segment, sample)
         assert {n: v.dtype for n, v in found.items()} == {n: v.dtype for n, v in expected.items()}
         bound = STEEP.get(name, BOUNDS[precision])
         assert all(bound.admits(gap) for gap in compare_all(expected, found))

@@ -15,8 +15,8 @@ from deploy.precision.cast_to_half import cast_to_half
 from deploy.precision.definitions import CastRequest, PrecisionError
 from tests.cutsuite.own import ramp
 from tests.helpers import graphs
-from tests.helpers.bits import run_plainly
-from tests.helpers.halves import ENGINE, cast, kept, run_half, segment_of, types
+from tests.helpers.half_precision import ENGINE, cast, kept, run_half, segment_of, types
+from tests.helpers.reference_run import run_unoptimized
 
 X = {"x": ramp(2, 3)}
 CHAIN = """(float[2,3] x) => (float[2,3] y)
@@ -29,7 +29,7 @@ CHAIN = """(float[2,3] x) => (float[2,3] y)
 
 
 def worst_gap(segment, casting, sample):
-    expected, found = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
+    expected, found = run_unoptimized(segment.onnx, sample), run_half(casting.segment, sample)
     return worst(compare_all(expected, {n: v.astype(np.float32) for n, v in found.items()}))
 
 
@@ -80,7 +80,7 @@ def test_onnx_own_reference_runs_what_is_cast(tmp_path, precision):
     segment = graphs.decode(tmp_path / "decode.onnx")
     sample = {"image": np.random.default_rng(0).standard_normal((1, 3, 4, 5)).astype(np.float32)}
     found = ReferenceEvaluator(str(cast(segment, sample, precision).segment.onnx)).run(None, sample)
-    expected = run_plainly(segment.onnx, sample)
+    expected = run_unoptimized(segment.onnx, sample)
     gaps = compare_all(expected, dict(zip(expected, found, strict=True)))
     assert TOLERANCES["fp16"].admits(worst(gaps))
 
@@ -92,7 +92,7 @@ def test_inputs_and_outputs_are_half_where_that_is_asked(tmp_path):
     assert casting.segment.outputs == (TensorSpec("y", "float16", (2, 3)),)
     assert types(casting.segment) == {"a": "FLOAT16", "b": "FLOAT16", "y": "FLOAT16"}
     found = run_half(casting.segment, {"x": X["x"].astype(np.float16)})
-    expected = run_plainly(segment.onnx, X)
+    expected = run_unoptimized(segment.onnx, X)
     np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-2, atol=1e-3)
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from deploy.precision.definitions import CastRequest
 from tests.cutsuite.own import ramp
-from tests.helpers.bits import run_plainly
-from tests.helpers.halves import cast, kept, run_half, segment_of, types
+from tests.helpers.half_precision import cast, kept, run_half, segment_of, types
+from tests.helpers.reference_run import run_unoptimized
 
 WHY = "needs fp32 (regions in pixels)"
 ROIS = np.array([[1000.3, 0.2, 1003.3, 2.7], [2517.6, 0, 2520.1, 3]], np.float32)
@@ -54,11 +54,11 @@ def test_regions_are_looked_at_where_they_are_and_not_at_the_nearest_half(tmp_pa
     assert kept(casting) == {"r": WHY}
     dtypes = {spec.name: spec.dtype for spec in casting.segment.inputs}
     assert dtypes["rois"] == "float32" and dtypes["x"] == ("float16" if io else "float32")
-    expected = run_plainly(segment.onnx, sample)["y"]
+    expected = run_unoptimized(segment.onnx, sample)["y"]
     given = {name: array.astype(dtypes[name]) for name, array in sample.items()}
     np.testing.assert_allclose(run_half(casting.segment, given)["y"], expected, rtol=0, atol=1e-2)
     rounded = {**sample, "rois": ROIS.astype(np.float16).astype(np.float32)}
-    assert np.abs(run_plainly(segment.onnx, rounded)["y"] - expected).max() > 0.1
+    assert np.abs(run_unoptimized(segment.onnx, rounded)["y"] - expected).max() > 0.1
 
 
 def test_the_level_of_a_region_is_computed_from_it_in_fp32(tmp_path):
@@ -70,7 +70,7 @@ def test_the_level_of_a_region_is_computed_from_it_in_fp32(tmp_path):
     assert kept(casting) == dict.fromkeys(steps, WHY)
     assert run_half(casting.segment, sample)["level"] == 0
     rounded = {**sample, "rois": rois.astype(np.float16).astype(np.float32)}
-    assert run_plainly(segment.onnx, rounded)["level"] == -1
+    assert run_unoptimized(segment.onnx, rounded)["level"] == -1
 
 
 def test_offsets_are_learned_in_half_and_added_to_anchors_in_fp32(tmp_path):
@@ -85,7 +85,7 @@ def test_offsets_are_learned_in_half_and_added_to_anchors_in_fp32(tmp_path):
     assert why == dict.fromkeys(["rows", "offsets", "boxes", "y"], WHY)
     found = types(casting.segment)
     assert found["moved.fp16"] == found["likely.fp16"] == "FLOAT16"
-    expected, half = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
+    expected, half = run_unoptimized(segment.onnx, sample), run_half(casting.segment, sample)
     np.testing.assert_allclose(half["y"], expected["y"], rtol=0, atol=1e-2)
 
 

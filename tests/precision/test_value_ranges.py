@@ -8,8 +8,8 @@ import pytest
 from deploy.precision.definitions import BF16, FP16
 from deploy.precision.value_ranges import range_problem, weight_range_problem
 from tests.cutsuite.own import ramp
-from tests.helpers.bits import run_plainly
-from tests.helpers.halves import cast, kept, run_half, segment_of, types
+from tests.helpers.half_precision import cast, kept, run_half, segment_of, types
+from tests.helpers.reference_run import run_unoptimized
 
 X = {"x": ramp(2, 3)}
 NOTHING = {"x": np.zeros((2, 3), np.float32)}  # a sample on which nothing is too large
@@ -33,7 +33,7 @@ LARGE_TENSOR = """(float[2,3] x) => (float[2,3] y)
 
 
 def close(segment, casting, sample) -> bool:
-    expected, found = run_plainly(segment.onnx, sample), run_half(casting.segment, sample)
+    expected, found = run_unoptimized(segment.onnx, sample), run_half(casting.segment, sample)
     return all(np.allclose(found[n], v, rtol=1e-2, atol=5e-3) for n, v in expected.items())
 
 

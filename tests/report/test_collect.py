@@ -23,7 +23,7 @@ from deploy.runtime.bundle.manifest import (
     Verification,
     read_manifest,
 )
-from tests.helpers.sabotage import torch_recipe
+from tests.helpers.faulty_segments import torch_recipe
 
 
 def manifest_of(*steps: Artifact, host: tuple[HostStep, ...] = (), **changes) -> Manifest:

@@ -17,20 +17,20 @@ from deploy.analysis.accuracy.text import bisection_lines
 from deploy.precision import cast_to_half as precision
 from deploy.recipe.schema import BackendRecipe
 from tests.helpers.commands import run_blame
-from tests.helpers.sabotage import recipe, sabotaged, torch_recipe
+from tests.helpers.faulty_segments import deploy_with_faults, recipe, torch_recipe
 
 REFERENCE = ["--reference", "onnxruntime", "optimize=off"]
-LOST = BackendRecipe("careless")
+LOST = BackendRecipe("axis_losing_ncnn")
 
 
 def leak(node="act1", **options) -> BackendRecipe:
     """A backend that makes a LeakyRelu of this node."""
-    return BackendRecipe("saboteur", {"leaks": node, **options})
+    return BackendRecipe("faulty", {"leaky_relu": node, **options})
 
 
 def half() -> BackendRecipe:
     """A backend that computes in fp16 as a GPU does."""
-    return BackendRecipe("saboteur", {"rounds": True}, precision="fp16")
+    return BackendRecipe("faulty", {"round_to_half": True}, precision="fp16")
 
 
 def blame(capsys, bundle, *words, code=1) -> str:
@@ -48,7 +48,7 @@ def planted(tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "within_range", lambda choice, found, half: choice)
 
     def plant(asked=None, **chain):
-        bundle, _ = sabotaged(asked or recipe(tmp_path, **chain), tmp_path, monkeypatch)
+        bundle, _ = deploy_with_faults(asked or recipe(tmp_path, **chain), tmp_path, monkeypatch)
         return bundle
 
     return plant
@@ -94,9 +94,9 @@ def test_the_module_is_that_of_the_pytorch_source(planted, capsys):
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
     assert "operator  Relu 'node_relu_1' -> 'body'" in said
     assert "module    body.3 (torch.nn.modules.activation.ReLU)" in said
-    lines = Path("tests/helpers/sabotage.py").read_text().splitlines()
+    lines = Path("tests/helpers/faulty_segments.py").read_text().splitlines()
     number = next(n for n, line in enumerate(lines, 1) if "self.head(self.body(image))" in line)
-    assert f"tests/helpers/sabotage.py:{number}\n" in said
+    assert f"tests/helpers/faulty_segments.py:{number}\n" in said
 
 
 def test_the_reference_is_the_one_of_the_configuration(planted, capsys):
@@ -118,7 +118,7 @@ def test_the_operator_is_kept_with_its_sample_and_the_command_that_repeats_it(pl
     _, *words = shlex.split(line.partition("repeat")[2])
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "segment 'part0': saboteur does not agree at 'a1'" in done.stderr
+    assert "segment 'part0': faulty does not agree at 'a1'" in done.stderr
 
 
 def test_a_later_look_at_saved_metrics_still_names_the_operator(planted, capsys):
@@ -139,19 +139,21 @@ def test_what_cannot_be_converted_alone_is_named_beside_it(planted, capsys):
 
 
 def test_an_engine_that_fails_is_wrong_and_says_how(planted, capsys):
-    bundle = planted(part0=BackendRecipe("saboteur"))
+    bundle = planted(part0=BackendRecipe("faulty"))
     manifest = bundle / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"stumbles": false', '"stumbles": true'))
+    manifest.write_text(manifest.read_text().replace('"run_fails": false', '"run_fails": true'))
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
-    assert "(step 'part0': it stumbled)" in said
+    assert "(step 'part0': the run failed)" in said
     assert "operator  Conv 'stem' -> 's'" in said
-    assert "alone     max_rel inf, with the reference's inputs (it stumbled)" in said
+    assert "alone     max_rel inf, with the reference's inputs (the run failed)" in said
 
 
 def test_a_segment_that_is_right_when_converted_again_is_said_to_be(planted, capsys):
     bundle = planted(part0=leak())
     manifest = bundle / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"leaks": "act1"', '"leaks": "none"'))
+    manifest.write_text(
+        manifest.read_text().replace('"leaky_relu": "act1"', '"leaky_relu": "none"')
+    )
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
     assert "In segment 'part0': converted again, it is within its tolerance" in said
 
@@ -159,7 +161,9 @@ def test_a_segment_that_is_right_when_converted_again_is_said_to_be(planted, cap
 def test_a_segment_that_cannot_be_converted_again_is_said_to_be(planted, capsys):
     bundle = planted(part0=leak())
     manifest = bundle / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"unable": ""', '"unable": "Add"'))
+    manifest.write_text(
+        manifest.read_text().replace('"unsupported_operator": ""', '"unsupported_operator": "Add"')
+    )
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
     assert "In segment 'part0': it cannot be converted again: " in said
     assert "segment 'part0': no Add here" in said
@@ -202,4 +206,4 @@ def test_the_reference_that_there_is_not_is_refused(planted, capsys):
     bundle = planted(part0=leak())
     with pytest.raises(SystemExit) as ended:
         run_blame(bundle, "--bisect", "--reference", "none")
-    assert "error: backend: expected careless or" in str(ended.value.code)
+    assert "error: backend: expected axis_losing_ncnn or" in str(ended.value.code)

@@ -8,4 +8,4 @@ import backends.ncnn.convert as careful
 
 def convert(segment, options, out):
     with mock.patch.object(careful, "_check_reductions"):
-        return replace(careful.convert(segment, options, out), backend="careless")
+        return replace(careful.convert(segment, options, out), backend="axis_losing_ncnn")

@@ -1,4 +1,4 @@
-"""Graphs in ONNX Runtime as they are written, and the bits that come out."""
+"""Run graphs in ONNX Runtime without optimisation, and compare the outputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 
 
-def run_plainly(model: Path | bytes, inputs: dict) -> dict:
+def run_unoptimized(model: Path | bytes, inputs: dict) -> dict:
     """The outputs by name, without any optimisation of the graph."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -21,7 +21,7 @@ def run_plainly(model: Path | bytes, inputs: dict) -> dict:
     return dict(zip([entry.name for entry in session.get_outputs()], outputs, strict=True))
 
 
-def every_tensor(path: Path, inputs: dict) -> dict:
+def all_tensors(path: Path, inputs: dict) -> dict:
     """Every tensor of an exported model by its name, and by its points where it is marked."""
     proto = onnx.load(path)
     points = {}
@@ -35,7 +35,7 @@ def every_tensor(path: Path, inputs: dict) -> dict:
         for name in node.output:
             if name and name not in known:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    values = inputs | run_plainly(proto.SerializeToString(), inputs)
+    values = inputs | run_unoptimized(proto.SerializeToString(), inputs)
     return values | {point: values[name] for point, name in points.items()}
 
 

@@ -6,7 +6,7 @@ import math
 
 from hypothesis import strategies as st
 
-from tests.helpers.writer import MAP, WIDE, Value, Writer
+from tests.helpers.random_function import MAP, WIDE, Value, Writer
 
 UNARY = (
     "{0}.relu()",

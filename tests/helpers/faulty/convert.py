@@ -12,21 +12,21 @@ from backends.options import options_json
 
 
 def convert(segment, options, out):
-    model = _rounding(segment) if options.rounds else onnx.load(segment.onnx)
+    model = _rounding(segment) if options.round_to_half else onnx.load(segment.onnx)
     for node in model.graph.node:
-        if node.op_type == options.unable:
+        if node.op_type == options.unsupported_operator:
             raise ConversionError(f"segment '{segment.name}': no {node.op_type} here")
-        if options.leaks and node.name == options.leaks:
+        if options.leaky_relu and node.name == options.leaky_relu:
             node.op_type = "LeakyRelu"
             node.attribute.append(helper.make_attribute("alpha", 0.5))
     path = out / "planted.onnx"
     onnx.save(model, path)
     made = honest.convert(replace(segment, onnx=path), HonestOptions(), out)
-    return replace(made, backend="saboteur", options=options_json(options))
+    return replace(made, backend="faulty", options=options_json(options))
 
 
 def _rounding(segment):
-    from tests.helpers.halves import (
+    from tests.helpers.half_precision import (
         emulated,  # with much of the desk, which takes a second to import
     )
 

@@ -26,7 +26,7 @@ if how != "nothing":
     names = ("net.image", "net.out.0")
     tensors = [{"name": name, "dtype": "float32", "shape": None} for name in names]
     artifact = {
-        "name": "conv", "backend": "crasher", "files": ["net"],
+        "name": "conv", "backend": "failing_converter", "files": ["net"],
         "inputs": tensors[:1], "outputs": tensors[1:],
     }  # fmt: skip
     artifact |= {

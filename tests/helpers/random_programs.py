@@ -11,8 +11,8 @@ from torch import nn
 
 from deploy.mark import mark, mark_here
 from deploy.recipe.schema import MarkRecipe
-from tests.helpers.statements import border, steps
-from tests.helpers.writer import MAP, WIDE, Method, Value, Writer
+from tests.helpers.random_function import MAP, WIDE, Method, Value, Writer
+from tests.helpers.random_statements import border, steps
 
 MODULES = ("", "lin0", "lin1", "conv", "block", "block.own")
 

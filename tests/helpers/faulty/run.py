@@ -6,12 +6,12 @@ import backends.onnxruntime.run as honest
 from backends.contract import EngineError
 
 
-class Stumbling:
+class FailingRunner:
     def __init__(self, runner):
         self.runner = runner
 
     def __call__(self, inputs):
-        raise EngineError("it stumbled")
+        raise EngineError("the run failed")
 
     def __enter__(self):
         return self
@@ -22,4 +22,4 @@ class Stumbling:
 
 def load(artifact, root):
     runner = honest.load(replace(artifact, backend="onnxruntime", options={}), root)
-    return Stumbling(runner) if artifact.options["stumbles"] else runner
+    return FailingRunner(runner) if artifact.options["run_fails"] else runner

@@ -1,4 +1,4 @@
-"""A chain in whose segments something can be planted."""
+"""A chain whose segments can be converted by a faulty backend."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from deploy.recipe.schema import (
 )
 from deploy.report.progress import Progress
 from deploy.report.run_result import RunResult
-from tests.helpers.planting import PACKAGES
+from tests.helpers.faulty_backends import PACKAGES_WITH_FAULTY
 
 REFERENCE = BackendRecipe("onnxruntime", {"optimize": "off"})
 
@@ -122,12 +122,14 @@ def torch_recipe(**chain: BackendRecipe) -> Recipe:
     )
 
 
-def sabotaged(asked: Recipe, folder: Path, monkeypatch) -> tuple[Path, RunResult]:
-    """Deploy although a segment does not agree; backends of the tests are there."""
-    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES)
-    careful = stage.convert_in_child
+def deploy_with_faults(planned: Recipe, folder: Path, monkeypatch) -> tuple[Path, RunResult]:
+    """Deploy with the faulty backends; a conversion is not compared with its sample."""
+    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES_WITH_FAULTY)
+    convert_in_child = stage.convert_in_child
     monkeypatch.setattr(
-        stage, "convert_in_child", lambda *given: careful(*given[:4], None, *given[5:])
+        stage,
+        "convert_in_child",
+        lambda *arguments: convert_in_child(*arguments[:4], None, *arguments[5:]),
     )
-    places = RunPaths(folder / "bundle", folder / "bundle.work")
-    return places.bundle, run_pipeline(asked, places, Progress(Console(quiet=True)))
+    paths = RunPaths(folder / "bundle", folder / "bundle.work")
+    return paths.bundle, run_pipeline(planned, paths, Progress(Console(quiet=True)))

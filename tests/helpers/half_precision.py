@@ -14,7 +14,7 @@ from backends.onnx.specs import read_segment
 from deploy.precision.cast_to_half import cast_to_half
 from deploy.precision.definitions import CastRequest, CastResult
 from deploy.recipe.schema import BackendRecipe
-from tests.helpers.bits import run_plainly
+from tests.helpers.reference_run import run_unoptimized
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 ENGINE = BackendRecipe("onnxruntime", {"optimize": "off"})
@@ -73,7 +73,7 @@ def types(segment: Segment) -> dict[str, str]:
 
 def run_half(segment: Segment, inputs: dict) -> dict:
     """The outputs by name, every value of half precision rounded to it."""
-    return run_plainly(emulated(segment.onnx).SerializeToString(), inputs)
+    return run_unoptimized(emulated(segment.onnx).SerializeToString(), inputs)
 
 
 def emulated(path: Path) -> onnx.ModelProto:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from backends.contract import About
 
-ABOUT = About(summary="goes wrong", extra="crasher", convert=(), run=())
+ABOUT = About(summary="goes wrong", extra="failing_converter", convert=(), run=())
 
 
 @dataclass(frozen=True)
