@@ -8,17 +8,23 @@ import numpy as np
 import onnx
 import pytest
 
-from backends.contract import Dynamic, TensorSpec
+from backends.contract import TensorSpec
 from deploy.export.onnx_export import export, reference_values
 from deploy.graph.exported import Exported
 from deploy.graph.points import MarkedTensor
 from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.segments import partition
 from tests.helpers.chains import along_batch, arrays, chain, from_text, mark_of, net, run, samples
-
-HEADER = '<ir_version: 10, opset_import: ["" : 20, "deploy" : 1, "custom" : 3]>\n'
-X = {"x": np.arange(6, dtype=np.float32).reshape(2, 3) - 2}
-TYPE = "float[2,3]"
+from tests.helpers.cuts_across import (
+    HEADER,
+    X,
+    assert_refused,
+    cut_across_and_compare,
+    input_mark,
+    inputs_of,
+    outputs_of,
+    text_model,
+)
 
 BORDERS = {
     "one": [["stem"]],
@@ -36,43 +42,13 @@ def cut_across(exported_marked_net, tmp_path):
     return lambda *across: partition(exported_marked_net, [], tmp_path, across=across)
 
 
-def text_model(folder, inputs, outputs, *body, weights="", functions=""):
-    """A graph of float[2,3] tensors."""
-
-    def typed(names):
-        return ", ".join(f"{TYPE} {name}" if " " not in name else name for name in names.split(","))
-
-    lines = "\n".join(body)
-    text = f"{HEADER} g ({typed(inputs)}) => ({typed(outputs)}) {weights} {{ {lines} }} {functions}"
-    return from_text(text, folder / "whole")
-
-
-def input_mark(result, name, source):
-    return mark_of(result, name, source).replace('side = "output"', 'side = "input"')
-
-
-def inputs_of(cutting):
-    return [[spec.name for spec in segment.inputs] for segment in cutting.segments]
-
-
-def outputs_of(cutting):
-    return [[spec.name for spec in segment.outputs] for segment in cutting.segments]
-
-
-def chained(exported, folder, *across, inputs=X):
-    """The cutting; its chain gives what the whole model gives."""
-    cutting = partition(exported, [], folder / "cut", across=across)
-    values = chain(cutting.segments, inputs)
-    for name, whole in run(exported.onnx, inputs).items():
-        assert any(np.array_equal(values[result], whole) for result in cutting.results), name
-    return cutting
-
-
 @pytest.mark.parametrize("across", BORDERS.values(), ids=BORDERS)
 def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(
     exported_marked_net, tmp_path, across
 ):
-    cutting = chained(exported_marked_net, tmp_path, *across, inputs=arrays(samples()))
+    cutting = cut_across_and_compare(
+        exported_marked_net, tmp_path, *across, inputs=arrays(samples())
+    )
     assert [segment.name for segment in cutting.segments] == [
         f"part{number}" for number in range(len(across) + 1)
     ]
@@ -89,7 +65,7 @@ def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(
 def test_a_dynamic_batch_survives(tmp_path, across):
     exported = export(net(), samples(), tmp_path, along_batch(samples(), 1, 2, 4))
     for batch in (1, 3):
-        chained(exported, tmp_path, *across, inputs=arrays(samples(batch)))
+        cut_across_and_compare(exported, tmp_path, *across, inputs=arrays(samples(batch)))
 
 
 def test_a_bare_mark_means_its_outputs(cut_across):
@@ -102,7 +78,7 @@ def test_a_bare_mark_means_its_outputs(cut_across):
 
 def test_a_bare_mark_without_outputs_means_its_inputs(tmp_path):
     body = ["a = Neg(x)", input_mark("b", "m", "a"), "y = Relu(b)"]
-    cutting = chained(text_model(tmp_path, "x", "y", *body), tmp_path, ["m"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y", *body), tmp_path, ["m"])
     assert cutting.points == {"x": "x", "m": "m:input.m", "y": "y"}
 
 
@@ -114,14 +90,14 @@ def test_the_models_inputs_reach_later_parts_directly(cut_across):
 
 def test_an_output_is_given_by_the_first_part_that_computes_it(tmp_path):
     body = ["early = Neg(x)", "a = Abs(early)", mark_of("m", "m", "a"), "y = Relu(m)"]
-    cutting = chained(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m", "early"], ["y"]]
     assert cutting.results == ("early", "y")
 
 
 def test_nothing_follows_a_last_cut_at_the_models_end(tmp_path):
     body = ["a = Neg(x)", mark_of("m", "m", "a"), "y = Relu(m)"]
-    cutting = chained(text_model(tmp_path, "x", "y", *body), tmp_path, ["m"], ["y"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y", *body), tmp_path, ["m"], ["y"])
     assert outputs_of(cutting) == [["m"], ["y"]]
 
 
@@ -129,16 +105,16 @@ def test_the_first_part_gives_outputs_that_depend_on_nothing(tmp_path):
     weights = "<float[2,3] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}>"
     body = ["a = Neg(x)", mark_of("m", "m", "a"), "y = Relu(m)", "c = Neg(w)"]
     model = text_model(tmp_path, "x", "y,c,w", *body, weights=weights)
-    cutting = chained(model, tmp_path, ["m"])
+    cutting = cut_across_and_compare(model, tmp_path, ["m"])
     assert outputs_of(cutting) == [["m", "c", "w"], ["y"]]
 
 
 def test_an_output_that_is_an_input_comes_from_the_first_part_or_from_outside(tmp_path):
     body = [mark_of("x2", "n", "x"), "a = Neg(x)", mark_of("m", "m", "a"), "y = Relu(m)"]
-    cutting = chained(text_model(tmp_path, "x", "y,x2", *body), tmp_path, ["m"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,x2", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m", "x2"], ["y"]]
     assert cutting.results == ("x2", "y")
-    cutting = chained(text_model(tmp_path, "x", "y,x", *body), tmp_path, ["m"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,x", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m"], ["y"]]
     assert cutting.results == ("y", "x")
 
@@ -159,28 +135,22 @@ def test_the_results_and_marks_of_the_chains_tensors_are_told(cut_across):
 def test_a_border_whose_short_name_is_taken_has_its_whole_point(tmp_path):
     body = ["a = Neg(x)", mark_of("b", "x", "a"), "c = Abs(b)", mark_of("d", "y", "c")]
     exported = text_model(tmp_path, "x", "y", *body, "y = Relu(d)")
-    cutting = chained(exported, tmp_path, ["x"], ["y:output"])
+    cutting = cut_across_and_compare(exported, tmp_path, ["x"], ["y:output"])
     assert outputs_of(cutting) == [["x:output.x"], ["y:output.y"], ["y"]]
 
 
 def test_an_output_at_a_border_has_the_name_of_the_border(tmp_path):
     body = ["early = Neg(x)", mark_of("m", "m", "early"), "y = Relu(m)"]
-    cutting = chained(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
+    cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m"], ["y"]]
     assert cutting.results == ("m", "y")
     body = ["a = Neg(x)", mark_of("y", "m", "a")]
     exported = text_model(tmp_path, "x", "y", *body)
     with pytest.raises(PartitionError, match="part empty"):
         partition(exported, [], tmp_path, across=[["m"], ["y"]])
-    cutting = chained(exported, tmp_path, ["m"])
+    cutting = cut_across_and_compare(exported, tmp_path, ["m"])
     assert outputs_of(cutting) == [["m"]]
     assert cutting.results == ("m",)
-
-
-def refuse(exported, folder, message, *across):
-    with pytest.raises(PartitionError, match=message):
-        partition(exported, [], folder, across=across)
-    assert not list(folder.glob("*.onnx")), "nothing half-written is left behind"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +186,7 @@ def refuse(exported, folder, message, *across):
     ],
 )
 def test_a_cut_that_cannot_be_made_says_why(exported_marked_net, tmp_path, across, message):
-    refuse(exported_marked_net, tmp_path, message, *across)
+    assert_refused(exported_marked_net, tmp_path, message, *across)
 
 
 def test_noise_crosses_a_border_and_is_made_once(tmp_path):
@@ -251,15 +221,15 @@ def test_a_constant_is_no_place_to_cut(tmp_path):
     body += [mark_of("m", "m", "a"), "y = Add(m, o)"]
     exported = text_model(tmp_path, "x", "y", *body, weights=weights)
     message = r"the cut at \[{}\]: {} is the same in every run: got {}.*Leave it out"
-    refuse(exported, tmp_path, message.format("v", "v:output.v", "a weight"), ["v"])
-    refuse(exported, tmp_path, message.format("m, o", "o:output.o", "Neg '.*'"), ["m", "o"])
-    assert inputs_of(chained(exported, tmp_path, ["m"])) == [["x"], ["m"]]
+    assert_refused(exported, tmp_path, message.format("v", "v:output.v", "a weight"), ["v"])
+    assert_refused(exported, tmp_path, message.format("m, o", "o:output.o", "Neg '.*'"), ["m", "o"])
+    assert inputs_of(cut_across_and_compare(exported, tmp_path, ["m"])) == [["x"], ["m"]]
 
 
 def test_noise_on_both_sides_bypasses_the_cut(tmp_path):
     body = ["z = RandomNormal<shape = [2, 3]>()", "a = Add(x, z)", mark_of("m", "m", "a")]
     exported = text_model(tmp_path, "x", "y", *body, "y = Add(m, z)")
-    refuse(
+    assert_refused(
         exported, tmp_path, r"tensors bypass.*got also 'z' from RandomNormal .*, used by Add", ["m"]
     )
 
@@ -270,11 +240,13 @@ def test_every_bypassing_tensor_is_named_and_can_be_added(tmp_path):
     exported = text_model(tmp_path, "x", "y", *body)
     message = r"tensors bypass the cut at \[{}\].*used by Add .*; and '\w'.*{} to the cut: "
     names = r"cuts: \[\[\.\.\., [pqr], [pqr], [pqr]\]\]"
-    refuse(exported, tmp_path, message.format("m", "Mark them too, and add them") + names, ["m"])
+    assert_refused(
+        exported, tmp_path, message.format("m", "Mark them too, and add them") + names, ["m"]
+    )
     exported = replace(exported, by_name=True)
-    refuse(exported, tmp_path, message.format("a", "Add them") + names, ["a"])
-    chained(exported, tmp_path, ["a", "p", "q", "r"])
-    chained(exported, tmp_path, ["p"], ["q"], ["m", "r"])
+    assert_refused(exported, tmp_path, message.format("a", "Add them") + names, ["a"])
+    cut_across_and_compare(exported, tmp_path, ["a", "p", "q", "r"])
+    cut_across_and_compare(exported, tmp_path, ["p"], ["q"], ["m", "r"])
 
 
 def test_a_tensor_that_bypasses_two_cuts_is_to_be_added_to_the_first(tmp_path):
@@ -282,18 +254,20 @@ def test_a_tensor_that_bypasses_two_cuts_is_to_be_added_to_the_first(tmp_path):
     body += [mark_of("n", "n", "b"), "r = Add(n, p)", "y = Add(r, q)"]
     exported = replace(text_model(tmp_path, "x", "y", *body), by_name=True)
     message = r"bypass the cut at \[{}\]:.*also '{}' from .*\[\[\.\.\., {}\]\]"
-    refuse(exported, tmp_path, message.format("m", "p", "p"), ["m"], ["n", "q"])
-    refuse(exported, tmp_path, message.format("q", "b", "b"), ["m", "p"], ["q"])
-    chained(exported, tmp_path, ["m", "p"], ["n", "q"])
-    chained(exported, tmp_path, ["m", "p"], ["q", "b"])
+    assert_refused(exported, tmp_path, message.format("m", "p", "p"), ["m"], ["n", "q"])
+    assert_refused(exported, tmp_path, message.format("q", "b", "b"), ["m", "p"], ["q"])
+    cut_across_and_compare(exported, tmp_path, ["m", "p"], ["n", "q"])
+    cut_across_and_compare(exported, tmp_path, ["m", "p"], ["q", "b"])
 
 
 def test_a_dropped_mark_is_named(tmp_path):
     exported = text_model(tmp_path, "x", "y", "a = Neg(x)", mark_of("m", "m", "a"), "y = Abs(m)")
     gone = MarkedTensor("m", 0, "output", "gone")
     exported = replace(exported, marks=(*exported.marks, gone))
-    refuse(exported, tmp_path, r"'m:output' in the cut at \[m\]: .*dropped m:output.gone", ["m"])
-    chained(exported, tmp_path, ["m:output.m"])
+    assert_refused(
+        exported, tmp_path, r"'m:output' in the cut at \[m\]: .*dropped m:output.gone", ["m"]
+    )
+    cut_across_and_compare(exported, tmp_path, ["m:output.m"])
 
 
 def test_a_size_is_read_where_each_part_has_it_in_whatever_order_they_are_listed(tmp_path):
@@ -321,177 +295,3 @@ def test_a_size_is_read_where_each_part_has_it_in_whatever_order_they_are_listed
         assert run(segments["b"].onnx, x)["o"].tolist() == [6]
         n = {"n": np.array([1, 2, 3, 4], np.float32)}
         assert run(segments["c"].onnx, n)["w"].tolist() == [2, 3, 4, 5]
-
-
-# ---- by name ----
-
-
-def by_name(folder, inputs, outputs, *body, **more):
-    exported = text_model(folder, inputs, outputs, *body, **more)
-    return replace(exported, by_name=True, marks=())
-
-
-IF = """y = If(c) <
-    then_branch = yes () => (float[2,3] p) { inside = Neg(a) p = Relu(inside) },
-    else_branch = no () => (float[2,3] q) { q = Identity(a) }
-  >"""
-LOOP = """y = Loop(n, c, a) <
-    body = step (int64 i, bool go, float[2,3] v) => (bool more, float[2,3] w)
-      { more = Identity(go) inside = Neg(v) w = Relu(inside) }
-  >"""
-SCAN = """y = Scan <num_scan_inputs = 1,
-    body = step (float[3] v) => (float[3] w) { inside = Neg(v) w = Relu(inside) }
-  > (a)"""
-TWICE = """<domain: "custom", opset_import: ["" : 20]>
-  Twice (p) => (q) { inside = Neg(p) q = Add(p, inside) }"""
-CONTROL = {
-    "If": ("x,bool c", IF, ""),
-    "Loop": ("x,int64 n,bool c", LOOP, ""),
-    "Scan": ("x", SCAN, ""),
-    "function 'custom::Twice'": ("x", "y = custom.Twice(a)", TWICE),
-}
-
-
-@pytest.mark.parametrize("of", CONTROL)
-def test_a_tensor_inside_a_body_is_refused_with_the_operation(tmp_path, of):
-    inputs, node, functions = CONTROL[of]
-    exported = by_name(tmp_path, inputs, "y", "a = Neg(x)", node, functions=functions)
-    message = rf"'inside' in the {{}} lies inside the body of {of}.*Cut before or after"
-    refuse(exported, tmp_path, message.format(r"cut at \[inside\]"), ["inside"])
-    for cut in (Cut("s", ["inside"], ["y"]), Cut("s", ["x"], ["inside"])):
-        with pytest.raises(PartitionError, match=message.format(".* of segment 's'")):
-            partition(exported, [cut], tmp_path)
-    assert outputs_of(partition(exported, [], tmp_path, across=[["a"]])) == [["a"], ["y"]]
-
-
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("of", CONTROL)
-def test_a_mark_inside_a_body_is_refused_with_the_operation(tmp_path, of, named):
-    inputs, node, functions = CONTROL[of]
-    node, functions = (
-        text.replace("inside = Neg(v)", mark_of("inside", "deep", "v"))
-        .replace("inside = Neg(a)", mark_of("inside", "deep", "a"))
-        .replace("inside = Neg(p)", mark_of("inside", "deep", "p"))
-        .replace('[""', '["deploy" : 1, ""')
-        for text in (node, functions)
-    )
-    body = ["b = Neg(x)", mark_of("a", "top", "b"), node]
-    exported = text_model(tmp_path, inputs, "y", *body, functions=functions)
-    exported = replace(exported, by_name=named)
-    message = rf"'deep:output.*' in the .* lies inside the body of {of}"
-    for point in ("deep:output", "deep:output.deep"):
-        refuse(exported, tmp_path, message, [point])
-        with pytest.raises(PartitionError, match=message):
-            partition(exported, [Cut("s", [point], ["y"])], tmp_path)
-    cutting = partition(exported, [], tmp_path, across=[["top"]])
-    assert outputs_of(cutting) == [["top"], ["y"]]
-    for segment in cutting.segments:
-        onnx.checker.check_model(str(segment.onnx))
-        assert "deploy" not in {entry.domain for entry in onnx.load(segment.onnx).opset_import}
-
-
-def test_an_unknown_tensor_is_refused_with_the_nearest(tmp_path):
-    exported = by_name(tmp_path, "x", "y", "hidden = Neg(x)", "y = Relu(hidden)")
-    message = r"unknown tensor 'hiden' in the {}: .*got none of that name. Did you mean hidden\?"
-    refuse(exported, tmp_path, message.format(r"cut at \[hiden\]"), ["hiden"])
-    with pytest.raises(PartitionError, match=message.format("end of segment 's'")):
-        partition(exported, [Cut("s", ["x"], ["hiden"])], tmp_path)
-    with pytest.raises(PartitionError, match=r"unknown tensor 'hidden:0' in the start.*n hidden\?"):
-        partition(exported, [Cut("s", ["hidden:0"], ["y"])], tmp_path)
-
-
-def test_tensors_of_any_name_are_places(tmp_path):
-    proto = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [
-                onnx.helper.make_node("Neg", ["x"], ["/a/b:0 [1]"]),
-                onnx.helper.make_node("Relu", ["/a/b:0 [1]"], ["y"]),
-            ],
-            "g",
-            [onnx.helper.make_tensor_value_info("x", 1, [2, 3])],
-            [onnx.helper.make_tensor_value_info("y", 1, [2, 3])],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", 20)],
-        ir_version=10,
-    )
-    onnx.save(proto, tmp_path / "odd.onnx")
-    exported = Exported(tmp_path / "odd.onnx", (TensorSpec("x", "float32", (2, 3)),), by_name=True)
-    assert outputs_of(chained(exported, tmp_path, ["/a/b:0 [1]"])) == [["/a/b:0 [1]"], ["y"]]
-
-
-def test_what_is_no_tensor_is_refused_by_name(tmp_path):
-    body = ["s = SequenceConstruct(x, x)", "n = SequenceLength(s)", "f = Cast<to = 1>(n)"]
-    exported = by_name(tmp_path, "x", "y", *body, "y = Mul(x, f)")
-    refuse(exported, tmp_path, r"value 's' cannot cross a border: .*got Sequence", ["s"])
-    chained(exported, tmp_path, ["n"])
-    body = ["o = Optional(x)", "y = OptionalGetElement(o)"]
-    exported = by_name(tmp_path, "x", "y", *body)
-    refuse(exported, tmp_path, r"value 'o' cannot cross a border: .*got Optional", ["o"])
-
-
-def varying(folder):
-    """A batch that varies, and a number of rows that depends on the data."""
-    text = f"""{HEADER} g (float[batch,3] x) => (float[found,3] y)
-    {{
-      a = Neg(x)
-      i = NonZero(a)
-      t = Transpose(i)
-      rows = GatherND(a, t)
-      wide = Unsqueeze(rows, one)
-      y = Mul(wide, w)
-    }}"""
-    text = text.replace("{\n", "<int64[1] one = {1}, float[3] w = {1.0, 2.0, 3.0}> {\n", 1)
-    exported = from_text(text, folder / "whole")
-    spec = TensorSpec("x", "float32", (Dynamic("batch", 1, 2, 8), 3))
-    return Exported(exported.onnx, (spec,), by_name=True)
-
-
-def sized(folder, dynamic):
-    cuts = [Cut("a", ["x"], ["rows"]), Cut("b", ["rows"], ["y"], None, dynamic)]
-    return partition(varying(folder), cuts, folder / "cut").segments[1]
-
-
-def test_a_size_of_one_segment_alone_has_the_range_it_is_given(tmp_path):
-    span = Dynamic("rows", 1, 4, 9)
-    (rows,) = sized(tmp_path, {"rows": {0: span}}).inputs
-    (dim,) = rows.dims
-    assert (dim.min, dim.opt, dim.max) == (1, 4, 9)
-    (anything,) = sized(tmp_path, {}).inputs[0].dims
-    assert (anything.min, anything.max) == (0, 2**31 - 1)
-
-
-def test_a_size_may_be_fixed_for_one_segment(tmp_path):
-    segment = sized(tmp_path, {"rows": {0: Dynamic("rows", 4, 4, 4)}})
-    assert segment.inputs[0].dims == (4,)
-    (value,) = onnx.load(segment.onnx).graph.input
-    assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [4]
-    found = run(segment.onnx, {"rows": np.ones(4, np.float32)})
-    assert found["y"].shape == (4, 3)
-
-
-@pytest.mark.parametrize(
-    ("dynamic", "message"),
-    [
-        (
-            {"y": {1: Dynamic("k", 1, 2, 3)}},
-            r"dynamic.y.1: expected the size 3, which the model fixes, got 1 to 3. Let it vary in",
-        ),
-        (
-            {"row": {0: Dynamic("k", 1, 2, 3)}},
-            r"dynamic.row of segment 'b': expected one of its tensors rows, y, got row",
-        ),
-        (
-            {"x": {0: Dynamic("k", 1, 2, 3)}},
-            r"dynamic.x of segment 'b': expected one of its tensors rows, y, got x",
-        ),
-        ({"rows": {1: Dynamic("k", 1, 2, 3)}}, r"dynamic.rows.1: expected an axis of "),
-        ({"rows": {-1: Dynamic("k", 1, 2, 3)}}, r"dynamic.rows.-1: expected an axis of "),
-    ],
-)
-def test_a_size_that_contradicts_the_model_is_refused(tmp_path, dynamic, message):
-    with pytest.raises(PartitionError, match=message):
-        sized(tmp_path, dynamic)
-
-
-def test_a_size_that_the_model_fixes_may_be_repeated(tmp_path):
-    assert sized(tmp_path, {"y": {1: Dynamic("k", 3, 3, 3)}}).outputs[0].dims[1] == 3
