@@ -30,6 +30,8 @@ RESIZED = """(float[N, 3, H, W] x) => (float[N, 4, A, B] y) {
 }"""
 IMAGES = {"x": [(1, 3, 2, 2), (1, 3, 4, 5), (2, 3, 9, 9)]}
 NONZERO = "(float[N] x) => (int64[K, L] y, float[N] z) { y = NonZero(x) \n z = Neg(x) }"
+SCALE = "(float[2, 3] x) => (float[2, 3] y) { y = Mul(x, w) }"
+ONES = np.ones((2, 3), np.float32)
 LENGTHS = {"x": [(1,), (4,), (9,)]}
 
 
@@ -208,3 +210,14 @@ def adder(log: Any) -> Call:
 
 def numbers(*shape: int) -> np.ndarray:
     return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def weighted(factor: float = 2) -> onnx.ModelProto:
+    """A model that multiplies by its only weight."""
+    return model(SCALE, w=ONES * np.float32(factor))
+
+
+def parser_errors(parser: Any) -> list[tuple[str, int, str, str]]:
+    """The code, node number, node name and operator of each error of a parser."""
+    errors = [parser.get_error(number) for number in range(parser.num_errors)]
+    return [(e.code().name, e.node(), e.node_name(), e.node_operator()) for e in errors]

@@ -1,8 +1,6 @@
-"""What the double of TensorRT parses, builds, loads and refits."""
+"""What the double of TensorRT parses and builds."""
 
 from __future__ import annotations
-
-import threading
 
 import numpy as np
 import onnx
@@ -11,6 +9,7 @@ from onnx import TensorProto, helper
 
 from tests.simulator.engines import (
     ADD,
+    ONES,
     SIZES,
     Call,
     build,
@@ -19,17 +18,11 @@ from tests.simulator.engines import (
     load,
     model,
     parse,
+    parser_errors,
+    weighted,
 )
 
 pytestmark = pytest.mark.usefixtures("on_gpu")
-
-SCALE = "(float[2, 3] x) => (float[2, 3] y) { y = Mul(x, w) }"
-ONES = np.ones((2, 3), np.float32)
-
-
-def told(parser) -> list[tuple]:
-    errors = [parser.get_error(number) for number in range(parser.num_errors)]
-    return [(one.code().name, one.node(), one.node_name(), one.node_operator()) for one in errors]
 
 
 def test_a_network_is_as_the_graph(log):
@@ -61,7 +54,7 @@ def test_every_fault_is_told_with_its_node(log):
         node.name = f"node {number}"
     made.opset_import.append(helper.make_opsetid("com.example", 1))
     parser, _ = parse(log, made)
-    assert told(parser) == [
+    assert parser_errors(parser) == [
         ("UNSUPPORTED_NODE", 0, "node 0", "Unique"),
         ("UNSUPPORTED_NODE", 1, "node 1", "Own"),
         ("UNSUPPORTED_NODE_DATATYPE", 2, "node 2", "Cast"),
@@ -85,7 +78,7 @@ def test_every_fault_is_told_with_its_node(log):
 )
 def test_a_graph_that_cannot_be_taken(log, text, code):
     parser, _ = parse(log, model(text))
-    assert {error[0] for error in told(parser)} == {code}
+    assert {error[0] for error in parser_errors(parser)} == {code}
 
 
 def test_faults_inside_nodes_are_found(log):
@@ -96,7 +89,7 @@ def test_faults_inside_nodes_are_found(log):
         >
     }"""
     parser, _ = parse(log, model(text))
-    assert [(number, operator) for _, number, _, operator in told(parser)] == [
+    assert [(number, operator) for _, number, _, operator in parser_errors(parser)] == [
         (0, "Cast"),
         (0, "Cast"),
     ]
@@ -114,12 +107,8 @@ def test_files_that_cannot_be_read(log, tmp_path):
         network = trt.Builder(log).create_network(typed)
         parser = trt.OnnxParser(network, log)
         assert not parser.parse_from_file(str(path))
-        assert [code for code, *_ in told(parser)] == ["MODEL_DESERIALIZE_FAILED"]
+        assert [code for code, *_ in parser_errors(parser)] == ["MODEL_DESERIALIZE_FAILED"]
         assert network.num_outputs == 0
-
-
-def weighted(factor: float = 2) -> onnx.ModelProto:
-    return model(SCALE, w=ONES * np.float32(factor))
 
 
 def test_weights_beside_the_file_come_into_the_plan(log, tmp_path):
@@ -211,137 +200,6 @@ def test_a_configuration_keeps_what_it_is_told(log):
     for method, wrong in ((config.set_flag, 6), (config.set_timing_cache, None)):
         with pytest.raises(TypeError):
             method(*([wrong, True] if wrong is None else [wrong]))
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda plan: plan[:-1],
-        lambda plan: plan[:20],
-        lambda plan: plan[:60] + b"?" + plan[61:],
-        lambda plan: b"",
-        lambda plan: b"no plan at all",
-    ],
-)
-def test_a_damaged_plan_is_refused(log, damage):
-    assert engine(log, damage(build(log, model(ADD), SIZES))) is None
-    assert "Serialization assertion" in log.take()
-
-
-COMPATIBLE, LEAN = "VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"
-
-
-@pytest.mark.parametrize(
-    ("here", "flags", "allowed", "loads"),
-    [
-        ("11.4.0.106", [], False, True),
-        ("11.4.0.107", [], True, False),
-        ("11.3.0.1", [], True, False),
-        ("11.4.0.106", [COMPATIBLE], False, False),
-        ("11.4.0.106", [COMPATIBLE], True, True),
-        ("11.5.0.1", [COMPATIBLE], True, True),
-        ("11.3.9.9", [COMPATIBLE], True, False),
-        ("12.0.0.1", [COMPATIBLE], True, False),
-        ("11.5.0.1", [COMPATIBLE, LEAN], True, False),
-    ],
-)
-def test_a_plan_is_for_its_version(log, monkeypatch, here, flags, allowed, loads):
-    plan = build(log, model(ADD), SIZES, flags)
-    monkeypatch.setattr(load()[0]._runtime, "VERSION", here)
-    assert (engine(log, plan, allowed) is not None) == loads
-    assert ("Error Code" in log.take()) != loads
-
-
-@pytest.mark.parametrize(
-    ("level", "loads"),
-    [("NONE", False), ("SAME_COMPUTE_CAPABILITY", False), ("AMPERE_PLUS", True)],
-)
-def test_a_plan_is_for_its_gpu(log, level, loads):
-    trt, _ = load()
-
-    def configure(config) -> None:
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel[level]
-
-    plan = build(log, model(ADD), SIZES, configure=configure)
-    with current(1):
-        assert (engine(log, plan) is not None) == loads
-        assert ("expecting compute 8.7 got compute 9.0" in log.take()) != loads
-
-
-def test_no_context_is_current(log):
-    plan, found = build(log, model(ADD), SIZES), []
-
-    def work() -> None:  # a new thread has none
-        found.extend((engine(log, plan), build(log, model(ADD), SIZES)))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [None, None]
-    assert log.take().count("no CUDA context is current") == 2
-
-
-def test_a_stripped_plan_gets_its_weights_from_the_file(log, tmp_path):
-    trt, _ = load()
-    path = tmp_path / "net.onnx"
-    onnx.save(weighted(), path)
-    plan = build(log, weighted(), flags=["STRIP_PLAN"])
-    weights = (ONES * 2).tobytes()
-    assert weights not in plan
-    assert weights in build(log, weighted())
-    loaded = engine(log, plan)
-    assert loaded.refittable
-    assert loaded.create_execution_context() is None
-    assert "refit it" in log.take()
-    refitter = trt.Refitter(loaded, log)
-    assert not refitter.refit_cuda_engine()
-    assert refitter.get_missing_weights() == ["w"]
-    parser = trt.OnnxParserRefitter(refitter, log)
-    assert parser.refit_from_file(str(path))
-    assert refitter.refit_cuda_engine()
-    assert (Call(loaded)(x=ONES)["y"] == 2).all()
-
-
-@pytest.mark.parametrize(
-    ("flags", "factor", "good"),
-    [
-        (["STRIP_PLAN"], 5, False),
-        (["STRIP_PLAN", "REFIT_IDENTICAL"], 5, False),
-        (["STRIP_PLAN", "REFIT"], 5, True),
-        (["REFIT"], 5, True),
-        (["REFIT_IDENTICAL"], 2, True),
-    ],
-)
-def test_other_weights_need_the_right_flag(log, flags, factor, good):
-    trt, _ = load()
-    loaded = engine(log, build(log, weighted(), flags=flags))
-    refitter = trt.Refitter(loaded, log)
-    parser = trt.OnnxParserRefitter(refitter, log)
-    assert parser.refit_from_bytes(weighted(factor).SerializeToString()) == good
-    assert [code for code, *_ in told(parser)] == ([] if good else ["REFIT_FAILED"])
-    if good:
-        assert refitter.refit_cuda_engine()
-        assert (Call(loaded)(x=ONES)["y"] == factor).all()
-
-
-def test_weights_of_another_model_are_refused(log, tmp_path):
-    trt, _ = load()
-    refitter = trt.Refitter(engine(log, build(log, weighted(), flags=["STRIP_PLAN"])), log)
-    parser = trt.OnnxParserRefitter(refitter, log)
-    for other in (model(ADD), model(SCALE, w=ONES[:1])):
-        path = tmp_path / "other.onnx"
-        onnx.save(other, path)
-        assert not parser.refit_from_file(str(path))
-        assert "no weights for w that fit" in log.take()
-    assert not parser.refit_from_file(str(tmp_path / "missing"))
-
-
-def test_what_was_not_built_for_it_cannot_be_refitted(log):
-    trt, _ = load()
-    loaded = engine(log, build(log, weighted()))
-    with pytest.raises(TypeError, match="nullptr"):
-        trt.Refitter(loaded, log)
-    assert "not refittable" in log.take()
 
 
 def timed(log, made: onnx.ModelProto, data: bytes, flags=()) -> tuple[bytes, int]:

@@ -3,138 +3,26 @@
 from __future__ import annotations
 
 import ctypes
-import gc
-import json
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from types import ModuleType
 
 import numpy as np
 import pytest
 
-from tests.simulator import activate
-from tests.simulator.build import build
-
-GIB = 1 << 30
-NON_BLOCKING = 1
-OUT_OF_MEMORY, ALREADY_REGISTERED, LAUNCH_FAILED = 2, 712, 719
-NOT_PERMITTED, ILLEGAL_STATE, UNSUPPORTED, INVALIDATED, WRONG_THREAD = 800, 401, 900, 901, 908
-GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
-HostFunction = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-
-
-@pytest.fixture(scope="module")
-def drv() -> ModuleType:
-    activate()
-    import pycuda.driver
-
-    pycuda.driver.init()
-    return pycuda.driver
-
-
-@pytest.fixture
-def gpu(drv, simulated_driver) -> Iterator[None]:
-    """The first device's primary context, current; nothing may be left in it."""
-    context = drv.Device(0).retain_primary_context()
-    context.push()
-    lost = simulated_driver.count("lost")
-    yield
-    simulated_driver.forget_failures()
-    gc.collect()
-    drv.Context.pop()
-    context.detach()
-    cuda("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
-    assert simulated_driver.all_live() == {}
-    assert simulated_driver.count("lost") == lost
-
-
-def code(name: str, *arguments: object) -> int:
-    """What a function that pycuda does not have returns."""
-    found: int = ctypes.CDLL("libcuda.so.1")[name](*arguments)
-    return found
-
-
-def cuda(name: str, *arguments: object) -> None:
-    assert code(name, *arguments) == 0, name
-
-
-def handle(stream) -> ctypes.c_void_p:
-    return ctypes.c_void_p(stream.handle)
-
-
-def launch(function: ctypes._FuncPointer, stream) -> None:
-    """Put a host function into a stream, in the place of a kernel."""
-    cuda("cuLaunchHostFunc", handle(stream), function, None)
-
-
-def begin(stream, mode: int = THREAD_LOCAL) -> None:
-    cuda("cuStreamBeginCapture_v2", handle(stream), mode)
-
-
-def end(stream) -> ctypes.c_void_p:
-    """An executable graph of what was captured."""
-    graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
-    cuda("cuStreamEndCapture", handle(stream), ctypes.byref(graph))
-    flags = ctypes.c_ulonglong(0)
-    cuda("cuGraphInstantiateWithFlags", ctypes.byref(executable), graph, flags)
-    cuda("cuGraphDestroy", graph)
-    return executable
-
-
-def end_code(stream) -> int:
-    graph = ctypes.c_void_p()
-    result = code("cuStreamEndCapture", handle(stream), ctypes.byref(graph))
-    if graph:
-        cuda("cuGraphDestroy", graph)
-    return result
-
-
-def allocate() -> int:
-    """What an allocation, which is freed at once, returns."""
-    pointer = ctypes.c_ulonglong()
-    result = code("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(4))
-    if result == 0:
-        code("cuMemFree_v2", pointer)
-    return result
-
-
-def in_threads(drv, *functions: Callable[[], int]) -> list[int]:
-    """What functions return that run at once, each in a thread under the current context."""
-    context, results = drv.Context.get_current(), {}
-
-    def work(function: Callable[[], int]) -> None:
-        context.push()
-        results[function] = function()
-        drv.Context.pop()
-
-    threads = [threading.Thread(target=work, args=[each], daemon=True) for each in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    return [results[function] for function in functions]
-
-
-def locked(drv, values: list[float]) -> np.ndarray:
-    array = drv.pagelocked_empty(len(values), np.float32)
-    array[:] = values
-    return array
-
-
-def child(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A process that this one starts; it does nothing to find the simulated driver."""
-    activate()
-    return subprocess.run(
-        [sys.executable, "-c", f"import pycuda.driver as drv; drv.init()\n{program}"],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+from tests.simulator.driver_calls import (
+    ALREADY_REGISTERED,
+    GIB,
+    LAUNCH_FAILED,
+    NON_BLOCKING,
+    NOT_PERMITTED,
+    OUT_OF_MEMORY,
+    HostFunction,
+    allocate,
+    code,
+    cuda,
+    in_threads,
+    launch,
+    page_locked,
+)
 
 
 def test_devices_have_names_capabilities_and_memory(drv):
@@ -234,7 +122,7 @@ def test_rows_and_fills(drv):
 
 @pytest.mark.usefixtures("gpu")
 def test_what_is_asynchronous_is_done_when_somebody_waits(drv, simulated_driver):
-    stream, source, target = drv.Stream(), locked(drv, [1, 2]), locked(drv, [0, 0])
+    stream, source, target = drv.Stream(), page_locked(drv, [1, 2]), page_locked(drv, [0, 0])
     memory, pageable = drv.mem_alloc(8), simulated_driver.count("pageable")
     drv.memcpy_htod_async(memory, source, stream)
     drv.memcpy_dtoh_async(target, memory, stream)
@@ -260,7 +148,7 @@ def test_pageable_memory_is_read_and_written_at_the_call(drv, simulated_driver):
 def test_a_synchronous_copy_waits_for_blocking_streams_alone(drv):
     memory, target = drv.mem_alloc(4), np.zeros(1, np.float32)
     blocking, other = drv.Stream(), drv.Stream(NON_BLOCKING)
-    one, two = locked(drv, [1]), locked(drv, [2])
+    one, two = page_locked(drv, [1]), page_locked(drv, [2])
     drv.memcpy_htod_async(memory, one, blocking)
     drv.memcpy_htod_async(memory, two, other)
     drv.memcpy_dtoh(target, memory)
@@ -272,7 +160,7 @@ def test_a_synchronous_copy_waits_for_blocking_streams_alone(drv):
 
 @pytest.mark.usefixtures("gpu")
 def test_a_stream_waits_for_an_event_of_another(drv):
-    memory, source, target = drv.mem_alloc(4), locked(drv, [1]), locked(drv, [0])
+    memory, source, target = drv.mem_alloc(4), page_locked(drv, [1]), page_locked(drv, [0])
     first, second = drv.Stream(NON_BLOCKING), drv.Stream(NON_BLOCKING)
     drv.memcpy_htod_async(memory, source, first)
     event = drv.Event().record(first)
@@ -369,71 +257,12 @@ def test_page_locked_memory_is_known(drv, simulated_driver):
 
 @pytest.mark.usefixtures("gpu")
 def test_freeing_waits_for_what_uses_the_memory(drv):
-    stream, memory, target = drv.Stream(NON_BLOCKING), drv.mem_alloc(4), locked(drv, [0])
+    stream, memory, target = drv.Stream(NON_BLOCKING), drv.mem_alloc(4), page_locked(drv, [0])
     drv.memset_d32_async(memory, 0, 1, stream)
     drv.memcpy_dtoh_async(target, memory, stream)
     target[:] = 9
     memory.free()
     assert target.tolist() == [0]
-
-
-@pytest.mark.usefixtures("gpu")
-def test_a_captured_graph_replays_what_was_recorded(drv, simulated_driver):
-    stream, source, target = drv.Stream(NON_BLOCKING), locked(drv, [1]), locked(drv, [0])
-    memory = drv.mem_alloc(4)
-    view = np.frombuffer(memory.as_buffer(4), np.float32)
-    double = HostFunction(lambda _: np.multiply(view, 2, out=view))
-    begin(stream)
-    drv.memcpy_htod_async(memory, source, stream)
-    launch(double, stream)
-    drv.memcpy_dtoh_async(target, memory, stream)
-    graph = end(stream)
-    stream.synchronize()
-    assert target.tolist() == [0]
-    for value in (3, 4):
-        source[:] = value
-        cuda("cuGraphLaunch", graph, handle(stream))
-        target[:] = 0
-        stream.synchronize()
-        assert target.tolist() == [2 * value]
-    assert simulated_driver.live("graph") == 1
-    cuda("cuGraphExecDestroy", graph)
-    assert code("cuGraphLaunch", graph, handle(stream)) == 1
-
-
-@pytest.mark.usefixtures("gpu")
-def test_waiting_for_a_stream_that_is_captured_spoils_the_capture(drv):
-    stream = drv.Stream(NON_BLOCKING)
-    for wait in (stream.synchronize, stream.is_done, drv.Context.synchronize):
-        begin(stream)
-        with pytest.raises(drv.LogicError, match="not permitted when stream is capturing"):
-            wait()
-        assert end_code(stream) == INVALIDATED
-    assert end_code(stream) == ILLEGAL_STATE
-
-
-@pytest.mark.usefixtures("gpu")
-def test_allocating_spoils_a_capture_unless_it_is_relaxed_or_another_threads(drv):
-    stream = drv.Stream(NON_BLOCKING)
-    for mode, elsewhere, spoils in (
-        (GLOBAL, False, True),
-        (GLOBAL, True, True),
-        (THREAD_LOCAL, False, True),
-        (THREAD_LOCAL, True, False),
-        (RELAXED, False, False),
-    ):
-        begin(stream, mode)
-        got = in_threads(drv, allocate)[0] if elsewhere else allocate()
-        assert got == (UNSUPPORTED if spoils else 0)
-        assert end_code(stream) == (INVALIDATED if spoils else 0)
-
-
-@pytest.mark.usefixtures("gpu")
-def test_a_thread_local_capture_ends_in_its_own_thread(drv):
-    stream = drv.Stream(NON_BLOCKING)
-    begin(stream)
-    assert in_threads(drv, lambda: end_code(stream)) == [WRONG_THREAD]
-    assert end_code(stream) == 0
 
 
 @pytest.mark.usefixtures("gpu")
@@ -497,48 +326,9 @@ def test_kernels_can_ask_where_memory_is(drv, simulated_driver):
     memory = drv.mem_alloc(8)
     assert simulated_driver.inside(int(memory) + 4, 4)
     assert not simulated_driver.inside(int(memory) + 4, 5)
-    assert not simulated_driver.inside(locked(drv, [1]).ctypes.data, 4)
+    assert not simulated_driver.inside(page_locked(drv, [1]).ctypes.data, 4)
 
 
 def test_what_is_counted_has_a_name(simulated_driver):
     with pytest.raises(ValueError, match=r"kind: expected one of memory, .*, got memories"):
         simulated_driver.live("memories")
-
-
-def test_devices_are_what_the_environment_says():
-    program = "print(drv.Device(0).name(), drv.Device.count())"
-    assert child(program, SIM_CUDA_DEVICES="Tiny:7.5:1000").stdout == "Tiny 1\n"
-
-
-def test_without_devices_cuda_does_not_start():
-    said = child("", SIM_CUDA_DEVICES="").stderr
-    assert "cuInit failed: no CUDA-capable device is detected" in said
-
-
-def test_cuda_does_not_work_after_a_fork():
-    program = "import os\nif os.fork():\n    os.wait()\nelse:\n    drv.Device.count()"
-    assert "cuDeviceGetCount failed: initialization error" in child(program).stderr
-
-
-def test_a_process_reports_what_it_leaves(tmp_path):
-    report = tmp_path / "report.json"
-    program = """
-import numpy as np
-context = drv.Device(0).retain_primary_context()
-context.push()
-drv.memcpy_htod(drv.mem_alloc(4), np.zeros(1, np.float32))
-drv.Context.pop()
-"""
-    said = child(program, SIM_CUDA_REPORT=str(report))
-    (line,) = map(json.loads, report.read_text().splitlines())
-    assert line["count"]["HtoD"] == 1, said.stderr
-    assert (line["live"]["memory"], line["live"]["context"]) == (0, 1)
-
-
-def test_the_driver_is_compiled_once_by_whoever_is_first(tmp_path):
-    with ThreadPoolExecutor() as pool:
-        first, second = pool.map(build, [tmp_path] * 2)
-    assert first == second
-    assert list(tmp_path.iterdir()) == [first.parent]
-    made = first.stat().st_ino
-    assert build(tmp_path).stat().st_ino == made
