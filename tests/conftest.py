@@ -19,10 +19,12 @@ from backends.contract import Artifact, TensorSpec
 from deploy.runtime.bundle.manifest import FileEntry, Manifest, Verification, write_manifest
 from tests.simulator import activate
 
-# no test finds what another one, or an earlier run, has kept
-os.environ["DEPLOY_CACHE"] = "off"
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="deploy-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+# One cache for all workers of this run, so that a model is exported and converted once; nothing of
+# an earlier run is found.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="deploy-tests-")
+    os.environ.pop("DEPLOY_CACHE", None)
+    atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 if "DEPLOY_TEST_GPU" in os.environ:  # the machine has a GPU and its libraries
     collect_ignore = ["simulator", "backends/tensorrt", "backends/test_onnxruntime_cuda.py"]

@@ -27,19 +27,19 @@ def verdict_of(bundle, values, **precision):
 
 
 @pytest.fixture
-def bundle(make_bundle):
+def two_step_bundle(make_bundle):
     return make_bundle([(step("body", "x", "a"), 2.0), (step("head", "a", "y"), 3.0)])
 
 
-def test_a_faithful_bundle_passes_with_the_gap_of_every_step(bundle):
-    verdict = verdict_of(bundle, {"x": X, "a": X * 2, "y": X * 6})
+def test_a_faithful_bundle_passes_with_the_gap_of_every_step(two_step_bundle):
+    verdict = verdict_of(two_step_bundle, {"x": X, "a": X * 2, "y": X * 6})
     assert verdict.problem is None
     assert verdict.verification.status == "passed"
     assert [gap.step for gap in verdict.verification.gaps] == ["body", "head", "chain"]
 
 
-def test_the_segment_that_is_wrong_is_named_and_not_the_one_that_inherits_it(bundle):
-    verdict = verdict_of(bundle, {"x": X, "a": X * 2, "y": X * 7})
+def test_the_segment_that_is_wrong_is_named_and_not_the_one_that_inherits_it(two_step_bundle):
+    verdict = verdict_of(two_step_bundle, {"x": X, "a": X * 2, "y": X * 7})
     assert verdict.verification.status == "failed"
     assert isinstance(verdict.problem, VerificationError)
     message = str(verdict.problem)
@@ -47,10 +47,10 @@ def test_the_segment_that_is_wrong_is_named_and_not_the_one_that_inherits_it(bun
     assert "expected max_rel <= 0.001" in message and "marked unverified" in message
 
 
-def test_half_precision_has_its_own_tolerance(bundle):
+def test_half_precision_has_its_own_tolerance(two_step_bundle):
     values = {"x": X, "a": X * 2, "y": X * 6.1}
-    assert verdict_of(bundle, values).verification.status == "failed"
-    assert verdict_of(bundle, values, precision="fp16").verification.status == "passed"
+    assert verdict_of(two_step_bundle, values).verification.status == "failed"
+    assert verdict_of(two_step_bundle, values, precision="fp16").verification.status == "passed"
 
 
 def found(*scores: float, x: float = 0.0) -> Detections:

@@ -1,6 +1,5 @@
 """The standalone converters: one ONNX file in, a checked artifact out, or nothing."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,10 @@ from onnx import helper
 from backends import registry
 from backends.conversion_files import read_artifact
 from backends.convert_cli import main
+from tests.backends.conftest import BACKENDS
 from tests.helpers.graphs import conv, save
 
-BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 NUMBER = {name: "level" if name == "tensorrt" else "threads" for name in BACKENDS}  # an option
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request) -> str:
-    return request.param
 
 
 def refused(backend: str, capsys, *arguments: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -17,9 +16,8 @@ from backends.acceptance import TOLERANCES
 from backends.contract import Artifact, ConversionError, Dynamic, EngineError, Segment, TensorError
 from backends.conversion_files import read_artifact
 from backends.error_metrics import compare_all
+from tests.backends.conftest import BACKENDS
 from tests.helpers.graphs import GRAPHS, conv, save
-
-BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 
 
 def options_of(name: str) -> set[str]:
@@ -28,11 +26,6 @@ def options_of(name: str) -> set[str]:
 
 def test_every_backend_that_must_be_tested_exists():
     assert set(BACKENDS) <= set(registry.names())
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request) -> str:
-    return request.param
 
 
 def converted(backend: str, segment: Segment, out: Path, **options: object) -> Artifact:
@@ -57,13 +50,13 @@ def segment(tmp_path: Path) -> Segment:
 
 
 @pytest.fixture
-def artifact(backend: str, segment: Segment, tmp_path: Path) -> Artifact:
+def converted_artifact(backend: str, segment: Segment, tmp_path: Path) -> Artifact:
     return converted(backend, segment, tmp_path / "out")
 
 
 @pytest.fixture
-def runner(backend: str, artifact: Artifact, tmp_path: Path):
-    with registry.loader(backend)(artifact, tmp_path / "out") as opened:
+def runner(backend: str, converted_artifact: Artifact, tmp_path: Path):
+    with registry.loader(backend)(converted_artifact, tmp_path / "out") as opened:
         yield opened
 
 
@@ -80,11 +73,18 @@ def test_a_converted_graph_computes_what_the_graph_does(backend, graph, tmp_path
     assert list(outputs) == [spec.name for spec in segment.outputs]
 
 
-def test_an_artifact_says_what_it_is(backend, artifact, segment, tmp_path):
-    assert (artifact.name, artifact.backend, artifact.precision) == ("conv", backend, "fp32")
-    assert (artifact.inputs, artifact.outputs) == (segment.inputs, segment.outputs)
-    assert all((tmp_path / "out" / name).is_file() for name in artifact.files)
-    assert artifact.tools
+def test_an_artifact_says_what_it_is(backend, converted_artifact, segment, tmp_path):
+    assert (converted_artifact.name, converted_artifact.backend, converted_artifact.precision) == (
+        "conv",
+        backend,
+        "fp32",
+    )
+    assert (converted_artifact.inputs, converted_artifact.outputs) == (
+        segment.inputs,
+        segment.outputs,
+    )
+    assert all((tmp_path / "out" / name).is_file() for name in converted_artifact.files)
+    assert converted_artifact.tools
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if "threads" in options_of(name)])
@@ -149,15 +149,15 @@ def test_inputs_stay_as_they_are_also_where_the_first_layer_works_in_place(backe
     np.testing.assert_array_equal(inputs["x"], kept)
 
 
-def test_two_runners_work_side_by_side(backend, artifact, segment, tmp_path):
+def test_two_runners_work_side_by_side(backend, converted_artifact, segment, tmp_path):
     load, root = registry.loader(backend), tmp_path / "out"
     inputs = noise(segment)
-    with load(artifact, root) as one, load(artifact, root) as other:
+    with load(converted_artifact, root) as one, load(converted_artifact, root) as other:
         np.testing.assert_array_equal(one(inputs)["net.out.0"], other(inputs)["net.out.0"])
 
 
-def test_a_closed_runner_says_so(backend, artifact, segment, tmp_path):
-    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+def test_a_closed_runner_says_so(backend, converted_artifact, segment, tmp_path):
+    with registry.loader(backend)(converted_artifact, tmp_path / "out") as runner:
         pass
     with pytest.raises(EngineError, match="runner is closed"):
         runner(noise(segment))

@@ -1,7 +1,6 @@
 """External data: refused before anything opens it, unless it is a plain file of the folder."""
 
 import os
-import signal
 import socket
 from pathlib import Path
 
@@ -12,26 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from backends.onnx.external_data import UnsafeFileError, check_external_data
 
+pytestmark = pytest.mark.usefixtures("time_limit")
+
 DATA = bytes(range(32))  # float32[4, 2]
 GOOD = {"location": "w.bin", "offset": "0", "length": "32"}
 
 
-@pytest.fixture(autouse=True)
-def nothing_hangs():
-    """A blocking call is interrupted, and fails the test."""
-
-    def late(*_):
-        pytest.fail("this took 20 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def model_folder(tmp_path) -> Path:
     (tmp_path / "model").mkdir()
     (tmp_path / "outside.bin").write_bytes(DATA)
     (tmp_path / "model" / "w.bin").write_bytes(DATA)
@@ -136,10 +123,10 @@ RELATIVE = "expected a path relative to the model's folder, got "
     ],
 )
 def test_a_location_that_is_no_plain_file_of_the_folder_is_refused(
-    folder, prepare, location, reason
+    model_folder, prepare, location, reason
 ):
-    prepare(folder)
-    message = refusal(external(GOOD | {"location": location}), folder)
+    prepare(model_folder)
+    message = refusal(external(GOOD | {"location": location}), model_folder)
     assert reason in message
     assert message.endswith("Copy the file into the model's folder.")
 
@@ -149,26 +136,26 @@ def test_a_device_is_refused():
     assert "expected a regular file, got a device" in refusal(tensor, Path("/dev"))
 
 
-def test_a_location_that_is_no_text_is_refused(folder):
+def test_a_location_that_is_no_text_is_refused(model_folder):
     tensor = external({"location": "w.bin"})
     tensor.ParseFromString(tensor.SerializeToString().replace(b"w.bin", b"w\xff\xfein"))
-    assert RELATIVE + "none" in refusal(tensor, folder)
+    assert RELATIVE + "none" in refusal(tensor, model_folder)
 
 
-def test_a_tensor_whose_name_is_no_text_is_refused(folder):
+def test_a_tensor_whose_name_is_no_text_is_refused(model_folder):
     tensor = external(name="name")
     tensor.ParseFromString(tensor.SerializeToString().replace(b"name", b"n\xffme"))
     with pytest.raises(UnsafeFileError, match=r"have a name that is not UTF-8\. Save the model"):
-        check_external_data(model(tensor), folder)
+        check_external_data(model(tensor), model_folder)
 
 
-def test_a_tensor_without_a_location_is_refused(folder):
-    assert RELATIVE + "none" in refusal(external({}), folder)
+def test_a_tensor_without_a_location_is_refused(model_folder):
+    assert RELATIVE + "none" in refusal(external({}), model_folder)
 
 
-def test_what_looks_like_an_odd_dot_is_a_name(folder):
-    (folder / "..w").write_bytes(DATA)
-    check_external_data(model(external(GOOD | {"location": "..w"})), folder)
+def test_what_looks_like_an_odd_dot_is_a_name(model_folder):
+    (model_folder / "..w").write_bytes(DATA)
+    check_external_data(model(external(GOOD | {"location": "..w"})), model_folder)
 
 
 DIGITS = f"digits, up to {2**63 - 1}, got "
@@ -194,36 +181,36 @@ DIGITS = f"digits, up to {2**63 - 1}, got "
         ({"length": "0"}, "length of external data of tensor 'w': expected 32 bytes, got 0"),
     ],
 )
-def test_an_offset_or_length_that_does_not_fit_is_refused(folder, entries, reason):
-    assert reason in refusal(external(GOOD | entries), folder)
+def test_an_offset_or_length_that_does_not_fit_is_refused(model_folder, entries, reason):
+    assert reason in refusal(external(GOOD | entries), model_folder)
 
 
-def test_without_a_length_the_rest_of_the_file_must_suffice(folder):
-    check_external_data(model(external({"location": "w.bin"})), folder)
-    message = refusal(external({"location": "w.bin", "offset": "4"}), folder)
+def test_without_a_length_the_rest_of_the_file_must_suffice(model_folder):
+    check_external_data(model(external({"location": "w.bin"})), model_folder)
+    message = refusal(external({"location": "w.bin", "offset": "4"}), model_folder)
     assert "end at byte 36: expected an end within the 32 bytes" in message
 
 
-def test_a_key_with_two_values_is_refused(folder):
+def test_a_key_with_two_values_is_refused(model_folder):
     tensor = external()
     tensor.external_data.add(key="location", value="w.bin")
-    assert "have two values of 'location'. Save the model again" in refusal(tensor, folder)
+    assert "have two values of 'location'. Save the model again" in refusal(tensor, model_folder)
 
 
 @pytest.mark.parametrize(
     ("dims", "shape"),
     [((-1, 4), "'-1, 4'"), ((2**62, 2**62), ""), ((2**63 - 1, 0, 2), ""), ((2**62,) * 90_000, "")],
 )
-def test_an_impossible_shape_is_refused(folder, dims, shape):
-    message = refusal(external({"location": "w.bin"}, dims), folder)
+def test_an_impossible_shape_is_refused(model_folder, dims, shape):
+    message = refusal(external({"location": "w.bin"}, dims), model_folder)
     assert f"shape of external data of tensor 'w': expected a possible one, got {shape}" in message
 
 
 @pytest.mark.parametrize(
     ("dtype", "name"), [(TensorProto.UNDEFINED, "UNDEFINED"), (99, "99"), (8, "STRING")]
 )
-def test_a_dtype_without_a_size_is_refused(folder, dtype, name):
-    message = refusal(external(dtype=dtype), folder)
+def test_a_dtype_without_a_size_is_refused(model_folder, dtype, name):
+    message = refusal(external(dtype=dtype), model_folder)
     assert f"expected a dtype of fixed size, got {name}" in message
 
 
@@ -238,52 +225,52 @@ def test_a_dtype_without_a_size_is_refused(folder, dtype, name):
         ((2,), TensorProto.COMPLEX128, 32),
     ],
 )
-def test_the_length_follows_from_shape_and_dtype(folder, dims, dtype, length):
+def test_the_length_follows_from_shape_and_dtype(model_folder, dims, dtype, length):
     tensor = external(GOOD | {"length": str(length)}, dims, dtype)
-    check_external_data(model(tensor), folder)
+    check_external_data(model(tensor), model_folder)
     assert f"expected {length} bytes" in refusal(
-        external(GOOD | {"length": str(length + 1)}, dims, dtype), folder
+        external(GOOD | {"length": str(length + 1)}, dims, dtype), model_folder
     )
 
 
-def test_every_dtype_of_onnx_but_text_has_its_size(folder):
+def test_every_dtype_of_onnx_but_text_has_its_size(model_folder):
     for number in TensorProto.DataType.values():
         if number not in (TensorProto.UNDEFINED, TensorProto.STRING):
-            check_external_data(model(external({"location": "w.bin"}, (2,), number)), folder)
+            check_external_data(model(external({"location": "w.bin"}, (2,), number)), model_folder)
 
 
-def test_a_good_model_passes_with_keys_of_others_and_in_subfolders(folder):
-    (folder / "deep" / "er").mkdir(parents=True)
-    (folder / "deep" / "er" / "w.bin").write_bytes(DATA)
+def test_a_good_model_passes_with_keys_of_others_and_in_subfolders(model_folder):
+    (model_folder / "deep" / "er").mkdir(parents=True)
+    (model_folder / "deep" / "er" / "w.bin").write_bytes(DATA)
     checksum = external(GOOD | {"checksum": "none"})
     deep = external(GOOD | {"location": "deep/er/w.bin"}, name="deep")
-    check_external_data(model(checksum, deep), folder)
+    check_external_data(model(checksum, deep), model_folder)
 
 
-def test_the_folder_itself_may_be_reached_through_a_link(folder, tmp_path):
-    (tmp_path / "link").symlink_to(folder)
+def test_the_folder_itself_may_be_reached_through_a_link(model_folder, tmp_path):
+    (tmp_path / "link").symlink_to(model_folder)
     check_external_data(model(external()), tmp_path / "link")
 
 
-def test_a_known_file_needs_no_look(folder):
+def test_a_known_file_needs_no_look(model_folder):
     tensor = external(GOOD | {"location": "none.onnx"})
-    check_external_data(model(tensor), folder, {"none.onnx": 32})
+    check_external_data(model(tensor), model_folder, {"none.onnx": 32})
     with pytest.raises(UnsafeFileError, match=r"within the 31 bytes of 'none\.onnx'"):
-        check_external_data(model(tensor), folder, {"none.onnx": 31})
+        check_external_data(model(tensor), model_folder, {"none.onnx": 31})
 
 
-def test_a_file_is_looked_at_once_for_all_its_tensors(folder, monkeypatch):
+def test_a_file_is_looked_at_once_for_all_its_tensors(model_folder, monkeypatch):
     looks = []
     lstat = Path.lstat
     monkeypatch.setattr(Path, "lstat", lambda path: looks.append(path) or lstat(path))
-    check_external_data(model(*(external(name=f"w{index}") for index in range(1000))), folder)
-    assert looks == [folder / "w.bin"]
+    check_external_data(model(*(external(name=f"w{index}") for index in range(1000))), model_folder)
+    assert looks == [model_folder / "w.bin"]
 
 
-def test_entries_without_the_flag_are_checked_too(folder):
+def test_entries_without_the_flag_are_checked_too(model_folder):
     tensor = external(GOOD | {"location": "../outside.bin"})
     tensor.ClearField("data_location")
-    assert "'..' in it" in refusal(tensor, folder)
+    assert "'..' in it" in refusal(tensor, model_folder)
 
 
 def sparse(tensor: TensorProto, where: str) -> onnx.SparseTensorProto:
@@ -348,8 +335,8 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_tensor_is_found_wherever_it_is(folder, place):
-    check_external_data(PLACES[place](external()), folder)
+def test_a_tensor_is_found_wherever_it_is(model_folder, place):
+    check_external_data(PLACES[place](external()), model_folder)
     hostile = PLACES[place](external(GOOD | {"location": "../outside.bin"}))
     with pytest.raises(UnsafeFileError, match=r"external data of tensor 'w' at '\.\./outside.bin'"):
-        check_external_data(hostile, folder)
+        check_external_data(hostile, model_folder)

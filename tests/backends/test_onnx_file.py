@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import socket
 import tracemalloc
 from pathlib import Path
@@ -22,22 +21,10 @@ from backends.onnx.protobuf import delimited
 from backends.onnx.specs import read_segment
 from tests.helpers.graphs import conv, kernel
 
+pytestmark = pytest.mark.usefixtures("time_limit")
+
 DTYPES = ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE", "INT64", "UINT8", "BOOL", "INT4", "COMPLEX64"]
 EXTERNAL = TensorProto.EXTERNAL
-
-
-@pytest.fixture(autouse=True)
-def nothing_hangs():
-    """A blocking call is interrupted, and fails the test."""
-
-    def late(*_):
-        pytest.fail("this took 60 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def weight(name: str, dtype: int, *dims: int) -> TensorProto:

@@ -14,7 +14,7 @@ from tests.simulator.ort_cuda import CUDA, pretend
 
 
 @pytest.fixture
-def artifact(tmp_path):
+def convert_with_options(tmp_path):
     """Makes an artifact with options."""
 
     def make(**options):
@@ -28,24 +28,24 @@ def inputs():
     return {name: noise.standard_normal((1, 3, 4, 6)).astype(np.float32) for name in "ab"}
 
 
-def test_a_build_without_cuda_is_refused_by_name(artifact, tmp_path):
+def test_a_build_without_cuda_is_refused_by_name(convert_with_options, tmp_path):
     with pytest.raises(
         EngineError, match=r"has no GPU here: this build of it is for the CPU.*onnx"
     ):
-        load(artifact(device="cuda"), tmp_path)
+        load(convert_with_options(device="cuda"), tmp_path)
 
 
-def test_a_provider_that_does_not_start_is_refused(artifact, tmp_path, monkeypatch):
+def test_a_provider_that_does_not_start_is_refused(convert_with_options, tmp_path, monkeypatch):
     pretend(monkeypatch)
     monkeypatch.setattr(
         "tests.simulator.ort_cuda.Session.get_providers", lambda self: ["CPUExecutionProvider"]
     )
     with pytest.raises(EngineError, match=r"CUDA provider does not start.*cpu_fallback=true"):
-        load(artifact(device="cuda"), tmp_path)
+        load(convert_with_options(device="cuda"), tmp_path)
 
 
-def test_the_cpu_takes_its_place_where_that_is_allowed_and_says_so(artifact, tmp_path):
-    made = artifact(device="cuda", cpu_fallback=True)
+def test_the_cpu_takes_its_place_where_that_is_allowed_and_says_so(convert_with_options, tmp_path):
+    made = convert_with_options(device="cuda", cpu_fallback=True)
     with pytest.warns(UserWarning, match=r"'model\.onnx' runs on the CPU: this build"):
         runner = load(made, tmp_path)
     assert not isinstance(runner, DeviceRunner)
@@ -53,15 +53,20 @@ def test_the_cpu_takes_its_place_where_that_is_allowed_and_says_so(artifact, tmp
         assert set(runner(inputs())) == {"wide", "difference"}
 
 
-def test_nodes_must_not_fall_back_unless_that_is_allowed(artifact, tmp_path, monkeypatch):
+def test_nodes_must_not_fall_back_unless_that_is_allowed(
+    convert_with_options, tmp_path, monkeypatch
+):
     sessions = pretend(monkeypatch)
-    load(artifact(device="cuda"), tmp_path)
+    load(convert_with_options(device="cuda"), tmp_path)
     assert sessions[0].no_fallback == "1"
 
 
-def test_the_provider_gets_its_options_and_no_tf32(artifact, tmp_path, monkeypatch):
+def test_the_provider_gets_its_options_and_no_tf32(convert_with_options, tmp_path, monkeypatch):
     sessions = pretend(monkeypatch)
-    load(artifact(device="cuda", gpu=1, gpu_memory_mib=64, conv_search="heuristic"), tmp_path)
+    load(
+        convert_with_options(device="cuda", gpu=1, gpu_memory_mib=64, conv_search="heuristic"),
+        tmp_path,
+    )
     name, told = sessions[0].providers[0]
     assert name == CUDA
     assert told == {
@@ -72,27 +77,29 @@ def test_the_provider_gets_its_options_and_no_tf32(artifact, tmp_path, monkeypat
     }
 
 
-def test_a_call_gives_what_the_cpu_gives(artifact, tmp_path, monkeypatch):
-    with load(artifact(), tmp_path) as on_cpu:
+def test_a_call_gives_what_the_cpu_gives(convert_with_options, tmp_path, monkeypatch):
+    with load(convert_with_options(), tmp_path) as on_cpu:
         expected = on_cpu(inputs())
     pretend(monkeypatch)
-    with load(artifact(device="cuda", gpu=1), tmp_path) as runner:
+    with load(convert_with_options(device="cuda", gpu=1), tmp_path) as runner:
         assert isinstance(runner, DeviceRunner) and runner.device == "cuda:1"
         found = runner(inputs())
     assert found.keys() == expected.keys()
     assert all((found[name] == expected[name]).all() for name in expected)
 
 
-def test_tensors_stay_on_the_device_between_its_parts(artifact, tmp_path, monkeypatch):
+def test_tensors_stay_on_the_device_between_its_parts(convert_with_options, tmp_path, monkeypatch):
     pretend(monkeypatch)
-    with load(artifact(device="cuda"), tmp_path) as runner:
+    with load(convert_with_options(device="cuda"), tmp_path) as runner:
         there = runner.upload(inputs(), None)
         made = runner.run(there, None)
         assert all(tensor.pointer and tensor.device == "cuda:0" for tensor in made.values())
         assert made["wide"].shape == (1, 4, 4, 6) and made["wide"].dtype == "float32"
 
 
-def test_it_waits_for_the_stream_that_its_inputs_come_from(artifact, tmp_path, monkeypatch):
+def test_it_waits_for_the_stream_that_its_inputs_come_from(
+    convert_with_options, tmp_path, monkeypatch
+):
     class Stream:
         handle, waits = 1, 0
 
@@ -101,14 +108,14 @@ def test_it_waits_for_the_stream_that_its_inputs_come_from(artifact, tmp_path, m
 
     pretend(monkeypatch)
     stream = Stream()
-    with load(artifact(device="cuda"), tmp_path) as runner:
+    with load(convert_with_options(device="cuda"), tmp_path) as runner:
         runner.run(runner.upload(inputs(), stream), stream)
     assert stream.waits == 1
 
 
-def test_a_wrong_input_and_a_closed_runner_are_errors(artifact, tmp_path, monkeypatch):
+def test_a_wrong_input_and_a_closed_runner_are_errors(convert_with_options, tmp_path, monkeypatch):
     pretend(monkeypatch)
-    runner = load(artifact(device="cuda"), tmp_path)
+    runner = load(convert_with_options(device="cuda"), tmp_path)
     with runner, pytest.raises(TensorError, match="input 'a': expected float32"):
         runner({**inputs(), "a": np.zeros((1, 3, 4, 6))})
     with pytest.raises(EngineError, match="the ONNX Runtime runner is closed"):

@@ -11,7 +11,7 @@ from deploy.cli.compose import compose, from_plain
 from deploy.convert import checked_options
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
-from tests.helpers.commands import BACKENDS, refused
+from tests.helpers.commands import BACKENDS, error_of
 
 FIRST, SECOND = BACKENDS[:2]
 WORDS = ("+model=yolov3", "+partition=by_stage")
@@ -54,7 +54,7 @@ def test_a_recipe_of_ones_own_may_list_them_too(tmp_path):
 
 
 @pytest.fixture
-def theirs(tmp_path):
+def user_config(tmp_path):
     """A folder of configuration with a backend file in it."""
     (tmp_path / "theirs" / "backend").mkdir(parents=True)
     text = f"name: {SECOND}\noptions: {{threads: 3}}\n"
@@ -62,18 +62,18 @@ def theirs(tmp_path):
     return tmp_path
 
 
-def test_a_file_of_ones_own_may_stand_in_a_list(theirs):
-    recipe = compose([*WORDS, f"+backend=[{FIRST},slow]"], theirs / "theirs")
+def test_a_file_of_ones_own_may_stand_in_a_list(user_config):
+    recipe = compose([*WORDS, f"+backend=[{FIRST},slow]"], user_config / "theirs")
     assert kinds(recipe, "head") == [(FIRST, "fp32"), (SECOND, "fp32")]
     assert [one.options["threads"] for one in recipe.backends_of("head")] == [0, 3]
 
 
 @pytest.mark.parametrize("way", ["--config-dir=theirs", "hydra.searchpath=[file://theirs]"])
-def test_the_command_line_finds_such_a_file_too(theirs, way):
+def test_the_command_line_finds_such_a_file_too(user_config, way):
     words = [*WORDS, f"+backend=[{FIRST},slow]", "+backend.options.colour=red"]
     if way.startswith("hydra"):
-        way = way.replace("theirs", str(theirs / "theirs"))
-    assert f"option 'colour' of {FIRST}" in refused("deploy", way, *words, cwd=theirs)
+        way = way.replace("theirs", str(user_config / "theirs"))
+    assert f"option 'colour' of {FIRST}" in error_of("deploy", way, *words, cwd=user_config)
 
 
 def test_each_backend_gets_the_words_that_it_has_and_its_own_defaults_else():

@@ -17,7 +17,7 @@ from deploy.cli.compose import compose
 from deploy.cli.main import COMMANDS
 from deploy.cli.words import expand_words, recipe_keys
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import python
+from tests.helpers.commands import run_process
 
 HEAVY = ("torch", "onnx", "onnx_ir", "onnxscript", *registry.names())
 NET = """
@@ -168,7 +168,7 @@ def test_files_of_the_user_do_not_take_the_place_of_ours(tmp_path):
 
 @pytest.mark.parametrize("name", ["blame", "bundle", "cache", "doctor", "evaluate", "inspect"])
 def test_a_command_under_its_old_name_works_and_warns(name, tmp_path):
-    ended = python(f"deploy.{name}", "--help", cwd=tmp_path)
+    ended = run_process(f"deploy.{name}", "--help", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert f"python -m deploy.{name} is now: python -m deploy {name}" in ended.stderr
 

@@ -12,7 +12,7 @@ from deploy.cli.config_trust import check_folder
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS, refused
+from tests.helpers.commands import BACKENDS, error_of
 
 MODEL = """\
 defaults: [module]
@@ -25,7 +25,7 @@ WORDS = ["deploy", "--config-dir", "theirs", "+model=theirs", f"+backend={BACKEN
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def untrusted_folder(tmp_path) -> Path:
     """A working folder with a stranger's configuration in it."""
     (tmp_path / "theirs" / "model").mkdir(parents=True)
     (tmp_path / "theirs" / "model" / "theirs.yaml").write_text(MODEL)
@@ -38,11 +38,11 @@ def write(folder: Path, text: str, name: str = "recipe/theirs.yaml") -> None:
     path.write_text(text)
 
 
-def test_code_that_a_file_names_does_not_run(folder):
-    error = refused(*WORDS, cwd=folder)
+def test_code_that_a_file_names_does_not_run(untrusted_folder):
+    error = error_of(*WORDS, cwd=untrusted_folder)
     assert "model.target=os:system is code that a configuration file names, not the comm" in error
     assert "If you know what it does, add code=os to the command line" in error
-    assert not (folder / "ran").exists()
+    assert not (untrusted_folder / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -57,22 +57,22 @@ def test_code_that_a_file_names_does_not_run(folder):
          "model.readers=os:system"),
     ],
 )  # fmt: skip
-def test_no_key_of_a_recipe_reaches_code_by_itself(folder, text, key):
-    write(folder, text, "model/theirs.yaml")
+def test_no_key_of_a_recipe_reaches_code_by_itself(untrusted_folder, text, key):
+    write(untrusted_folder, text, "model/theirs.yaml")
     with pytest.raises(RecipeError, match=f"{key} is code that a configuration file names"):
-        compose(WORDS[3:], folder / "theirs")
+        compose(WORDS[3:], untrusted_folder / "theirs")
 
 
-def test_a_file_cannot_allow_its_own_code(folder):
-    write(folder, "# @package _global_\ncode: [os]\n")
-    error = refused(*WORDS, "+recipe=theirs", cwd=folder)
+def test_a_file_cannot_allow_its_own_code(untrusted_folder):
+    write(untrusted_folder, "# @package _global_\ncode: [os]\n")
+    error = error_of(*WORDS, "+recipe=theirs", cwd=untrusted_folder)
     assert "model.target=os:system is code that a configuration file names" in error
 
 
 @pytest.mark.parametrize("word", ["code=os", "code=[torch.nn, os]", "model.target=os:system"])
-def test_code_that_the_command_line_names_is_the_users_own(folder, word):
+def test_code_that_the_command_line_names_is_the_users_own(untrusted_folder, word):
     words = [*WORDS[3:], word]
-    assert compose(words, folder / "theirs").model.target == "os:system"
+    assert compose(words, untrusted_folder / "theirs").model.target == "os:system"
 
 
 CALLBACK = "callbacks: {theirs: {_target_: os.system, command: touch ran}}"
@@ -90,17 +90,17 @@ CALLBACK = "callbacks: {theirs: {_target_: os.system, command: touch ran}}"
         ("hydra/callbacks/theirs.yaml", CALLBACK),
     ],
 )
-def test_a_file_cannot_reach_into_hydra(folder, name, text):
-    write(folder, text, name)
+def test_a_file_cannot_reach_into_hydra(untrusted_folder, name, text):
+    write(untrusted_folder, text, name)
     with pytest.raises(RecipeError, match="sets what Hydra itself does: expected values of a rec"):
-        check_folder(folder / "theirs")
+        check_folder(untrusted_folder / "theirs")
 
 
-def test_no_folder_that_hydra_is_given_goes_unseen(folder):
-    write(folder, f"# @package _global_\nhydra:\n  {CALLBACK}\n")
+def test_no_folder_that_hydra_is_given_goes_unseen(untrusted_folder):
+    write(untrusted_folder, f"# @package _global_\nhydra:\n  {CALLBACK}\n")
     for words in (WORDS, ["deploy", "+model=yolov3", "hydra.searchpath=['file://theirs']"]):
-        assert "sets what Hydra itself does" in refused(*words, cwd=folder)
-    assert not (folder / "ran").exists()
+        assert "sets what Hydra itself does" in error_of(*words, cwd=untrusted_folder)
+    assert not (untrusted_folder / "ran").exists()
 
 
 @pytest.mark.parametrize(

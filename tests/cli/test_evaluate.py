@@ -10,30 +10,32 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.compose import compose, from_plain
-from deploy.cli.evaluate import main
+from deploy.cli.main import run_command
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 
 WORDS = ["+model=yolov3", f"+backend={BACKENDS[0]}"]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
+def evaluated_bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluated")
-    done("deploy", *WORDS, "bench.runs=0", "bundle=b", cwd=folder)
+    output_of("deploy", *WORDS, "bench.runs=0", "bundle=b", cwd=folder)
     return folder / "b"
 
 
 def refusal(*words: object) -> str:
     with pytest.raises(SystemExit) as ended:
-        main([*map(str, words)])
+        run_command("evaluate", [*map(str, words)])
     assert str(ended.value.code).startswith("error: ")
     return str(ended.value.code)
 
 
-def test_both_are_evaluated_on_the_models_own_set(bundle):
-    said = done("deploy.evaluate", bundle, "--limit", 4, cwd=bundle.parent)
+def test_both_are_evaluated_on_the_models_own_set(evaluated_bundle):
+    said = output_of(
+        "deploy", "evaluate", evaluated_bundle, "--limit", 4, cwd=evaluated_bundle.parent
+    )
     assert said.splitlines()[0].split() == ["chain", "PyTorch"]
     title, *scores = said.splitlines()[1].rsplit(maxsplit=2)
     assert title == "boxes mAP@0.5"
@@ -41,11 +43,10 @@ def test_both_are_evaluated_on_the_models_own_set(bundle):
     assert said.count("per second over 4 runs") == 2
 
 
-def test_the_report_has_the_figures_of_both(bundle):
+def test_the_report_has_the_figures_of_both(evaluated_bundle):
     data = Path(compose(WORDS).model.eval)
-    said = done(
-        "deploy.evaluate", bundle, data, "--limit", 2, "--json", "-", cwd=bundle.parent
-    )  # fmt: skip
+    words = ["deploy", "evaluate", evaluated_bundle, data, "--limit", 2, "--json", "-"]
+    said = output_of(*words, cwd=evaluated_bundle.parent)
     report = json.loads(said)
     assert report["chain"]["boxes"] == pytest.approx(report["model"]["boxes"], abs=1e-3)
     assert "yolov3" in report["chain"]["milliseconds"]
@@ -62,15 +63,15 @@ def test_a_recipe_comes_back_as_it_was(model, tmp_path):
     assert points == {"x": "image"}
 
 
-def test_without_the_folder_beside_it_the_device_command_is_named(bundle, tmp_path):
-    shutil.copytree(bundle, tmp_path / "alone")
+def test_without_the_folder_beside_it_the_device_command_is_named(evaluated_bundle, tmp_path):
+    shutil.copytree(evaluated_bundle, tmp_path / "alone")
     said = refusal(tmp_path / "alone")
     assert f"expected '{tmp_path / 'alone.work' / 'made.json'}'" in said
     assert "FileNotFoundError" in said and "python -m deploy.runtime eval" in said
 
 
-def test_a_model_without_a_set_of_its_own_needs_one(bundle, tmp_path):
-    shutil.copytree(bundle, tmp_path / "b")
+def test_a_model_without_a_set_of_its_own_needs_one(evaluated_bundle, tmp_path):
+    shutil.copytree(evaluated_bundle, tmp_path / "b")
     work = tmp_path / "b.work"
     work.mkdir()
     recipe = compose([*WORDS, "model.eval=null"])

@@ -15,7 +15,7 @@ from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
 from deploy.report.chain_diagram import bytes_of
 from tests.helpers.chains import along_batch, mark_of, net, samples
-from tests.helpers.commands import done, python, refused
+from tests.helpers.commands import error_of, output_of, run_here, run_process
 
 SKIP = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[2,3] x) => (float[2,3] y)
@@ -31,18 +31,18 @@ g (float[2,3] x) => (float[2,3] y)
 
 
 @pytest.fixture
-def skip(tmp_path):
+def skip_graph(tmp_path):
     path = tmp_path / "skip.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(SKIP)), path)
     return Exported(path, (TensorSpec("x", "float32", (2, 3)),), by_name=True)
 
 
-def test_only_tensors_that_nothing_bypasses_are_listed(skip):
-    assert [cut.point for cut in survey(skip).tensors] == ["a", "d"]
+def test_only_tensors_that_nothing_bypasses_are_listed(skip_graph):
+    assert [cut.point for cut in survey(skip_graph).tensors] == ["a", "d"]
 
 
-def test_parameters_and_flops_are_counted_on_both_sides_of_a_cut(skip):
-    found = survey(skip)
+def test_parameters_and_flops_are_counted_on_both_sides_of_a_cut(skip_graph):
+    found = survey(skip_graph)
     a, d = found.tensors
     assert (a.before.parameters, a.before.flops) == (9, 2 * 2 * 3 * 3)
     assert (a.after.parameters, a.after.flops) == (3, 4 * 6)
@@ -84,11 +84,11 @@ def words(svg: str) -> str:
     return " ".join(ElementTree.fromstring(svg).itertext()).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_the_drawing_shows_what_the_host_does_between_segments(skip, tmp_path):
+def test_the_drawing_shows_what_the_host_does_between_segments(skip_graph, tmp_path):
     x, y = (TensorSpec(name, "float32", (2, 3)) for name in ("x", "y"))
     boxes = TensorSpec("boxes", "float32", (2, 3))
-    one = Segment("one", skip.onnx, (x,), (y,))
-    two = Segment("two", skip.onnx, (boxes,), (TensorSpec("z", "float32", (2, 3)),))
+    one = Segment("one", skip_graph.onnx, (x,), (y,))
+    two = Segment("two", skip_graph.onnx, (boxes,), (TensorSpec("z", "float32", (2, 3)),))
     plan = Plan((plan_segment(one), plan_segment(two)), (x,), ("z",))
     text = words(plan_svg("net", plan))
     for word in ("input", "one", "two", "the host", "makes what no segment does", "output"):
@@ -99,45 +99,49 @@ def test_the_drawing_shows_what_the_host_does_between_segments(skip, tmp_path):
 
 
 @pytest.fixture
-def here(skip, tmp_path):
+def skip_graph_folder(skip_graph, tmp_path):
     return tmp_path
 
 
-def test_a_file_is_listed_drawn_and_cut(here):
-    printed = done("deploy.inspect", "skip.onnx", "partition.cuts=[a]", cwd=here)
+def test_a_file_is_listed_drawn_and_cut(skip_graph_folder):
+    printed = output_of(
+        "deploy", "inspect", "skip.onnx", "partition.cuts=[a]", cwd=skip_graph_folder
+    )
     for word in ("tensor to cut at", "9 + 3", "36 + 24", "part0", "part1", "netron plans/skip/seg"):
         assert word in printed
-    assert (here / "plans" / "skip" / "segments" / "part1.onnx").is_file()
-    assert "part1" in words((here / "plans" / "skip" / "plan.svg").read_text())
-    done("deploy.inspect", "skip.onnx", cwd=here)  # over the earlier plan
+    assert (skip_graph_folder / "plans" / "skip" / "segments" / "part1.onnx").is_file()
+    assert "part1" in words((skip_graph_folder / "plans" / "skip" / "plan.svg").read_text())
+    output_of("deploy", "inspect", "skip.onnx", cwd=skip_graph_folder)  # over the earlier plan
 
 
-def test_the_listing_is_there_as_json(here):
-    printed = done("deploy.inspect", "skip.onnx", "--json", "--out", "p", cwd=here)
+def test_the_listing_is_there_as_json(skip_graph_folder):
+    printed = output_of(
+        "deploy", "inspect", "skip.onnx", "--json", "--out", "p", cwd=skip_graph_folder
+    )
     found = json.loads(printed)
-    assert found == json.loads((here / "p" / "plan.json").read_text())
+    assert found == json.loads((skip_graph_folder / "p" / "plan.json").read_text())
     assert [cut["point"] for cut in found["tensors"]] == ["a", "d"]
     assert found["tensors"][0]["bytes"] == 24
     assert found["segments"][0]["parameters"] == 12
 
 
-def test_sizes_that_a_file_leaves_open_do_not_keep_it_from_being_looked_at(here):
-    model = onnx.load(here / "skip.onnx")
+def test_sizes_that_a_file_leaves_open_do_not_keep_it_from_being_looked_at(skip_graph_folder):
+    model = onnx.load(skip_graph_folder / "skip.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
     del model.graph.value_info[:]
-    onnx.save(model, here / "open.onnx")
-    assert "tensor to cut at" in done("deploy.inspect", "open.onnx", cwd=here)
+    onnx.save(model, skip_graph_folder / "open.onnx")
+    assert "tensor to cut at" in output_of("deploy", "inspect", "open.onnx", cwd=skip_graph_folder)
 
 
 def test_a_configured_model_is_listed_with_its_marks_and_host_step(tmp_path):
-    printed = done("deploy.inspect", "yolov3", "+partition=by_stage", cwd=tmp_path)
+    printed = output_of("deploy", "inspect", "yolov3", "+partition=by_stage", cwd=tmp_path)
     for word in ("backbone:output", "neck:output", "yolo_head:input", "2.47G", "head"):
         assert word in printed
     assert "yolov3.maps" in words((tmp_path / "plans" / "yolov3" / "plan.svg").read_text())
 
 
-def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
-    ended = python("deploy.inspect", "skip.onnx", "partition.cuts=[b]", cwd=here)
+def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(skip_graph_folder):
+    ended = run_here("deploy", "inspect", "skip.onnx", "partition.cuts=[b]", cwd=skip_graph_folder)
     assert ended.returncode == 1
     assert "tensor to cut at" in ended.stdout
     message = "tensors bypass the cut at [b]: they are computed before it and used behind it"
@@ -154,29 +158,40 @@ def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(here):
         (["skip.onnx", "partition.cut=[a]"], "Could not override 'partition.cut'"),
     ],
 )
-def test_bad_input_is_one_error_and_leaves_nothing(here, arguments, message):
-    (here / "mine").mkdir()
-    (here / "mine" / "thesis.txt").touch()
-    assert message in refused("deploy.inspect", *arguments, cwd=here)
+def test_bad_input_is_one_error_and_leaves_nothing(skip_graph_folder, arguments, message):
+    (skip_graph_folder / "mine").mkdir()
+    (skip_graph_folder / "mine" / "thesis.txt").touch()
+    assert message in error_of("deploy", "inspect", *arguments, cwd=skip_graph_folder)
 
 
-def test_netron_is_named_where_it_is_missing(here, monkeypatch):
-    (here / "sitecustomize.py").write_text(
+def test_netron_is_named_where_it_is_missing(skip_graph_folder, monkeypatch):
+    (skip_graph_folder / "sitecustomize.py").write_text(
         "import importlib.util as u\n"
         "find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'netron' else find(name, *rest)\n"
     )
-    ended = python("deploy.inspect", "skip.onnx", "--netron", cwd=here, PYTHONPATH=str(here))
+    ended = run_process(
+        "deploy",
+        "inspect",
+        "skip.onnx",
+        "--netron",
+        cwd=skip_graph_folder,
+        PYTHONPATH=str(skip_graph_folder),
+    )
     assert ended.returncode == 1
     assert "Netron is not installed. Run: pip install netron" in ended.stderr
 
 
-def test_netron_opens_the_segment_that_was_asked_for(here):
-    (here / "netron.py").write_text("import sys; print('opened', *sys.argv[1:])")
-    words_ = ("deploy.inspect", "skip.onnx", "partition.cuts=[a]")
-    ended = python(*words_, "--netron", "part1", cwd=here, PYTHONPATH=str(here))
+def test_netron_opens_the_segment_that_was_asked_for(skip_graph_folder):
+    (skip_graph_folder / "netron.py").write_text("import sys; print('opened', *sys.argv[1:])")
+    words_ = ("deploy", "inspect", "skip.onnx", "partition.cuts=[a]")
+    ended = run_process(
+        *words_, "--netron", "part1", cwd=skip_graph_folder, PYTHONPATH=str(skip_graph_folder)
+    )
     assert "opened --browse plans/skip/segments/part1.onnx" in ended.stdout, ended.stderr
-    ended = python(*words_, "--netron", "part7", cwd=here, PYTHONPATH=str(here))
+    ended = run_process(
+        *words_, "--netron", "part7", cwd=skip_graph_folder, PYTHONPATH=str(skip_graph_folder)
+    )
     assert "--netron: expected one of part0, part1, got part7" in ended.stderr
 
 
@@ -188,5 +203,5 @@ def test_marks_of_an_exported_file_are_places_too(tmp_path):
       y = Neg(m)
     }}"""
     onnx.save(onnx.parser.parse_model(text), tmp_path / "marked.onnx")
-    printed = done("deploy.inspect", "marked.onnx", "partition.cuts=[middle]", cwd=tmp_path)
+    printed = output_of("deploy", "inspect", "marked.onnx", "partition.cuts=[middle]", cwd=tmp_path)
     assert "middle:output" in printed and "part1" in printed

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, python, refused
+from tests.helpers.commands import BACKENDS, QUICK, error_of, run_here
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def deployed(request, tmp_path_factory) -> tuple[Path, str]:
     """A bundle of the demo model, and what the run printed."""
     cwd = tmp_path_factory.mktemp(request.param)
-    done = python("deploy", "+model=yolov3", f"+backend={request.param}", QUICK, cwd=cwd)
+    done = run_here("deploy", "+model=yolov3", f"+backend={request.param}", QUICK, cwd=cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "bundles" / f"yolov3-{request.param}", done.stdout
 
@@ -49,7 +49,7 @@ def test_the_stages_leave_files_that_a_person_can_open(deployed):
 
 
 def test_the_bundle_checks_on_the_device(deployed):
-    done = python("deploy.runtime", "check", deployed[0], cwd=deployed[0].parent)
+    done = run_here("deploy.runtime", "check", deployed[0], cwd=deployed[0].parent)
     assert done.returncode == 0, done.stderr
     assert "BAD" not in done.stdout and "detections matched" in done.stdout
 
@@ -58,7 +58,7 @@ def test_the_bundle_finds_digits_on_the_device(deployed, tmp_path):
     bundle, _ = deployed
     image = bundle / "sample" / "image.png"
     report, drawings = tmp_path / "found.json", tmp_path / "drawn"
-    done = python(
+    done = run_here(
         "deploy.runtime", "run", bundle, image, "--json", report, "--out", drawings, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_a_bad_picture_among_good_ones_is_an_error_and_the_others_are_done(deplo
     bundle, _ = deployed
     (tmp_path / "bad.png").write_bytes(b"no picture")
     image = bundle / "sample" / "image.png"
-    done = python("deploy.runtime", "run", bundle, "bad.png", image, "--json", "-", cwd=tmp_path)
+    done = run_here("deploy.runtime", "run", bundle, "bad.png", image, "--json", "-", cwd=tmp_path)
     assert done.returncode == 1
     assert "error: 'bad.png' is not a picture" in done.stderr
     bad, good = json.loads(done.stdout)
@@ -80,7 +80,9 @@ def test_a_bad_picture_among_good_ones_is_an_error_and_the_others_are_done(deplo
 
 
 def test_the_latency_of_every_part_is_measured_on_the_device(deployed, tmp_path):
-    done = python("deploy.runtime", "bench", deployed[0], "--runs", 3, "--json", "-", cwd=tmp_path)
+    done = run_here(
+        "deploy.runtime", "bench", deployed[0], "--runs", 3, "--json", "-", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert list(figures) == ["decode", "pre", "yolov3", "chain", "post", "total"]
@@ -96,14 +98,14 @@ def test_a_changed_weight_is_refused_on_the_device(deployed, tmp_path):
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
-    error = refused("deploy.runtime", "check", bundle, cwd=tmp_path)
+    error = error_of("deploy.runtime", "check", bundle, cwd=tmp_path)
     assert f"file 'yolov3/{weights.name}' was changed" in error
 
 
 def test_the_border_moves_behind_the_decoder_by_one_line(deployed, tmp_path):
     backend = deployed[0].name.removeprefix("yolov3-")
     moved = "partition.segments.0.end=[yolo_head:output]"
-    done = python(
+    done = run_here(
         "deploy", "+model=yolov3", f"+backend={backend}", moved, "bench.runs=0", "bundle=b",
         cwd=tmp_path,
     )  # fmt: skip
@@ -115,7 +117,7 @@ def test_the_border_moves_behind_the_decoder_by_one_line(deployed, tmp_path):
 
 
 def test_a_sweep_ends_with_a_table_and_a_failed_job_is_a_row_in_it(tmp_path):
-    done = python(
+    done = run_here(
         "deploy", "-m", "+model=yolov3", f"+backend={','.join(BACKENDS)}",
         "convert.timeout=0.01,900", "verify.eval=true", QUICK, cwd=tmp_path,
     )  # fmt: skip
@@ -144,7 +146,7 @@ def test_a_sweep_ends_with_a_table_and_a_failed_job_is_a_row_in_it(tmp_path):
 
 
 def test_without_a_model_it_says_what_there_is(tmp_path):
-    done = python("deploy", cwd=tmp_path)
+    done = run_here("deploy", cwd=tmp_path)
     assert done.returncode == 2
     for word in ("yolov3_coco", *BACKENDS, "digits_phone"):
         assert word in done.stdout
@@ -180,12 +182,12 @@ def test_bad_input_is_one_error_and_leaves_nothing(tmp_path, arguments, message)
     (tmp_path / "own.work").mkdir()
     (tmp_path / "own.work" / "mine.txt").touch()
     cache = str(tmp_path.parent / f"{tmp_path.name}.cache")
-    assert message in refused("deploy", *arguments, cwd=tmp_path, XDG_CACHE_HOME=cache)
+    assert message in error_of("deploy", *arguments, cwd=tmp_path, XDG_CACHE_HOME=cache)
 
 
 def test_a_mistyped_mark_names_the_nearest(tmp_path):
     wrong = "partition.segments.0.end=[yolo_haed:input]"
-    done = python("deploy", MODEL, BACKEND, wrong, cwd=tmp_path)
+    done = run_here("deploy", MODEL, BACKEND, wrong, cwd=tmp_path)
     assert done.returncode == 1
     assert (
         "unknown mark 'yolo_haed'" in done.stderr and "Did you mean yolo_head:input" in done.stderr
@@ -199,7 +201,7 @@ def test_own_code_is_deployed_by_its_name(tmp_path):
         "def net(width):\n"
         "    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, 2, 1))\n"
     )
-    done = python(
+    done = run_here(
         "deploy", "+model=module", "model.target=nets:net", "model.params={width: 4}",
         "model.inputs={x: {shape: [1, 3, 16, 16]}}", BACKEND, QUICK, cwd=tmp_path,
     )  # fmt: skip
@@ -213,7 +215,7 @@ def test_own_code_is_deployed_by_its_name(tmp_path):
 def test_a_dynamic_batch_reaches_the_bundle(tmp_path):
     if "onnxruntime" not in BACKENDS:
         pytest.skip("needs a backend with dynamic shapes")
-    done = python(
+    done = run_here(
         "deploy", MODEL, "+backend=onnxruntime", "model.dynamic={batch: [1, 2, 4]}", "bundle=b",
         QUICK, cwd=tmp_path,
     )  # fmt: skip

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.test_main_job import BACKENDS, QUICK, python
+from tests.helpers.commands import BACKENDS, QUICK, run_process
 
 
 def test_a_sweep_on_a_ray_that_runs_already_ends_with_the_table(tmp_path: Path):
@@ -16,7 +16,7 @@ def test_a_sweep_on_a_ray_that_runs_already_ends_with_the_table(tmp_path: Path):
     started = subprocess.run(head, env=quiet, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
     try:
-        done = python(
+        done = run_process(
             "deploy", "-m", "hydra/launcher=ray", "hydra.launcher.ray.init.address=auto",
             "+hydra.launcher.ray.init.object_store_memory=null", "+model=yolov3",
             f"+backend={','.join(BACKENDS)}", QUICK, cwd=tmp_path,

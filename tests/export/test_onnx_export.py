@@ -40,29 +40,29 @@ def close(actual, expected):
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported_net(tmp_path_factory):
     return export(net(), samples(), tmp_path_factory.mktemp("export"))
 
 
-def test_the_marked_model_runs_in_onnx_runtime_and_agrees_with_the_reference(exported):
+def test_the_marked_model_runs_in_onnx_runtime_and_agrees_with_the_reference(exported_net):
     values = reference_values(net(), samples())
-    for name, value in run(exported.onnx, arrays(samples()), exported.inputs).items():
+    for name, value in run(exported_net.onnx, arrays(samples()), exported_net.inputs).items():
         close(value, values[name])
 
 
-def test_specs_name_the_parameters_and_the_results(exported):
-    assert {spec.name: str(spec) for spec in exported.inputs} == {
+def test_specs_name_the_parameters_and_the_results(exported_net):
+    assert {spec.name: str(spec) for spec in exported_net.inputs} == {
         "image": "float32[1, 3, 8, 8]",
         "bias": "float32[1, 1, 1, 2]",
     }
-    assert {spec.name: str(spec) for spec in exported.outputs} == {
+    assert {spec.name: str(spec) for spec in exported_net.outputs} == {
         "logits": "float32[1, 4, 8, 2]",
         "means": "float32[1, 4]",
     }
 
 
-def test_every_marked_tensor_is_listed_in_order(exported):
-    assert [str(at) for at in exported.marks] == [
+def test_every_marked_tensor_is_listed_in_order(exported_net):
+    assert [str(at) for at in exported_net.marks] == [
         "stem:input.image",
         "stem:output.stem",
         "twice:input.x",
@@ -79,18 +79,18 @@ def test_every_marked_tensor_is_listed_in_order(exported):
     ]
 
 
-def test_the_reference_has_a_value_for_every_point_input_and_output(exported):
-    names = {str(at) for at in exported.marks}
-    names |= {spec.name for spec in (*exported.inputs, *exported.outputs)}
+def test_the_reference_has_a_value_for_every_point_input_and_output(exported_net):
+    names = {str(at) for at in exported_net.marks}
+    names |= {spec.name for spec in (*exported_net.inputs, *exported_net.outputs)}
     assert reference_values(net(), samples()).keys() == names
 
 
-def test_two_exports_in_one_process_have_the_same_marks(exported, tmp_path):
-    assert export(net(), samples(), tmp_path).marks == exported.marks
+def test_two_exports_in_one_process_have_the_same_marks(exported_net, tmp_path):
+    assert export(net(), samples(), tmp_path).marks == exported_net.marks
 
 
-def test_batch_norm_is_fused(exported):
-    ops = [node.op_type for node in ir.load(exported.onnx).graph]
+def test_batch_norm_is_fused(exported_net):
+    ops = [node.op_type for node in ir.load(exported_net.onnx).graph]
     assert "BatchNormalization" not in ops
 
 

@@ -61,7 +61,7 @@ class SubAct(Act):
 
 
 @pytest.fixture
-def theirs(tmp_path, monkeypatch):
+def third_party_module(tmp_path, monkeypatch):
     """A package that is not ours."""
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "__init__.py").write_text("from theirs.code import double as code")
@@ -87,57 +87,61 @@ def refused(target, message, replacement=add_ten):
 # Functions and methods
 
 
-def test_a_function_of_a_module_gets_the_original(theirs):
-    before = dict(vars(theirs))
+def test_a_function_of_a_module_gets_the_original(third_party_module):
+    before = dict(vars(third_party_module))
     with apply_rewrites(None, [rewrite("theirs.code.double")(add_ten)]):
-        assert theirs.double(1) == 12
-        assert theirs.double.__doc__ == "Theirs."
-    assert theirs.double(1) == 2
-    assert dict(vars(theirs)) == before
-    assert list(vars(theirs)) == list(before)
+        assert third_party_module.double(1) == 12
+        assert third_party_module.double.__doc__ == "Theirs."
+    assert third_party_module.double(1) == 2
+    assert dict(vars(third_party_module)) == before
+    assert list(vars(third_party_module)) == list(before)
 
 
-def test_a_method_gets_the_original_unbound_and_keeps_its_signature(theirs):
+def test_a_method_gets_the_original_unbound_and_keeps_its_signature(third_party_module):
     def method(original, self, x, *, scale=1):
         assert inspect.isfunction(original)
         return type(self).__name__, original(self, x, scale=scale + 1)
 
-    thing, before = theirs.Thing(), dict(vars(theirs.Thing))
+    thing, before = third_party_module.Thing(), dict(vars(third_party_module.Thing))
     with apply_rewrites(None, [rewrite("theirs.code.Thing.method")(method)]):
         assert thing.method(2, scale=3) == ("Thing", 8)
         assert list(inspect.signature(thing.method).parameters) == ["x", "scale"]
     assert thing.method(2, scale=3) == 6
-    assert all(vars(theirs.Thing)[name] is value for name, value in before.items())
-    assert list(vars(theirs.Thing)) == list(before)
+    assert all(vars(third_party_module.Thing)[name] is value for name, value in before.items())
+    assert list(vars(third_party_module.Thing)) == list(before)
 
 
-def test_a_static_method_stays_one(theirs):
-    raw = vars(theirs.Thing)["static"]
+def test_a_static_method_stays_one(third_party_module):
+    raw = vars(third_party_module.Thing)["static"]
     with apply_rewrites(None, [rewrite("theirs.code.Thing.static")(add_ten)]):
-        assert theirs.Thing.static(1) == theirs.Thing().static(1) == 10
-    assert vars(theirs.Thing)["static"] is raw
+        assert third_party_module.Thing.static(1) == third_party_module.Thing().static(1) == 10
+    assert vars(third_party_module.Thing)["static"] is raw
 
 
-def test_a_class_method_stays_one_and_its_original_takes_the_class(theirs):
+def test_a_class_method_stays_one_and_its_original_takes_the_class(third_party_module):
     def make(original, cls, x):
         return ("new", *original(cls, x))
 
-    class Mine(theirs.Thing):
+    class Mine(third_party_module.Thing):
         pass
 
-    raw = vars(theirs.Thing)["make"]
+    raw = vars(third_party_module.Thing)["make"]
     with apply_rewrites(None, [rewrite("theirs.code.Thing.make")(make)]):
-        assert theirs.Thing.make(1) == theirs.Thing().make(1) == ("new", "Thing", 1)
+        assert (
+            third_party_module.Thing.make(1)
+            == third_party_module.Thing().make(1)
+            == ("new", "Thing", 1)
+        )
         assert Mine.make(1) == ("new", "Mine", 1)
-    assert vars(theirs.Thing)["make"] is raw
+    assert vars(third_party_module.Thing)["make"] is raw
 
 
-def test_an_inherited_method_is_put_on_the_class_alone_and_removed_again(theirs):
+def test_an_inherited_method_is_put_on_the_class_alone_and_removed_again(third_party_module):
     with apply_rewrites(None, [rewrite("theirs.code.Thing.inherited")(add_ten)]):
-        assert theirs.Thing().inherited(1) == 12
-        assert theirs.Base().inherited(1) == 2
-    assert "inherited" not in vars(theirs.Thing)
-    assert theirs.Thing().inherited(1) == 2
+        assert third_party_module.Thing().inherited(1) == 12
+        assert third_party_module.Base().inherited(1) == 2
+    assert "inherited" not in vars(third_party_module.Thing)
+    assert third_party_module.Thing().inherited(1) == 2
 
 
 def test_a_builtin_of_a_class_is_not_bound():
@@ -153,46 +157,46 @@ def test_a_builtin_of_a_class_is_not_bound():
     assert vars(Mine)["build"] is len
 
 
-def test_a_module_and_a_function_of_one_name_are_told_apart(theirs):
+def test_a_module_and_a_function_of_one_name_are_told_apart(third_party_module):
     with apply_rewrites(None, [rewrite("theirs.code")(add_ten)]):
         assert sys.modules["theirs"].code(1) == 12
-        assert theirs.double(1) == 2
+        assert third_party_module.double(1) == 2
     with apply_rewrites(None, [rewrite("theirs.code.double")(add_ten)]):
-        assert theirs.double(1) == 12
+        assert third_party_module.double(1) == 12
         assert sys.modules["theirs"].code(1) == 2
 
 
 @pytest.mark.parametrize("target", ["theirs.code:Thing.method", "theirs.code.Thing.method"])
-def test_both_spellings_find_the_target(theirs, target):
+def test_both_spellings_find_the_target(third_party_module, target):
     with apply_rewrites(None, [rewrite(target)(add_ten)]):
-        assert theirs.Thing().method(1) == 11
+        assert third_party_module.Thing().method(1) == 11
 
 
-def test_blocks_nest_and_end_one_by_one(theirs):
+def test_blocks_nest_and_end_one_by_one(third_party_module):
     def triple(original, x):
         return original(x) * 3
 
     outer, inner = rewrite("theirs.code.double")(add_ten), rewrite("theirs.code.double")(triple)
     with apply_rewrites(None, [outer]):
         with apply_rewrites(None, [inner]):
-            assert theirs.double(1) == 36
-        assert theirs.double(1) == 12
-    assert theirs.double(1) == 2
+            assert third_party_module.double(1) == 36
+        assert third_party_module.double(1) == 12
+    assert third_party_module.double(1) == 2
 
 
-def test_an_error_in_the_block_restores_everything_and_comes_out(theirs):
+def test_an_error_in_the_block_restores_everything_and_comes_out(third_party_module):
     rewrites = [rewrite(f"theirs.code.{name}")(add_ten) for name in ("double", "Thing.inherited")]
-    before = theirs.double
+    before = third_party_module.double
     with pytest.raises(ZeroDivisionError), apply_rewrites(None, rewrites):
         raise ZeroDivisionError
-    assert theirs.double is before
-    assert "inherited" not in vars(theirs.Thing)
+    assert third_party_module.double is before
+    assert "inherited" not in vars(third_party_module.Thing)
 
 
 # Targets that are refused
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_ones(theirs):
+def test_an_unknown_name_is_refused_with_the_nearest_ones(third_party_module):
     refused("theirs.code.duoble", r"theirs\.code has no 'duoble'\. Did you mean double")
     refused("theirs.code.Thing.metod", r"Thing has no 'metod'\. Did you mean method\?")
     refused("theirs.cod.double", r"theirs has no 'cod'\. Did you mean code\?")
@@ -205,12 +209,12 @@ def test_a_package_that_is_not_installed_says_what_to_do():
     refused("nowhere.code:f", r"module 'nowhere' cannot be imported.*say in `when`")
 
 
-def test_a_module_that_fails_to_import_is_refused_with_its_cause(theirs, tmp_path):
+def test_a_module_that_fails_to_import_is_refused_with_its_cause(third_party_module, tmp_path):
     (tmp_path / "theirs" / "broken.py").write_text("import no_such_library")
     refused("theirs.broken.f", r"module 'theirs.broken' cannot be imported: .*no_such_library")
 
 
-def test_what_is_no_function_is_refused(theirs):
+def test_what_is_no_function_is_refused(third_party_module):
     refused("theirs.code.LIMIT", "expected a function, a method or a module class, got int")
     refused("theirs.code.Thing.table", "got dict")
     refused("theirs.code.Thing.size", r"got a property\. Rewrite a method that it calls")
@@ -222,8 +226,8 @@ def test_a_class_that_is_fixed_is_refused():
     refused("builtins.dict.get", r"got dict, which is immutable: cannot set 'get'")
 
 
-def test_one_wrong_target_leaves_all_as_they_were(theirs):
-    before, good = theirs.double, rewrite("theirs.code.double")(add_ten)
+def test_one_wrong_target_leaves_all_as_they_were(third_party_module):
+    before, good = third_party_module.double, rewrite("theirs.code.double")(add_ten)
     for wrong, message in (
         ("theirs.code.nothing", "no 'nothing'"),
         ("builtins.dict.get", "immutable"),
@@ -231,7 +235,7 @@ def test_one_wrong_target_leaves_all_as_they_were(theirs):
         bad = rewrite(wrong)(add_ten)
         with pytest.raises(RewriteError, match=message), apply_rewrites(None, [good, bad]):
             pytest.fail("a wrong target was taken")
-        assert theirs.double is before
+        assert third_party_module.double is before
 
 
 def test_two_rewrites_of_one_target_in_one_block_are_refused():
@@ -254,27 +258,27 @@ def of_acts(theirs):
     )
 
 
-def test_every_instance_of_exactly_the_class_is_replaced_and_comes_back(theirs):
-    model = of_acts(theirs)
+def test_every_instance_of_exactly_the_class_is_replaced_and_comes_back(third_party_module):
+    model = of_acts(third_party_module)
     before = list(model.named_modules(remove_duplicate=False))
     with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert type(model["a"]) is type(model["c"][1]) is nn.Sequential
-        assert type(model["b"]) is theirs.SubAct
+        assert type(model["b"]) is third_party_module.SubAct
         assert list(model) == ["a", "b", "c", "d"]
     after = list(model.named_modules(remove_duplicate=False))
     assert [name for name, _ in after] == [name for name, _ in before]
     assert all(new is old for (_, new), (_, old) in zip(after, before, strict=True))
 
 
-def test_a_shared_module_is_replaced_by_one_and_the_same(theirs):
-    model = of_acts(theirs)
+def test_a_shared_module_is_replaced_by_one_and_the_same(third_party_module):
+    model = of_acts(third_party_module)
     with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert model["a"] is model["c"][0] is model["d"]
         assert model["a"] is not model["c"][1]
 
 
-def test_new_modules_are_in_the_mode_of_the_old_ones_and_flags_come_back(theirs):
-    model = of_acts(theirs)
+def test_new_modules_are_in_the_mode_of_the_old_ones_and_flags_come_back(third_party_module):
+    model = of_acts(third_party_module)
     model["c"].eval()
     with apply_rewrites(model, [rewrite("theirs.code.Act")(act)]):
         assert not any(part.training for part in model["c"][1].modules())
@@ -302,13 +306,13 @@ def test_children_are_replaced_before_their_parent():
     assert type(model[0][0]) is nn.ReLU
 
 
-def test_a_replacement_may_keep_a_module_and_may_be_a_class(theirs):
+def test_a_replacement_may_keep_a_module_and_may_be_a_class(third_party_module):
     class Wrapped(nn.Module):
         def __init__(self, module):
             super().__init__()
             self.module = module
 
-    model = of_acts(theirs)
+    model = of_acts(third_party_module)
     kept = dict(model)
     with apply_rewrites(model, [rewrite("theirs.code.Act")(lambda module: module)]):
         assert dict(model) == kept
@@ -317,8 +321,8 @@ def test_a_replacement_may_keep_a_module_and_may_be_a_class(theirs):
     assert dict(model) == kept
 
 
-def test_a_replacement_that_is_no_module_is_refused_and_nothing_stays_changed(theirs):
-    model = of_acts(theirs)
+def test_a_replacement_that_is_no_module_is_refused_and_nothing_stays_changed(third_party_module):
+    model = of_acts(third_party_module)
     kept = list(model.modules())
     answers = iter([nn.Tanh(), None])
     wrong = rewrite("theirs.code.Act")(lambda module: next(answers))
@@ -327,9 +331,9 @@ def test_a_replacement_that_is_no_module_is_refused_and_nothing_stays_changed(th
     assert list(model.modules()) == kept
 
 
-def test_the_model_itself_is_not_replaced(theirs):
+def test_the_model_itself_is_not_replaced(third_party_module):
     with pytest.raises(RewriteError, match=r"of the model itself, Act\. Rewrite its `forward`"):
-        apply_rewrites(theirs.Act(), [rewrite("theirs.code.Act")(act)]).__enter__()
+        apply_rewrites(third_party_module.Act(), [rewrite("theirs.code.Act")(act)]).__enter__()
 
 
 def test_an_inner_block_sees_the_modules_of_the_outer_one():

@@ -31,14 +31,9 @@ BORDERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return export(net(), samples(), tmp_path_factory.mktemp("cover"))
-
-
 @pytest.fixture
-def cut(exported, tmp_path):
-    return lambda *across: partition(exported, [], tmp_path, across=across)
+def cut_across(exported_marked_net, tmp_path):
+    return lambda *across: partition(exported_marked_net, [], tmp_path, across=across)
 
 
 def text_model(folder, inputs, outputs, *body, weights="", functions=""):
@@ -74,8 +69,10 @@ def chained(exported, folder, *across, inputs=X):
 
 
 @pytest.mark.parametrize("across", BORDERS.values(), ids=BORDERS)
-def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(exported, tmp_path, across):
-    cutting = chained(exported, tmp_path, *across, inputs=arrays(samples()))
+def test_the_chain_is_the_whole_and_every_tensor_is_the_reference(
+    exported_marked_net, tmp_path, across
+):
+    cutting = chained(exported_marked_net, tmp_path, *across, inputs=arrays(samples()))
     assert [segment.name for segment in cutting.segments] == [
         f"part{number}" for number in range(len(across) + 1)
     ]
@@ -95,10 +92,10 @@ def test_a_dynamic_batch_survives(tmp_path, across):
         chained(exported, tmp_path, *across, inputs=arrays(samples(batch)))
 
 
-def test_a_bare_mark_means_its_outputs(cut):
-    assert cut(["stem"]).points == cut(["stem:output"]).points
-    assert outputs_of(cut(["stem"]))[0] == ["stem"]
-    cutting = cut(["stem"], ["middle", "twice[1]"])
+def test_a_bare_mark_means_its_outputs(cut_across):
+    assert cut_across(["stem"]).points == cut_across(["stem:output"]).points
+    assert outputs_of(cut_across(["stem"]))[0] == ["stem"]
+    cutting = cut_across(["stem"], ["middle", "twice[1]"])
     assert outputs_of(cutting)[1] == ["middle", "twice"]
     assert cutting.points["twice"] == "twice[1]:output.twice"
 
@@ -109,8 +106,8 @@ def test_a_bare_mark_without_outputs_means_its_inputs(tmp_path):
     assert cutting.points == {"x": "x", "m": "m:input.m", "y": "y"}
 
 
-def test_the_models_inputs_reach_later_parts_directly(cut):
-    cutting = cut(["stem"], ["middle"])
+def test_the_models_inputs_reach_later_parts_directly(cut_across):
+    cutting = cut_across(["stem"], ["middle"])
     assert inputs_of(cutting) == [["image"], ["stem"], ["bias", "stem", "middle"]]
     assert outputs_of(cutting) == [["stem"], ["middle"], ["logits", "means"]]
 
@@ -146,8 +143,8 @@ def test_an_output_that_is_an_input_comes_from_the_first_part_or_from_outside(tm
     assert cutting.results == ("y", "x")
 
 
-def test_the_results_and_marks_of_the_chains_tensors_are_told(cut):
-    cutting = cut(["stem"], ["middle"], ["means"])
+def test_the_results_and_marks_of_the_chains_tensors_are_told(cut_across):
+    cutting = cut_across(["stem"], ["middle"], ["means"])
     assert cutting.results == ("means", "logits")
     assert cutting.marks == {
         "image": ("stem:input.image",),
@@ -218,8 +215,8 @@ def refuse(exported, folder, message, *across):
         ),
     ],
 )
-def test_a_cut_that_cannot_be_made_says_why(exported, tmp_path, across, message):
-    refuse(exported, tmp_path, message, *across)
+def test_a_cut_that_cannot_be_made_says_why(exported_marked_net, tmp_path, across, message):
+    refuse(exported_marked_net, tmp_path, message, *across)
 
 
 def test_noise_crosses_a_border_and_is_made_once(tmp_path):

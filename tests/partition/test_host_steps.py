@@ -71,7 +71,7 @@ def wired(*segments: Segment, host=(CHOSEN,)) -> tuple[HostStep, ...]:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
+def exported_host_step_net(tmp_path_factory):
     return export(Net(), {"x": torch.ones(4, 3)}, tmp_path_factory.mktemp("net"))
 
 
@@ -195,20 +195,22 @@ def test_a_point_with_one_tensor_is_that_tensor_and_a_name_that_of_an_input_or_o
     ],
 )
 def test_a_segment_with_what_is_done_on_the_host_is_refused(
-    exported, tmp_path, cuts, across, segment
+    exported_host_step_net, tmp_path, cuts, across, segment
 ):
     message = (
         rf"segment '{segment}': expected operators that an engine can run, got host steps: "
         r"Choose\. Cut before and behind them, .* partition\.host"
     )
     with pytest.raises(PartitionError, match=message):
-        partition(exported, cuts, tmp_path, across=across)
+        partition(exported_host_step_net, cuts, tmp_path, across=across)
     assert not list(tmp_path.iterdir())
 
 
-def test_segments_around_it_are_cut_and_know_how_many_rows_they_take_and_give(exported, tmp_path):
+def test_segments_around_it_are_cut_and_know_how_many_rows_they_take_and_give(
+    exported_host_step_net, tmp_path
+):
     cuts = [Cut(one.name, one.start, one.end, one.outputs) for one in AROUND]
-    cutting = partition(exported, cuts, tmp_path)
+    cutting = partition(exported_host_step_net, cuts, tmp_path)
     (taken,), (given,) = cutting.segments[1].inputs, cutting.segments[1].outputs
     assert taken.dims[0] == given.dims[0]
     assert {"x", "y", "scores:output.scores", "choose:output.kept"} < set(cutting.reference_points)

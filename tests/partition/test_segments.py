@@ -49,27 +49,24 @@ CUTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return export(net(), samples(), tmp_path_factory.mktemp("partition"))
-
-
 @pytest.fixture
-def cut(exported, tmp_path):
-    return lambda *cuts: partition(exported, cuts, tmp_path)
+def cut_at(exported_marked_net, tmp_path):
+    return lambda *cuts: partition(exported_marked_net, cuts, tmp_path)
 
 
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-def test_the_chain_is_the_whole(exported, tmp_path, cuts):
-    values = cut_and_compare(exported, cuts, arrays(samples()), tmp_path)
-    whole = run(exported.onnx, arrays(samples()))
+def test_the_chain_is_the_whole(exported_marked_net, tmp_path, cuts):
+    values = cut_and_compare(exported_marked_net, cuts, arrays(samples()), tmp_path)
+    whole = run(exported_marked_net.onnx, arrays(samples()))
     logits = values[cuts[-1].end[0] if cuts[-1].end[0] == "logits" else "logits"]
     assert (logits == whole["logits"]).all()
 
 
 @pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-def test_every_tensor_of_the_chain_is_the_reference_at_its_point(exported, tmp_path, cuts):
-    cutting = partition(exported, cuts, tmp_path)
+def test_every_tensor_of_the_chain_is_the_reference_at_its_point(
+    exported_marked_net, tmp_path, cuts
+):
+    cutting = partition(exported_marked_net, cuts, tmp_path)
     expected = reference_values(net(), samples())
     values = chain(cutting.segments, arrays(samples()))
     assert values.keys() == cutting.points.keys()
@@ -77,8 +74,8 @@ def test_every_tensor_of_the_chain_is_the_reference_at_its_point(exported, tmp_p
         np.testing.assert_allclose(values[name], expected[key], rtol=1e-4, atol=1e-5)
 
 
-def test_without_cuts_the_whole_model_is_one_segment_without_marks(cut):
-    cutting = cut()
+def test_without_cuts_the_whole_model_is_one_segment_without_marks(cut_at):
+    cutting = cut_at()
     (segment,) = cutting.segments
     assert segment.name == "model"
     assert cutting.points == {name: name for name in ("image", "bias", "logits", "means")}
@@ -88,8 +85,8 @@ def test_without_cuts_the_whole_model_is_one_segment_without_marks(cut):
     assert not [node for node in model.graph if node.op_type == "Mark"]
 
 
-def test_tensors_are_named_by_graph_earlier_segment_or_point(cut):
-    cutting = cut(
+def test_tensors_are_named_by_graph_earlier_segment_or_point(cut_at):
+    cutting = cut_at(
         Cut("a", ["stem:input"], ["stem:output"], ["features"]),
         Cut("b", ["twice[1]:input", "stem:output", "head:input.bias"], ["head:output.logits"]),
     )
@@ -107,20 +104,20 @@ def test_tensors_are_named_by_graph_earlier_segment_or_point(cut):
     }
 
 
-def test_each_graph_has_its_segments_name_and_knows_its_modules(cut):
-    for segment in cut(*CUTS["at one mark"]).segments:
+def test_each_graph_has_its_segments_name_and_knows_its_modules(cut_at):
+    for segment in cut_at(*CUTS["at one mark"]).segments:
         graph = ir.load(segment.onnx).graph
         assert graph.name == segment.name
         assert any("pkg.torch.onnx.name_scopes" in node.metadata_props for node in graph)
 
 
-def test_a_segment_leaves_out_starts_that_its_ends_do_not_need(cut):
-    (segment,) = cut(Cut("a", ["head:input"], ["means"])).segments
+def test_a_segment_leaves_out_starts_that_its_ends_do_not_need(cut_at):
+    (segment,) = cut_at(Cut("a", ["head:input"], ["means"])).segments
     assert [spec.name for spec in segment.inputs] == ["maps.deep.1"]
 
 
-def test_marks_inside_a_segment_vanish(cut):
-    (segment,) = cut(Cut("a", ["stem:output"], ["head:input.maps.deep"])).segments
+def test_marks_inside_a_segment_vanish(cut_at):
+    (segment,) = cut_at(Cut("a", ["stem:output"], ["head:input.maps.deep"])).segments
     assert {node.domain for node in ir.load(segment.onnx).graph} == {""}
 
 
@@ -377,13 +374,13 @@ def refuse(exported, tmp_path, message, *cuts):
         ),
     ],
 )
-def test_a_cut_that_cannot_be_made_says_why(exported, tmp_path, start, end, message):
-    refuse(exported, tmp_path, message, Cut("s", start, end))
+def test_a_cut_that_cannot_be_made_says_why(exported_marked_net, tmp_path, start, end, message):
+    refuse(exported_marked_net, tmp_path, message, Cut("s", start, end))
 
 
-def test_a_node_in_two_segments_is_named_with_both(exported, tmp_path):
+def test_a_node_in_two_segments_is_named_with_both(exported_marked_net, tmp_path):
     refuse(
-        exported,
+        exported_marked_net,
         tmp_path,
         r"(Conv|Relu) '.*is in two segments: 'a' and 'b'. Start 'b' where 'a' ends",
         Cut("a", ["image"], ["stem:output"]),
@@ -391,26 +388,26 @@ def test_a_node_in_two_segments_is_named_with_both(exported, tmp_path):
     )
 
 
-def test_the_number_of_output_names_must_fit(exported, tmp_path):
+def test_the_number_of_output_names_must_fit(exported_marked_net, tmp_path):
     refuse(
-        exported,
+        exported_marked_net,
         tmp_path,
         r"outputs of segment 's': expected 2 names for logits, means, got 1: a",
         Cut("s", ["stem:output", "bias"], ["logits", "means"], ["a"]),
     )
 
 
-def test_names_of_segments_are_unique_file_names(exported, tmp_path):
+def test_names_of_segments_are_unique_file_names(exported_marked_net, tmp_path):
     cut = Cut("s", ["image"], ["stem:output"])
-    refuse(exported, tmp_path, "two segments are called 's'", cut, cut)
+    refuse(exported_marked_net, tmp_path, "two segments are called 's'", cut, cut)
     wrong = Cut("../s", ["image"], ["stem:output"])
-    refuse(exported, tmp_path, r"name of a segment: .*got '../s'", wrong)
+    refuse(exported_marked_net, tmp_path, r"name of a segment: .*got '../s'", wrong)
 
 
 @pytest.mark.parametrize("name", ["image", "middle"])
-def test_names_of_tensors_are_unique_in_the_chain(exported, tmp_path, name):
+def test_names_of_tensors_are_unique_in_the_chain(exported_marked_net, tmp_path, name):
     refuse(
-        exported,
+        exported_marked_net,
         tmp_path,
         f"two tensors of the chain are called '{name}'.*Name the outputs",
         Cut("a", ["image"], ["stem:output"], [name]),
@@ -418,9 +415,9 @@ def test_names_of_tensors_are_unique_in_the_chain(exported, tmp_path, name):
     )
 
 
-def test_a_segment_comes_after_those_it_takes_from(exported, tmp_path):
+def test_a_segment_comes_after_those_it_takes_from(exported_marked_net, tmp_path):
     refuse(
-        exported,
+        exported_marked_net,
         tmp_path,
         "'b' takes 'stem' from the later segment 'a'. List 'a' before it",
         Cut("b", ["stem:output"], ["middle:output"]),
@@ -460,9 +457,13 @@ def test_a_model_without_marks_says_so(tmp_path):
     refuse(exported, tmp_path, "unknown mark 'm'.*a model with marks", Cut("s", ["x"], ["m:input"]))
 
 
-def test_a_segment_never_overwrites_the_exported_file(exported):
+def test_a_segment_never_overwrites_the_exported_file(exported_marked_net):
     with pytest.raises(PartitionError, match="'exported' would overwrite"):
-        partition(exported, [Cut("exported", ["image"], ["stem:output"])], exported.onnx.parent)
+        partition(
+            exported_marked_net,
+            [Cut("exported", ["image"], ["stem:output"])],
+            exported_marked_net.onnx.parent,
+        )
 
 
 def test_a_mark_on_a_constant_is_copied_and_not_taken_as_an_input(tmp_path):

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, done, python, refused
+from tests.helpers.commands import BACKENDS, QUICK, error_of, output_of, run_here
 
 ENCODER = """\
 # @package _global_
@@ -69,7 +69,7 @@ GATE = "model.inputs={image: {shape: [1, 3, 8, 8]}, depth: {shape: [1, 1, 8, 8]}
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Path:
+def user_folder(tmp_path: Path) -> Path:
     (tmp_path / "my" / "model").mkdir(parents=True)
     (tmp_path / "my" / "model" / "encoder.yaml").write_text(ENCODER)
     (tmp_path / "nets.py").write_text(NETS)
@@ -84,7 +84,7 @@ def module(name: str, *more: str) -> list[str]:
     return ["deploy", "+model=module", f"model.target=nets:{name}", "bundle=b", QUICK, *more]
 
 
-def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(here):
+def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(user_folder):
     assert len(ENCODER.splitlines()) <= 10
     words = [
         "deploy",
@@ -95,20 +95,20 @@ def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(
         "bundle=b",
         QUICK,
     ]
-    done(*words, "+backend=onnxruntime", cwd=here)
-    manifest = read_manifest(here / "b")
+    output_of(*words, "+backend=onnxruntime", cwd=user_folder)
+    manifest = read_manifest(user_folder / "b")
     assert [step.name for step in manifest.steps] == ["part0", "part1", "part2"]
     assert [spec.name for spec in manifest.outputs] == ["last_hidden_state", "pooler_output"]
     assert manifest.verification.status == "passed"
     if "ncnn" in BACKENDS:
-        done(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=here)
-        manifest = read_manifest(here / "b")
+        output_of(*words, "+backend=ncnn", "+backend@chain.part0=onnxruntime", cwd=user_folder)
+        manifest = read_manifest(user_folder / "b")
         assert [step.backend for step in manifest.steps] == ["onnxruntime", "ncnn", "ncnn"]
         assert manifest.verification.status == "passed"
-        assert "BAD" not in done("deploy.runtime", "check", "b", cwd=here)
+        assert "BAD" not in output_of("deploy.runtime", "check", "b", cwd=user_folder)
 
 
-def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
+def test_what_an_engine_cannot_take_is_said_and_not_tried(user_folder):
     if "ncnn" not in BACKENDS:
         pytest.skip("is about an engine that knows float32 alone")
     words = [
@@ -120,65 +120,68 @@ def test_what_an_engine_cannot_take_is_said_and_not_tried(here):
         "bundle=b",
         "+backend=ncnn",
     ]
-    ended = python(*words, cwd=here)
-    assert ended.returncode == 1 and not (here / "b").exists()
+    ended = run_here(*words, cwd=user_folder)
+    assert ended.returncode == 1 and not (user_folder / "b").exists()
     assert "tensor 'input_ids': expected float32 for ncnn, got int64" in ended.stderr
 
 
-def test_batch_and_length_of_an_encoder_may_both_vary(here):
-    done(
+def test_batch_and_length_of_an_encoder_may_both_vary(user_folder):
+    output_of(
         *MINE, "+backend=onnxruntime", "bundle=b", QUICK,
         "model.inputs.input_ids.shape=[batch, length]",
         "model.inputs.attention_mask.shape=[batch, length]",
-        "model.dynamic={batch: [1, 2, 4], length: [2, 16, 32]}", cwd=here,
+        "model.dynamic={batch: [1, 2, 4], length: [2, 16, 32]}", cwd=user_folder,
     )  # fmt: skip
-    last = read_manifest(here / "b").steps[-1]
+    last = read_manifest(user_folder / "b").steps[-1]
     assert str(last.outputs[0]) == "float32[1..4, 2..32, 64]"
 
 
-def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(here):
-    error = python(
+def test_a_model_that_runs_another_way_on_the_sample_than_its_export_says_so(user_folder):
+    error = run_here(
         *MINE, "+backend=onnxruntime", "bundle=b",
-        "model.inputs.attention_mask.range=[1, 1]", cwd=here,
+        "model.inputs.attention_mask.range=[1, 1]", cwd=user_folder,
     ).stderr  # fmt: skip
     assert "does not reach 'first:input.attention_mask' when it runs on the sample" in error
     assert "Choose other samples with model.inputs.NAME.range" in error
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(here, backend):
+def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(user_folder, backend):
     marks = "model.marks={one: {module: one}, two: {module: two, at: both}}"
     cut = "partition.cuts=[[one, two]]"
-    done(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=here)
-    manifest = read_manifest(here / "b")
+    output_of(*module("Gate", GATE, marks, cut, f"+backend={backend}"), cwd=user_folder)
+    manifest = read_manifest(user_folder / "b")
     assert [spec.name for spec in manifest.inputs] == ["image", "depth"]
     assert [spec.name for spec in manifest.outputs] == ["map", "mean"]
     assert [spec.name for spec in manifest.steps[1].inputs] == ["one", "two"]
 
 
-def test_whole_numbers_and_truth_values_go_through_a_chain(here):
+def test_whole_numbers_and_truth_values_go_through_a_chain(user_folder):
     inputs = "model.inputs={numbers: {shape: [4], dtype: int64}, keep: {shape: [4], dtype: bool}}"
-    done(*module("Picker", inputs, "+backend=onnxruntime"), cwd=here)
-    outputs = read_manifest(here / "b").outputs
+    output_of(*module("Picker", inputs, "+backend=onnxruntime"), cwd=user_folder)
+    outputs = read_manifest(user_folder / "b").outputs
     assert [str(spec) for spec in outputs] == ["int64[4]", "bool[4]"]
 
 
-def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(here):
+def test_rewrites_hold_while_exporting_and_are_compared_with_what_they_replace(user_folder):
     words = module("Slow", "model.inputs={x: {shape: [1, 8]}}", "+backend=onnxruntime")
     rewritten = [*words, "model.rewrites=[my_rewrites]", "partition.cuts=[inner]"]
-    done(*rewritten, cwd=here)
-    assert len(read_manifest(here / "b").steps) == 2
-    text = (here / "my_rewrites.py").read_text()
-    (here / "my_rewrites.py").write_text(text.replace("self.body(x)))", "self.body(x)) + 1)"))
-    error = python(*rewritten, cwd=here)
+    output_of(*rewritten, cwd=user_folder)
+    assert len(read_manifest(user_folder / "b").steps) == 2
+    text = (user_folder / "my_rewrites.py").read_text()
+    (user_folder / "my_rewrites.py").write_text(
+        text.replace("self.body(x)))", "self.body(x)) + 1)")
+    )
+    error = run_here(*rewritten, cwd=user_folder)
     assert error.returncode == 1
     assert "segment 'part1' to onnxruntime" in error.stderr
     assert "does not agree at 'output'" in error.stderr
 
 
-def test_a_mark_on_a_module_that_is_not_there_names_the_nearest(here):
-    error = refused(
-        *module("Gate", GATE, "+backend=onnxruntime", "model.marks={m: {module: lst}}"), cwd=here
+def test_a_mark_on_a_module_that_is_not_there_names_the_nearest(user_folder):
+    error = error_of(
+        *module("Gate", GATE, "+backend=onnxruntime", "model.marks={m: {module: lst}}"),
+        cwd=user_folder,
     )
     assert "model.marks.m.module: expected the path of a module" in error
     assert "Did you mean last?" in error
@@ -204,9 +207,9 @@ def save_graph(path: Path) -> None:
 
 
 @pytest.fixture
-def graph(here: Path) -> Path:
-    save_graph(here / "net.onnx")
-    return here
+def graph(user_folder: Path) -> Path:
+    save_graph(user_folder / "net.onnx")
+    return user_folder
 
 
 FILE = ["deploy", "+model=onnx", "model.file=net.onnx", QUICK, "bundle=b"]
@@ -215,7 +218,7 @@ FIXED = "model.inputs={image: {shape: [1, 3, 8, 8]}}"
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_plain_onnx_file_is_cut_by_the_names_of_its_tensors(graph, backend):
-    printed = done(*FILE, FIXED, f"+backend={backend}", "partition.cuts=[act]", cwd=graph)
+    printed = output_of(*FILE, FIXED, f"+backend={backend}", "partition.cuts=[act]", cwd=graph)
     assert "from the whole model in onnxruntime" in printed
     manifest = read_manifest(graph / "b")
     assert manifest.model == "net"
@@ -229,13 +232,13 @@ def test_a_size_that_the_file_leaves_open_may_vary(graph):
         "partition.segments=[{name: a, start: [image], end: [act]},"
         "{name: b, start: [act], end: [map, mean], dynamic: {act: {0: [1, 1, 2]}}}]"
     )
-    done(*FILE, open_size, cuts, "+backend=onnxruntime", cwd=graph)
+    output_of(*FILE, open_size, cuts, "+backend=onnxruntime", cwd=graph)
     first, second = read_manifest(graph / "b").steps
     assert str(first.outputs[0]) == "float32[1..4, 4, 8, 8]"
     assert str(second.inputs[0]) == "float32[1..2, 4, 8, 8]"
 
 
-def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
+def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(user_folder):
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["" : 20]>
         g (float[2, 3] x, bool[3] keep) => (float[2, 3] y)
@@ -245,13 +248,15 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
           odd = Reshape(x, order)
           y = Reshape(odd, last)
         }""")
-    onnx.save(model, here / "net.onnx")
+    onnx.save(model, user_folder / "net.onnx")
     words = [*FILE, "model.inputs={keep: {shape: [3], range: [1, 1]}}", "partition.cuts=[odd]"]
-    done(*words, "+backend=onnxruntime", cwd=here)
-    first, second = read_manifest(here / "b").steps
+    output_of(*words, "+backend=onnxruntime", cwd=user_folder)
+    first, second = read_manifest(user_folder / "b").steps
     assert str(first.outputs[0]) == str(second.inputs[0]) == "float32[...]"
     if "ncnn" in BACKENDS:
-        ended = python(*words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=here)
+        ended = run_here(
+            *words, "+backend=onnxruntime", "+backend@chain.part1=ncnn", cwd=user_folder
+        )
         assert "ncnn's files are of fixed shape, and 'odd' is float32[...]" in ended.stderr
 
 
@@ -269,7 +274,7 @@ def test_a_tensor_of_unknown_rank_crosses_a_border_where_the_engine_can(here):
     ],
 )
 def test_what_a_file_cannot_be_asked_for_is_one_error(graph, words, message):
-    ended = python(*FILE, "+backend=onnxruntime", *words, cwd=graph)
+    ended = run_here(*FILE, "+backend=onnxruntime", *words, cwd=graph)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
     assert message in ended.stderr
@@ -282,13 +287,13 @@ def test_a_file_whose_weights_lie_elsewhere_is_refused(graph):
     (graph / "other").mkdir()
     (graph / "w").rename(graph / "other" / "w")
     (graph / "w").symlink_to(graph / "other" / "w")
-    error = refused(*FILE, FIXED, "+backend=onnxruntime", cwd=graph)
+    error = error_of(*FILE, FIXED, "+backend=onnxruntime", cwd=graph)
     assert "external data of tensor 'w1' at 'w': expected a regular file" in error
 
 
 @pytest.mark.parametrize("preset", ["end2end", "head_on_host", "head_in_engine", "by_stage"])
 def test_the_presets_cut_the_detector_and_it_sees_the_same(tmp_path, preset):
-    done(
+    output_of(
         "deploy", "+model=yolov3", f"+partition={preset}", "+backend=onnxruntime", "bundle=b",
         "verify.images=2", "bench.runs=0", cwd=tmp_path,
     )  # fmt: skip
@@ -301,5 +306,5 @@ def test_the_presets_cut_the_detector_and_it_sees_the_same(tmp_path, preset):
 
 
 def test_a_preset_before_its_model_is_refused(tmp_path):
-    error = refused("deploy", "+partition=end2end", "+model=yolov3", "+backend=ncnn", cwd=tmp_path)
+    error = error_of("deploy", "+partition=end2end", "+model=yolov3", "+backend=ncnn", cwd=tmp_path)
     assert "+partition= stands before the model" in error

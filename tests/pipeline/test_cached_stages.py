@@ -23,7 +23,7 @@ from deploy.pipeline import cached_stages as stages
 from deploy.pipeline.cache_store import CacheStore
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe, InputRecipe, ModelRecipe
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import done, python, refused
+from tests.helpers.commands import error_of, output_of, run_process
 from tests.helpers.graphs import conv
 from tests.helpers.nets import TWO_PARTS
 
@@ -49,66 +49,66 @@ def filled(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(filled, tmp_path) -> Path:
+def cached_run_folder(filled, tmp_path) -> Path:
     return Path(shutil.copytree(filled, tmp_path / "copy"))
 
 
 def kept(folder: Path, *words: str) -> list[str]:
     """The stages that a run takes from the cache."""
-    said = done("deploy", *WORDS, *words, "bundle=b", cwd=folder)
+    said = output_of("deploy", *WORDS, *words, "bundle=b", cwd=folder)
     return [line.split("  ")[0] for line in said.splitlines() if "from the cache" in line]
 
 
-def test_a_run_again_exports_and_converts_nothing(folder):
-    first = read_manifest(folder / "b")
-    assert kept(folder) == ["export", "convert body", "convert head"]
-    again = read_manifest(folder / "b")
+def test_a_run_again_exports_and_converts_nothing(cached_run_folder):
+    first = read_manifest(cached_run_folder / "b")
+    assert kept(cached_run_folder) == ["export", "convert body", "convert head"]
+    again = read_manifest(cached_run_folder / "b")
     assert again.steps == first.steps and again.verification.status == "passed"
     assert {n: f for n, f in again.files.items() if "/" in n and "sample" not in n} == {
         n: f for n, f in first.files.items() if "/" in n and "sample" not in n
     }
 
 
-def test_another_option_of_one_segment_converts_that_one(folder):
+def test_another_option_of_one_segment_converts_that_one(cached_run_folder):
     option = ["+backend@chain.head=onnxruntime", "chain.head.options.optimize=extended"]
-    assert kept(folder, *option) == ["export", "convert body"]
+    assert kept(cached_run_folder, *option) == ["export", "convert body"]
 
 
-def test_another_cut_exports_nothing(folder):
-    assert kept(folder, "partition.segments=[]") == ["export"]
+def test_another_cut_exports_nothing(cached_run_folder):
+    assert kept(cached_run_folder, "partition.segments=[]") == ["export"]
 
 
-def test_other_code_of_the_model_is_another_export(folder):
-    (folder / "my_cached_net.py").write_text(TWO_PARTS.replace(".relu()", ".sigmoid()"))
-    assert "export" not in kept(folder)
-    assert read_manifest(folder / "b").verification.status == "passed"
+def test_other_code_of_the_model_is_another_export(cached_run_folder):
+    (cached_run_folder / "my_cached_net.py").write_text(TWO_PARTS.replace(".relu()", ".sigmoid()"))
+    assert "export" not in kept(cached_run_folder)
+    assert read_manifest(cached_run_folder / "b").verification.status == "passed"
 
 
-def test_other_parameters_are_another_export(folder):
-    assert kept(folder, "+model.params.wide=4") == []
+def test_other_parameters_are_another_export(cached_run_folder):
+    assert kept(cached_run_folder, "+model.params.wide=4") == []
 
 
-def test_without_a_cache_nothing_is_kept(folder):
-    shutil.rmtree(folder / "cache")
-    done("deploy", *WORDS, "cache=off", "bundle=b", cwd=folder)
-    assert not (folder / "cache").exists() and not (folder / "off").exists()
+def test_without_a_cache_nothing_is_kept(cached_run_folder):
+    shutil.rmtree(cached_run_folder / "cache")
+    output_of("deploy", *WORDS, "cache=off", "bundle=b", cwd=cached_run_folder)
+    assert not (cached_run_folder / "cache").exists() and not (cached_run_folder / "off").exists()
 
 
-def test_a_size_that_is_none_is_refused(folder):
-    said = refused("deploy", *WORDS, "cache_gib=0", cwd=folder)
+def test_a_size_that_is_none_is_refused(cached_run_folder):
+    said = error_of("deploy", *WORDS, "cache_gib=0", cwd=cached_run_folder)
     assert "cache_gib: expected a number in its range, got 0" in said
 
 
-def test_the_cache_is_listed_verified_and_pruned(folder, capsys):
-    assert command("list", folder / "cache") == 0
+def test_the_cache_is_listed_verified_and_pruned(cached_run_folder, capsys):
+    assert command("list", cached_run_folder / "cache") == 0
     assert {"export", "convert", "body", "head"} <= set(said(capsys).split())
-    assert command("verify", folder / "cache") == 0
+    assert command("verify", cached_run_folder / "cache") == 0
     assert "3 entries are whole" in said(capsys)
-    file = next((folder / "cache").glob("entries/*/*/files/*.onnx"))
+    file = next((cached_run_folder / "cache").glob("entries/*/*/files/*.onnx"))
     file.write_bytes(file.read_bytes()[:-1] + b"\xff")
-    assert command("verify", folder / "cache") == 1
+    assert command("verify", cached_run_folder / "cache") == 1
     assert f"'{file.name}' was changed; removed" in said(capsys)
-    assert command("prune", folder / "cache") == 0
+    assert command("prune", cached_run_folder / "cache") == 0
     assert "0 entries, 0.0 kB stay" in said(capsys)
 
 
@@ -213,11 +213,13 @@ def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch
     assert kept == [False, False, True]
 
 
-def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(folder):
-    home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(folder / "home")}
+def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(cached_run_folder):
+    home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(cached_run_folder / "home")}
     words = [*(word for word in WORDS if not word.startswith("cache=")), "bundle=b"]
-    printed = [python("deploy", *words, cwd=folder, **home).stdout for _ in range(2)]
+    printed = [
+        run_process("deploy", *words, cwd=cached_run_folder, **home).stdout for _ in range(2)
+    ]
     assert "from the cache" not in printed[0] and printed[1].count("from the cache") == 3
-    assert (folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
-    listed = python("deploy.cache", "list", cwd=folder, **home).stdout
+    assert (cached_run_folder / "home" / "backend-chain" / "stages" / "entries").is_dir()
+    listed = run_process("deploy", "cache", "list", cwd=cached_run_folder, **home).stdout
     assert "3 entries" in listed

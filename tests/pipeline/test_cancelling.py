@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from deploy.bundle import publish, restore_previous
-from tests.helpers.commands import BACKENDS, files, refused
+from tests.helpers.commands import BACKENDS, error_of, files
 from tests.helpers.processes import running, until
 
 WORDS = ["deploy", "+model=yolov3", "+backend=ncnn", "bundle=b", "bench.runs=0"]
@@ -56,7 +56,7 @@ def test_a_folder_that_another_run_works_in_is_refused(tmp_path):
     (tmp_path / "b.work").mkdir()
     with FileLock(tmp_path / "b.work" / ".lock"):
         words = [*WORDS[:2], f"+backend={BACKENDS[0]}", "bundle=b"]
-        error = refused(*words, cwd=tmp_path)
+        error = error_of(*words, cwd=tmp_path)
     assert "b.work' is in use by another run. Wait for it, or pass another bundle=" in error
 
 

@@ -25,7 +25,7 @@ from deploy.recipe.schema import (
 from deploy.recipe.validate import check_backends
 from deploy.report.chain_diagram import chain_boundaries
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import done
+from tests.helpers.commands import output_of
 from tests.helpers.graphs import conv, decode
 
 ENGINE = PrecisionRecipe(BackendRecipe("onnxruntime", {"optimize": "off"}))
@@ -126,7 +126,7 @@ def test_neighbours_may_differ_in_precision_and_in_no_other_way(tmp_path, dtype,
 
 @pytest.mark.parametrize("io", ["false", "true"])
 def test_a_job_in_fp16_sees_what_pytorch_sees(io, tmp_path):
-    said = done(
+    said = output_of(
         "deploy", "+model=yolov3", "+backend=onnxruntime", "backend.precision=fp16",
         f"backend.cast.io={io}", "bundle=half", "bench.runs=1", cwd=tmp_path,
     )  # fmt: skip
@@ -136,7 +136,7 @@ def test_a_job_in_fp16_sees_what_pytorch_sees(io, tmp_path):
     assert step.precision == "fp16"
     assert step.inputs[0].dtype == ("float16" if io == "true" else "float32")
     assert 1e-4 < read_manifest(tmp_path / "half").verification.gaps[0].gap.max_rel < 5e-2
-    assert "BAD" not in done("deploy.runtime", "check", "half", cwd=tmp_path)
+    assert "BAD" not in output_of("deploy.runtime", "check", "half", cwd=tmp_path)
 
 
 def test_every_backend_says_which_precisions_it_has_of_its_own():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.helpers.commands import QUICK, done
+from tests.helpers.commands import QUICK, output_of
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Run:
+def demo_run(tmp_path_factory) -> Run:
     """Three segments in one engine."""
     folder = tmp_path_factory.getbasetemp()
     shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Run:
         if not printed.is_file():
             cwd.mkdir(exist_ok=True)
             printed.write_text(
-                done(
+                output_of(
                     "deploy", "+model=yolov3", "+partition=by_stage", "+backend=onnxruntime",
                     QUICK, "verify.images=2", "bundle=bundles/demo", cwd=cwd,
                 )

@@ -33,7 +33,7 @@ def page():
 
 
 @pytest.fixture(scope="module")
-def files(run, tmp_path_factory) -> dict[str, Path]:
+def page_files(demo_run, tmp_path_factory) -> dict[str, Path]:
     """A page with every section and hostile names, that of a real run, and that of a sweep."""
     folder = tmp_path_factory.mktemp("pages")
     row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
@@ -43,15 +43,15 @@ def files(run, tmp_path_factory) -> dict[str, Path]:
     texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)
-    shutil.copyfile(run.work / WorkFile.REPORT_PAGE, folder / "demo.html")
+    shutil.copyfile(demo_run.work / WorkFile.REPORT_PAGE, folder / "demo.html")
     return {name: folder / f"{name}.html" for name in SECTIONS}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_page_can_be_read(name, width, scheme, page, files):
-    page.open(files[name], width, scheme)
+def test_a_page_can_be_read(name, width, scheme, page, page_files):
+    page.open(page_files[name], width, scheme)
     seen = page.run(LOOKS)
     assert seen["sections"] == SECTIONS[name] and seen["hidden"] == []
     assert seen["read"] > 40 and seen["faint"] == [], "contrast of at least 4.5"
@@ -62,10 +62,10 @@ def test_a_page_can_be_read(name, width, scheme, page, files):
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_page_loads_nothing_and_complains_of_nothing(name, page, files):
-    page.open(files[name], 1280, "light")
+def test_a_page_loads_nothing_and_complains_of_nothing(name, page, page_files):
+    page.open(page_files[name], 1280, "light")
     asked = [address for address in page.requests if not address.startswith("data:")]
-    assert asked == [files[name].resolve().as_uri()]
+    assert asked == [page_files[name].resolve().as_uri()]
     assert page.complaints == []
     assert page.run("document.scripts.length") == 0
     pictures = page.run("[...document.querySelectorAll('image')].map(i => i.getBBox().width)")

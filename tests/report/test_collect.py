@@ -48,10 +48,10 @@ def gap(step: str, max_rel: float, cosine: float = 1.0) -> StepMetrics:
     return StepMetrics(step, ErrorMetrics("t", max_rel, max_rel, cosine))
 
 
-def test_the_report_of_the_demo_has_every_part(run):
-    report = read_report(run.work)
+def test_the_report_of_the_demo_has_every_part(demo_run):
+    report = read_report(demo_run.work)
     assert report is not None
-    manifest = read_manifest(run.bundle)
+    manifest = read_manifest(demo_run.bundle)
     assert (report.status, report.problem, report.model) == ("passed", "", "yolov3")
     assert [part.name for part in report.latency] == [
         "decode", "pre", "backbone", "neck", "head", "chain", "post", "total",
@@ -67,21 +67,21 @@ def test_the_report_of_the_demo_has_every_part(run):
     assert report.recipe["backend.name"] and report.recipe["bench.runs"] == 2
 
 
-def test_the_command_can_be_typed_again(run):
-    report = read_report(run.work)
+def test_the_command_can_be_typed_again(demo_run):
+    report = read_report(demo_run.work)
     assert report is not None
     words = shlex.split(report.command)
     assert words[:3] == ["python", "-m", "deploy"] and "verify.images=2" in words
 
 
-def test_the_page_is_beside_the_bundle_and_small_and_the_console_names_it(run):
-    assert not list(run.bundle.rglob("report.*"))
-    assert (run.work / WorkFile.REPORT_PAGE).stat().st_size < 1_000_000
-    assert "report      bundles/demo.work/report.html" in run.printed
+def test_the_page_is_beside_the_bundle_and_small_and_the_console_names_it(demo_run):
+    assert not list(demo_run.bundle.rglob("report.*"))
+    assert (demo_run.work / WorkFile.REPORT_PAGE).stat().st_size < 1_000_000
+    assert "report      bundles/demo.work/report.html" in demo_run.printed
 
 
-def test_boxes_have_backends_and_sizes_and_arrows_have_shapes_and_bytes(run):
-    report = read_report(run.work)
+def test_boxes_have_backends_and_sizes_and_arrows_have_shapes_and_bytes(demo_run):
+    report = read_report(demo_run.work)
     assert report is not None
     kinds = {box.key: box.kind for box in report.boxes}
     assert kinds["step:neck"] == "segment" and kinds["in:picture"] == "input"

@@ -1,4 +1,4 @@
-"""What the tests of the double of TensorRT share."""
+"""What the tests of the simulator share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulator import Driver
 from tests.simulator.engines import device, listener
 
 
@@ -14,6 +15,12 @@ def on_gpu() -> Iterator[None]:
     """The first device is current; nothing may be left in it."""
     with device():
         yield
+
+
+@pytest.fixture
+def simulated_driver() -> Driver:
+    """The controls of the simulated driver."""
+    return Driver()
 
 
 @pytest.fixture

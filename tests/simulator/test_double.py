@@ -13,7 +13,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from tests.simulator import Driver
 from tests.simulator.engines import (
     ADD,
     IMAGES,
@@ -33,11 +32,6 @@ pytestmark = pytest.mark.usefixtures("on_gpu")
 
 ROOT = Path(__file__).parents[2]
 OUT_OF_MEMORY = 2
-
-
-@pytest.fixture
-def driver() -> Driver:
-    return Driver()
 
 
 def test_it_computes_what_onnx_runtime_does(log):
@@ -125,39 +119,39 @@ def test_everything_has_to_be_set(log):
     assert "w is no name" in log.take()
 
 
-def test_an_engine_and_its_contexts_take_memory_and_give_it_back(log, driver):
+def test_an_engine_and_its_contexts_take_memory_and_give_it_back(log, simulated_driver):
     plan = build(log, model(RESIZED, w=numbers(4, 3, 3, 3)), IMAGES)
     loaded = engine(log, plan)
-    assert driver.live("memory") == 1
-    assert driver.live("bytes") >= 4 * 3 * 3 * 3 * 4
+    assert simulated_driver.live("memory") == 1
+    assert simulated_driver.live("bytes") >= 4 * 3 * 3 * 3 * 4
     contexts = [loaded.create_execution_context() for _ in range(2)]
-    assert driver.live("bytes") >= 2 * loaded.device_memory_size_v2
-    assert driver.live("memory") == 3
+    assert simulated_driver.live("bytes") >= 2 * loaded.device_memory_size_v2
+    assert simulated_driver.live("memory") == 3
     del loaded
     contexts.pop()
-    assert driver.live("memory") == 2  # a context keeps its engine
+    assert simulated_driver.live("memory") == 2  # a context keeps its engine
     contexts.pop()
-    assert driver.live("memory") == 0
+    assert simulated_driver.live("memory") == 0
 
 
-def test_too_little_memory_is_told(log, driver):
+def test_too_little_memory_is_told(log, simulated_driver):
     plan = build(log, model(ADD), SIZES)
-    driver.fail("cuMemAlloc", OUT_OF_MEMORY)
+    simulated_driver.fail("cuMemAlloc", OUT_OF_MEMORY)
     assert engine(log, plan) is None
     assert "OutOfMemory (out of memory)" in log.take()
     loaded = engine(log, plan)
-    driver.fail("cuMemAlloc", OUT_OF_MEMORY)
+    simulated_driver.fail("cuMemAlloc", OUT_OF_MEMORY)
     assert loaded.create_execution_context() is None
     assert "OutOfMemory (out of memory)" in log.take()
     assert loaded.create_execution_context() is not None
 
 
-def test_memory_is_freed_by_a_thread_without_a_context_too(log, driver):
+def test_memory_is_freed_by_a_thread_without_a_context_too(log, simulated_driver):
     loaded = [engine(log, build(log, model(ADD), SIZES))]
     thread = threading.Thread(target=loaded.clear)
     thread.start()
     thread.join()
-    assert driver.live("memory") == 0
+    assert simulated_driver.live("memory") == 0
 
 
 def test_another_device_is_refused(log):

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.simulator import Driver, activate
+from tests.simulator import activate
 from tests.simulator.build import build
 
 GIB = 1 << 30
@@ -37,24 +37,19 @@ def drv() -> ModuleType:
 
 
 @pytest.fixture
-def driver(drv) -> Driver:
-    return Driver()
-
-
-@pytest.fixture
-def gpu(drv, driver) -> Iterator[None]:
+def gpu(drv, simulated_driver) -> Iterator[None]:
     """The first device's primary context, current; nothing may be left in it."""
     context = drv.Device(0).retain_primary_context()
     context.push()
-    lost = driver.count("lost")
+    lost = simulated_driver.count("lost")
     yield
-    driver.forget_failures()
+    simulated_driver.forget_failures()
     gc.collect()
     drv.Context.pop()
     context.detach()
     cuda("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
-    assert driver.all_live() == {}
-    assert driver.count("lost") == lost
+    assert simulated_driver.all_live() == {}
+    assert simulated_driver.count("lost") == lost
 
 
 def code(name: str, *arguments: object) -> int:
@@ -164,39 +159,39 @@ def test_nothing_works_without_a_current_context(drv):
         drv.Stream()
 
 
-def test_the_primary_context_is_one_and_goes_with_its_last_user(drv, driver):
+def test_the_primary_context_is_one_and_goes_with_its_last_user(drv, simulated_driver):
     first = drv.Device(1).retain_primary_context()
     second = drv.Device(1).retain_primary_context()
     assert first.handle == second.handle
-    assert driver.live("context") == 2
+    assert simulated_driver.live("context") == 2
     first.push()
     assert drv.Context.get_device() == drv.Device(1)
     drv.Context.pop()
-    assert driver.live("stack") == 0
+    assert simulated_driver.live("stack") == 0
     for context in (first, second):
         context.detach()  # which leaves it on the stack
         cuda("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
-    assert driver.all_live() == {}
+    assert simulated_driver.all_live() == {}
     assert code("cuDevicePrimaryCtxRelease_v2", 1) == 201
 
 
-def test_contexts_of_its_own_stack(drv, driver):
+def test_contexts_of_its_own_stack(drv, simulated_driver):
     outer = drv.Device(0).make_context()
     inner = drv.Device(1).make_context()
     assert drv.Context.get_device() == drv.Device(1)
     inner.detach()
     assert drv.Context.get_device() == drv.Device(0)
     outer.detach()
-    assert driver.all_live() == {}
+    assert simulated_driver.all_live() == {}
 
 
-def test_what_is_left_in_a_context_is_lost_with_it(drv, driver):
+def test_what_is_left_in_a_context_is_lost_with_it(drv, simulated_driver):
     context = drv.Device(0).make_context()
     left = drv.mem_alloc(4), drv.Stream(), drv.Event()
-    lost = driver.count("lost")
+    lost = simulated_driver.count("lost")
     context.detach()
-    assert driver.count("lost") == lost + len(left)
-    assert driver.all_live() == {}
+    assert simulated_driver.count("lost") == lost + len(left)
+    assert simulated_driver.all_live() == {}
 
 
 @pytest.mark.usefixtures("gpu")
@@ -238,27 +233,27 @@ def test_rows_and_fills(drv):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_what_is_asynchronous_is_done_when_somebody_waits(drv, driver):
+def test_what_is_asynchronous_is_done_when_somebody_waits(drv, simulated_driver):
     stream, source, target = drv.Stream(), locked(drv, [1, 2]), locked(drv, [0, 0])
-    memory, pageable = drv.mem_alloc(8), driver.count("pageable")
+    memory, pageable = drv.mem_alloc(8), simulated_driver.count("pageable")
     drv.memcpy_htod_async(memory, source, stream)
     drv.memcpy_dtoh_async(target, memory, stream)
     source[:] = [3, 4]
     assert target.tolist() == [0, 0]
     stream.synchronize()
     assert target.tolist() == [3, 4]
-    assert driver.count("pageable") == pageable
+    assert simulated_driver.count("pageable") == pageable
 
 
 @pytest.mark.usefixtures("gpu")
-def test_pageable_memory_is_read_and_written_at_the_call(drv, driver):
+def test_pageable_memory_is_read_and_written_at_the_call(drv, simulated_driver):
     stream, source, target = drv.Stream(), np.ones(2, np.float32), np.zeros(2, np.float32)
-    memory, pageable = drv.mem_alloc(8), driver.count("pageable")
+    memory, pageable = drv.mem_alloc(8), simulated_driver.count("pageable")
     drv.memcpy_htod_async(memory, source, stream)
     source[:] = 5
     drv.memcpy_dtoh_async(target, memory, stream)
     assert target.tolist() == [1, 1]
-    assert driver.count("pageable") == pageable + 2
+    assert simulated_driver.count("pageable") == pageable + 2
 
 
 @pytest.mark.usefixtures("gpu")
@@ -306,31 +301,31 @@ def test_events_tell_when_they_were_reached(drv):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_too_much_memory_is_refused_and_nothing_leaks(drv, driver):
+def test_too_much_memory_is_refused_and_nothing_leaks(drv, simulated_driver):
     some = drv.mem_alloc(1024)
     with pytest.raises(drv.MemoryError, match="out of memory"):
         drv.mem_alloc(GIB - 1023)
     assert drv.mem_get_info() == (GIB - 1024, GIB)
-    assert driver.live("memory") == 1
+    assert simulated_driver.live("memory") == 1
     some.free()
     assert drv.mem_get_info() == (GIB, GIB)
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_failure_comes_when_it_was_asked_for(drv, driver):
-    driver.fail("cuMemAlloc", OUT_OF_MEMORY, nth=2, times=2)
+def test_a_failure_comes_when_it_was_asked_for(drv, simulated_driver):
+    simulated_driver.fail("cuMemAlloc", OUT_OF_MEMORY, nth=2, times=2)
     kept = drv.mem_alloc(4)
     with pytest.raises(drv.MemoryError, match="out of memory"):
         drv.mem_alloc(4)
-    assert driver.live("memory") == 1
+    assert simulated_driver.live("memory") == 1
     kept.free()
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_kernel_that_fails_is_told_by_the_next_wait(drv, driver):
+def test_a_kernel_that_fails_is_told_by_the_next_wait(drv, simulated_driver):
     stream, calls = drv.Stream(), []
     kernel = HostFunction(lambda _: calls.append(1))
-    driver.fail("host", LAUNCH_FAILED)
+    simulated_driver.fail("host", LAUNCH_FAILED)
     launch(kernel, stream)
     launch(kernel, stream)
     with pytest.raises(drv.LaunchError, match="unspecified launch failure"):
@@ -356,20 +351,20 @@ def test_pointers_that_are_not_one_allocations_are_refused(drv):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_page_locked_memory_is_known(drv, driver):
+def test_page_locked_memory_is_known(drv, simulated_driver):
     array = drv.pagelocked_empty(4, np.float32)
     own = np.zeros(4, np.float32)
     address = ctypes.c_void_p(own.ctypes.data)
     cuda("cuMemHostRegister_v2", address, ctypes.c_size_t(own.nbytes), 0)  # pycuda's crashes
     assert code("cuMemHostRegister_v2", address, ctypes.c_size_t(4), 0) == ALREADY_REGISTERED
-    assert driver.live("host") == 2
-    pageable = driver.count("pageable")
+    assert simulated_driver.live("host") == 2
+    pageable = simulated_driver.count("pageable")
     drv.memcpy_htod_async(array.base.get_device_pointer(), own, drv.Stream())
-    assert driver.count("pageable") == pageable
+    assert simulated_driver.count("pageable") == pageable
     cuda("cuMemHostUnregister", address)
     assert array.tolist() == own.tolist()
     array.base.free()
-    assert driver.live("host") == 0
+    assert simulated_driver.live("host") == 0
 
 
 @pytest.mark.usefixtures("gpu")
@@ -383,7 +378,7 @@ def test_freeing_waits_for_what_uses_the_memory(drv):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_a_captured_graph_replays_what_was_recorded(drv, driver):
+def test_a_captured_graph_replays_what_was_recorded(drv, simulated_driver):
     stream, source, target = drv.Stream(NON_BLOCKING), locked(drv, [1]), locked(drv, [0])
     memory = drv.mem_alloc(4)
     view = np.frombuffer(memory.as_buffer(4), np.float32)
@@ -401,7 +396,7 @@ def test_a_captured_graph_replays_what_was_recorded(drv, driver):
         target[:] = 0
         stream.synchronize()
         assert target.tolist() == [2 * value]
-    assert driver.live("graph") == 1
+    assert simulated_driver.live("graph") == 1
     cuda("cuGraphExecDestroy", graph)
     assert code("cuGraphLaunch", graph, handle(stream)) == 1
 
@@ -498,16 +493,16 @@ def test_a_host_function_may_not_call_cuda_except_to_clean_up(drv):
 
 
 @pytest.mark.usefixtures("gpu")
-def test_kernels_can_ask_where_memory_is(drv, driver):
+def test_kernels_can_ask_where_memory_is(drv, simulated_driver):
     memory = drv.mem_alloc(8)
-    assert driver.inside(int(memory) + 4, 4)
-    assert not driver.inside(int(memory) + 4, 5)
-    assert not driver.inside(locked(drv, [1]).ctypes.data, 4)
+    assert simulated_driver.inside(int(memory) + 4, 4)
+    assert not simulated_driver.inside(int(memory) + 4, 5)
+    assert not simulated_driver.inside(locked(drv, [1]).ctypes.data, 4)
 
 
-def test_what_is_counted_has_a_name(driver):
+def test_what_is_counted_has_a_name(simulated_driver):
     with pytest.raises(ValueError, match=r"kind: expected one of memory, .*, got memories"):
-        driver.live("memories")
+        simulated_driver.live("memories")
 
 
 def test_devices_are_what_the_environment_says():

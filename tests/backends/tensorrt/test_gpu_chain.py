@@ -29,7 +29,7 @@ IMAGE = {"a": np.random.default_rng(0).standard_normal((1, 4, 8, 8)).astype(np.f
 
 
 @pytest.fixture
-def chain(driver, tmp_path):
+def open_chain(driver, tmp_path):
     """Opens a chain of one segment for each backend, such as ``tensorrt device=1``."""
     with ExitStack() as stack:
 
@@ -68,15 +68,15 @@ def copies(driver, call) -> dict[str, int]:
     return {name: driver.count(name) - number for name, number in before.items()}
 
 
-def test_tensorrt_to_tensorrt_copies_and_waits_at_the_ends_only(chain, driver):
-    made = chain("tensorrt", "tensorrt", "tensorrt")
+def test_tensorrt_to_tensorrt_copies_and_waits_at_the_ends_only(open_chain, driver):
+    made = open_chain("tensorrt", "tensorrt", "tensorrt")
     np.testing.assert_allclose(made(IMAGE)["d"], expected(3), rtol=1e-4)
     found = copies(driver, lambda: made(IMAGE))
     assert found == {"HtoD": 1, "DtoH": 1, "DtoD": 0, "cuStreamSynchronize": 1}
 
 
-def test_recorded_graphs_hand_over_too(chain, driver):
-    made = chain("tensorrt cuda_graph=true", "tensorrt cuda_graph=true")
+def test_recorded_graphs_hand_over_too(open_chain, driver):
+    made = open_chain("tensorrt cuda_graph=true", "tensorrt cuda_graph=true")
     for _ in range(3):
         np.testing.assert_allclose(made(IMAGE)["c"], expected(2), rtol=1e-4)
     before = driver.count("cuGraphLaunch")
@@ -84,32 +84,32 @@ def test_recorded_graphs_hand_over_too(chain, driver):
     assert driver.count("cuGraphLaunch") == before + 2
 
 
-def test_tensorrt_hands_over_to_onnxruntime_on_the_gpu_and_back(chain, driver, monkeypatch):
+def test_tensorrt_hands_over_to_onnxruntime_on_the_gpu_and_back(open_chain, driver, monkeypatch):
     pretend(monkeypatch)
-    made = chain("tensorrt", "onnxruntime device=cuda", "tensorrt")
+    made = open_chain("tensorrt", "onnxruntime device=cuda", "tensorrt")
     np.testing.assert_allclose(made(IMAGE)["d"], expected(3), rtol=1e-4)
     found = copies(driver, lambda: made(IMAGE))
     # one wait before ONNX Runtime, whose stream is its own, and one at the end
     assert found == {"HtoD": 1, "DtoH": 1, "DtoD": 0, "cuStreamSynchronize": 2}
 
 
-def test_a_step_on_the_cpu_costs_one_copy_each_way(chain, driver):
-    made = chain("tensorrt", "onnxruntime", "tensorrt")
+def test_a_step_on_the_cpu_costs_one_copy_each_way(open_chain, driver):
+    made = open_chain("tensorrt", "onnxruntime", "tensorrt")
     np.testing.assert_allclose(made(IMAGE)["d"], expected(3), rtol=1e-4)
     found = copies(driver, lambda: made(IMAGE))
     assert found == {"HtoD": 2, "DtoH": 2, "DtoD": 0, "cuStreamSynchronize": 2}
 
 
-def test_two_gpus_meet_on_the_host(chain, driver):
-    made = chain("tensorrt", "tensorrt device=1")
+def test_two_gpus_meet_on_the_host(open_chain, driver):
+    made = open_chain("tensorrt", "tensorrt device=1")
     np.testing.assert_allclose(made(IMAGE)["c"], expected(2), rtol=1e-4)
     assert copies(driver, lambda: made(IMAGE))["HtoD"] == 2
 
 
-def test_a_step_that_fails_is_named_and_the_chain_stays_usable(chain, driver, monkeypatch):
+def test_a_step_that_fails_is_named_and_the_chain_stays_usable(open_chain, driver, monkeypatch):
     import tensorrt as trt
 
-    made = chain("tensorrt", "tensorrt")
+    made = open_chain("tensorrt", "tensorrt")
     made(IMAGE)
     run, calls = trt.IExecutionContext.execute_async_v3, []
 
@@ -124,8 +124,8 @@ def test_a_step_that_fails_is_named_and_the_chain_stays_usable(chain, driver, mo
     np.testing.assert_allclose(made(IMAGE)["c"], expected(2), rtol=1e-4)
 
 
-def test_events_time_each_engine_by_the_gpus_clock(chain):
-    times = event_times(chain("tensorrt", "onnxruntime", "tensorrt"), IMAGE, 4)
+def test_events_time_each_engine_by_the_gpus_clock(open_chain):
+    times = event_times(open_chain("tensorrt", "onnxruntime", "tensorrt"), IMAGE, 4)
     assert {name: len(row) for name, row in times.items()} == {"ab": 4, "cd": 4}
     assert all(0 < seconds < 1 for row in times.values() for seconds in row)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, output_of
 
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"
 TRUTH = DEMO / "eval" / "annotations.json"
@@ -23,7 +23,7 @@ CPU = [backend for backend in ("onnxruntime", "ncnn") if backend in BACKENDS]
 def sweep(tmp_path_factory) -> Path:
     """A sweep over placements: the mask head on each engine, the rest on ONNX Runtime."""
     folder = tmp_path_factory.mktemp("sweep")
-    done(
+    output_of(
         "deploy", "-m", "+model=mask_rcnn", "+backend=onnxruntime",
         f"+backend@chain.mask_head={','.join(CPU)}", QUICK, cwd=folder,
     )  # fmt: skip
@@ -31,7 +31,7 @@ def sweep(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mixed(sweep) -> Path:
+def mixed_mask_rcnn_bundle(sweep) -> Path:
     """The bundle whose engines are not all of one backend."""
     return sweep / str(len(CPU) - 1) / "bundle"
 
@@ -42,21 +42,21 @@ def test_a_sweep_over_placements_agrees_with_pytorch_on_each(sweep):
     assert {row["status"] for row in rows} == {"passed"}
 
 
-def test_every_detection_has_its_partner_and_its_mask(mixed):
-    notes = read_manifest(mixed).verification.notes
+def test_every_detection_has_its_partner_and_its_mask(mixed_mask_rcnn_bundle):
+    notes = read_manifest(mixed_mask_rcnn_bundle).verification.notes
     assert notes["detections_matched"] == notes["detections"] > 80
     assert notes["mask_iou"] > 0.99
 
 
-def test_the_bundle_checks_on_the_device(mixed):
-    said = done("deploy.runtime", "check", mixed, cwd=mixed)
+def test_the_bundle_checks_on_the_device(mixed_mask_rcnn_bundle):
+    said = output_of("deploy.runtime", "check", mixed_mask_rcnn_bundle, cwd=mixed_mask_rcnn_bundle)
     assert "BAD" not in said and "masks from IoU" in said
 
 
-def test_masks_are_drawn_and_written(mixed, tmp_path):
-    picture = mixed / "sample" / "image.png"
-    words = ["run", mixed, picture, "--json", "found.json", "--out", "drawn"]
-    done("deploy.runtime", *words, cwd=tmp_path)
+def test_masks_are_drawn_and_written(mixed_mask_rcnn_bundle, tmp_path):
+    picture = mixed_mask_rcnn_bundle / "sample" / "image.png"
+    words = ["run", mixed_mask_rcnn_bundle, picture, "--json", "found.json", "--out", "drawn"]
+    output_of("deploy.runtime", *words, cwd=tmp_path)
     (found,) = json.loads((tmp_path / "found.json").read_text())
     sure = [row for row in found["detections"] if row["score"] > 0.5]
     assert len(sure) >= 8
@@ -66,26 +66,36 @@ def test_masks_are_drawn_and_written(mixed, tmp_path):
     assert changed > sum(sum(row["mask"]["counts"][1::2]) for row in sure) / 2
 
 
-def test_what_is_found_is_what_is_there(mixed):
-    said = done("deploy.runtime", "eval", mixed, TRUTH, "--limit", 32, "--json", "-", cwd=mixed)
+def test_what_is_found_is_what_is_there(mixed_mask_rcnn_bundle):
+    said = output_of(
+        "deploy.runtime",
+        "eval",
+        mixed_mask_rcnn_bundle,
+        TRUTH,
+        "--limit",
+        32,
+        "--json",
+        "-",
+        cwd=mixed_mask_rcnn_bundle,
+    )
     report = json.loads(said)
     assert report["boxes"]["at_50"] > 0.9 and report["masks"]["at_50"] > 0.88
     steps = ["features", "proposals", "box_regions", "box_head", "detections", "mask_regions"]
     assert set(report["milliseconds"]) >= {*steps, "mask_head"}
 
 
-def test_nothing_to_find_is_no_error(mixed):
-    with Pipeline.open(mixed) as pipeline:
+def test_nothing_to_find_is_no_error(mixed_mask_rcnn_bundle):
+    with Pipeline.open(mixed_mask_rcnn_bundle) as pipeline:
         found = pipeline(np.full((240, 320, 3), 90, np.uint8)).above(0.3)
     assert len(found) == 0 and found.masks is not None
     assert found.masks.dense().shape == (0, 240, 320)
 
 
-def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed, tmp_path):
+def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed_mask_rcnn_bundle, tmp_path):
     words = ["+model=mask_rcnn", "+partition=regions_in_engine", "+backend=onnxruntime"]
-    done("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
+    output_of("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
     picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
-    with Pipeline.open(tmp_path / "b") as inside, Pipeline.open(mixed) as outside:
+    with Pipeline.open(tmp_path / "b") as inside, Pipeline.open(mixed_mask_rcnn_bundle) as outside:
         one, other = inside(picture).above(0.3), outside(picture).above(0.3)
     np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
     np.testing.assert_array_equal(one.labels, other.labels)

@@ -17,7 +17,7 @@ from deploy.runtime import Pipeline
 from deploy.runtime.accuracy.step_errors import chain_errors, first_violation
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
-from tests.helpers.commands import BACKENDS, QUICK, done
+from tests.helpers.commands import BACKENDS, QUICK, output_of
 
 NUMBERS = [0, 7, 42, 100, 905, 20_017, 300_000, 777_777, 999_999]
 ANY_SIZE = [
@@ -60,13 +60,13 @@ def model():
 
 
 def deploy(folder: Path, *words: str) -> Path:
-    done("deploy", *words, "+backend=onnxruntime", "bundle=b", QUICK, cwd=folder)
+    output_of("deploy", *words, "+backend=onnxruntime", "bundle=b", QUICK, cwd=folder)
     assert read_manifest(folder / "b").verification.status == "passed"
     return folder / "b"
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory) -> Path:
+def mixed_seq2seq_bundle(tmp_path_factory) -> Path:
     other = "ncnn" if "ncnn" in BACKENDS else "onnxruntime"
     folder = tmp_path_factory.mktemp("mixed")
     return deploy(folder, "+model=seq2seq", f"+backend@chain.encoder={other}")
@@ -93,40 +93,45 @@ def scrawl(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(2, 12, (rows, 6)), mask
 
 
-def test_encoder_and_decoder_on_two_engines_write_what_pytorch_writes(mixed, model):
-    manifest = read_manifest(mixed)
+def test_encoder_and_decoder_on_two_engines_write_what_pytorch_writes(mixed_seq2seq_bundle, model):
+    manifest = read_manifest(mixed_seq2seq_bundle)
     engines = [step.backend for step in manifest.steps]
     assert engines[::2] == ["onnxruntime"] * 2 and ("ncnn" in engines) == ("ncnn" in BACKENDS)
     assert [str(spec) for spec in manifest.inputs] == ["int64[1, 6]", "int64[1, 6]"]
     gaps = {(item.step, item.gap.tensor): item.gap.max_abs for item in manifest.verification.gaps}
     assert gaps["chain", "tokens"] == gaps["greedy", "tokens"] == 0
     assert {("encoder", "memory"), ("decoder", "logits"), ("decoder", "fresh")} < set(gaps)
-    texts = write(mixed, model, *encode_digits(NUMBERS))
+    texts = write(mixed_seq2seq_bundle, model, *encode_digits(NUMBERS))
     assert texts == [number_to_words(number) for number in NUMBERS]
-    assert len(set(write(mixed, model, *scrawl(20)))) > 10
-    assert "ok  tokens" in done("deploy.runtime", "check", mixed, cwd=mixed.parent)
+    assert len(set(write(mixed_seq2seq_bundle, model, *scrawl(20)))) > 10
+    assert "ok  tokens" in output_of(
+        "deploy.runtime", "check", mixed_seq2seq_bundle, cwd=mixed_seq2seq_bundle.parent
+    )
 
 
-def test_another_end_than_the_models_own_is_a_gap(mixed):
-    manifest = read_manifest(mixed)
+def test_another_end_than_the_models_own_is_a_gap(mixed_seq2seq_bundle):
+    manifest = read_manifest(mixed_seq2seq_bundle)
     (host,) = manifest.host
     wrong = replace(manifest, host=(replace(host, params={**host.params, "end": 5}),))
-    sample = read_sample(mixed, manifest)
-    with Pipeline.of(mixed, wrong) as pipeline:
+    sample = read_sample(mixed_seq2seq_bundle, manifest)
+    with Pipeline.of(mixed_seq2seq_bundle, wrong) as pipeline:
         gaps = chain_errors(wrong, pipeline.chain, {**sample.inputs, **sample.outputs})
     assert "the chain does not agree with PyTorch at 'tokens'" in str(
         first_violation(wrong, gaps, "PyTorch")
     )
 
 
-def test_what_the_decoder_does_not_take_names_the_host_step_and_the_segment(mixed):
-    manifest = read_manifest(mixed)
+def test_what_the_decoder_does_not_take_names_the_host_step_and_the_segment(mixed_seq2seq_bundle):
+    manifest = read_manifest(mixed_seq2seq_bundle)
     (host,) = manifest.host
     less = tuple(spec for spec in host.inputs if spec.name != "mask")
     wrong = replace(manifest, host=(replace(host, inputs=less),))
     message = "step 'greedy': segment 'decoder': inputs: expected token, past, memory, mask"
-    with Pipeline.of(mixed, wrong) as pipeline, pytest.raises(EngineError, match=message):
-        pipeline.chain(read_sample(mixed, manifest).inputs)
+    with (
+        Pipeline.of(mixed_seq2seq_bundle, wrong) as pipeline,
+        pytest.raises(EngineError, match=message),
+    ):
+        pipeline.chain(read_sample(mixed_seq2seq_bundle, manifest).inputs)
 
 
 def test_rows_and_lengths_may_vary_and_the_decoder_may_be_in_half_precision(tmp_path, model):

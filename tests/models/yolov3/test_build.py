@@ -14,7 +14,7 @@ from deploy.models.yolov3.build import YOLOv3
 
 
 @pytest.fixture(scope="module", params=golden.BACKBONES)
-def run(request):
+def golden_outputs(request):
     """The golden model's own maps and decoded predictions for the golden picture."""
     model = YOLOv3(request.param).eval()
     model.load_state_dict(golden.weights(request.param))
@@ -31,16 +31,16 @@ def test_the_state_dict_has_the_published_names_and_shapes(backbone):
     assert list(state) == list(golden.keys(backbone))
 
 
-def test_the_raw_maps_are_mmdetections(run):
-    backbone, maps, _ = run
+def test_the_raw_maps_are_mmdetections(golden_outputs):
+    backbone, maps, _ = golden_outputs
     wanted = np.load(golden.DATA / "build.npz")
     for level, raw in enumerate(maps):
         got = raw.numpy().ravel()[::11]
         np.testing.assert_allclose(got, wanted[f"{backbone}/map{level}"], rtol=0, atol=1e-3)
 
 
-def test_the_decoded_predictions_are_mmdetections(run):
-    backbone, _, decoded = run
+def test_the_decoded_predictions_are_mmdetections(golden_outputs):
+    backbone, _, decoded = golden_outputs
     wanted = np.load(golden.DATA / "build.npz")
     parts = (("boxes", 0.05), ("cls_scores", 1e-4), ("objectness", 1e-4))
     for (name, atol), got in zip(parts, decoded, strict=True):

@@ -19,7 +19,7 @@ ONE = step("one", "x", "y")
 
 
 @pytest.fixture
-def bundle(make_bundle):
+def two_engine_bundle(make_bundle):
     threaded = replace(ONE, options={"threads": 4})
     return make_bundle([(threaded, 2.0)], [(other(threaded), 2.5)])
 
@@ -29,23 +29,28 @@ def run(bundle, **asked):
         return pipeline.chain({"x": X})["y"].tolist()
 
 
-def test_the_first_engine_runs_unless_another_is_chosen(bundle):
-    assert list(engines_by_step(read_manifest(bundle))["one"]) == ["scaler-fp32", "scaler-fp16"]
-    assert run(bundle) == (X * 2).tolist()
-    assert run(bundle, choices={"one": Choice("scaler-fp16")}) == (X * 2.5).tolist()
+def test_the_first_engine_runs_unless_another_is_chosen(two_engine_bundle):
+    assert list(engines_by_step(read_manifest(two_engine_bundle))["one"]) == [
+        "scaler-fp32",
+        "scaler-fp16",
+    ]
+    assert run(two_engine_bundle) == (X * 2).tolist()
+    assert run(two_engine_bundle, choices={"one": Choice("scaler-fp16")}) == (X * 2.5).tolist()
 
 
-def test_what_was_tuned_runs_unless_it_is_asked_otherwise(bundle):
-    manifest = read_manifest(bundle)
+def test_what_was_tuned_runs_unless_it_is_asked_otherwise(two_engine_bundle):
+    manifest = read_manifest(two_engine_bundle)
     write_tuned(manifest, {"one": Choice("scaler-fp16", 1)})
-    assert run(bundle) == (X * 2.5).tolist()
-    assert run(bundle, choices={}) == run(bundle, threads=1) == (X * 2).tolist()
+    assert run(two_engine_bundle) == (X * 2.5).tolist()
+    assert (
+        run(two_engine_bundle, choices={}) == run(two_engine_bundle, threads=1) == (X * 2).tolist()
+    )
     forget_tuned(manifest)
-    assert run(bundle) == (X * 2).tolist()
+    assert run(two_engine_bundle) == (X * 2).tolist()
 
 
-def test_an_opened_bundle_says_what_runs(bundle):
-    with Pipeline.open(bundle, choices={"one": Choice("scaler-fp16", 2)}) as pipeline:
+def test_an_opened_bundle_says_what_runs(two_engine_bundle):
+    with Pipeline.open(two_engine_bundle, choices={"one": Choice("scaler-fp16", 2)}) as pipeline:
         (running,) = pipeline.manifest.steps
     assert (running.precision, running.options) == ("fp16", {"threads": 2})
 
@@ -57,25 +62,25 @@ def test_an_opened_bundle_says_what_runs(bundle):
         ({"two": Choice()}, "step 'two': expected one of one, got two"),
     ],
 )
-def test_what_a_bundle_does_not_carry_cannot_be_chosen(bundle, choices, message):
+def test_what_a_bundle_does_not_carry_cannot_be_chosen(two_engine_bundle, choices, message):
     with pytest.raises(BundleError, match=message):
-        Pipeline.open(bundle, choices=choices)
+        Pipeline.open(two_engine_bundle, choices=choices)
 
 
 def unbuilt(artifact):
     return replace(artifact, files=(), source=("segment.onnx",))
 
 
-def test_a_step_whose_own_engine_does_not_run_here_may_run_on_another(bundle):
-    manifest = read_manifest(bundle)
+def test_a_step_whose_own_engine_does_not_run_here_may_run_on_another(two_engine_bundle):
+    manifest = read_manifest(two_engine_bundle)
     waiting = replace(manifest, steps=tuple(map(unbuilt, manifest.steps)))
     engines, left_out = usable_engines(waiting)
     assert left_out == ["one on scaler-fp32: not built yet"]
     assert default_candidate(engines) == {"one": Choice("scaler-fp16", 4)}
 
 
-def test_a_step_that_runs_on_nothing_here_is_named_with_the_reasons(bundle):
-    manifest = read_manifest(bundle)
+def test_a_step_that_runs_on_nothing_here_is_named_with_the_reasons(two_engine_bundle):
+    manifest = read_manifest(two_engine_bundle)
     waiting, others = (tuple(map(unbuilt, of)) for of in (manifest.steps, manifest.alternatives))
     message = r"step 'one' of 'm' has no engine that runs here: got one on scaler-fp32: not built"
     with pytest.raises(DeployError, match=message):
@@ -104,14 +109,14 @@ def test_an_alternative_that_does_not_stand_for_its_step_is_refused(make_bundle,
         Pipeline.open(make_bundle(others=[(wrong, 2.0)]))
 
 
-def test_no_engine_is_loaded_from_a_file_that_was_changed(bundle):
-    (bundle / "one" / "scaler-fp16" / "factor.txt").write_text("3.5")
+def test_no_engine_is_loaded_from_a_file_that_was_changed(two_engine_bundle):
+    (two_engine_bundle / "one" / "scaler-fp16" / "factor.txt").write_text("3.5")
     with pytest.raises(BundleError, match=r"'one/scaler-fp16/factor\.txt' was changed"):
-        Pipeline.open(bundle, trusted=True, choices={"one": Choice("scaler-fp16")})
+        Pipeline.open(two_engine_bundle, trusted=True, choices={"one": Choice("scaler-fp16")})
 
 
-def test_every_engine_is_measured_against_the_model(bundle):
-    verdict = verdict_of(bundle, {"x": X, "y": X * 2})
+def test_every_engine_is_measured_against_the_model(two_engine_bundle):
+    verdict = verdict_of(two_engine_bundle, {"x": X, "y": X * 2})
     assert [gap.step for gap in verdict.verification.gaps] == [
         "one", "one on scaler-fp16", "chain",
     ]  # fmt: skip
@@ -123,8 +128,8 @@ def test_engines_of_half_precision_have_their_own_bound(make_bundle):
     assert verdict_of(close, {"x": X, "y": X * 2}).problem is None
 
 
-def test_the_sample_decides_for_what_runs(bundle, capsys):
-    write_tuned(read_manifest(bundle), {"one": Choice("scaler-fp16")})
-    assert not check(bundle, None)
-    assert check(bundle, threads=1)
+def test_the_sample_decides_for_what_runs(two_engine_bundle, capsys):
+    write_tuned(read_manifest(two_engine_bundle), {"one": Choice("scaler-fp16")})
+    assert not check(two_engine_bundle, None)
+    assert check(two_engine_bundle, threads=1)
     assert "BAD" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.manifest import SIGNATURE, BundleError
 from deploy.runtime.bundle.signing import SignatureError, sign
-from tests.helpers.commands import BACKENDS, done, python, refused
+from tests.helpers.commands import BACKENDS, error_of, output_of, run_here
 
 PEM, SSH = serialization.Encoding.PEM, serialization.Encoding.OpenSSH
 PKCS8, OPENSSH = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.OpenSSH
@@ -134,15 +134,21 @@ def test_a_passphrase_is_read_from_the_environment(make_bundle, tmp_path, monkey
 def test_the_command_signs_and_verifies_folders_and_archives(make_bundle, tmp_path):
     private, public = keys(tmp_path)
     bundle = make_bundle()
-    assert "signs manifest.json" in done("deploy.bundle", "sign", bundle, private, cwd=tmp_path)
-    done("deploy.bundle", "pack", bundle, "b.tar", cwd=tmp_path)
+    assert "signs manifest.json" in output_of(
+        "deploy", "bundle", "sign", bundle, private, cwd=tmp_path
+    )
+    output_of("deploy", "bundle", "pack", bundle, "b.tar", cwd=tmp_path)
     for what in (bundle, "b.tar"):
-        printed = done("deploy.bundle", "verify", what, "--require-signature", public, cwd=tmp_path)
+        printed = output_of(
+            "deploy", "bundle", "verify", what, "--require-signature", public, cwd=tmp_path
+        )
         assert f"signed by '{public}'" in printed
-    done("deploy.bundle", "unpack", "b.tar", "new", "--require-signature", public, cwd=tmp_path)
+    output_of(
+        "deploy", "bundle", "unpack", "b.tar", "new", "--require-signature", public, cwd=tmp_path
+    )
     other = keys(tmp_path, "other")[1]
     for words in (("verify", "b.tar"), ("unpack", "b.tar", "newer")):
-        ended = python("deploy.bundle", *words, "--require-signature", other, cwd=tmp_path)
+        ended = run_here("deploy", "bundle", *words, "--require-signature", other, cwd=tmp_path)
         assert ended.returncode == 1 and "the signature does not fit" in ended.stderr
     assert not (tmp_path / "newer").exists()
 
@@ -150,14 +156,14 @@ def test_the_command_signs_and_verifies_folders_and_archives(make_bundle, tmp_pa
 def test_a_run_signs_what_it_makes_and_the_device_asks_for_it(tmp_path):
     private, public = keys(tmp_path)
     words = ["+model=yolov3", f"+backend={BACKENDS[0]}", "bundle=b", f"bundle.sign={private}"]
-    done("deploy", *words, "bench.runs=0", cwd=tmp_path)
+    output_of("deploy", *words, "bench.runs=0", cwd=tmp_path)
     image = tmp_path / "b" / "sample" / "image.png"
     run = ["deploy.runtime", "run", "b", image, "--require-signature"]
-    assert "found" in done(*run, public, cwd=tmp_path)
-    ended = python(*run, keys(tmp_path, "other")[1], cwd=tmp_path)
+    assert "found" in output_of(*run, public, cwd=tmp_path)
+    ended = run_here(*run, keys(tmp_path, "other")[1], cwd=tmp_path)
     assert ended.returncode == 1 and "the signature does not fit" in ended.stderr
 
 
 def test_a_key_that_cannot_sign_is_refused_before_any_work(tmp_path):
     words = ["+model=yolov3", f"+backend={BACKENDS[0]}", "bundle=b", "bundle.sign=none.pem"]
-    assert "key 'none.pem' cannot be read" in refused("deploy", *words, cwd=tmp_path)
+    assert "key 'none.pem' cannot be read" in error_of("deploy", *words, cwd=tmp_path)

@@ -12,7 +12,7 @@ import pytest
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
-from tests.helpers.commands import done, files, python, refused
+from tests.helpers.commands import error_of, files, output_of, run_here
 
 MODEL = """
 from torch import nn
@@ -43,60 +43,60 @@ COMMAND = [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> tuple[Path, str]:
+def pending_deployment(tmp_path_factory) -> tuple[Path, str]:
     """A bundle in which the body has still to be built, and what the desk said."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "my_net.py").write_text(MODEL)
     head = ["+backend@chain.head=onnxruntime", "chain.head.options.threads=1"]
-    return folder / "bundle", done(*COMMAND, *head, "bundle=bundle", cwd=folder)
+    return folder / "bundle", output_of(*COMMAND, *head, "bundle=bundle", cwd=folder)
 
 
 @pytest.fixture
-def bundle(made, tmp_path) -> Path:
-    return Path(shutil.copytree(made[0], tmp_path / "bundle"))
+def pending_bundle(pending_deployment, tmp_path) -> Path:
+    return Path(shutil.copytree(pending_deployment[0], tmp_path / "bundle"))
 
 
-def test_the_desk_says_what_is_left_to_do(made):
-    assert "agreement   not measured yet: the device builds the engines" in made[1]
-    assert "python -m deploy.runtime build bundle (on the device)" in made[1]
-    assert "latency" not in made[1]
+def test_the_desk_says_what_is_left_to_do(pending_deployment):
+    assert "agreement   not measured yet: the device builds the engines" in pending_deployment[1]
+    assert "python -m deploy.runtime build bundle (on the device)" in pending_deployment[1]
+    assert "latency" not in pending_deployment[1]
 
 
-def test_it_carries_the_segment_of_what_is_to_be_built_alone(bundle):
-    body, head = read_manifest(bundle).steps
+def test_it_carries_the_segment_of_what_is_to_be_built_alone(pending_bundle):
+    body, head = read_manifest(pending_bundle).steps
     assert body.pending and body.source == ("body/body.onnx",)
     assert not head.pending and not head.source
-    assert read_manifest(bundle).verification.status == "not run"
+    assert read_manifest(pending_bundle).verification.status == "not run"
 
 
-def test_it_does_not_open_before_and_says_how(bundle):
+def test_it_does_not_open_before_and_says_how(pending_bundle):
     with pytest.raises(
         BundleError, match=r"engine of 'body' is not built yet\. On the device.*build"
     ):
-        Pipeline.open(bundle)
+        Pipeline.open(pending_bundle)
 
 
-def test_finish_builds_and_verifies_it(bundle, capsys):
-    assert build_engines(bundle, 60)
-    manifest = read_manifest(bundle)
+def test_finish_builds_and_verifies_it(pending_bundle, capsys):
+    assert build_engines(pending_bundle, 60)
+    manifest = read_manifest(pending_bundle)
     assert manifest.verification.status == "passed"
     assert {item.step for item in manifest.verification.gaps} == {"body", "head", "chain"}
     assert "building body ..." in capsys.readouterr().out
-    with Pipeline.open(bundle) as pipeline:
+    with Pipeline.open(pending_bundle) as pipeline:
         image = np.zeros((1, 3, 16, 16), np.float32)
         assert pipeline.chain({"image": image})["logits"].shape == (1, 2)
-    listed = {bundle / name for name in manifest.files} | {bundle / "manifest.json"}
-    assert {path for path in bundle.rglob("*") if path.is_file()} == listed
+    listed = {pending_bundle / name for name in manifest.files} | {pending_bundle / "manifest.json"}
+    assert {path for path in pending_bundle.rglob("*") if path.is_file()} == listed
 
 
-def test_it_can_be_finished_again_elsewhere(bundle):
-    assert build_engines(bundle, 60) and build_engines(bundle, 60)
-    assert read_manifest(bundle).verification.status == "passed"
+def test_it_can_be_finished_again_elsewhere(pending_bundle):
+    assert build_engines(pending_bundle, 60) and build_engines(pending_bundle, 60)
+    assert read_manifest(pending_bundle).verification.status == "passed"
 
 
 def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
     (tmp_path / "my_net.py").write_text(MODEL)
-    done(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
+    output_of(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
     bundle = tmp_path / "bundle"
     assert all(one.pending for one in read_manifest(bundle).artifacts)
     assert build_engines(bundle, 60)
@@ -111,27 +111,27 @@ def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
     assert {path for path in bundle.rglob("*") if path.is_file()} == listed
 
 
-def test_a_segment_that_was_changed_is_refused_before_anything_is_built(bundle):
-    (bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
-    before = files(bundle)
+def test_a_segment_that_was_changed_is_refused_before_anything_is_built(pending_bundle):
+    (pending_bundle / "body" / "body.onnx").write_bytes(b"x" * 100)
+    before = files(pending_bundle)
     with pytest.raises(BundleError, match=r"file 'body/body\.onnx'"):
-        build_engines(bundle, 60)
-    assert files(bundle) == before
+        build_engines(pending_bundle, 60)
+    assert files(pending_bundle) == before
 
 
-def test_a_converter_that_fails_leaves_the_bundle_as_it_was(bundle):
-    text = (bundle / "manifest.json").read_text()
+def test_a_converter_that_fails_leaves_the_bundle_as_it_was(pending_bundle):
+    text = (pending_bundle / "manifest.json").read_text()
     broken = text.replace('"optimize": "basic"', '"optimize": "never"', 1)
-    (bundle / "manifest.json").write_text(broken)
-    message = refused("deploy.runtime", "build", bundle, cwd=bundle)
+    (pending_bundle / "manifest.json").write_text(broken)
+    message = error_of("deploy.runtime", "build", pending_bundle, cwd=pending_bundle)
     assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
     assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
-    assert (bundle / "manifest.json").read_text() == broken
+    assert (pending_bundle / "manifest.json").read_text() == broken
 
 
-def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
-    data = json.loads((bundle / "manifest.json").read_text())
-    sample = bundle / data["sample"]
+def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(pending_bundle):
+    data = json.loads((pending_bundle / "manifest.json").read_text())
+    sample = pending_bundle / data["sample"]
     with np.load(sample) as stored:
         tensors = {name: stored[name] for name in stored.files}
     np.savez(sample, **{**tensors, "output/logits": tensors["output/logits"] + 1})
@@ -139,11 +139,11 @@ def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(bundle):
 
     entry = content_of(sample)
     data["files"][data["sample"]] |= {"sha256": entry.sha256, "size": entry.size}
-    (bundle / "manifest.json").write_text(json.dumps(data))
-    ended = python("deploy.runtime", "build", bundle, cwd=bundle)
+    (pending_bundle / "manifest.json").write_text(json.dumps(data))
+    ended = run_here("deploy.runtime", "build", pending_bundle, cwd=pending_bundle)
     assert ended.returncode == 1
     assert "BAD the chain does not agree with the model at 'logits'" in ended.stdout
-    assert read_manifest(bundle).verification.status == "failed"
+    assert read_manifest(pending_bundle).verification.status == "failed"
 
 
 def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
@@ -152,14 +152,14 @@ def test_a_bundle_without_segments_has_nothing_to_finish(make_bundle):
 
 
 def test_build_on_the_device_is_refused_where_the_desks_files_run_anywhere(tmp_path):
-    message = refused(
+    message = error_of(
         "deploy", "+model=yolov3", "+backend=ncnn", "backend.build=device", cwd=tmp_path
     )
     assert "build=device for ncnn: expected desk, got device" in message
 
 
 def test_an_evaluation_needs_engines_on_the_desk(tmp_path):
-    message = refused(
+    message = error_of(
         "deploy", "+model=yolov3", "+backend=onnxruntime", "backend.build=device",
         "verify.eval=true", cwd=tmp_path,
     )  # fmt: skip

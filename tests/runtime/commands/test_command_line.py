@@ -9,7 +9,7 @@ import pytest
 import deploy.runtime
 from deploy.runtime.__main__ import main
 from deploy.runtime.commands.table import COMMANDS
-from tests.helpers.commands import done, python
+from tests.helpers.commands import output_of, run_process
 
 
 def heavy_modules(code: str) -> str:
@@ -80,12 +80,12 @@ def test_an_old_name_of_a_command_works_and_says_the_new_one(tmp_path, capsys):
 
 
 def test_the_version_is_that_of_the_project_and_of_each_engine(tmp_path):
-    said = done("deploy.runtime", "--version", cwd=tmp_path).splitlines()
+    said = output_of("deploy.runtime", "--version", cwd=tmp_path).splitlines()
     assert said[0].startswith("backend-chain ")
     assert any(line.startswith("onnxruntime ") for line in said[1:])
 
 
 def test_the_exit_code_is_one_where_a_bundle_is_missing(tmp_path):
-    ended = python("deploy.runtime", "check", "nothing", cwd=tmp_path)
+    ended = run_process("deploy.runtime", "check", "nothing", cwd=tmp_path)
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: 'nothing' is not a bundle")

@@ -68,7 +68,7 @@ class Squares:
 
 
 @pytest.fixture
-def bundle(make_bundle, monkeypatch):
+def make_squares_bundle(make_bundle, monkeypatch):
     """A bundle that passes the picture on to ``Squares`` with these parameters."""
     monkeypatch.setattr(posts, "_shipped", lambda: {"test.squares": Squares})
 
@@ -98,8 +98,8 @@ def refusal(*words) -> str:
     return str(ended.value.code)
 
 
-def test_boxes_and_the_latency_of_every_part_are_printed(bundle, tmp_path, capsys):
-    said = evaluated(capsys, bundle(), truth(tmp_path))
+def test_boxes_and_the_latency_of_every_part_are_printed(make_squares_bundle, tmp_path, capsys):
+    said = evaluated(capsys, make_squares_bundle(), truth(tmp_path))
     assert "boxes                   1.0000        1.0000" in said
     assert "masks" not in said
     parts = [line.split()[0] for line in said.splitlines()[3:-1]]
@@ -107,44 +107,46 @@ def test_boxes_and_the_latency_of_every_part_are_printed(bundle, tmp_path, capsy
     assert "per second over 3 runs" in said and "p50" in said and "p99" in said
 
 
-def test_what_is_found_as_another_kind_does_not_count(bundle, tmp_path, capsys):
+def test_what_is_found_as_another_kind_does_not_count(make_squares_bundle, tmp_path, capsys):
     report = tmp_path / "report.json"
-    evaluated(capsys, bundle(wrong=True), truth(tmp_path), "--json", report)
+    evaluated(capsys, make_squares_bundle(wrong=True), truth(tmp_path), "--json", report)
     found = json.loads(report.read_text())
     assert 0 < found["boxes"]["at_50"] < 0.6
     assert found["pictures"] == 3 and found["per_second"] > 0
     assert list(found["milliseconds"]["only"]) == ["p50", "p90", "p99", "mean"]
 
 
-def test_masks_are_evaluated_where_the_model_finds_them(bundle, tmp_path, capsys):
-    said = evaluated(capsys, bundle(masks=True), truth(tmp_path), "--json", "-")
+def test_masks_are_evaluated_where_the_model_finds_them(make_squares_bundle, tmp_path, capsys):
+    said = evaluated(capsys, make_squares_bundle(masks=True), truth(tmp_path), "--json", "-")
     found = json.loads(said)
     assert found["boxes"] == {"at_50": 1.0, "at_50_95": 1.0}
     assert found["masks"]["at_50"] == 1.0, "two thirds of each thing are an IoU of 0.67"
     assert found["masks"]["at_50_95"] == pytest.approx(0.4), "thresholds from 0.5 to 0.65"
 
 
-def test_masks_are_left_out_where_the_data_set_has_none(bundle, tmp_path, capsys):
+def test_masks_are_left_out_where_the_data_set_has_none(make_squares_bundle, tmp_path, capsys):
     path = truth(tmp_path)
     data = json.loads(path.read_text())
     for row in data["annotations"]:
         del row["segmentation"]
     path.write_text(json.dumps(data))
-    assert "masks" not in evaluated(capsys, bundle(masks=True), path)
+    assert "masks" not in evaluated(capsys, make_squares_bundle(masks=True), path)
 
 
-def test_a_limit_takes_the_first_pictures_and_their_truth_alone(bundle, tmp_path, capsys):
+def test_a_limit_takes_the_first_pictures_and_their_truth_alone(
+    make_squares_bundle, tmp_path, capsys
+):
     path = truth(tmp_path)
     (tmp_path / "3.png").unlink()
-    said = evaluated(capsys, bundle(), path, "--limit", 2)
+    said = evaluated(capsys, make_squares_bundle(), path, "--limit", 2)
     assert "boxes                   1.0000        1.0000" in said
     assert "over 2 runs" in said
 
 
-def test_a_picture_that_is_missing_is_named(bundle, tmp_path):
+def test_a_picture_that_is_missing_is_named(make_squares_bundle, tmp_path):
     path = truth(tmp_path)
     (tmp_path / "3.png").unlink()
-    assert "3.png" in refusal(bundle(), path)
+    assert "3.png" in refusal(make_squares_bundle(), path)
 
 
 @pytest.mark.parametrize(
@@ -158,25 +160,25 @@ def test_a_picture_that_is_missing_is_named(bundle, tmp_path):
         ('{"images": [], "categories": [], "annotations": []}', "got no pictures"),
     ],
 )
-def test_a_file_that_is_no_data_set_is_refused(content, got, bundle, tmp_path):
+def test_a_file_that_is_no_data_set_is_refused(content, got, make_squares_bundle, tmp_path):
     path = tmp_path / "annotations.json"
     if content is not None:
         path.write_text(content)
-    said = refusal(bundle(), path)
+    said = refusal(make_squares_bundle(), path)
     assert "expected a COCO annotation file (images, annotations, categories)" in said
     assert got in said
     with pytest.raises(RecipeError, match=r"model\.eval: data set .* expected a COCO annotation"):
         evaluate_coco(path, lambda picture: None)
 
 
-def test_a_data_set_of_other_classes_is_refused(bundle, tmp_path):
-    said = refusal(bundle(classes=("a", "b", "c")), truth(tmp_path))
+def test_a_data_set_of_other_classes_is_refused(make_squares_bundle, tmp_path):
+    said = refusal(make_squares_bundle(classes=("a", "b", "c")), truth(tmp_path))
     assert "categories of the data set: expected 3, one for each class (a, b, c)" in said
     assert "got 2 (odd, even)" in said
 
 
-def test_a_label_without_a_category_is_refused(bundle, tmp_path):
-    said = refusal(bundle(classes=(), label=5), truth(tmp_path))
+def test_a_label_without_a_category_is_refused(make_squares_bundle, tmp_path):
+    said = refusal(make_squares_bundle(classes=(), label=5), truth(tmp_path))
     assert "label 5: expected one of the 2 categories of the data set" in said
 
 
@@ -185,9 +187,9 @@ def test_a_bundle_that_takes_tensors_is_refused(make_bundle, tmp_path):
     assert "cannot be evaluated: expected one that takes pictures" in said
 
 
-def test_without_pycocotools_it_says_what_to_install(bundle, tmp_path, monkeypatch):
+def test_without_pycocotools_it_says_what_to_install(make_squares_bundle, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    said = refusal(bundle(), truth(tmp_path))
+    said = refusal(make_squares_bundle(), truth(tmp_path))
     assert "pycocotools, which computes mAP, cannot be used here" in said
     assert "pip install '.[eval]'" in said
     with pytest.raises(MissingLibraryError):

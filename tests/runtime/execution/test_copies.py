@@ -6,34 +6,34 @@ import numpy as np
 import pytest
 
 from deploy.runtime import Pipeline
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 from tests.helpers.costs import peak
 
 LENDING = [name for name in BACKENDS if name in ("onnxruntime", "ncnn")]  # others copy
 
 
 @pytest.fixture(scope="module", params=LENDING)
-def chain(request, tmp_path_factory):
+def staged_chain(request, tmp_path_factory):
     bundle = tmp_path_factory.mktemp("copies") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={request.param}", "bench.runs=0"]
-    done("deploy", *words, "verify.images=1", f"bundle={bundle}", cwd=bundle.parent)
+    output_of("deploy", *words, "verify.images=1", f"bundle={bundle}", cwd=bundle.parent)
     with Pipeline.open(bundle, threads=1) as pipeline:
         yield pipeline.chain
 
 
-def test_a_call_takes_no_memory_for_tensors_from_python(chain):
+def test_a_call_takes_no_memory_for_tensors_from_python(staged_chain):
     inputs = {"image": np.zeros((1, 3, 320, 320), np.float32)}
     for _ in range(3):
-        chain(inputs)
-    most = max(peak(lambda: chain(inputs)) for _ in range(10))
+        staged_chain(inputs)
+    most = max(peak(lambda: staged_chain(inputs)) for _ in range(10))
     assert most < 16 << 10  # its outputs alone are 369 KiB
 
 
-def test_what_an_engine_gives_is_what_the_next_takes(chain, monkeypatch):
+def test_what_an_engine_gives_is_what_the_next_takes(staged_chain, monkeypatch):
     """No step between two engines sees another array than the one that was given."""
     given: dict[str, int] = {}
     taken: dict[str, int] = {}
-    for kind in {type(runner) for _, runner in chain.steps}:
+    for kind in {type(runner) for _, runner in staged_chain.steps}:
         plain = kind.__call__
 
         def watched(runner, inputs, plain=plain):
@@ -43,7 +43,7 @@ def test_what_an_engine_gives_is_what_the_next_takes(chain, monkeypatch):
             return found
 
         monkeypatch.setattr(kind, "__call__", watched)
-    chain({"image": np.zeros((1, 3, 320, 320), np.float32)})
+    staged_chain({"image": np.zeros((1, 3, 320, 320), np.float32)})
     shared = given.keys() & taken.keys()
     assert len(shared) >= 3
     assert {name: given[name] for name in shared} == {name: taken[name] for name in shared}

@@ -34,7 +34,7 @@ from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.host_steps import HostRunner, HostStepError
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement, load_image
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 from tests.helpers.graphs import kernel, save
 
 ROOT = Path(__file__).parents[3]
@@ -46,23 +46,23 @@ HERE = Placement(1, 1, 320, 320)
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory) -> dict[str, Path]:
+def digits_bundles(tmp_path_factory) -> dict[str, Path]:
     """The demo's digit finder for each engine of a CPU."""
     folder = tmp_path_factory.mktemp("load")
     words = ["-m", "+model=yolov3", f"+backend={','.join(CPU)}", "bench.runs=0"]
-    done("deploy", *words, cwd=folder)
+    output_of("deploy", *words, cwd=folder)
     (sweep,) = (folder / "multirun").iterdir()
     return {backend: sweep / str(number) / "bundle" for number, backend in enumerate(CPU)}
 
 
 @pytest.fixture(scope="module", params=CPU)
-def bundle(request, bundles) -> Path:
-    return bundles[request.param]
+def digits_bundle(request, digits_bundles) -> Path:
+    return digits_bundles[request.param]
 
 
 @pytest.fixture(scope="module")
-def pipeline(bundle) -> Iterator[Pipeline]:
-    with Pipeline.open(bundle, threads=1) as opened:
+def digits_pipeline(digits_bundle) -> Iterator[Pipeline]:
+    with Pipeline.open(digits_bundle, threads=1) as opened:
         yield opened
 
 
@@ -155,7 +155,7 @@ class Flaky:
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory) -> Iterator[tuple[Chain, dict[str, Flaky]]]:
+def multi_step_chain(tmp_path_factory) -> Iterator[tuple[Chain, dict[str, Flaky]]]:
     """A chain: segment, host step, two segments, on a CPU's engines in turns; and what may fail."""
     folder = tmp_path_factory.mktemp("several")
     places = [("first", "x", "a"), ("second", "b", "c"), ("third", "c", "y")]
@@ -176,28 +176,32 @@ def several(tmp_path_factory) -> Iterator[tuple[Chain, dict[str, Flaky]]]:
 
 
 @pytest.fixture(scope="module")
-def busy(bundle) -> Iterator[Pipeline]:
+def default_threads_pipeline(digits_bundle) -> Iterator[Pipeline]:
     """As many threads for each call as the engine likes."""
-    with Pipeline.open(bundle) as opened:
+    with Pipeline.open(digits_bundle) as opened:
         yield opened
 
 
-def test_eight_threads_find_in_their_pictures_what_one_finds(busy):
-    wanted = [bits(busy(scene(number))) for number in range(THREADS)]
+def test_eight_threads_find_in_their_pictures_what_one_finds(default_threads_pipeline):
+    wanted = [bits(default_threads_pipeline(scene(number))) for number in range(THREADS)]
     assert len({found[0] for found in wanted}) == THREADS
-    found = at_once(lambda number: [bits(busy(scene(number))) for _ in range(4)])
+    found = at_once(
+        lambda number: [bits(default_threads_pipeline(scene(number))) for _ in range(4)]
+    )
     assert found == [[each] * 4 for each in wanted]
 
 
-def test_eight_threads_get_the_tensors_that_one_gets(busy):
-    inputs = [busy.prepare(scene(number))[0] for number in range(THREADS)]
-    wanted = [bits(busy.chain(each)) for each in inputs]
-    found = at_once(lambda number: [bits(busy.chain(inputs[number])) for _ in range(4)])
+def test_eight_threads_get_the_tensors_that_one_gets(default_threads_pipeline):
+    inputs = [default_threads_pipeline.prepare(scene(number))[0] for number in range(THREADS)]
+    wanted = [bits(default_threads_pipeline.chain(each)) for each in inputs]
+    found = at_once(
+        lambda number: [bits(default_threads_pipeline.chain(inputs[number])) for _ in range(4)]
+    )
     assert found == [[each] * 4 for each in wanted]
 
 
-def test_eight_threads_share_a_chain_of_several_segments(several):
-    chain, _ = several
+def test_eight_threads_share_a_chain_of_several_segments(multi_step_chain):
+    chain, _ = multi_step_chain
     wanted = [bits(chain(noise(number))) for number in range(THREADS)]
     found = at_once(lambda number: [bits(chain(noise(number))) for _ in range(50)])
     assert found == [[each] * 50 for each in wanted]
@@ -284,9 +288,9 @@ def grown(samples: list[dict[str, int]], figure: str) -> int:
     return samples[-1][figure] - samples[0][figure]
 
 
-def test_hundreds_of_calls_take_no_memory_and_no_handles(bundle):
+def test_hundreds_of_calls_take_no_memory_and_no_handles(digits_bundle):
     """Less than 4 MiB in 200 calls, of which each makes an input tensor of 1.2 MiB alone."""
-    samples = child(CALLS, bundle)
+    samples = child(CALLS, digits_bundle)
     assert len(samples) == 5
     assert {(sample["handles"], sample["threads"]) for sample in samples} == {
         (samples[0]["handles"], samples[0]["threads"])
@@ -294,9 +298,9 @@ def test_hundreds_of_calls_take_no_memory_and_no_handles(bundle):
     assert grown(samples, "rss") < 4 << 10, samples
 
 
-def test_opening_and_closing_leaves_nothing(bundle):
+def test_opening_and_closing_leaves_nothing(digits_bundle):
     """Less than 16 MiB in 50 times: that is what the weights of one take."""
-    samples = child(OPENINGS, bundle)
+    samples = child(OPENINGS, digits_bundle)
     assert len(samples) == 6
     assert {sample["handles"] for sample in samples} == {samples[0]["handles"]}
     assert grown(samples, "threads") <= 0
@@ -322,8 +326,8 @@ def test_the_soak_tells_what_grows_from_what_does_not(step, handles, good, capsy
 # Closing
 
 
-def test_a_pipeline_that_is_closed_says_so_in_every_thread(bundle):
-    with Pipeline.open(bundle) as pipeline:
+def test_a_pipeline_that_is_closed_says_so_in_every_thread(digits_bundle):
+    with Pipeline.open(digits_bundle) as pipeline:
         pipeline(scene(0))
 
     def refusal(number: int) -> str:
@@ -334,8 +338,10 @@ def test_a_pipeline_that_is_closed_says_so_in_every_thread(bundle):
     assert at_once(refusal) == [CLOSED] * THREADS
 
 
-def test_closing_while_others_call_is_an_error_for_them_and_not_the_end_of_the_process(bundle):
-    assert child(CLOSINGS, bundle) == [{f"EngineError: {CLOSED}": 5 * 8}]
+def test_closing_while_others_call_is_an_error_for_them_and_not_the_end_of_the_process(
+    digits_bundle,
+):
+    assert child(CLOSINGS, digits_bundle) == [{f"EngineError: {CLOSED}": 5 * 8}]
 
 
 class Slow:
@@ -422,7 +428,7 @@ TAKEN = {
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def door(request, tmp_path_factory) -> Iterator[Chain]:
+def one_segment_chain(request, tmp_path_factory) -> Iterator[Chain]:
     """A chain of one segment."""
     folder = tmp_path_factory.mktemp("door") / request.param
     with Chain([conv("only", "x", "y", folder, request.param)], (spec("x"),), (spec("y"),)) as one:
@@ -430,25 +436,27 @@ def door(request, tmp_path_factory) -> Iterator[Chain]:
 
 
 @pytest.mark.parametrize("odd", REFUSED)
-def test_another_dtype_rank_or_layout_is_refused_by_the_tensors_name(door, odd):
+def test_another_dtype_rank_or_layout_is_refused_by_the_tensors_name(one_segment_chain, odd):
     make, got = REFUSED[odd]
-    wanted = bits(door(noise(0)))
+    wanted = bits(one_segment_chain(noise(0)))
     message = rf"^input 'x': expected float32\[1, 3, 8, 12\], got {got}$"
     with pytest.raises(TensorError, match=message):
-        door({"x": make(noise(0)["x"])})
-    assert bits(door(noise(0))) == wanted
+        one_segment_chain({"x": make(noise(0)["x"])})
+    assert bits(one_segment_chain(noise(0))) == wanted
 
 
 @pytest.mark.parametrize("odd", TAKEN)
-def test_an_array_that_lies_oddly_in_memory_is_as_its_plain_copy_and_stays_as_it_is(door, odd):
+def test_an_array_that_lies_oddly_in_memory_is_as_its_plain_copy_and_stays_as_it_is(
+    one_segment_chain, odd
+):
     array = TAKEN[odd](noise(0)["x"])
     plain = np.array(array, order="C")
-    assert bits(door({"x": array})) == bits(door({"x": plain}))
+    assert bits(one_segment_chain({"x": array})) == bits(one_segment_chain({"x": plain}))
     assert array.tobytes() == plain.tobytes()
 
 
-def test_a_chain_changes_none_of_its_inputs(several):
-    chain, _ = several
+def test_a_chain_changes_none_of_its_inputs(multi_step_chain):
+    chain, _ = multi_step_chain
     given = noise(0)
     chain(given)
     assert bits(given) == bits(noise(0))
@@ -476,18 +484,18 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("kind", PICTURES)
-def test_an_array_of_any_size_and_layout_is_a_picture_and_stays_as_it_is(pipeline, kind):
+def test_an_array_of_any_size_and_layout_is_a_picture_and_stays_as_it_is(digits_pipeline, kind):
     picture = PICTURES[kind]
     plain = np.array(picture, order="C")
-    found = pipeline(picture)
-    assert is_finite(found) and bits(found) == bits(pipeline(plain))
+    found = digits_pipeline(picture)
+    assert is_finite(found) and bits(found) == bits(digits_pipeline(plain))
     assert picture.tobytes() == plain.tobytes()
 
 
-def test_grey_is_as_its_repetition(pipeline):
+def test_grey_is_as_its_repetition(digits_pipeline):
     grey = SCENE[:, :, 1]
-    wanted = bits(pipeline(np.dstack((grey, grey, grey))))
-    assert bits(pipeline(grey)) == bits(pipeline(grey[:, :, None])) == wanted
+    wanted = bits(digits_pipeline(np.dstack((grey, grey, grey))))
+    assert bits(digits_pipeline(grey)) == bits(digits_pipeline(grey[:, :, None])) == wanted
 
 
 @pytest.mark.parametrize(
@@ -506,13 +514,13 @@ def test_grey_is_as_its_repetition(pipeline):
         (SCENE[:, :0], r"uint8\[480, 0, 3\]"),
     ],
 )
-def test_another_array_is_refused_and_the_pipeline_stays_usable(pipeline, array, got):
-    wanted = bits(pipeline(SCENE))
+def test_another_array_is_refused_and_the_pipeline_stays_usable(digits_pipeline, array, got):
+    wanted = bits(digits_pipeline(SCENE))
     with pytest.raises(
         ImageError, match=rf"^picture array: expected uint8 of shape .*, got {got}$"
     ):
-        pipeline(array)
-    assert bits(pipeline(SCENE)) == wanted
+        digits_pipeline(array)
+    assert bits(digits_pipeline(SCENE)) == wanted
 
 
 def cut_short() -> Image.Image:
@@ -566,22 +574,25 @@ def spoiled(array: np.ndarray, seed: int, share: float = 0.02) -> np.ndarray:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.filterwarnings("error")
 def test_inputs_that_are_not_finite_go_through_the_engines_and_leave_no_odd_detection(
-    pipeline, value
+    digits_pipeline, value
 ):
-    (image,) = pipeline.prepare(SCENE)[0].values()
+    (image,) = digits_pipeline.prepare(SCENE)[0].values()
     image[0, :, 100:110, 100:110] = value
-    assert is_finite(pipeline.finish(pipeline.chain({"image": image}), HERE))
+    assert is_finite(digits_pipeline.finish(digits_pipeline.chain({"image": image}), HERE))
     image[:] = value
-    assert is_finite(pipeline.finish(pipeline.chain({"image": image}), HERE))
-    assert bits(pipeline(SCENE)) == bits(pipeline(SCENE)) and len(pipeline(SCENE)) > 0
+    assert is_finite(digits_pipeline.finish(digits_pipeline.chain({"image": image}), HERE))
+    assert (
+        bits(digits_pipeline(SCENE)) == bits(digits_pipeline(SCENE))
+        and len(digits_pipeline(SCENE)) > 0
+    )
 
 
 @pytest.mark.filterwarnings("error")
-def test_whatever_the_engines_give_detections_are_finite(pipeline):
-    maps = pipeline.chain(pipeline.prepare(SCENE)[0])
+def test_whatever_the_engines_give_detections_are_finite(digits_pipeline):
+    maps = digits_pipeline.chain(digits_pipeline.prepare(SCENE)[0])
     for seed in range(30):
         odd = {name: spoiled(array, seed) for name, array in maps.items()}
-        assert is_finite(pipeline.finish(odd, Placement(0.01, 0.5, 640, 32_000)))
+        assert is_finite(digits_pipeline.finish(odd, Placement(0.01, 0.5, 640, 32_000)))
 
 
 def quiet(*things: tuple[int, int]) -> list[np.ndarray]:
@@ -714,8 +725,8 @@ def test_a_host_step_gives_what_is_finite_or_one_error(id):
 
 
 @pytest.mark.parametrize("value", [0, 90, 255])
-def test_a_blank_picture_has_nothing_in_it(pipeline, value):
-    found = pipeline(np.full((240, 320, 3), value, np.uint8)).above(0.3)
+def test_a_blank_picture_has_nothing_in_it(digits_pipeline, value):
+    found = digits_pipeline(np.full((240, 320, 3), value, np.uint8)).above(0.3)
     assert (found.boxes.shape, found.to_json()) == ((0, 4), [])
 
 
@@ -724,11 +735,11 @@ def test_a_blank_picture_has_nothing_in_it(pipeline, value):
     [{"score_thr": 1.0}, {"conf_thr": 1.0}, {"nms_pre": 0}, {"max_per_img": 0}],
     ids=str,
 )
-def test_limits_that_nothing_passes_leave_nothing(pipeline, limits):
-    maps = pipeline.chain(pipeline.prepare(SCENE)[0])
+def test_limits_that_nothing_passes_leave_nothing(digits_pipeline, limits):
+    maps = digits_pipeline.chain(digits_pipeline.prepare(SCENE)[0])
     given = {"backbone": "darknet53", "num_classes": 10}
-    strict = Pipeline(pipeline.manifest, pipeline.chain, YoloPost(**given, **limits))
-    assert len(pipeline.finish(maps, HERE)) > 0
+    strict = Pipeline(digits_pipeline.manifest, digits_pipeline.chain, YoloPost(**given, **limits))
+    assert len(digits_pipeline.finish(maps, HERE)) > 0
     assert len(strict.finish(maps, HERE)) == len(strict(SCENE)) == 0
 
 
@@ -813,8 +824,10 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("name", "error", "kind", "message"), FAILURES)
-def test_a_step_that_fails_is_named_and_the_next_call_is_right(several, name, error, kind, message):
-    chain, parts = several
+def test_a_step_that_fails_is_named_and_the_next_call_is_right(
+    multi_step_chain, name, error, kind, message
+):
+    chain, parts = multi_step_chain
     wanted = bits(chain(noise(0)))
     for _ in range(3):
         with parts[name].failing(error), pytest.raises(kind, match=message) as caught:
@@ -824,8 +837,10 @@ def test_a_step_that_fails_is_named_and_the_next_call_is_right(several, name, er
 
 
 @pytest.mark.parametrize(("name", "error", "kind", "message"), FAILURES)
-def test_the_calls_of_one_thread_may_fail_while_seven_go_on(several, name, error, kind, message):
-    chain, parts = several
+def test_the_calls_of_one_thread_may_fail_while_seven_go_on(
+    multi_step_chain, name, error, kind, message
+):
+    chain, parts = multi_step_chain
     wanted = [bits(chain(noise(number))) for number in range(THREADS)]
     sick: set[int] = set()
 

@@ -14,7 +14,7 @@ from deploy.runtime import EngineError, ImageError, Pipeline
 from deploy.runtime.accuracy.matching import match_detections
 from deploy.runtime.execution.streaming import stream
 from deploy.runtime.vision.batching import batch_size, in_batches
-from tests.helpers.commands import BACKENDS, done
+from tests.helpers.commands import BACKENDS, output_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SCENES = sorted((ROOT / "deploy/models/yolov3/demo/samples").glob("*.png"))
@@ -160,62 +160,62 @@ def assert_same(found, expected):
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
+def staged_pipeline(tmp_path_factory):
     """Three engines, of which each takes one to eight pictures at once, usually three."""
     bundle = tmp_path_factory.mktemp("stream") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={BACKENDS[0]}", "bench.runs=0"]
     words += ["model.dynamic={batch: [1, 3, 8]}", "verify.images=1", f"bundle={bundle}"]
-    done("deploy", *words, cwd=bundle.parent)
+    output_of("deploy", *words, cwd=bundle.parent)
     with Pipeline.open(bundle, threads=1) as opened:
         yield opened
 
 
-def test_a_stream_finds_what_calls_find(pipeline):
-    expected = [pipeline(scene) for scene in SCENES]
-    assert_same(list(pipeline.stream(SCENES)), expected)
-    assert_same(list(pipeline.stream(iter(SCENES), depth=1)), expected)
+def test_a_stream_finds_what_calls_find(staged_pipeline):
+    expected = [staged_pipeline(scene) for scene in SCENES]
+    assert_same(list(staged_pipeline.stream(SCENES)), expected)
+    assert_same(list(staged_pipeline.stream(iter(SCENES), depth=1)), expected)
     assert sum(map(len, expected)) > len(SCENES)
 
 
 @pytest.mark.parametrize("batch", ["auto", 2, 8])
-def test_pictures_in_batches_are_found_as_if_they_were_alone(pipeline, batch):
-    found = list(pipeline.stream(SCENES, batch=batch))
+def test_pictures_in_batches_are_found_as_if_they_were_alone(staged_pipeline, batch):
+    found = list(staged_pipeline.stream(SCENES, batch=batch))
     assert len(found) == len(SCENES)
     for scene, one in zip(SCENES, found, strict=True):
-        alone = pipeline(scene)
+        alone = staged_pipeline(scene)
         sure = alone.above(0.3)
         assert match_detections(sure, one, 0.95).matched == len(sure) > 0
 
 
-def test_a_file_that_is_no_picture_ends_the_stream_in_its_place(pipeline, tmp_path):
+def test_a_file_that_is_no_picture_ends_the_stream_in_its_place(staged_pipeline, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     found = []
     with pytest.raises(ImageError, match=r"bad\.png' is not a picture"):
-        gather(found, pipeline.stream([*SCENES[:2], tmp_path / "bad.png", *SCENES]))
-    assert_same(found, [pipeline(scene) for scene in SCENES[:2]])
+        gather(found, staged_pipeline.stream([*SCENES[:2], tmp_path / "bad.png", *SCENES]))
+    assert_same(found, [staged_pipeline(scene) for scene in SCENES[:2]])
     assert not streams_left()
 
 
-def test_a_step_that_fails_is_named_and_the_pipeline_stays_usable(pipeline, monkeypatch):
-    expected = pipeline(SCENES[0])
+def test_a_step_that_fails_is_named_and_the_pipeline_stays_usable(staged_pipeline, monkeypatch):
+    expected = staged_pipeline(SCENES[0])
 
     def broken(runner, inputs):
         raise EngineError("it broke")
 
-    first, runner = pipeline.chain.steps[0]
+    first, runner = staged_pipeline.chain.steps[0]
     monkeypatch.setattr(type(runner), "__call__", broken)
     with pytest.raises(EngineError, match=f"step '{first.name}': it broke"):
-        list(pipeline.stream(SCENES))
+        list(staged_pipeline.stream(SCENES))
     monkeypatch.undo()
-    assert_same([pipeline(SCENES[0])], [expected])
+    assert_same([staged_pipeline(SCENES[0])], [expected])
 
 
 @pytest.mark.parametrize("depth", [0, -1])
-def test_a_stream_without_room_is_refused_at_once(pipeline, depth):
+def test_a_stream_without_room_is_refused_at_once(staged_pipeline, depth):
     with pytest.raises(DeployError, match=f"depth: expected 1 or more, got {depth}"):
-        pipeline.stream(SCENES, depth=depth)
+        staged_pipeline.stream(SCENES, depth=depth)
 
 
-def test_a_batch_that_the_bundle_does_not_take_is_refused_at_once(pipeline):
+def test_a_batch_that_the_bundle_does_not_take_is_refused_at_once(staged_pipeline):
     with pytest.raises(DeployError, match=r"batch: expected 1 to 8, as .* got 9"):
-        pipeline.stream(SCENES, batch=9)
+        staged_pipeline.stream(SCENES, batch=9)

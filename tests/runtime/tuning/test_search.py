@@ -24,22 +24,22 @@ from deploy.runtime.execution import loading as opening
 from deploy.runtime.tuning import search as tune
 from deploy.runtime.tuning.candidates import AS_MADE
 from deploy.runtime.tuning.search import MIXED, TuningResult, choose
-from tests.helpers.commands import BACKENDS, done, refused
+from tests.helpers.commands import BACKENDS, error_of, output_of
 
 STEPS = ("backbone", "neck", "head")
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def staged_bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune") / "bundle"
     words = ["+model=yolov3", "+partition=by_stage", f"+backend={BACKENDS[0]}", "bench.runs=0"]
-    done("deploy", *words, "verify.images=1", f"bundle={folder}", cwd=folder.parent)
+    output_of("deploy", *words, "verify.images=1", f"bundle={folder}", cwd=folder.parent)
     return folder
 
 
 @pytest.fixture
-def manifest(bundle):
-    manifest = read_manifest(bundle)
+def manifest(staged_bundle):
+    manifest = read_manifest(staged_bundle)
     yield manifest
     forget_tuned(manifest)
 
@@ -105,9 +105,11 @@ def threads_of(choices):
     return {step: choice.threads for step, choice in choices.items()}
 
 
-def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkeypatch, capsys):
+def test_engines_of_one_chain_may_get_different_numbers(
+    staged_bundle, manifest, monkeypatch, capsys
+):
     monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS))
-    assert tune.tune(bundle, (1, 2), 4, forget=False)
+    assert tune.tune(staged_bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 2, "neck": 1, "head": 1}
     said = capsys.readouterr().out
     assert (
@@ -115,25 +117,27 @@ def test_engines_of_one_chain_may_get_different_numbers(bundle, manifest, monkey
     )
 
 
-def test_a_way_beyond_the_tolerance_is_not_kept_however_fast(bundle, manifest, monkeypatch, capsys):
+def test_a_way_beyond_the_tolerance_is_not_kept_however_fast(
+    staged_bundle, manifest, monkeypatch, capsys
+):
     off = [Choice(OWN, 1), Choice(OWN, 2)]
     monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, off))
-    assert tune.tune(bundle, (1, 2), 4, forget=False)
+    assert tune.tune(staged_bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == dict.fromkeys(STEPS, 0)
     assert re.search(r"^2 threads +beyond the tolerance$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_way_that_ends_its_process_is_left_out(bundle, manifest, monkeypatch, capsys):
+def test_a_way_that_ends_its_process_is_left_out(staged_bundle, manifest, monkeypatch, capsys):
     monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, broken=[Choice(OWN, 2)]))
-    assert tune.tune(bundle, (1, 2), 4, forget=False)
+    assert tune.tune(staged_bundle, (1, 2), 4, forget=False)
     assert threads_of(read_tuned(manifest)) == {"backbone": 0, "neck": 1, "head": 1}
     assert re.search(r"^2 threads +does not run here$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_a_bundle_beyond_its_tolerance_is_not_tuned(bundle, manifest, monkeypatch):
+def test_a_bundle_beyond_its_tolerance_is_not_tuned(staged_bundle, manifest, monkeypatch):
     monkeypatch.setattr(tune, "start_worker", stand_in(MILLISECONDS, [Choice(OWN, 0)]))
     with pytest.raises(DeployError, match="as it was made: beyond the tolerance"):
-        tune.tune(bundle, (1,), 2, forget=False)
+        tune.tune(staged_bundle, (1,), 2, forget=False)
     assert read_tuned(manifest) == {}
 
 
@@ -163,21 +167,21 @@ def tuned_with(monkeypatch, bundle, milliseconds, border):
         forget_tuned(carrying)
 
 
-def test_each_step_gets_the_engine_it_is_fastest_on(bundle, monkeypatch):
-    found = tuned_with(monkeypatch, bundle, HALVES, border=0.0)
+def test_each_step_gets_the_engine_it_is_fastest_on(staged_bundle, monkeypatch):
+    found = tuned_with(monkeypatch, staged_bundle, HALVES, border=0.0)
     assert found == {"backbone": HALF, "neck": OWN, "head": HALF}
 
 
-def test_a_border_that_costs_more_than_it_brings_is_not_crossed(bundle, monkeypatch):
-    found = tuned_with(monkeypatch, bundle, HALVES, border=1.5)
+def test_a_border_that_costs_more_than_it_brings_is_not_crossed(staged_bundle, monkeypatch):
+    found = tuned_with(monkeypatch, staged_bundle, HALVES, border=1.5)
     assert found == {"backbone": HALF, "neck": OWN, "head": OWN}
-    found = tuned_with(monkeypatch, bundle, HALVES, border=20.0)
+    found = tuned_with(monkeypatch, staged_bundle, HALVES, border=20.0)
     assert found == dict.fromkeys(STEPS, OWN)
 
 
-def test_it_is_never_slower_than_the_best_engine_for_all(bundle, monkeypatch):
+def test_it_is_never_slower_than_the_best_engine_for_all(staged_bundle, monkeypatch):
     whole = {step: {**each, Choice(HALF, 2): 0.5} for step, each in HALVES.items()}
-    assert tuned_with(monkeypatch, bundle, whole, border=0.0) == dict.fromkeys(STEPS, HALF)
+    assert tuned_with(monkeypatch, staged_bundle, whole, border=0.0) == dict.fromkeys(STEPS, HALF)
 
 
 def opened_with(bundle, monkeypatch, **asked):
@@ -200,15 +204,15 @@ def opened_with(bundle, monkeypatch, **asked):
 
 
 def test_an_opened_bundle_uses_what_was_found_unless_it_is_told_otherwise(
-    bundle, manifest, monkeypatch
+    staged_bundle, manifest, monkeypatch
 ):
-    assert opened_with(bundle, monkeypatch) == dict.fromkeys(STEPS, 0)
+    assert opened_with(staged_bundle, monkeypatch) == dict.fromkeys(STEPS, 0)
     write_tuned(manifest, {"neck": Choice(threads=1), "head": Choice(OWN, 2)})
-    assert opened_with(bundle, monkeypatch) == {"backbone": 0, "neck": 1, "head": 2}
-    assert opened_with(bundle, monkeypatch, threads=1) == dict.fromkeys(STEPS, 1)
-    assert opened_with(bundle, monkeypatch, choices={"head": Choice(threads=1)})["neck"] == 0
+    assert opened_with(staged_bundle, monkeypatch) == {"backbone": 0, "neck": 1, "head": 2}
+    assert opened_with(staged_bundle, monkeypatch, threads=1) == dict.fromkeys(STEPS, 1)
+    assert opened_with(staged_bundle, monkeypatch, choices={"head": Choice(threads=1)})["neck"] == 0
     forget_tuned(manifest)
-    assert opened_with(bundle, monkeypatch) == dict.fromkeys(STEPS, 0)
+    assert opened_with(staged_bundle, monkeypatch) == dict.fromkeys(STEPS, 0)
 
 
 @pytest.mark.parametrize(
@@ -230,17 +234,24 @@ def test_a_damaged_note_is_as_none(manifest, text):
     assert read_tuned(manifest) == {}
 
 
-def test_the_command_measures_keeps_and_forgets(bundle, manifest):
-    said = done(
-        "deploy.runtime", "tune", bundle, "--threads", "1", "--rounds", 2, cwd=bundle.parent
+def test_the_command_measures_keeps_and_forgets(staged_bundle, manifest):
+    said = output_of(
+        "deploy.runtime",
+        "tune",
+        staged_bundle,
+        "--threads",
+        "1",
+        "--rounds",
+        2,
+        cwd=staged_bundle.parent,
     )
     assert "1 thread " in said and "<- chosen" in said
     kept = said.rpartition("kept: ")[2].strip()
     assert choices_from(Path(kept).read_text()) == read_tuned(manifest) != {}
-    done("deploy.runtime", "tune", bundle, "--forget", cwd=bundle.parent)
+    output_of("deploy.runtime", "tune", staged_bundle, "--forget", cwd=staged_bundle.parent)
     assert read_tuned(manifest) == {}
 
 
-def test_a_wrong_number_is_refused(bundle, tmp_path):
-    said = refused("deploy.runtime", "tune", bundle, "--threads", "1,none", cwd=tmp_path)
+def test_a_wrong_number_is_refused(staged_bundle, tmp_path):
+    said = error_of("deploy.runtime", "tune", staged_bundle, "--threads", "1,none", cwd=tmp_path)
     assert "expected a number from 1 up, got none" in said

@@ -1,0 +1,34 @@
+"""What the tests of the backends share."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from backends import registry
+
+BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
+TIME_LIMIT_SECONDS = 60
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    """The name of each backend under test."""
+    return request.param
+
+
+@pytest.fixture
+def time_limit() -> Iterator[None]:
+    """Interrupt a call that blocks, and fail the test."""
+
+    def interrupt(*_: object) -> None:
+        pytest.fail(f"this took {TIME_LIMIT_SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.alarm(TIME_LIMIT_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
