@@ -161,7 +161,7 @@ def _counting(step: Step, call: Call, counted: list[str]) -> Call:
 
 
 def _borders(steps: Sequence[Step]) -> int:
-    """As ``deploy.borders`` counts them."""
+    """The pairs of steps of which one takes a tensor of the other."""
     made = [{spec.name for spec in step.outputs} for step in steps]
     taken = [{spec.name for spec in step.inputs} for step in steps]
     return sum(bool(source & target) for source in made for target in taken)

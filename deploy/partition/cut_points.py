@@ -44,7 +44,7 @@ class BoundaryTensor:
     """A tensor where a segment starts or ends.
 
     Attributes:
-        point: where ``reference()`` keeps its value: a point, or an input or output of the graph.
+        point: where ``reference_values`` keeps it: a point, or the graph's input or output.
         default_name: what the tensor is called where no name is given.
         value: the tensor in the graph.
     """

@@ -42,7 +42,7 @@ class Partition:
 
     Attributes:
         segments: in the order of their cuts. Tensors of one name are the same tensor.
-        points: for the name of each of their inputs and outputs, where ``reference()`` keeps
+        points: for the name of each of their inputs and outputs, where ``reference_values`` keeps
             PyTorch's own value of it.
         results: the names of those tensors that are outputs of the whole model.
         marks: for each of them, every mark that it is.

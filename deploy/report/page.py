@@ -174,7 +174,7 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
     if not report.average_precision and report.has_eval_set:
         yield "mAP", "verify.eval is false; verify.eval=true on the command line evaluates both"
     if report.parity and report.blame is None:
-        blame = f"python -m deploy.blame {report.bundle}"
+        blame = f"python -m deploy blame {report.bundle}"
         yield "Blame", f"which step adds what to the error: {blame}"
 
 

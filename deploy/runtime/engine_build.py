@@ -47,7 +47,7 @@ from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
-_SIGN = "python -m deploy.bundle sign"
+_SIGN = "python -m deploy bundle sign"
 
 
 def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool:

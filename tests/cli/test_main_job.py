@@ -11,6 +11,7 @@ import pytest
 
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import BACKENDS, QUICK, error_of, run_here
+from tests.helpers.datasets import first_pictures
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -119,7 +120,8 @@ def test_the_border_moves_behind_the_decoder_by_one_line(deployed, tmp_path):
 def test_a_sweep_ends_with_a_table_and_a_failed_job_is_a_row_in_it(tmp_path):
     done = run_here(
         "deploy", "-m", "+model=yolov3", f"+backend={','.join(BACKENDS)}",
-        "convert.timeout=0.01,900", "verify.eval=true", QUICK, cwd=tmp_path,
+        "convert.timeout=0.01,900", "verify.eval=true",
+        f"model.eval={first_pictures(tmp_path, 8)}", QUICK, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -85,7 +85,7 @@ def _cut_in_two(exported: Exported, out: Path, door: Door) -> None:
 
 
 def unpack_archive(archive: Path, out: Path, door: Door) -> None:
-    """Unpack, as ``python -m deploy.bundle unpack`` does."""
+    """Unpack, as ``python -m deploy bundle unpack`` does."""
     unpack(archive, out / "bundle", _MOST_GIB)
 
 

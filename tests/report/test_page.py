@@ -78,7 +78,7 @@ def test_a_page_has_a_section_for_everything_that_was_measured():
     [
         ({"latency": (), "latency_runs": 0}, "latency", "bench.runs=20 on the command line"),
         ({"average_precision": ()}, "map", "verify.eval=true on the command line"),
-        ({"blame": None}, "blame", "python -m deploy.blame bundles/"),
+        ({"blame": None}, "blame", "python -m deploy blame bundles/"),
         ({"pictures": ()}, "detections", ""),
     ],
 )

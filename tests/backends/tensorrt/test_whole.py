@@ -12,6 +12,7 @@ import pytest
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import QUICK, error_of, output_of, run_process
+from tests.helpers.datasets import first_pictures
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
 NO_GPU = {"SIM_CUDA_DEVICES": ""}
@@ -28,7 +29,8 @@ def job_folder(tmp_path_factory) -> Path:
 def built(job_folder) -> Path:
     """Made on a desk with a GPU; every process reports what it leaves on it."""
     report = {"SIM_CUDA_REPORT": str(job_folder / "left.json")}
-    ended = run_process(*JOB, "verify.eval=true", "bundle=built", cwd=job_folder, **report)
+    words = ["verify.eval=true", f"model.eval={first_pictures(job_folder, 8)}", "bundle=built"]
+    ended = run_process(*JOB, *words, cwd=job_folder, **report)
     assert ended.returncode == 0, ended.stderr
     assert "mAP@.5:.95  chain" in ended.stdout
     return job_folder / "built"
