@@ -11,7 +11,7 @@ import pytest
 
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import QUICK, error_of, output_of, run_process
+from tests.helpers.commands import QUICK, error_of, files, output_of, run_process
 from tests.helpers.datasets import first_pictures
 
 JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
@@ -71,15 +71,24 @@ def test_a_desk_without_a_gpu_says_so_at_once_and_offers_to_leave_it_to_the_devi
     assert seconds < 5, "it must not load PyTorch before"
 
 
+def process_error(cwd: Path, **environment: str) -> str:
+    """The error of the job in a new process, which loads its libraries by this environment."""
+    ended = run_process(*JOB, cwd=cwd, **environment)
+    assert ended.returncode not in (0, None), ended.stdout
+    assert "Traceback" not in ended.stderr, ended.stderr
+    assert files(cwd) == [], "something half-written was left"
+    return ended.stderr
+
+
 def test_without_a_driver_that_is_what_is_missing(tmp_path):
     paths = os.environ["LD_LIBRARY_PATH"].split(os.pathsep)
     without = os.pathsep.join(path for path in paths if "simulator" not in path)
-    message = error_of(*JOB, cwd=tmp_path, LD_LIBRARY_PATH=without)
+    message = process_error(tmp_path, LD_LIBRARY_PATH=without)
     assert "tensorrt cannot convert here: no NVIDIA driver here (libcuda.so.1)" in message
 
 
 def test_without_tensorrt_that_is_what_is_missing(tmp_path):
-    message = error_of(*JOB, cwd=tmp_path, PYTHONPATH="")
+    message = process_error(tmp_path, PYTHONPATH="")
     assert "tensorrt cannot convert here: tensorrt not installed here" in message
 
 
