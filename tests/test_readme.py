@@ -1,4 +1,4 @@
-"""The README's blocks run as they are written, one after the other, in an empty folder."""
+"""The README's blocks run as they are written, one after the other, in an empty readme_folder."""
 
 from __future__ import annotations
 
@@ -27,22 +27,25 @@ def test_every_link_of_the_docs_leads_somewhere():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def readme_folder(tmp_path_factory) -> Path:
     """Where the reader stands; only what the blocks write is there."""
     return tmp_path_factory.mktemp("readme")
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_block_runs(number, folder):
+@pytest.mark.slow
+def test_a_block_runs(number, readme_folder):
     language, text = BLOCKS[number]
     named = re.search(r"^# (\S+\.(?:py|yaml))$", text, flags=re.MULTILINE)
     if named:
-        file = folder / named[1]
+        file = readme_folder / named[1]
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         return
     command = ["sh", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=readme_folder, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{text}\n{done.stderr}"

@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 
 from backends import registry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 

@@ -295,7 +295,8 @@ def _run_batches(words: Sequence[str], folder: Path) -> Work:
 
 def _deploy(words: Sequence[str], folder: Path) -> Path:
     bundle = Path(tempfile.mkdtemp(dir=folder)) / "bundle"
-    _command("deploy", "+model=yolov3", *words, f"bundle={bundle}", "bench.runs=0")
+    cache = f"cache={folder / 'cache'}"  # engines of earlier runs would not try this machine
+    _command("deploy", "+model=yolov3", *words, f"bundle={bundle}", cache, "bench.runs=0")
     return bundle
 
 

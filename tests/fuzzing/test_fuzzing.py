@@ -64,6 +64,7 @@ def campaign(home) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_no_mutant_gets_further_than_it_may(kind, campaign, home):
     assert (home / kind / "report.json").is_file(), campaign
     report = json.loads((home / kind / "report.json").read_text())

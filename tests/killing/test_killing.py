@@ -10,6 +10,8 @@ import torch
 from tests.killing.campaign import campaign
 from tests.killing.scenarios import scenarios
 
+pytestmark = pytest.mark.slow
+
 NAMES = tuple(scenarios(Path()))
 EVERY = {"a first run": 60, "finish": 12, "pack and unpack": 3}  # of the others every 30th write
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir
+import pytest
 import torch
 from hypothesis import HealthCheck, given, note, settings
 
@@ -26,6 +27,8 @@ from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.segments import Partition, partition
 from tests.helpers.random_programs import Program, programs
 from tests.helpers.reference_run import all_tensors, close, run_unoptimized, same
+
+pytestmark = pytest.mark.slow
 
 COUNT = int(os.environ.get("DEPLOY_RANDOM_PROGRAMS", "12"))
 LIMIT = 12  # cuts of each sort

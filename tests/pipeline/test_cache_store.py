@@ -196,6 +196,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_anywhere_leaves_nothing_half(tmp_path):
     """At every write point: no entry that is not whole, and the next run completes."""
     root = Path(__file__).parents[2]
@@ -235,6 +236,7 @@ for part in range(4):
 """
 
 
+@pytest.mark.slow
 def test_32_processes_build_each_key_once(tmp_path):
     root = Path(__file__).parents[2]
     crowd = [

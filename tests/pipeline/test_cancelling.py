@@ -16,6 +16,7 @@ from tests.helpers.commands import BACKENDS, error_of, files
 from tests.helpers.processes import running, until
 
 WORDS = ["deploy", "+model=yolov3", "+backend=ncnn", "bundle=b", "bench.runs=0"]
+NEW = "backend.options.threads=7"  # no other test has put this net into the cache
 
 
 def converters(folder: Path) -> list[int]:
@@ -27,7 +28,7 @@ def converters(folder: Path) -> list[int]:
 def test_a_cancelled_run_ends_its_converters_and_leaves_nothing(tmp_path, how):
     before = files(tmp_path)
     run = subprocess.Popen(
-        [sys.executable, "-m", *WORDS], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", *WORDS, NEW], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         # what a shell starts in the background ignores Ctrl-C, and so would this
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -42,7 +43,7 @@ def test_a_cancelled_run_ends_its_converters_and_leaves_nothing(tmp_path, how):
 
 def test_the_converters_of_a_killed_run_end_too(tmp_path):
     run = subprocess.Popen(
-        [sys.executable, "-m", *WORDS], cwd=tmp_path,
+        [sys.executable, "-m", *WORDS, NEW], cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     until(lambda: converters(tmp_path))

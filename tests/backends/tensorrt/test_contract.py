@@ -16,6 +16,8 @@ from tests.backends.tensorrt import bindings
 from tests.backends.tensorrt.programs import EXPRESSIONS, OF_ITS_OWN, REMOVED, VALUES, WRONG
 from tests.backends.tensorrt.surface import Surface, documented, members, surface
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 OURS = sorted((ROOT / "backends" / "tensorrt").glob("*.py"))
 SITE = ROOT / "tests" / "simulator" / "site"

@@ -11,10 +11,13 @@ import pytest
 
 from deploy.analysis.gpu_check import gpu_check
 from deploy.runtime.bundle.manifest import read_manifest
-from tests.helpers.commands import QUICK, error_of, files, output_of, run_process
+from tests.helpers.commands import QUICK, files, output_of, run_process
 from tests.helpers.datasets import first_pictures
 
-JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", QUICK]
+pytestmark = pytest.mark.slow
+
+# an option of its own: no other test has put this engine into the cache
+JOB = ["deploy", "+model=yolov3", "+backend=tensorrt", "backend.options.workspace_mib=777", QUICK]
 NO_GPU = {"SIM_CUDA_DEVICES": ""}
 ANOTHER_GPU = {"SIM_CUDA_DEVICES": "Another GPU:8.7:2000000000"}
 OLDER = {"SIM_TENSORRT_VERSION": "10.16.1.11"}
@@ -64,7 +67,7 @@ def test_no_process_leaves_anything_on_the_gpu(built, job_folder):
 
 def test_a_desk_without_a_gpu_says_so_at_once_and_offers_to_leave_it_to_the_device(tmp_path):
     start = time.monotonic()
-    message = error_of(*JOB, cwd=tmp_path, **NO_GPU)
+    message = process_error(tmp_path, **NO_GPU)
     seconds = time.monotonic() - start
     assert "tensorrt cannot convert here: the NVIDIA driver finds no GPU here" in message
     assert "Pass backend.build=device" in message and "deploy.runtime build BUNDLE" in message
@@ -144,7 +147,8 @@ def test_a_truncated_plan_is_refused_before_tensorrt_reads_it(built, job_folder)
 
 
 def test_a_failure_in_the_converter_is_its_error_with_the_command_to_repeat(tmp_path):
-    ended = run_process(*JOB, "bundle=bundle", cwd=tmp_path, SIM_TENSORRT_FAIL="build:1")
+    new = "backend.options.workspace_mib=778"
+    ended = run_process(*JOB, new, "bundle=bundle", cwd=tmp_path, SIM_TENSORRT_FAIL="build:1")
     assert ended.returncode == 1 and not (tmp_path / "bundle").exists()
     assert "cannot convert segment 'yolov3' to tensorrt: exit code 1" in ended.stderr
     assert "TensorRT builds no plan: " in ended.stderr and "To repeat it: " in ended.stderr

@@ -14,6 +14,8 @@ from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import BACKENDS, QUICK, output_of
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(__file__).parents[3] / "deploy" / "models" / "mask_rcnn" / "demo"
 TRUTH = DEMO / "eval" / "annotations.json"
 CPU = [backend for backend in ("onnxruntime", "ncnn") if backend in BACKENDS]

@@ -19,6 +19,8 @@ from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
 from tests.helpers.commands import BACKENDS, QUICK, output_of
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = [0, 7, 42, 100, 905, 20_017, 300_000, 777_777, 999_999]
 ANY_SIZE = [
     "model.inputs.input_ids.shape=[batch, length]",

@@ -106,6 +106,7 @@ def growth(samples: list[dict[str, int]], figure: str) -> int:
     return samples[-1][figure] - samples[0][figure]
 
 
+@pytest.mark.slow
 def test_hundreds_of_calls_take_no_memory_and_no_handles(digits_bundle):
     """Less than 4 MiB in 200 calls, of which each makes an input tensor of 1.2 MiB alone."""
     samples = run_child(CALLS, digits_bundle)
@@ -116,6 +117,7 @@ def test_hundreds_of_calls_take_no_memory_and_no_handles(digits_bundle):
     assert growth(samples, "rss") < 4 << 10, samples
 
 
+@pytest.mark.slow
 def test_opening_and_closing_leaves_nothing(digits_bundle):
     """Less than 16 MiB in 50 times: that is what the weights of one take."""
     samples = run_child(OPENINGS, digits_bundle)

@@ -21,6 +21,7 @@ def staged_chain(request, tmp_path_factory):
         yield pipeline.chain
 
 
+@pytest.mark.slow
 def test_a_call_takes_no_memory_for_tensors_from_python(staged_chain):
     inputs = {"image": np.zeros((1, 3, 320, 320), np.float32)}
     for _ in range(3):

@@ -1,14 +1,14 @@
-"""A fixture's name says what it holds, so it is defined once."""
+"""What holds for the tests as a whole: names of fixtures, and tiers."""
 
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-NOT_RENAMED_YET = {"folder"}  # of test_examples.py and test_readme.py
 
 
 def fixtures(tree: ast.Module) -> Iterator[ast.FunctionDef]:
@@ -27,9 +27,16 @@ def test_no_fixture_name_is_defined_twice():
             definitions[function.name].append(f"{path.relative_to(TESTS)}:{function.lineno}")
     assert len(definitions) > 50
     duplicates = {name: lines for name, lines in definitions.items() if len(lines) > 1}
-    for name in NOT_RENAMED_YET:
-        duplicates.pop(name, None)
     assert not duplicates, (
         "fixtures: expected a name of its own for each, which says what it holds; move one that "
         f"several files share to a conftest.py; got {duplicates}"
     )
+
+
+def test_every_tier_has_tests():
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())
+    tiers = [line.split(":")[0] for line in project["tool"]["pytest"]["ini_options"]["markers"]]
+    texts = [path.read_text() for path in TESTS.rglob("test_*.py")]
+    assert tiers
+    for tier in tiers:
+        assert any(f"pytest.mark.{tier}\n" in text for text in texts), f"no test is marked {tier}"
