@@ -1,4 +1,4 @@
-"""The README's blocks run as they are written, one after the other, in an empty readme_folder."""
+"""The README's blocks run as they are written, one after the other, in an empty folder."""
 
 from __future__ import annotations
 
