@@ -102,7 +102,8 @@ def _own_interpreter_state(
     handlers = list(logging.root.handlers)
     handled = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for name in modules:
-        if name.partition(".")[0] == "tests":  # a new process has imported none of them
+        # a new process has imported none of them
+        if name.partition(".")[0] == "tests" or name.endswith(".__main__"):
             del sys.modules[name]
     with (
         mock.patch.object(sys, "argv", list(words)),
