@@ -5,8 +5,6 @@ from __future__ import annotations
 import doctest
 import inspect
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from deploy.runtime import DeployError
+from tests.helpers.commands import output_of
 
 ROOT = Path(__file__).parent.parent
 PUBLIC = (
@@ -65,9 +64,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     (folder / "photo.jpg").write_bytes(SCENE.read_bytes())
     words = ["+model=yolov3", "+backend=onnxruntime", f"bundle={folder / 'bundles' / 'yolov3'}"]
-    command = [sys.executable, "-m", "deploy", *words, "verify.images=1", "bench.runs=1"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    output_of("deploy", *words, "verify.images=1", "bench.runs=0", cwd=folder)
     return folder
 
 

@@ -215,6 +215,7 @@ def test_own_code_is_deployed_by_its_name(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_dynamic_batch_reaches_the_bundle(tmp_path):
     if "onnxruntime" not in BACKENDS:
         pytest.skip("needs a backend with dynamic shapes")

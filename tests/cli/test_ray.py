@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.commands import BACKENDS, QUICK, run_process
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_ray_that_runs_already_ends_with_the_table(tmp_path: Path):
     ray = Path(sys.executable).with_name("ray")
     quiet = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}

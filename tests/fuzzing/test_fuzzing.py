@@ -74,6 +74,7 @@ def test_no_mutant_gets_further_than_it_may(kind, campaign, home):
     assert verdicts["ok"] > 5 and verdicts["refused"] > 5
 
 
+@pytest.mark.slow
 def test_what_was_a_fault_once_is_none_now(home):
     assert kept.kinds()
     ended = fuzz("--kept", "--forks", "--out", str(home))

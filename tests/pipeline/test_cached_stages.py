@@ -213,6 +213,7 @@ def test_what_is_made_for_one_gpu_is_not_taken_for_another(tmp_path, monkeypatch
     assert kept == [False, False, True]
 
 
+@pytest.mark.slow
 def test_the_cache_is_on_and_the_users_own_unless_it_is_said_otherwise(cached_run_folder):
     home = {"DEPLOY_CACHE": "auto", "XDG_CACHE_HOME": str(cached_run_folder / "home")}
     words = [*(word for word in WORDS if not word.startswith("cache=")), "bundle=b"]

@@ -136,6 +136,7 @@ def test_the_chain_finds_what_mmdetection_finds(golden_export, cuts, tmp_path):
 
 @pytest.mark.parametrize("cuts", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("most", [1, 2, 37])
+@pytest.mark.slow
 def test_any_number_of_regions_goes_through(narrow_export, cuts, most, tmp_path):
     limits = {"proposals": {"max_per_img": most}, "detections": {"score_thr": 0.01}}
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
