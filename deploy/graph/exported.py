@@ -11,7 +11,7 @@ from deploy.graph.points import MarkedTensor
 
 @dataclass(frozen=True)
 class Exported:
-    """A whole model as an ONNX file that ONNX Runtime runs as it is.
+    """A whole model as an ONNX file that runs as it is, marks included.
 
     Attributes:
         onnx: the file; its weights may lie beside it.
