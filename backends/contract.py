@@ -169,12 +169,16 @@ class Artifact:
         options: of the backend.
         tools: that made the files, with their versions.
         source: the segment's ONNX file and its weights, if the device is to build the files.
+        unverified: whether the machine that made the files could not run them; the device that
+            runs them has yet to compare them with the reference.
 
     Examples:
         >>> x, y = TensorSpec("x", "float32", (1, 2)), TensorSpec("y", "float32", (1, 2))
         >>> Artifact("double", "my_backend", ("double/model.bin",), (x,), (y,)).pending
         False
         >>> Artifact("double", "my_backend", (), (x,), (y,), source=("double.onnx",)).pending
+        True
+        >>> Artifact("double", "my_backend", ("model.bin",), (x,), (y,), unverified=True).pending
         True
     """
 
@@ -187,11 +191,17 @@ class Artifact:
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     source: tuple[str, ...] = ()
+    unverified: bool = False
+
+    @property
+    def built(self) -> bool:
+        """Whether its files are there."""
+        return bool(self.files)
 
     @property
     def pending(self) -> bool:
-        """Whether the device has yet to build it."""
-        return not self.files
+        """Whether the device has yet to build or verify it."""
+        return self.unverified or not self.built
 
 
 def _any_machine(options: Any) -> Mapping[str, str]:
@@ -229,9 +239,12 @@ class About:
         extra: the name of its optional dependencies.
         convert: the distributions that its desk half needs.
         run: the distributions that its device half needs.
-        obstacle: why this machine can neither convert for it nor run it, such as a missing driver,
-            or an empty text. Fast; imports no engine.
-        builds_on_device: whether its files should be built on the device that runs them.
+        obstacle: why this machine cannot run it, such as a missing driver, or an empty text. Fast;
+            imports no engine.
+        convert_obstacle: why this machine cannot convert for it, where it can convert what it
+            cannot run: such files are verified on the device. None where it must run them too.
+        builds_on_device: whether its files can be built on the device that runs them.
+        device_extra: the name of the device's optional dependencies, where they are others.
         precisions: options for each precision other than fp32, if the engine converts precisions
             itself. None if it runs cast graphs.
         gpu: how it runs on a GPU, if it can.
@@ -249,10 +262,16 @@ class About:
     convert: tuple[str, ...]
     run: tuple[str, ...]
     obstacle: Callable[[], str] = _no_obstacle
+    convert_obstacle: Callable[[], str] | None = None
     builds_on_device: bool = False
+    device_extra: str | None = None
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine
+
+    def conversion_obstacle(self) -> str:
+        """Why this machine cannot convert for it, or an empty text."""
+        return (self.convert_obstacle or self.obstacle)()
 
 
 class Runner(Protocol):

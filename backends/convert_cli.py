@@ -30,7 +30,7 @@ from backends.conversion_files import (
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
-from backends.registry import converter, loader, options_type
+from backends.registry import about, converter, loader, options_type
 
 
 def main(backend: str, argv: Sequence[str] | None = None) -> None:
@@ -50,6 +50,8 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     size = sum((arguments.out / name).stat().st_size for name in artifact.files)
     agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'" if gap else "not checked"
+    if artifact.unverified:
+        agrees += f", since this machine cannot run it: {about(backend).obstacle()}"
     print(f"{arguments.out}: {artifact.precision}, {size:,} bytes, {agrees}")
 
 
@@ -99,8 +101,9 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
         artifact = converter(backend)(segment, options, folder)
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)
+        artifact = replace(artifact, unverified=bool(about(backend).obstacle()))
         gap = None
-        if not arguments.no_check:
+        if not arguments.no_check and not artifact.unverified:
             gap = _check_agreement(artifact, folder, _sample(segment, arguments.sample))
         write_artifact(folder, artifact)
         shutil.rmtree(arguments.out, ignore_errors=True)

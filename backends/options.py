@@ -111,8 +111,15 @@ def _parse(kind: Any, value: object) -> Value | None:
     if isinstance(value, bool):
         return None
     if kind is str:
-        return value if isinstance(value, str) else None
+        return _text(value)
     return _number(kind, value)
+
+
+def _text(value: object) -> str | None:
+    """A text, or a list of words as one text with commas."""
+    if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        return ",".join(value)
+    return value if isinstance(value, str) else None
 
 
 def _number(kind: type[int] | type[float], value: object) -> Value | None:

@@ -88,11 +88,16 @@ def _folders() -> dict[str, str]:
     }
 
 
+def _extra(name: str, half: str) -> str:
+    facts = about(name)
+    return facts.extra if half == "convert" else facts.device_extra or facts.extra
+
+
 def _import_half(name: str, half: str, *extras: str) -> ModuleType:
     try:
         return importlib.import_module(f"{package(name)}.{half}")
     except ImportError as error:
         raise MissingLibraryError(
             f"backend '{name}' cannot be used here: {error}",
-            do=install_hint(*extras, about(name).extra),
+            do=install_hint(*extras, _extra(name, half)),
         ) from error

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
 from backends.contract import About, GpuSupport
+from backends.nvidia.cuda import driver_fault
 
 _LEVELS = range(6)
 
 
 def obstacle() -> str:
     """Why TensorRT cannot work on this machine, or nothing."""
-    if fault := _driver_fault():
+    if fault := driver_fault():
         return fault
     missing = [name for name in ("tensorrt", "pycuda") if find_spec(name) is None]
     return f"{' and '.join(missing)} not installed here" if missing else ""
@@ -23,7 +23,7 @@ def obstacle() -> str:
 
 def machine(options: Options) -> Mapping[str, str]:
     """The TensorRT and the GPU that a plan depends on."""
-    from backends.tensorrt.gpu import Gpu  # not at the top: it imports pycuda
+    from backends.nvidia.gpu import Gpu  # not at the top: it imports pycuda
     from backends.tensorrt.plan import identity
 
     gpu = Gpu(options.device)
@@ -31,16 +31,6 @@ def machine(options: Options) -> Mapping[str, str]:
         return identity(gpu)
     finally:
         gpu.close()
-
-
-def _driver_fault() -> str:
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver here (libcuda.so.1)"
-    if code := driver.cuInit(0):
-        return f"the NVIDIA driver finds no GPU here (CUDA error {code})"
-    return ""
 
 
 ABOUT = About(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import tensorrt as trt
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment
+from backends.nvidia.bindings import Messages
+from backends.nvidia.gpu import Gpu
+from backends.nvidia.network import add_profile, build_plan, copy_model, parse_segment
 from backends.options import options_json
 from backends.tensorrt import Options
-from backends.tensorrt.gpu import Gpu
-from backends.tensorrt.log import Log, creation_errors
-from backends.tensorrt.plan import check_version, identity
-from backends.tensorrt.profiles import add_profile, check_network
+from backends.tensorrt.plan import BINDINGS, check_version, identity
 from backends.tensorrt.timing import load_timings, save_timings, timing_file
 
 PLAN = "engine.plan"
@@ -47,7 +46,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     return Artifact(
         name=segment.name,
         backend="tensorrt",
-        files=(PLAN, *(_copy_model(segment, out) if options.strip else ())),
+        files=(PLAN, *(copy_model(segment, out) if options.strip else ())),
         inputs=segment.inputs,
         outputs=segment.outputs,
         options=options_json(options),
@@ -56,41 +55,15 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def _build(segment: Segment, options: Options, gpu: Gpu) -> bytes:
-    log = Log()
-    trt.init_libnvinfer_plugins(log, "")
-    with creation_errors(log, ConversionError):
-        builder = trt.Builder(log)
-    # the only kind of network that both TensorRT 10 and 11 build
-    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(typed)
-    _parse(segment, network, log)
-    check_network(segment, network)
-    config = _configure(builder.create_builder_config(), options)
-    add_profile(segment, builder, config)
+    trt.init_libnvinfer_plugins(BINDINGS.logger(Messages(BINDINGS.product)), "")
+    parsed = parse_segment(BINDINGS, segment)
+    config = _configure(parsed.builder.create_builder_config(), options)
+    add_profile(parsed, config)
     timings = timing_file(options.timing_cache, gpu)
     load_timings(config, timings)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise ConversionError(f"segment '{segment.name}': TensorRT builds no plan: {log.take()}")
+    plan = build_plan(parsed, config)
     save_timings(config, timings)
-    return bytes(plan)
-
-
-def _parse(segment: Segment, network: trt.INetworkDefinition, log: Log) -> None:
-    parser = trt.OnnxParser(network, log)
-    if parser.parse_from_file(str(segment.onnx)):
-        return
-    errors = [_description(parser.get_error(number)) for number in range(parser.num_errors)]
-    raise ConversionError(
-        f"segment '{segment.name}': TensorRT does not accept its graph\n  "
-        + "\n  ".join(errors or [log.take()]),
-        do="\nCut around these nodes, or choose another backend for this segment.",
-    )
-
-
-def _description(error: trt.ParserError) -> str:
-    node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
-    return f"{node}{error.desc()}"
+    return plan
 
 
 def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
@@ -122,11 +95,3 @@ def _hardware(option: str) -> trt.HardwareCompatibilityLevel:
             got=option,
         )
     return known[_HARDWARE[option]]
-
-
-def _copy_model(segment: Segment, out: Path) -> list[str]:
-    """Copy the ONNX file and its weights, with which a stripped plan is refitted."""
-    files = [segment.onnx, *segment.onnx.parent.glob(f"{segment.onnx.name}.data")]
-    for path in files:
-        shutil.copyfile(path, out / path.name)
-    return [path.name for path in files]

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 import tensorrt as trt
 
 from backends.contract import Artifact, EngineError
+from backends.nvidia.bindings import bindings_of
+from backends.nvidia.gpu import Gpu
 from backends.tensorrt import Options
-from backends.tensorrt.gpu import Gpu
+
+BINDINGS = bindings_of(trt, "TensorRT")
 
 _AMPERE = (8, 0)
 _OLDEST = 10

@@ -9,8 +9,8 @@ import numpy as np
 import pycuda.driver as drv
 
 from backends.contract import EngineError
-from backends.tensorrt import cuda
-from backends.tensorrt.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
+from backends.nvidia import cuda
+from backends.nvidia.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
 
 _VALUES = 1 << 22  # 16 MiB of float32
 _THREADS = 4

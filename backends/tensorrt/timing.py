@@ -12,7 +12,7 @@ import tensorrt as trt
 
 from backends.contract import ConversionError
 from backends.files import atomic_write
-from backends.tensorrt.gpu import Gpu
+from backends.nvidia.gpu import Gpu
 from backends.user_cache import cache_folder
 
 

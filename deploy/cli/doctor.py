@@ -96,7 +96,8 @@ def ability(backend: str, half: str, needs: Sequence[str]) -> Ability:
     """Import one half of a backend (``convert`` or ``run``) in a fresh process."""
     if missing := _missing(needs):
         return Ability(False, f"lacks {', '.join(missing)}")
-    if reason := about(backend).obstacle():
+    facts = about(backend)
+    if reason := facts.conversion_obstacle() if half == "convert" else facts.obstacle():
         return Ability(False, reason)
     module = f"{package(backend)}.{half}"
     done = subprocess.run(
@@ -115,7 +116,7 @@ def _print_backend(name: str) -> bool:
         f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}"
     )
     if not run.works:
-        print(f"    to run: {install_hint(facts.extra)}")
+        print(f"    to run: {install_hint(facts.device_extra or facts.extra)}")
     if not convert.works:
         print(f"    to convert: {install_hint('desk', facts.extra)}")
     return run.works

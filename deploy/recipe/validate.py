@@ -171,7 +171,7 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
                 "verify.eval=true with build=device",
                 do="The desk has no engine to evaluate: leave one of them out.",
             )
-    elif reason := description.obstacle():
+    elif reason := description.conversion_obstacle():
         advice = (
             "Pass backend.build=device: the bundle then carries the segments, and "
             "python -m deploy.runtime build BUNDLE builds them on the device."
@@ -179,6 +179,11 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
         raise RecipeError(
             f"{backend.name} cannot convert here: {reason}",
             do=advice if description.builds_on_device else "",
+        )
+    elif recipe.verify.eval and (reason := description.obstacle()):
+        raise RecipeError(
+            f"verify.eval=true with {backend.name}: this machine cannot run its engines: {reason}",
+            do="Leave verify.eval out; evaluate the bundle on the device.",
         )
 
 

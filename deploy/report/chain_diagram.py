@@ -142,7 +142,7 @@ def _segment_box(manifest: Manifest, step: Artifact) -> Box:
     names = step.files or step.source
     size = format_bytes(sum(manifest.files[name].size for name in names))
     count = f"{len(names)} file{'s' if len(names) > 1 else ''}"
-    files = f"{size} to be built on the device, {count}" if step.pending else f"{size} in {count}"
+    files = f"{size} in {count}" if step.built else f"{size} to be built on the device, {count}"
     return Box(_key(step), step.name, (f"{step.backend}, {step.precision}", files), "segment")
 
 

@@ -169,7 +169,7 @@ class Report:
         latency_runs: how many runs were measured.
         average_precision: mAP; empty where it was not evaluated.
         has_eval_set: whether the model has a data set for mAP.
-        pending: whether the device has yet to build engines.
+        pending: whether the device has yet to build or verify engines.
         stages: of the run.
         environment: where and when the run was.
         recipe: every value of the recipe by its key.

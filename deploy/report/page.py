@@ -167,7 +167,7 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
     """The sections that the page lacks, each with how to get it."""
     if report.pending:
         build = f"python -m deploy.runtime build {report.bundle}"
-        yield "Numbers", f"the device builds and verifies its own engines there: {build}"
+        yield "Numbers", f"the device builds or verifies its engines there: {build}"
         return
     if not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"

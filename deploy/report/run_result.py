@@ -86,7 +86,7 @@ class RunResult:
 
     @property
     def pending(self) -> bool:
-        """Whether the device has yet to build engines."""
+        """Whether the device has yet to build or verify engines."""
         return any(step.pending for step in self.manifest.steps)
 
 
@@ -149,7 +149,7 @@ def _boundary_line(boundary: Boundary) -> str:
 
 def _agreement_line(result: RunResult) -> str:
     if result.pending:
-        return "agreement   not measured yet: the device builds the engines"
+        return f"agreement   not measured yet: {_pending_work(result.manifest)}"
     notes = result.manifest.verification.notes
     parts = [] if result.gap is None else [f"max_rel {result.gap:.1e} from {result.reference}"]
     if "detections" in notes:
@@ -158,6 +158,19 @@ def _agreement_line(result: RunResult) -> str:
     if "mask_iou" in notes:
         parts.append(f"masks from IoU {notes['mask_iou']:.4f} up")
     return f"agreement   {', '.join(parts) or 'nothing to compare'}"
+
+
+def _pending_work(manifest: Manifest) -> str:
+    """What the device has still to do, such as ``the device verifies head (a_backend 1.7)``."""
+    unbuilt = [step.name for step in manifest.steps if not step.built]
+    unverified = [
+        f"{step.name} ({', '.join(f'{name} {text}' for name, text in step.tools.items())})"
+        for step in manifest.steps
+        if step.built and step.unverified
+    ]
+    parts = [f"builds and verifies {', '.join(unbuilt)}"] if unbuilt else []
+    parts += [f"verifies {', '.join(unverified)}, built here"] if unverified else []
+    return f"the device {', and '.join(parts)}"
 
 
 def _map_lines(result: RunResult) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +53,8 @@ _SIGN = "python -m deploy bundle sign"
 def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool:
     """Build the engine of every step that carries its segment, and verify the chain.
 
+    Engines that the desk built but could not run are not built again: they are verified.
+
     The new manifest replaces the old one only when every file that it lists is there: until then,
     and after an error, the bundle is as it was. Engines that an earlier call built on another
     machine are replaced. A signature does not fit the new manifest, and is removed.
@@ -66,7 +68,7 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
         Whether the chain agrees with the model; where it does not, the manifest says ``failed``.
 
     Raises:
-        BundleError: not a bundle, damaged, in use, or one that carries no segments.
+        BundleError: not a bundle, damaged, in use, or with nothing to build or verify.
         EngineError: this machine cannot build them.
         ConversionError: a converter failed.
     """
@@ -80,12 +82,14 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
 
 def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
-    steps = _buildable_steps(bundle, manifest)
+    steps = _checked_steps(bundle, manifest)
     with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
         converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
         engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
     try:
-        new, agrees = _verify(bundle, _with_engines(bundle, manifest, engines))
+        # this machine has run the engines that it built, and no others
+        trusted = not any(artifact.unverified for artifact in manifest.artifacts)
+        new, agrees = _verify(bundle, _with_engines(bundle, manifest, engines), trusted)
         write_manifest(bundle, new)
         _remove_signature(bundle)
     except BaseException:
@@ -96,22 +100,27 @@ def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     return agrees
 
 
-def _buildable_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
-    """The artifacts that carry their segment, after every check that needs no converter."""
+def _checked_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
+    """The artifacts to build, which carry their segment, after every check that needs no engine."""
     steps = [artifact for artifact in manifest.artifacts if artifact.source]
-    if not steps:
+    unverified = [artifact for artifact in manifest.artifacts if artifact.unverified]
+    if not steps and not unverified:
         raise BundleError(
-            f"bundle '{bundle}' has no engines to build",
-            do="Its engines were built on the desk; with backend.build=device the device does.",
+            f"bundle '{bundle}' has no engines to build or verify",
+            do="The desk built and verified them; with backend.build=device the device builds "
+            f"them. To compare them again: python -m deploy.runtime check {bundle}",
         )
-    for step in steps:
+    for step in (*steps, *unverified):
         if reason := about(step.backend).obstacle():
             raise EngineError(
-                f"'{step.backend}' cannot build step '{step.name}' here: {reason}",
+                f"'{step.backend}' cannot {'build' if step.source else 'run'} step '{step.name}' "
+                f"here: {reason}",
                 do="Build it on the machine that is to run it.",
             )
-    samples = {step_sample_name(step.name) for step in steps}
-    verify_files(bundle, manifest, [*samples, *(name for step in steps for name in step.source)])
+    samples = {step_sample_name(step.name) for step in (*steps, *unverified)}
+    files = [name for step in steps for name in step.source]
+    files += [name for artifact in unverified for name in artifact.files]
+    verify_files(bundle, manifest, [*samples, *files])
     return steps
 
 
@@ -151,21 +160,29 @@ def _with_engines(bundle: Path, manifest: Manifest, engines: Sequence[Artifact])
     }
     return replace(
         manifest,
-        steps=tuple(new.get(alternative_label(step), step) for step in manifest.steps),
-        alternatives=tuple(
-            new.get(alternative_label(artifact), artifact) for artifact in manifest.alternatives
-        ),
+        steps=_replaced(manifest.steps, new),
+        alternatives=_replaced(manifest.alternatives, new),
         files=files,
     )
 
 
-def _verify(bundle: Path, manifest: Manifest) -> tuple[Manifest, bool]:
+def _replaced(
+    artifacts: Sequence[Artifact], engines: Mapping[str, Artifact]
+) -> tuple[Artifact, ...]:
+    """These artifacts with new engines; all of them are about to be verified."""
+    return tuple(
+        replace(engines.get(alternative_label(artifact), artifact), unverified=False)
+        for artifact in artifacts
+    )
+
+
+def _verify(bundle: Path, manifest: Manifest, trusted: bool) -> tuple[Manifest, bool]:
     """Compare each step, the chain and the detections with the model's; print the errors.
 
     Returns:
         The manifest with the result, and whether all are within their tolerances.
     """
-    with Pipeline.of(bundle, manifest, trusted=True, choices={}) as pipeline:
+    with Pipeline.of(bundle, manifest, trusted=trusted, choices={}) as pipeline:
         errors = _measure_errors(bundle, manifest, pipeline)
         for item in errors:
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")

@@ -102,7 +102,7 @@ def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
     )  # fmt: skip
     read = Reader(run_page(waiting))
     assert sections(run_page(waiting)) == ["chain", "run"]
-    assert "not measured" in read.text and "the device builds its own" in read.text
+    assert "not measured" in read.text and "the device builds or verifies" in read.text
     assert f"python -m deploy.runtime build bundles/{LONG}" in read.text
 
 

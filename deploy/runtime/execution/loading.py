@@ -16,15 +16,17 @@ from deploy.runtime.execution.schedule import schedule
 
 
 def check_built(root: Path, steps: Sequence[Artifact]) -> None:
-    """Refuse a bundle whose engines the device has still to build.
+    """Refuse a bundle whose engines the device has still to build or verify.
 
     Raises:
         BundleError: naming the steps.
     """
-    pending = ", ".join(f"'{step.name}'" for step in steps if step.pending)
-    if pending:
+    unbuilt = ", ".join(f"'{step.name}'" for step in steps if not step.built)
+    unverified = ", ".join(f"'{step.name}'" for step in steps if step.unverified)
+    if unbuilt or unverified:
+        missing = f"{unbuilt} is not built" if unbuilt else f"{unverified} is not verified"
         raise BundleError(
-            f"bundle '{root}': the engine of {pending} is not built yet",
+            f"bundle '{root}': the engine of {missing} yet",
             do=f"On the device that runs it: python -m deploy.runtime build {root}",
         )
 

@@ -84,7 +84,7 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
 def _obstacle(artifact: Artifact) -> str:
     """Why an engine cannot run here; empty where it can."""
     if artifact.pending:
-        return "not built yet"
+        return "not verified yet" if artifact.built else "not built yet"
     try:
         loader(artifact.backend)
     except DeployError as error:

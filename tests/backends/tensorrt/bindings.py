@@ -40,6 +40,8 @@ strict = true
 python_version = 3.11
 [mypy-tensorrt.*,tensorrt_bindings.*]
 ignore_errors = true
+[mypy-backends.nvidia.bindings]
+disallow_subclassing_any = false
 [mypy-pycuda.*,google.protobuf.*]
 ignore_missing_imports = true
 """

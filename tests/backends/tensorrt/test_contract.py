@@ -19,7 +19,11 @@ from tests.backends.tensorrt.surface import Surface, documented, members, surfac
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-OURS = sorted((ROOT / "backends" / "tensorrt").glob("*.py"))
+OURS = [
+    path
+    for room in ("nvidia", "tensorrt")
+    for path in sorted((ROOT / "backends" / room).glob("*.py"))
+]
 SITE = ROOT / "tests" / "simulator" / "site"
 DOUBLE = sorted((SITE / "tensorrt").glob("*.py"))
 OLDER = {"reallocate_output"}  # methods that newer ones replace

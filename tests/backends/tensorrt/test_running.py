@@ -304,8 +304,8 @@ def test_a_plan_that_does_not_say_what_it_is_for_is_refused(convert, load, tmp_p
 def test_a_compatible_plan_fits_where_it_says(
     convert, load, driver, tmp_path, options, tools, fits
 ):
+    from backends.nvidia.gpu import Gpu
     from backends.tensorrt import Options
-    from backends.tensorrt.gpu import Gpu
     from backends.tensorrt.plan import check_fits
 
     artifact, _ = convert(conv(tmp_path / "conv.onnx"), **options)
@@ -352,13 +352,13 @@ def test_a_gpu_that_is_not_there_is_an_error(convert, load, tmp_path):
 
 
 def test_a_tensorrt_that_does_not_start_is_an_error(convert, load, tmp_path, monkeypatch):
-    import tensorrt as trt
+    from backends.tensorrt import run
 
     def nothing(*_):
         raise TypeError("factory function returned nullptr")
 
     artifact, root = convert(conv(tmp_path / "conv.onnx"))
-    monkeypatch.setattr(trt, "Runtime", nothing)
+    monkeypatch.setattr(run, "BINDINGS", replace(run.BINDINGS, runtime=nothing))
     with pytest.raises(EngineError, match="TensorRT does not start: no reason given"):
         load(artifact, root)
     monkeypatch.setattr(trt, "Builder", nothing)

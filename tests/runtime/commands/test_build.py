@@ -57,7 +57,9 @@ def pending_bundle(pending_deployment, tmp_path) -> Path:
 
 
 def test_the_desk_says_what_is_left_to_do(pending_deployment):
-    assert "agreement   not measured yet: the device builds the engines" in pending_deployment[1]
+    assert (
+        "agreement   not measured yet: the device builds and verifies body" in pending_deployment[1]
+    )
     assert "python -m deploy.runtime build bundle (on the device)" in pending_deployment[1]
     assert "latency" not in pending_deployment[1]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pycuda.driver as drv
 
 from backends.contract import Array, EngineError
-from backends.tensorrt import cuda
+from backends.nvidia import cuda
 
 _NON_BLOCKING = 1  # a stream that does not wait for work in the default stream
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
-import tensorrt as trt
 
 from backends.contract import Array, EngineError, Specs, Tensors, check_tensor
 from backends.device import DeviceTensor, DeviceTensors
-from backends.tensorrt import cuda
-from backends.tensorrt.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
-from backends.tensorrt.log import Log
-from backends.tensorrt.profiles import sizes_of
+from backends.nvidia import cuda
+from backends.nvidia.bindings import OutputMemory, sizes_of
+from backends.nvidia.engine import LoadedEngine
+from backends.nvidia.gpu import Gpu, Stream, TensorBuffers, copy_from_gpu, copy_to_gpu
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 
 class ThreadContext:
@@ -21,26 +26,25 @@ class ThreadContext:
     """
 
     def __init__(
-        self,
-        gpu: Gpu,
-        engine: trt.ICudaEngine,
-        inputs: Specs,
-        outputs: Specs,
-        graphs: bool,
-        log: Log,
+        self, gpu: Gpu, engine: LoadedEngine, inputs: Specs, outputs: Specs, graphs: bool
     ) -> None:
         """Raises ``EngineError`` if the GPU's memory is too small."""
         self.stream = Stream(gpu)
-        context = engine.create_execution_context()
+        self._messages, self._product = engine.messages, engine.messages.product
+        context = engine.new_context()
         if context is None:
             del self.stream  # now, while the GPU's context is active
-            raise EngineError(f"TensorRT creates no execution context: {log.take()}")
+            raise EngineError(
+                f"{self._product} creates no execution context: {self._messages.take()}"
+            )
         self._context = context
         self._inputs = {spec.name: spec for spec in inputs}
         self._outputs = {spec.name: spec for spec in outputs}
-        self._device, self._graphs, self._log = gpu.device, graphs, log
+        self._device, self._graphs, self._bindings = gpu.device, graphs, engine.bindings
+        self._ran: Callable[[], None] | None = engine.ran  # until it was called
         self._buffers = {spec.name: TensorBuffers() for spec in (*inputs, *outputs)}
-        self._allocators: dict[str, OutputAllocator] = {}
+        self._memories: dict[str, OutputMemory] = {}
+        self._allocators: dict[str, trt.IOutputAllocator] = {}  # the context does not keep them
         self._bound: dict[str, tuple[tuple[int, ...], int]] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._enqueued = False  # with the shapes and addresses that are bound now
@@ -57,6 +61,9 @@ class ThreadContext:
                 self._discard_graph()
                 self._bind_outputs()
             self._enqueue(stream.handle)
+            if self._ran is not None:
+                self._ran()
+                self._ran = None
         except EngineError:
             self._bound.clear()  # the next call must not rely on what is set now
             raise
@@ -112,13 +119,20 @@ class ThreadContext:
         for name, spec in self._outputs.items():
             shape = sizes_of(self._context.get_tensor_shape(name))
             if -1 in shape:
-                allocator = self._allocators.setdefault(name, OutputAllocator(self._buffers[name]))
-                self._check_set(self._context.set_output_allocator(name, allocator), "an allocator")
+                self._bind_allocator(name)
                 continue
             size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
             pointer = self._buffers[name].device(size)
             self._check_set(self._context.set_tensor_address(name, pointer), "an address")
             self._shapes[name] = shape
+
+    def _bind_allocator(self, name: str) -> None:
+        """Let the engine allocate an output whose shape it knows only when it has computed it."""
+        if name not in self._allocators:
+            self._memories[name] = OutputMemory(self._buffers[name])
+            self._allocators[name] = self._bindings.output_allocator(self._memories[name])
+        accepted = self._context.set_output_allocator(name, self._allocators[name])
+        self._check_set(accepted, "an allocator")
 
     def _enqueue(self, stream: int) -> None:
         if self._graph is None and self._graphs and self._enqueued and not self._allocators:
@@ -126,7 +140,7 @@ class ThreadContext:
         if self._graph is not None:
             self._graph.launch(stream)
         elif not self._context.execute_async_v3(stream):
-            raise EngineError(f"TensorRT failed: {self._log.take()}")
+            raise EngineError(f"{self._product} failed: {self._messages.take()}")
         self._enqueued = True
 
     def _capture(self, stream: int) -> cuda.Graph:
@@ -136,7 +150,7 @@ class ThreadContext:
         if not enqueued:
             graph.close()
             raise EngineError(
-                f"TensorRT cannot record this engine: {self._log.take()}",
+                f"{self._product} cannot record this engine: {self._messages.take()}",
                 do="Leave the option cuda_graph out.",
             )
         return graph
@@ -148,37 +162,11 @@ class ThreadContext:
         self._graph = None
 
     def _output(self, name: str) -> DeviceTensor:
-        spec, allocator = self._outputs[name], self._allocators.get(name)
-        shape = self._shapes[name] if allocator is None else allocator.shape
+        spec, memory = self._outputs[name], self._memories.get(name)
+        shape = self._shapes[name] if memory is None else memory.shape
         pointer = self._buffers[name].device(0)
         return DeviceTensor(self._device, spec.dtype, shape, pointer)
 
     def _check_set(self, accepted: bool, what: str) -> None:
         if not accepted:
-            raise EngineError(f"TensorRT does not accept {what}: {self._log.take()}")
-
-
-class OutputAllocator(trt.IOutputAllocator):
-    """Allocates an output whose shape depends on the data.
-
-    Attributes:
-        shape: of the last call.
-    """
-
-    def __init__(self, buffers: TensorBuffers) -> None:
-        trt.IOutputAllocator.__init__(self)
-        self._buffers = buffers
-        self.shape: tuple[int, ...] = ()
-
-    def reallocate_output_async(
-        self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
-    ) -> int:
-        """Called by TensorRT; 0 means that the GPU's memory is too small."""
-        try:
-            return self._buffers.device(size)
-        except EngineError:
-            return 0
-
-    def notify_shape(self, tensor_name: str, shape: trt.Dims) -> None:
-        """Called by TensorRT."""
-        self.shape = sizes_of(shape)
+            raise EngineError(f"{self._product} does not accept {what}: {self._messages.take()}")

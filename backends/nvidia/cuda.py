@@ -1,4 +1,4 @@
-"""Calls of the CUDA driver that pycuda does not wrap."""
+"""Calls of the CUDA driver that pycuda does not wrap; imports no library."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from functools import cache
 from backends.contract import EngineError
 
 _THREAD_LOCAL = 1  # other threads may allocate while a stream is captured
+
+
+def driver_fault() -> str:
+    """Why CUDA cannot work on this machine, or nothing."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver here (libcuda.so.1)"
+    if code := driver.cuInit(0):
+        return f"the NVIDIA driver finds no GPU here (CUDA error {code})"
+    return ""
 
 
 @cache

@@ -1,0 +1,170 @@
+"""Segment -> network -> plan: parsing, the check of the network, profiles, and the build."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
+from backends.nvidia.bindings import Bindings, Messages, sizes_of
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+
+@dataclass(frozen=True)
+class ParsedSegment:
+    """A segment as a product's network, with all that has to live as long as it.
+
+    Attributes:
+        segment: the segment.
+        bindings: of the product.
+        messages: of its logger.
+        builder: of the network.
+        network: strongly typed: it computes in the dtypes of the graph.
+        parser: of the network, which refers to the weights that it has read.
+    """
+
+    segment: Segment
+    bindings: Bindings
+    messages: Messages
+    builder: trt.Builder
+    network: trt.INetworkDefinition
+    parser: trt.OnnxParser
+
+
+def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
+    """Parse a segment, and compare the network with it.
+
+    Raises:
+        ConversionError: the product does not start, lacks an operator (with the node and its
+            reason), or has another tensor, dtype or size than the segment.
+    """
+    messages = Messages(bindings.product)
+    logger = bindings.logger(messages)
+    with messages.creation_errors(ConversionError):
+        builder = bindings.builder(logger)
+    # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
+    network = builder.create_network(bindings.typed_network)
+    parser = bindings.parser(network, logger)
+    if not parser.parse_from_file(str(segment.onnx)):
+        raise _refusal(segment, parser, messages)
+    parsed = ParsedSegment(segment, bindings, messages, builder, network, parser)
+    _check_network(parsed)
+    return parsed
+
+
+def add_profile(parsed: ParsedSegment, config: trt.IBuilderConfig) -> None:
+    """Give the builder the sizes of the dynamic inputs.
+
+    Raises:
+        ConversionError: the product does not accept them.
+    """
+    segment, product = parsed.segment, parsed.bindings.product
+    if not any(isinstance(dim, Dynamic) for spec in segment.inputs for dim in spec.dims):
+        return
+    dims = parsed.bindings.dims
+    profile = parsed.builder.create_optimization_profile()
+    for spec in segment.inputs:
+        smallest, typical, largest = (
+            dims([_size(dim, bound) for dim in spec.dims]) for bound in ("min", "opt", "max")
+        )
+        profile.set_shape(spec.name, smallest, typical, largest)
+    if config.add_optimization_profile(profile) < 0:
+        sizes = ", ".join(f"{spec.name} {spec}" for spec in segment.inputs)
+        raise ConversionError(f"segment '{segment.name}': {product} does not accept sizes {sizes}")
+
+
+def build_plan(parsed: ParsedSegment, config: trt.IBuilderConfig) -> bytes:
+    """Build the network.
+
+    Raises:
+        ConversionError: no implementation fits; with the product's message.
+    """
+    plan = parsed.builder.build_serialized_network(parsed.network, config)
+    if plan is None:
+        raise ConversionError(
+            f"segment '{parsed.segment.name}': {parsed.bindings.product} builds no plan: "
+            f"{parsed.messages.take()}"
+        )
+    return bytes(plan)
+
+
+def copy_model(segment: Segment, out: Path) -> list[str]:
+    """Copy the ONNX file and its weights, with which a stripped plan is refitted; their names."""
+    files = [segment.onnx, *segment.onnx.parent.glob(f"{segment.onnx.name}.data")]
+    for path in files:
+        shutil.copyfile(path, out / path.name)
+    return [path.name for path in files]
+
+
+def describe_error(error: trt.ParserError) -> str:
+    """An error of the parser in one line, with its node where it has one."""
+    node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
+    return f"{node}{error.desc()}"
+
+
+def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
+    errors = [describe_error(parser.get_error(number)) for number in range(parser.num_errors)]
+    return ConversionError(
+        f"segment '{segment.name}': {messages.product} does not accept its graph\n  "
+        + "\n  ".join(errors or [messages.take()]),
+        do="\nCut around these nodes, or choose another backend for this segment.",
+    )
+
+
+def _check_network(parsed: ParsedSegment) -> None:
+    network, segment = parsed.network, parsed.segment
+    inputs = [network.get_input(number) for number in range(network.num_inputs)]
+    outputs = [network.get_output(number) for number in range(network.num_outputs)]
+    _check_tensors(parsed, segment.inputs, inputs)
+    _check_tensors(parsed, segment.outputs, outputs)
+    for tensor in inputs:
+        if tensor.is_shape_tensor:
+            raise ConversionError(
+                f"segment '{segment.name}': the values of input '{tensor.name}' decide shapes",
+                do="Cut so that it stays inside, or choose another backend for this segment.",
+            )
+
+
+def _check_tensors(parsed: ParsedSegment, specs: Specs, tensors: list[trt.ITensor]) -> None:
+    segment, product = parsed.segment.name, parsed.bindings.product
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if by_name.keys() != {spec.name for spec in specs}:
+        raise ConversionError(
+            f"segment '{segment}': {product}'s network has other tensors",
+            expected=", ".join(spec.name for spec in specs),
+            got=", ".join(by_name),
+        )
+    for spec in specs:
+        tensor = by_name[spec.name]
+        sizes = sizes_of(tensor.shape)
+        data_type = parsed.bindings.data_types.get(spec.dtype)
+        if data_type != tensor.dtype or not _same_sizes(spec, sizes):
+            raise ConversionError(
+                f"segment '{segment}': tensor '{spec.name}' in {product}",
+                expected=str(spec),
+                got=f"{tensor.dtype} {list(sizes)}",
+                do="Choose another backend for this segment.",
+            )
+
+
+def _same_sizes(spec: TensorSpec, sizes: tuple[int, ...]) -> bool:
+    return spec.shape is None or (
+        len(sizes) == len(spec.shape)
+        and all(_fits(dim, size) for dim, size in zip(spec.shape, sizes, strict=True))
+    )
+
+
+def _fits(dim: Dim, size: int) -> bool:
+    """Whether a size of the network fits the spec's dimension; -1 is any size."""
+    return size == -1 or (dim == size if isinstance(dim, int) else dim.min <= size <= dim.max)
+
+
+def _size(dim: Dim, bound: str) -> int:
+    if isinstance(dim, int):
+        return dim
+    # a chain does not call an engine for an empty tensor
+    return max(1, {"min": dim.min, "opt": dim.opt, "max": dim.max}[bound])
