@@ -352,6 +352,7 @@ def test_a_gpu_that_is_not_there_is_an_error(convert, load, tmp_path):
 
 
 def test_a_tensorrt_that_does_not_start_is_an_error(convert, load, tmp_path, monkeypatch):
+    from backends.tensorrt import convert as desk
     from backends.tensorrt import run
 
     def nothing(*_):
@@ -361,7 +362,7 @@ def test_a_tensorrt_that_does_not_start_is_an_error(convert, load, tmp_path, mon
     monkeypatch.setattr(run, "BINDINGS", replace(run.BINDINGS, runtime=nothing))
     with pytest.raises(EngineError, match="TensorRT does not start: no reason given"):
         load(artifact, root)
-    monkeypatch.setattr(trt, "Builder", nothing)
+    monkeypatch.setattr(desk, "BINDINGS", replace(desk.BINDINGS, builder=nothing))
     with pytest.raises(ConversionError, match="TensorRT does not start: no reason given"):
         convert(conv(tmp_path / "conv.onnx"))
 
