@@ -94,6 +94,7 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
     ranges = {dim.name: dim for dim in map(_range, arguments.range)}
     segment = read_segment(arguments.model, arguments.name or arguments.model.stem, ranges)
     _check_target(arguments.out)
+    _check_machine(backend, segment)
     arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
@@ -109,6 +110,16 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
     return artifact, gap
+
+
+def _check_machine(backend: str, segment: Segment) -> None:
+    """Refuse a machine that cannot convert, with what the engine's parser says of the segment."""
+    facts = about(backend)
+    if reason := facts.conversion_obstacle():
+        lines = facts.support(segment.onnx).lines(segment.name) if facts.support else ()
+        raise ConversionError(
+            f"{backend} cannot convert here: {reason}", do="\n  ".join(["", *lines]).rstrip()
+        )
 
 
 def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:

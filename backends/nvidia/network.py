@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
+from backends.support import RefusedNode
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+_NO_REASON = "false"  # of a check of the parser that has no text of its own
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,6 @@ class ParsedSegment:
     Attributes:
         segment: the segment.
         bindings: of the product.
-        messages: of its logger.
         builder: of the network.
         network: strongly typed: it computes in the dtypes of the graph.
         parser: of the network, which refers to the weights that it has read.
@@ -29,7 +31,6 @@ class ParsedSegment:
 
     segment: Segment
     bindings: Bindings
-    messages: Messages
     builder: trt.Builder
     network: trt.INetworkDefinition
     parser: trt.OnnxParser
@@ -42,16 +43,14 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
         ConversionError: the product does not start, lacks an operator (with the node and its
             reason), or has another tensor, dtype or size than the segment.
     """
-    messages = Messages(bindings.product)
-    logger = bindings.logger(messages)
-    with messages.creation_errors(ConversionError):
-        builder = bindings.builder(logger)
+    with bindings.messages.creation_errors(ConversionError):
+        builder = bindings.builder(bindings.logger)
     # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
     network = builder.create_network(bindings.typed_network)
-    parser = bindings.parser(network, logger)
+    parser = bindings.parser(network, bindings.logger)
     if not parser.parse_from_file(str(segment.onnx)):
-        raise _refusal(segment, parser, messages)
-    parsed = ParsedSegment(segment, bindings, messages, builder, network, parser)
+        raise _refusal(segment, parser, bindings.messages)
+    parsed = ParsedSegment(segment, bindings, builder, network, parser)
     _check_network(parsed)
     return parsed
 
@@ -87,7 +86,7 @@ def build_plan(parsed: ParsedSegment, config: trt.IBuilderConfig) -> bytes:
     if plan is None:
         raise ConversionError(
             f"segment '{parsed.segment.name}': {parsed.bindings.product} builds no plan: "
-            f"{parsed.messages.take()}"
+            f"{parsed.bindings.messages.take()}"
         )
     return bytes(plan)
 
@@ -100,14 +99,15 @@ def copy_model(segment: Segment, out: Path) -> list[str]:
     return [path.name for path in files]
 
 
-def describe_error(error: trt.ParserError) -> str:
-    """An error of the parser in one line, with its node where it has one."""
-    node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
-    return f"{node}{error.desc()}"
+def refused_node(error: trt.ParserError) -> RefusedNode:
+    """The node that an error of the parser is about, with NVIDIA's reason."""
+    node = error.node_name() or f"number {error.node()}"
+    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else error.desc()
+    return RefusedNode(node, error.node_operator(), reason)
 
 
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
-    errors = [describe_error(parser.get_error(number)) for number in range(parser.num_errors)]
+    errors = [str(refused_node(parser.get_error(number))) for number in range(parser.num_errors)]
     return ConversionError(
         f"segment '{segment.name}': {messages.product} does not accept its graph\n  "
         + "\n  ".join(errors or [messages.take()]),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
 from backends.contract import About, GpuSupport
 from backends.nvidia.cuda import driver_fault
+from backends.nvidia.preflight import parser_support
 
 _LEVELS = range(6)
 
@@ -49,6 +51,7 @@ ABOUT = About(
         },
         obstacle,
     ),
+    support=partial(parser_support, instead_of="TensorRT"),
     machine=machine,
 )
 

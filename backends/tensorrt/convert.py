@@ -7,7 +7,6 @@ from pathlib import Path
 import tensorrt as trt
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment
-from backends.nvidia.bindings import Messages
 from backends.nvidia.gpu import Gpu
 from backends.nvidia.network import add_profile, build_plan, copy_model, parse_segment
 from backends.options import options_json
@@ -55,7 +54,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def _build(segment: Segment, options: Options, gpu: Gpu) -> bytes:
-    trt.init_libnvinfer_plugins(BINDINGS.logger(Messages(BINDINGS.product)), "")
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
     parsed = parse_segment(BINDINGS, segment)
     config = _configure(parsed.builder.create_builder_config(), options)
     add_profile(parsed, config)

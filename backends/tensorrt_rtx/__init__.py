@@ -10,6 +10,7 @@ from typing import Literal
 
 from backends.contract import About, GpuSupport
 from backends.nvidia.cuda import driver_fault
+from backends.nvidia.preflight import parser_support
 
 _LEVELS = range(6)
 _X86_64 = ("x86_64", "AMD64")
@@ -70,6 +71,7 @@ ABOUT = About(
         },
         obstacle,
     ),
+    support=parser_support,
     machine=machine,
 )
 
@@ -113,23 +115,28 @@ class Options:
                 raise ValueError(f"{name}: expected 0 or more, got {value}")
         if self.level not in _LEVELS:
             raise ValueError(f"level: expected 0 to 5, got {self.level}")
-        self.capabilities  # noqa: B018  refuses what is no target
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        """The compute capabilities that are named, such as ``8.6``; empty without a list.
-
-        Raises:
-            ValueError: a target that does not exist, or one twice.
-        """
-        if self.targets in (PORTABLE, CURRENT):
-            return ()
-        names = [name.strip() for name in self.targets.strip("[]").split(",")]
-        known = {f"sm{text.replace('.', '')}": text for text in CAPABILITIES}
-        wrong = next((name for name in names if name not in known or names.count(name) > 1), None)
-        if wrong is not None:
+        capabilities = capabilities_of(self.targets)
+        if (self.refit or self.strip) and len(capabilities) > 1:
             raise ValueError(
-                f"targets: expected {PORTABLE}, {CURRENT}, or a list of "
-                f"{', '.join(known)}, each once; got {wrong!r}"
+                "refit and strip: expected one target (or portable, current), got "
+                f"{', '.join(capabilities)}"
             )
-        return tuple(known[name] for name in names)
+
+
+def capabilities_of(targets: str) -> tuple[str, ...]:
+    """The compute capabilities that the option names, such as ``8.6``; empty without a list.
+
+    Raises:
+        ValueError: a target that does not exist, or one twice.
+    """
+    if targets in (PORTABLE, CURRENT):
+        return ()
+    names = [name.strip() for name in targets.strip("[]").split(",")]
+    known = {f"sm{text.replace('.', '')}": text for text in CAPABILITIES}
+    wrong = next((name for name in names if name not in known or names.count(name) > 1), None)
+    if wrong is not None:
+        raise ValueError(
+            f"targets: expected {PORTABLE}, {CURRENT}, or a list of {', '.join(known)}, "
+            f"each once; got {wrong!r}"
+        )
+    return tuple(known[name] for name in names)

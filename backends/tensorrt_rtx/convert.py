@@ -7,10 +7,17 @@ from pathlib import Path
 import tensorrt_rtx_bindings as trt
 
 from backends.contract import Artifact, ConversionError, Segment
-from backends.nvidia.network import add_profile, build_plan, copy_model, parse_segment
+from backends.nvidia.network import (
+    ParsedSegment,
+    add_profile,
+    build_plan,
+    copy_model,
+    parse_segment,
+)
 from backends.options import options_json
-from backends.tensorrt_rtx import CURRENT, PORTABLE, Options, obstacle
+from backends.tensorrt_rtx import CURRENT, PORTABLE, Options, capabilities_of, obstacle
 from backends.tensorrt_rtx.engine import BINDINGS
+from backends.tensorrt_rtx.layers import check_types, describe_types, layer_types
 
 ENGINE = "engine.rtx"
 _MIB = 1 << 20
@@ -34,7 +41,9 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     parsed = parse_segment(BINDINGS, segment)
     config = _configure(parsed.builder.create_builder_config(), options)
     add_profile(parsed, config)
-    (out / ENGINE).write_bytes(build_plan(parsed, config))
+    (out / ENGINE).write_bytes(_build(parsed, config, options))
+    types = layer_types(BINDINGS.messages.layers)
+    check_types(parsed, types)
     return Artifact(
         name=segment.name,
         backend="tensorrt_rtx",
@@ -42,8 +51,26 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         inputs=segment.inputs,
         outputs=segment.outputs,
         options=options_json(options),
-        tools={"tensorrt_rtx": trt.__version__, "compute_capability": _targets(options)},
+        tools={
+            "tensorrt_rtx": trt.__version__,
+            "compute_capability": _targets(options),
+            "layers": describe_types(types),
+        },
     )
+
+
+def _build(parsed: ParsedSegment, config: trt.IBuilderConfig, options: Options) -> bytes:
+    try:
+        return build_plan(parsed, config)
+    except ConversionError as error:
+        # the builder then runs kernels on the weights; NVIDIA's message does not say so
+        if (options.refit or options.strip) and (reason := obstacle()):
+            raise ConversionError(
+                f"segment '{parsed.segment.name}': refit and strip need a GPU where the engine is "
+                f"built: {reason}",
+                do="Leave them out, or build on the device (backend.build=device).",
+            ) from error
+        raise
 
 
 def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
@@ -61,9 +88,9 @@ def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConf
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
     config.builder_optimization_level = options.level
-    # so that the inspector can show the data type of every layer on the device
+    # so that the builder tells the type of every layer, and the inspector does on the device
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    names = [f"SM{text.replace('.', '')}" for text in options.capabilities]
+    names = [f"SM{text.replace('.', '')}" for text in capabilities_of(options.targets)]
     if options.targets == CURRENT:
         names = ["CURRENT"]
     config.num_compute_capabilities = len(names)
@@ -82,4 +109,4 @@ def _targets(options: Options) -> str:
             return gpu.capability
         finally:
             gpu.close()
-    return ", ".join(options.capabilities) or _PORTABLE_TARGETS
+    return ", ".join(capabilities_of(options.targets)) or _PORTABLE_TARGETS

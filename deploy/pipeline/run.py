@@ -86,7 +86,14 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         if recipe.bundle.sign is not None:
             sign(staging, _key_file(recipe.bundle.sign))
     result = RunResult(
-        paths.bundle, manifest, verdict, reference.name, None, converted.casts, pictures
+        paths.bundle,
+        manifest,
+        verdict,
+        reference.name,
+        None,
+        converted.casts,
+        pictures,
+        converted.support,
     )
     stage.gap = result.gap
     if not result.pending:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 
 from rich.console import Console
 
 from backends.error_metrics import worst
+from backends.support import Support
 from deploy.precision.cast_segments import CastSummary
 from deploy.report.chain_diagram import Boundary, chain_boundaries
 from deploy.report.progress import Stage, format_bytes, stage_table
@@ -50,6 +52,7 @@ class RunResult:
         latency: of the bundle, if it was measured.
         casts: a summary for each segment that was cast.
         pictures: those that detections were compared on.
+        support: what engines' own parsers say of segments that the device is to convert.
     """
 
     bundle: Path
@@ -59,6 +62,7 @@ class RunResult:
     latency: Latency | None
     casts: Sequence[CastSummary] = ()
     pictures: Sequence[Path] = ()
+    support: Mapping[str, Support] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -123,13 +127,18 @@ def print_result(
 
 
 def result_notes(result: RunResult) -> list[str]:
-    """A line for each cast segment, each step with alternatives, and each boundary."""
+    """Lines on cast segments, steps with alternatives, parsers' answers, and boundaries."""
     engines = [
         f"engines     {step} on {own}, or {' or '.join(others)}"
         for step, (own, *others) in result.choices.items()
     ]
     casts = map(_cast_line, result.casts)
-    return [*casts, *engines, *map(_boundary_line, chain_boundaries(result.manifest))]
+    parsers = [
+        f"{label:<12}{line}"
+        for segment, support in result.support.items()
+        for label, line in zip(chain(["parser"], repeat("")), support.lines(segment), strict=False)
+    ]
+    return [*casts, *engines, *parsers, *map(_boundary_line, chain_boundaries(result.manifest))]
 
 
 def _cast_line(summary: CastSummary) -> str:
