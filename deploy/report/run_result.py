@@ -116,14 +116,23 @@ def print_result(
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
     if page is not None:
         console.print(f"report      {display_path(page)}", highlight=False, soft_wrap=True)
-    command = f"python -m deploy.runtime {'build' if result.pending else 'check'} {bundle}"
-    where = " (on the device)" if result.pending else ""
-    console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
-    if result.choices:
-        tune = f"python -m deploy.runtime tune {bundle}"
-        console.print(f"then        {tune} (on the device)", highlight=False, soft_wrap=True)
+    for line in _next_commands(result, bundle):
+        console.print(line, highlight=False, soft_wrap=True)
     if result.verdict.problem is not None:
         print(f"error: {result.verdict.problem}", file=sys.stderr)
+
+
+def _next_commands(result: RunResult, bundle: Path) -> list[str]:
+    device = "python -m deploy.runtime"
+    if result.pending:
+        lines = [f"next        {device} build {bundle} (on the device)"]
+    else:
+        lines = [f"next        {device} check {bundle}"]
+        if any(artifact.pending for artifact in result.manifest.alternatives):
+            lines.append(f"then        {device} build {bundle} (on the device: its other engines)")
+    if result.choices:
+        lines.append(f"then        {device} tune {bundle} (on the device)")
+    return lines
 
 
 def result_notes(result: RunResult) -> list[str]:
