@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from backends.contract import Artifact
 from backends.error_metrics import worst
 from backends.support import Support
 from deploy.precision.cast_segments import CastSummary
@@ -181,14 +182,25 @@ def _agreement_line(result: RunResult) -> str:
 def _pending_work(manifest: Manifest) -> str:
     """What the device has still to do, such as ``the device verifies head (a_backend 1.7)``."""
     unbuilt = [step.name for step in manifest.steps if not step.built]
-    unverified = [
-        f"{step.name} ({', '.join(f'{name} {text}' for name, text in step.tools.items())})"
-        for step in manifest.steps
-        if step.built and step.unverified
-    ]
+    unverified = [step for step in manifest.steps if step.built and step.unverified]
+    backends = dict.fromkeys(step.backend for step in unverified)
     parts = [f"builds and verifies {', '.join(unbuilt)}"] if unbuilt else []
-    parts += [f"verifies {', '.join(unverified)}, built here"] if unverified else []
+    parts += [
+        f"verifies {_built_by([step for step in unverified if step.backend == backend])}"
+        for backend in backends
+    ]
     return f"the device {', and '.join(parts)}"
+
+
+def _built_by(steps: Sequence[Artifact]) -> str:
+    """The steps, and what of their tools they have in common."""
+    first = steps[0].tools
+    common = [
+        f"{name} {text}"
+        for name, text in first.items()
+        if all(step.tools.get(name) == text for step in steps)
+    ]
+    return f"{', '.join(step.name for step in steps)} (built here: {', '.join(common)})"
 
 
 def _map_lines(result: RunResult) -> str:
