@@ -13,8 +13,9 @@ class RefusedNode:
     """A node that a parser does not take.
 
     Attributes:
-        node: its name in the graph, or its number where it has none.
-        operator: of the node.
+        node: its name in the graph, or its number where it has none; or the name of an input of
+            the graph. Empty where the parser refuses the graph as a whole.
+        operator: of the node; ``input`` for an input of the graph.
         reason: the parser's own words.
     """
 
@@ -24,7 +25,7 @@ class RefusedNode:
 
     def __str__(self) -> str:
         """Such as ``Det 'head/det': the parser's words``."""
-        return f"{self.operator} '{self.node}': {self.reason}"
+        return f"{self.operator} '{self.node}': {self.reason}" if self.node else self.reason
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _NO_REASON = "false"  # of a check of the parser that has no text of its own
+_OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,17 @@ def copy_model(segment: Segment, out: Path) -> list[str]:
 
 
 def refused_node(error: trt.ParserError) -> RefusedNode:
-    """The node that an error of the parser is about, with NVIDIA's reason."""
-    node = error.node_name() or f"number {error.node()}"
+    """The node that an error of the parser is about, with NVIDIA's reason.
+
+    An error about an input of the graph has the input's name where others have a source file. One
+    about the whole graph has no node.
+    """
     reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else error.desc()
-    return RefusedNode(node, error.node_operator(), reason)
+    if error.func() == _OF_INPUTS:
+        return RefusedNode(error.file(), "input", reason)
+    if error.node() < 0:
+        return RefusedNode("", "", reason)
+    return RefusedNode(error.node_name() or f"number {error.node()}", error.node_operator(), reason)
 
 
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:

@@ -7,6 +7,7 @@ from pathlib import Path
 import tensorrt_rtx_bindings as trt
 
 from backends.contract import Artifact, ConversionError, Segment
+from backends.nvidia.large_stack import call_with_large_stack
 from backends.nvidia.network import (
     ParsedSegment,
     add_profile,
@@ -38,6 +39,10 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             f"segment '{segment.name}': targets=current cannot be built here: {reason}",
             do=f"Pass targets={PORTABLE} or a list such as [sm86, sm120], or build on the device.",
         )
+    return call_with_large_stack(lambda: _convert(segment, options, out))
+
+
+def _convert(segment: Segment, options: Options, out: Path) -> Artifact:
     parsed = parse_segment(BINDINGS, segment)
     config = _configure(parsed.builder.create_builder_config(), options)
     add_profile(parsed, config)
