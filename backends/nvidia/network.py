@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _NO_REASON = "false"  # of a check of the parser that has no text of its own
+_NO_REASONS = ("Invalid Node - ", "catchCudaError")
 _OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
 
 
@@ -49,6 +50,7 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
     # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
     network = builder.create_network(bindings.typed_network)
     parser = bindings.parser(network, bindings.logger)
+    bindings.messages.take()  # those of an earlier segment
     if not parser.parse_from_file(str(segment.onnx)):
         raise _refusal(segment, parser, bindings.messages)
     parsed = ParsedSegment(segment, bindings, builder, network, parser)
@@ -106,12 +108,21 @@ def refused_node(error: trt.ParserError) -> RefusedNode:
     An error about an input of the graph has the input's name where others have a source file. One
     about the whole graph has no node.
     """
-    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else error.desc()
+    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else _reason(error.desc())
     if error.func() == _OF_INPUTS:
         return RefusedNode(error.file(), "input", reason)
     if error.node() < 0:
         return RefusedNode("", "", reason)
     return RefusedNode(error.node_name() or f"number {error.node()}", error.node_operator(), reason)
+
+
+def _reason(text: str) -> str:
+    """The parser's words without lines that give no reason.
+
+    Without a GPU the library reports a missing driver beside every error of a layer.
+    """
+    lines = [line for line in text.splitlines() if not any(word in line for word in _NO_REASONS)]
+    return "; ".join(lines) or text
 
 
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
@@ -150,6 +161,13 @@ def _check_tensors(parsed: ParsedSegment, specs: Specs, tensors: list[trt.ITenso
         tensor = by_name[spec.name]
         sizes = sizes_of(tensor.shape)
         data_type = parsed.bindings.data_types.get(spec.dtype)
+        if data_type is None:
+            raise ConversionError(
+                f"segment '{segment}': tensor '{spec.name}'",
+                expected=f"one of {', '.join(parsed.bindings.data_types)} at its border",
+                got=spec.dtype,
+                do="Cut elsewhere, or choose another backend for this segment.",
+            )
         if data_type != tensor.dtype or not _same_sizes(spec, sizes):
             raise ConversionError(
                 f"segment '{segment}': tensor '{spec.name}' in {product}",

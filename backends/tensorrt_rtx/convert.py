@@ -22,6 +22,7 @@ from backends.tensorrt_rtx.layers import check_types, describe_types, layer_type
 
 ENGINE = "engine.rtx"
 _MIB = 1 << 20
+_NO_PLUGIN = "ROIAlign plugin was not found"
 _PORTABLE_TARGETS = "8.0, 8.6, 8.9, 12.0 and later"  # NVIDIA's default, by its documentation
 
 
@@ -43,7 +44,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def _convert(segment: Segment, options: Options, out: Path) -> Artifact:
-    parsed = parse_segment(BINDINGS, segment)
+    parsed = _parse(segment)
     config = _configure(parsed.builder.create_builder_config(), options)
     add_profile(parsed, config)
     (out / ENGINE).write_bytes(_build(parsed, config, options))
@@ -62,6 +63,21 @@ def _convert(segment: Segment, options: Options, out: Path) -> Artifact:
             "layers": describe_types(types),
         },
     )
+
+
+def _parse(segment: Segment) -> ParsedSegment:
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
+    try:
+        return parse_segment(BINDINGS, segment)
+    except ConversionError as error:
+        # a plugin that starts CUDA is reported as one that is not there
+        if _NO_PLUGIN in str(error) and (reason := obstacle()):
+            raise ConversionError(
+                f"{error}",
+                do=f"\nNVIDIA's plugin for RoiAlign works only where CUDA does: {reason}. "
+                "Build on the device (backend.build=device), or cut around it.",
+            ) from error
+        raise
 
 
 def _build(parsed: ParsedSegment, config: trt.IBuilderConfig, options: Options) -> bytes:

@@ -48,6 +48,7 @@ def load(artifact: Artifact, root: Path) -> GpuRunner:
 
 
 def _load(artifact: Artifact, files: Sequence[Path], options: Options, gpu: Gpu) -> LoadedEngine:
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
     runtime = new_runtime(BINDINGS)
     plan = read_plan(files[0])
     check_valid(runtime, artifact, plan, gpu)

@@ -23,11 +23,12 @@ _WORDS = 150  # characters of a reason
 _INTRODUCTION = """\
 # NVIDIA's parser and builder as the judge
 
-Which graphs does NVIDIA take? TensorRT for RTX parses and builds without a GPU, so it can be asked on
-any x86-64 desk. It is not TensorRT: the two share the ONNX parser's source, not every plugin and
-version. Nothing was run: no engine of this page has computed anything.
+TensorRT for RTX parses and builds without a GPU, so it can be asked on any x86-64 desk which graphs it
+takes. It is not TensorRT: the two differ in plugins and in versions. Nothing was run: no engine of
+this page has computed anything.
 
-Measured on {date} with {versions} and Python {python}, on 2 cores with other work beside it. The command:
+Measured on {date} with {versions}
+and Python {python}, on 2 cores with other work beside it. The command:
 
     .venv/bin/python scripts/check-tensorrt
 
@@ -84,7 +85,8 @@ def _shipped(rows: Sequence[Row]) -> Iterator[str]:
     yield "\nRefused:\n"
     refused = [row for row in rows if row.segment and row.verdict != "built"]
     for row in refused:
-        yield f"- {row.deployment}: `{row.segment}` in {row.precision}, {row.verdict}: {_reason(row.why)}"
+        what = f"{row.deployment}: `{row.segment}` in {row.precision}"
+        yield f"- {what}, {row.verdict}: {_reason(row.why)}"
     if not refused:
         yield "none."
     yield "\nThese models do not have these partitions, or no open batch:\n"

@@ -114,10 +114,16 @@ def rows_of(deployment: Deployment, work: Path, cache: Path) -> Iterator[Row]:
         yield replace(template, verdict="no segments", why=_first_line(error))
         return
     for precision in PRECISIONS:
-        cast = _cast(recipe, precision, segments, values, work / precision)
+        row = replace(template, precision=precision)
+        try:
+            cast = _cast(recipe, precision, segments, values, work / precision)
+        except DeployError as error:
+            names = ", ".join(segment.name for segment in segments)
+            yield replace(row, segment=names, verdict="not cast", why=_first_line(error))
+            continue
         layers = _layers(cast)
         for segment in cast:
-            yield _row(replace(template, precision=precision), recipe, segment, layers, work)
+            yield _row(row, recipe, segment, layers, work)
 
 
 def _segments(recipe: Recipe, work: Path, cache: CacheStore) -> tuple[Sequence[Segment], Tensors]:
