@@ -23,9 +23,9 @@ _WORDS = 150  # characters of a reason
 _INTRODUCTION = """\
 # NVIDIA's parser and builder as the judge
 
-TensorRT for RTX parses and builds without a GPU, so it can be asked on any x86-64 desk which graphs it
-takes. It is not TensorRT: the two differ in plugins and in versions. Nothing was run: no engine of
-this page has computed anything.
+TensorRT for RTX parses and builds without a GPU, so it can be asked on any x86-64 desk which graphs
+it takes. It is not TensorRT: the two differ in plugins and in versions. Nothing was run: no engine
+of this page has computed anything.
 
 Measured on {date} with {versions}
 and Python {python}, on 2 cores with other work beside it. The command:

@@ -1,4 +1,4 @@
-"""Conversions by the real TensorRT for RTX: the standalone converter, several runs in one process."""
+"""Conversions by the real TensorRT for RTX: its standalone converter, several runs in a process."""
 
 from __future__ import annotations
 
