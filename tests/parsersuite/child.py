@@ -24,6 +24,7 @@ from backends.codec import from_json, to_json
 from backends.contract import ConversionError, Segment
 from backends.nvidia.bindings import Bindings, bindings_of, sizes_of
 from backends.nvidia.large_stack import call_with_large_stack
+from backends.nvidia.network import refused_node
 from backends.process.child import end_with_parent
 from tests.parsersuite.outcome import NetworkTensor, Outcome, Refusal, Task
 from tests.parsersuite.subgraphs import listed, parses_alone
@@ -153,13 +154,8 @@ def _convert(parsed: Outcome, task: Task) -> Outcome:
 def _refusals(parser: Any) -> Iterator[Refusal]:
     for number in range(parser.num_errors):
         error = parser.get_error(number)
-        yield Refusal(
-            error.code().name,
-            error.node(),
-            error.node_name() or "",
-            error.node_operator() or "",
-            error.desc(),
-        )
+        told = refused_node(error)
+        yield Refusal(error.code().name, error.node(), told.node, told.operator, told.reason)
 
 
 def _tensors(tensors: Iterable[Any]) -> Iterator[NetworkTensor]:

@@ -155,6 +155,7 @@ def _reason(text: str) -> str:
 
 def _short(text: str) -> str:
     words = re.sub(r"\s+", " ", re.sub(r" \(?In \w+ at /\S+", "", text)).strip()
+    words = re.sub(r"segment '[^']*': ", "", words)
     words = re.sub(r"\b(node_of_)?\w*test_\w+", "…", words).replace("|", "\\|")
     return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
 

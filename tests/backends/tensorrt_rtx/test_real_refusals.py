@@ -70,6 +70,10 @@ GRAPHS = {  # name: graph, what the converter says
         "(float[1,1,1,1,1,1,1,1,2] x) => (float[1,1,1,1,1,1,1,1,2] y) { [r] y = Relu(x) }",
         "  input 'x': .*Failed to convert ONNX dimensions",
     ),
+    "unknown_rank": (
+        "(float[] x) => (float[] y) { [r] y = Relu(x) }",
+        "input 'x': expected a known number of dimensions",
+    ),
     "scalar": ("(float x) => (float y) { [r] y = Relu(x) }", BUILT),
     "empty_input": ("(float[0,3] x) => (float[0,3] y) { [none] y = Relu(x) }", BUILT),
     "empty_weight": (
