@@ -90,8 +90,8 @@ def build_plan(parsed: ParsedSegment, config: trt.IBuilderConfig) -> bytes:
         raise ConversionError(
             f"segment '{parsed.segment.name}': {parsed.bindings.product} builds no plan: "
             f"{parsed.bindings.messages.take()}",
-            do="\nCut around what it names, or into parts to find it; or choose another backend for "
-            "this segment.",
+            do="\nCut around what it names, or into parts to find it, or choose another backend "
+            "for this segment.",
         )
     return bytes(plan)
 

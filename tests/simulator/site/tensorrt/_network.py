@@ -62,11 +62,16 @@ def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
     from tensorrt._shape_tensors import shape_tensors
 
     decisive = shape_tensors(model.graph)
+    outputs = {value.name for value in model.graph.output}
 
-    def tensor(value: onnx.ValueInfoProto) -> ITensor:
+    def tensor(value: onnx.ValueInfoProto, name: str, decides_shapes: bool) -> ITensor:
         dtype = TYPES[value.type.tensor_type.elem_type]
-        return ITensor(value.name, sizes(value), dtype, value.name in decisive)
+        return ITensor(name, sizes(value), dtype, decides_shapes)
 
     network._model = model
-    network._inputs = [tensor(value) for value in inputs(model.graph)]
-    network._outputs = [tensor(value) for value in model.graph.output]
+    # an input that is an output too has another name as an input
+    network._inputs = [
+        tensor(value, "__" * (value.name in outputs) + value.name, value.name in decisive)
+        for value in inputs(model.graph)
+    ]
+    network._outputs = [tensor(value, value.name, False) for value in model.graph.output]
