@@ -24,7 +24,8 @@ def header(root) -> dict:
     """What the double of TensorRT notes in its plans."""
     data = (root / "engine.plan").read_bytes()
     size = int.from_bytes(data[40:48], "little")
-    return json.loads(data[48 : 48 + size])
+    noted = json.loads(data[48 : 48 + size])
+    return {**noted, **noted["target"]}
 
 
 def batched(path):

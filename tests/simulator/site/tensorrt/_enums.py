@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tensorrt._version import by_major
+from ._version import by_major
 
 T = TypeVar("T")
 
@@ -48,12 +48,6 @@ class Ordered(Named):
         if type(other) is not type(self):
             raise TypeError("Expected an enumeration of matching type!")
         return int(other)
-
-
-class NetworkDefinitionCreationFlag(Ordered):
-    STRONGLY_TYPED = by_major(1, 0)
-    PREFER_JIT_PYTHON_PLUGINS = by_major(2, 1)
-    PREFER_AOT_PYTHON_PLUGINS = by_major(3, 2)
 
 
 class BuilderFlag(Ordered):

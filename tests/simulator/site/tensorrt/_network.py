@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorrt._dims import Dims
-from tensorrt._enums import DataType
+from ._dims import Dims
+from ._enums import DataType
 
 if TYPE_CHECKING:
     import onnx
@@ -57,9 +57,9 @@ class INetworkDefinition:
 
 def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
     """Put a parsed graph into the network."""
-    from tensorrt._graph import inputs, sizes
-    from tensorrt._operators import TYPES
-    from tensorrt._shape_tensors import shape_tensors
+    from ._graph import inputs, sizes
+    from ._operators import TYPES
+    from ._shape_tensors import shape_tensors
 
     decisive = shape_tensors(model.graph)
 
