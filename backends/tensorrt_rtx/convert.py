@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tensorrt_rtx_bindings as trt
 
-from backends.contract import Artifact, ConversionError, Segment
+from backends.contract import Artifact, ConversionError, EngineError, Segment
 from backends.nvidia.network import add_profile, build_plan, copy_model, parse_segment
 from backends.options import options_json
 from backends.tensorrt_rtx import CURRENT, PORTABLE, Options, obstacle
 from backends.tensorrt_rtx.engine import BINDINGS
+
+if TYPE_CHECKING:
+    from backends.nvidia.gpu import Gpu  # it imports pycuda, which a desk need not have
 
 ENGINE = "engine.rtx"
 _MIB = 1 << 20
@@ -31,10 +37,8 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             f"segment '{segment.name}': targets=current cannot be built here: {reason}",
             do=f"Pass targets={PORTABLE} or a list such as [sm86, sm120], or build on the device.",
         )
-    parsed = parse_segment(BINDINGS, segment)
-    config = _configure(parsed.builder.create_builder_config(), options)
-    add_profile(parsed, config)
-    (out / ENGINE).write_bytes(build_plan(parsed, config))
+    with _target_gpu(segment, options) as gpu:
+        (out / ENGINE).write_bytes(_build(segment, options))
     return Artifact(
         name=segment.name,
         backend="tensorrt_rtx",
@@ -42,8 +46,34 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         inputs=segment.inputs,
         outputs=segment.outputs,
         options=options_json(options),
-        tools={"tensorrt_rtx": trt.__version__, "compute_capability": _targets(options)},
+        tools={"tensorrt_rtx": trt.__version__, "compute_capability": _targets(options, gpu)},
     )
+
+
+@contextmanager
+def _target_gpu(segment: Segment, options: Options) -> Iterator[Gpu | None]:
+    """Make the GPU of ``targets=current`` the one that the builder sees; None for other targets."""
+    if options.targets != CURRENT:
+        yield None
+        return
+    from backends.nvidia.gpu import Gpu  # it needs a GPU's machine
+
+    try:
+        gpu = Gpu(options.device)
+    except EngineError as error:
+        raise ConversionError(f"segment '{segment.name}': {error}") from error
+    try:
+        with gpu.active():
+            yield gpu
+    finally:
+        gpu.close()
+
+
+def _build(segment: Segment, options: Options) -> bytes:
+    parsed = parse_segment(BINDINGS, segment)
+    config = _configure(parsed.builder.create_builder_config(), options)
+    add_profile(parsed, config)
+    return build_plan(parsed, config)
 
 
 def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
@@ -72,14 +102,8 @@ def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConf
     return config
 
 
-def _targets(options: Options) -> str:
+def _targets(options: Options, gpu: Gpu | None) -> str:
     """The compute capabilities that an engine is built for, for people."""
-    if options.targets == CURRENT:
-        from backends.nvidia.gpu import Gpu  # it needs a GPU's machine
-
-        gpu = Gpu(options.device)
-        try:
-            return gpu.capability
-        finally:
-            gpu.close()
+    if gpu is not None:
+        return gpu.capability
     return ", ".join(options.capabilities) or _PORTABLE_TARGETS

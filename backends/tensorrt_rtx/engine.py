@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tensorrt_rtx_bindings as trt
 
 from backends.contract import Artifact, EngineError
-from backends.nvidia.bindings import bindings_of
+from backends.nvidia.bindings import Messages, bindings_of
 
 if TYPE_CHECKING:
     from backends.nvidia.gpu import Gpu  # it imports pycuda, which a desk need not have
@@ -22,7 +22,9 @@ _AGAIN = (
 )
 
 
-def check_valid(runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu) -> None:
+def check_valid(
+    runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu, messages: Messages
+) -> None:
     """Refuse an engine that does not fit this library or this GPU; warn where it fits badly.
 
     Raises:
@@ -31,7 +33,7 @@ def check_valid(runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu)
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity == trt.EngineValidity.VALID:
         return
-    reasons = _reasons(int(diagnostics))
+    reasons = _reasons(int(diagnostics)) or messages.take()
     if validity == trt.EngineValidity.SUBOPTIMAL:
         warnings.warn(
             f"the engine of '{artifact.name}' runs below its best on {gpu.name}: {reasons}",
@@ -52,15 +54,14 @@ def _described(tools: Mapping[str, str]) -> str:
 
 
 def _reasons(diagnostics: int) -> str:
-    """NVIDIA's reasons in words, such as ``unsupported compute capability``."""
+    """NVIDIA's reasons in words, such as ``unsupported compute capability``; often none."""
     words = {
         trt.EngineInvalidityDiagnostics.VERSION_MISMATCH: "it is of another version",
         trt.EngineInvalidityDiagnostics.UNSUPPORTED_CC: "unsupported compute capability",
         trt.EngineInvalidityDiagnostics.OLD_CUDA_DRIVER: "the CUDA driver is too old",
         trt.EngineInvalidityDiagnostics.OLD_CUDA_RUNTIME: "the CUDA runtime is too old",
         trt.EngineInvalidityDiagnostics.INSUFFICIENT_GPU_MEMORY: "too little memory on the GPU",
-        trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE: "it is damaged",
+        trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE: "it is damaged or of another version",
         trt.EngineInvalidityDiagnostics.CUDA_ERROR: "CUDA failed",
     }
-    reasons = [text for flag, text in words.items() if diagnostics & int(flag)]
-    return ", ".join(reasons) or "no reason given"
+    return ", ".join(text for flag, text in words.items() if diagnostics & int(flag))

@@ -52,7 +52,7 @@ def _load(artifact: Artifact, files: Sequence[Path], options: Options, gpu: Gpu)
     messages = Messages(BINDINGS.product)
     runtime = new_runtime(BINDINGS, messages)
     plan = read_plan(files[0])
-    check_valid(runtime, artifact, plan, gpu)
+    check_valid(runtime, artifact, plan, gpu, messages)
     engine = load_plan(runtime, files[0].name, plan, messages)
     if options.strip:
         refit_from_model(BINDINGS, engine, files[1], messages)
