@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from backends.contract import ConversionError, Dynamic, OptionError, TensorSpec
+from backends.contract import ConversionError, OptionError, TensorSpec
 from backends.options import parse_options
 from backends.tensorrt import Options, obstacle
-from tests.helpers.graphs import conv, kernel, save
-
-BATCH = Dynamic("batch", 1, 2, 8)
+from tests.helpers.graphs import BATCH, batched, conv, kernel, save
 
 
 def header(root) -> dict:
@@ -26,18 +24,6 @@ def header(root) -> dict:
     size = int.from_bytes(data[40:48], "little")
     noted = json.loads(data[48 : 48 + size])
     return {**noted, **noted["target"]}
-
-
-def batched(path):
-    """A convolution over a batch that varies."""
-    nodes = [helper.make_node("Conv", ["image", "w"], ["out"], kernel_shape=[1, 1])]
-    shapes = {"image": ["batch", 3, 4, 4]}, {"out": ["batch", 5, 4, 4]}
-    segment = save(path, nodes, *shapes, {"w": kernel(5, 3, 1, 1)})
-    return replace(
-        segment,
-        inputs=(replace(segment.inputs[0], shape=(BATCH, 3, 4, 4)),),
-        outputs=(replace(segment.outputs[0], shape=(BATCH, 5, 4, 4)),),
-    )
 
 
 def test_the_artifact_says_which_tensorrt_and_which_gpu_it_is_for(convert, tmp_path):
