@@ -23,8 +23,8 @@ import onnx
 from backends.codec import from_json, to_json
 from backends.contract import ConversionError, Segment
 from backends.nvidia.bindings import Bindings, bindings_of, sizes_of
-from backends.nvidia.large_stack import call_with_large_stack
 from backends.process.child import end_with_parent
+from backends.process.large_stack import call_with_large_stack
 from tests.parsersuite.outcome import NetworkTensor, Outcome, Refusal, Task
 from tests.parsersuite.subgraphs import listed, parses_alone
 

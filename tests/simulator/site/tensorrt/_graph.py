@@ -9,9 +9,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import checker, external_data_helper, inliner, shape_inference
 
-from tensorrt._enums import ErrorCode
-from tensorrt._faulty import Fault
-from tensorrt._operators import faults_of_nodes, faults_of_tensors
+from ._enums import ErrorCode
+from ._faulty import Fault
+from ._operators import faults_of_nodes, faults_of_tensors
 
 
 class RefusedError(Exception):
