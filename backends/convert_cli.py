@@ -30,6 +30,7 @@ from backends.conversion_files import (
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
+from backends.process.large_stack import call_with_large_stack
 from backends.registry import about, converter, loader, options_type
 
 
@@ -43,7 +44,7 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     end_with_parent()
     arguments = _parser(backend).parse_intermixed_args(argv)
     try:
-        artifact, gap = _convert(backend, arguments)
+        artifact, gap = call_with_large_stack(lambda: _convert(backend, arguments))
     except DeployError as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise

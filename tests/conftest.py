@@ -27,7 +27,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 if "DEPLOY_TEST_GPU" in os.environ:  # the machine has a GPU and its libraries
-    collect_ignore = ["simulator", "backends/tensorrt", "backends/test_onnxruntime_cuda.py"]
+    nvidia = ["backends/tensorrt", "backends/tensorrt_rtx"]
+    collect_ignore = ["simulator", *nvidia, "backends/test_onnxruntime_cuda.py"]
 else:
     activate()
 

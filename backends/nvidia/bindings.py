@@ -97,6 +97,8 @@ class Bindings:
     refitter: type[trt.Refitter]
     parser_refitter: type[trt.OnnxParserRefitter]
     dims: type[trt.Dims]
+    builder_flag: type[trt.BuilderFlag]
+    memory_pool: type[trt.MemoryPoolType]
     typed_network: int
     data_types: dict[str, trt.DataType]
     logger: trt.ILogger
@@ -144,6 +146,8 @@ def bindings_of(trt: Any, product: str) -> Bindings:
         refitter=trt.Refitter,
         parser_refitter=trt.OnnxParserRefitter,
         dims=trt.Dims,
+        builder_flag=trt.BuilderFlag,
+        memory_pool=trt.MemoryPoolType,
         typed_network=1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
         data_types={
             "float32": trt.DataType.FLOAT,

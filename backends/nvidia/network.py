@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
@@ -14,9 +14,25 @@ from backends.support import RefusedNode
 if TYPE_CHECKING:
     import tensorrt as trt
 
+_MIB = 1 << 20
 _NO_REASON = "false"  # of a check of the parser that has no text of its own
 _NO_REASONS = ("Invalid Node - ", "catchCudaError")
 _OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
+
+
+class BuildOptions(Protocol):
+    """The options of a backend that both products' builders have."""
+
+    @property
+    def tf32(self) -> bool: ...  # noqa: D102
+    @property
+    def refit(self) -> bool: ...  # noqa: D102
+    @property
+    def strip(self) -> bool: ...  # noqa: D102
+    @property
+    def level(self) -> int: ...  # noqa: D102
+    @property
+    def workspace_mib(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,27 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
     parsed = ParsedSegment(segment, bindings, builder, network, parser)
     _check_network(parsed)
     return parsed
+
+
+def configure(parsed: ParsedSegment, options: BuildOptions) -> trt.IBuilderConfig:
+    """A configuration of the builder with what both products have."""
+    flag, config = parsed.bindings.builder_flag, parsed.builder.create_builder_config()
+    flags = {
+        flag.TF32: options.tf32,
+        flag.REFIT: options.refit,
+        flag.STRIP_PLAN: options.strip,
+        flag.REFIT_IDENTICAL: options.strip and not options.refit,
+    }
+    for name, enabled in flags.items():
+        if enabled:
+            config.set_flag(name)
+        else:
+            config.clear_flag(name)
+    if options.workspace_mib:
+        pool = parsed.bindings.memory_pool.WORKSPACE
+        config.set_memory_pool_limit(pool, options.workspace_mib * _MIB)
+    config.builder_optimization_level = options.level
+    return config
 
 
 def add_profile(parsed: ParsedSegment, config: trt.IBuilderConfig) -> None:

@@ -19,6 +19,7 @@ from backends.contract import install_hint
 from backends.nvidia.bindings import bindings_of
 from backends.nvidia.network import refused_node
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
+from backends.process.large_stack import call_with_large_stack
 from backends.support import Support
 
 _MODULE = "tensorrt_rtx_bindings"
@@ -54,7 +55,7 @@ def main() -> None:
     """The child process: ``MODEL.onnx ANSWER.json``."""
     end_with_parent()
     onnx, answer = map(Path, sys.argv[1:])
-    answer.write_text(json.dumps(to_json(_ask(onnx))))
+    answer.write_text(json.dumps(to_json(call_with_large_stack(lambda: _ask(onnx)))))
 
 
 def _ask(onnx: Path) -> Support:

@@ -91,8 +91,9 @@ class Options:
             builder does by default. Off here: fp32 is fp32.
         refit: the engine's weights can be replaced.
         strip: the engine has no weights; they are read from the ONNX file beside it at each start.
-        runtime_cache: a file for the kernels that the GPU's machine compiles at first use; ``auto``
-            is one in the user's cache folder for each engine, GPU and version, ``off`` is none.
+        runtime_cache: whether the kernels that the GPU's machine compiles at first use are kept:
+            ``auto`` is in a file of the user's cache folder for each engine, GPU and version. A
+            bundle names no file, since the runtime would write there.
         dynamic_kernels: when kernels for a new shape of a dynamic input are compiled: ``lazy``
             runs a general one meanwhile, ``eager`` waits for it, ``none`` keeps the general one.
         cuda_graph: the runtime captures each call as a CUDA graph and launches it again.
@@ -105,7 +106,7 @@ class Options:
     tf32: bool = False
     refit: bool = False
     strip: bool = False
-    runtime_cache: str = "auto"
+    runtime_cache: Literal["auto", "off"] = "auto"
     dynamic_kernels: Literal["lazy", "eager", "none"] = "lazy"
     cuda_graph: bool = False
 

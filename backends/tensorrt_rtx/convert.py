@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tensorrt_rtx_bindings as trt
 
-from backends.contract import Artifact, ConversionError, Segment
-from backends.nvidia.large_stack import call_with_large_stack
+from backends.contract import Artifact, ConversionError, EngineError, Segment
 from backends.nvidia.network import (
     ParsedSegment,
     add_profile,
     build_plan,
+    configure,
     copy_model,
     parse_segment,
 )
@@ -20,8 +23,10 @@ from backends.tensorrt_rtx import CURRENT, PORTABLE, Options, capabilities_of, o
 from backends.tensorrt_rtx.engine import BINDINGS
 from backends.tensorrt_rtx.layers import check_types, describe_types, layer_types
 
+if TYPE_CHECKING:
+    from backends.nvidia.gpu import Gpu  # it imports pycuda, which a desk need not have
+
 ENGINE = "engine.rtx"
-_MIB = 1 << 20
 _NO_PLUGIN = "ROIAlign plugin was not found"
 _PORTABLE_TARGETS = "8.0, 8.6, 8.9, 12.0 and later"  # NVIDIA's default, by its documentation
 
@@ -40,14 +45,9 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             f"segment '{segment.name}': targets=current cannot be built here: {reason}",
             do=f"Pass targets={PORTABLE} or a list such as [sm86, sm120], or build on the device.",
         )
-    return call_with_large_stack(lambda: _convert(segment, options, out))
-
-
-def _convert(segment: Segment, options: Options, out: Path) -> Artifact:
-    parsed = _parse(segment)
-    config = _configure(parsed.builder.create_builder_config(), options)
-    add_profile(parsed, config)
-    (out / ENGINE).write_bytes(_build(parsed, config, options))
+    with _target_gpu(segment, options) as gpu:
+        parsed = _parse(segment)
+        (out / ENGINE).write_bytes(_build(parsed, options))
     types = layer_types(BINDINGS.messages.layers)
     check_types(parsed, types)
     return Artifact(
@@ -59,10 +59,29 @@ def _convert(segment: Segment, options: Options, out: Path) -> Artifact:
         options=options_json(options),
         tools={
             "tensorrt_rtx": trt.__version__,
-            "compute_capability": _targets(options),
+            "compute_capability": _targets(options, gpu),
             "layers": describe_types(types),
         },
     )
+
+
+@contextmanager
+def _target_gpu(segment: Segment, options: Options) -> Iterator[Gpu | None]:
+    """Make the GPU of ``targets=current`` the one that the builder sees; None for other targets."""
+    if options.targets != CURRENT:
+        yield None
+        return
+    from backends.nvidia.gpu import Gpu  # it needs a GPU's machine
+
+    try:
+        gpu = Gpu(options.device)
+    except EngineError as error:
+        raise ConversionError(f"segment '{segment.name}': {error}") from error
+    try:
+        with gpu.active():
+            yield gpu
+    finally:
+        gpu.close()
 
 
 def _parse(segment: Segment) -> ParsedSegment:
@@ -73,14 +92,19 @@ def _parse(segment: Segment) -> ParsedSegment:
         # a plugin that starts CUDA is reported as one that is not there
         if _NO_PLUGIN in str(error) and (reason := obstacle()):
             raise ConversionError(
-                f"{error}",
+                str(error),
                 do=f"\nNVIDIA's plugin for RoiAlign works only where CUDA does: {reason}. "
                 "Build on the device (backend.build=device), or cut around it.",
             ) from error
         raise
 
 
-def _build(parsed: ParsedSegment, config: trt.IBuilderConfig, options: Options) -> bytes:
+def _build(parsed: ParsedSegment, options: Options) -> bytes:
+    config = configure(parsed, options)
+    # so that the builder tells the type of every layer, and the inspector does on the device
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    _set_targets(config, options)
+    add_profile(parsed, config)
     try:
         return build_plan(parsed, config)
     except ConversionError as error:
@@ -94,40 +118,17 @@ def _build(parsed: ParsedSegment, config: trt.IBuilderConfig, options: Options) 
         raise
 
 
-def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
-    flags = {
-        trt.BuilderFlag.TF32: options.tf32,
-        trt.BuilderFlag.REFIT: options.refit,
-        trt.BuilderFlag.STRIP_PLAN: options.strip,
-        trt.BuilderFlag.REFIT_IDENTICAL: options.strip and not options.refit,
-    }
-    for flag, enabled in flags.items():
-        if enabled:
-            config.set_flag(flag)
-        else:
-            config.clear_flag(flag)
-    if options.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
-    config.builder_optimization_level = options.level
-    # so that the builder tells the type of every layer, and the inspector does on the device
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+def _set_targets(config: trt.IBuilderConfig, options: Options) -> None:
     names = [f"SM{text.replace('.', '')}" for text in capabilities_of(options.targets)]
     if options.targets == CURRENT:
         names = ["CURRENT"]
     config.num_compute_capabilities = len(names)
     for number, name in enumerate(names):
         config.set_compute_capability(trt.ComputeCapability.__members__[name], number)
-    return config
 
 
-def _targets(options: Options) -> str:
+def _targets(options: Options, gpu: Gpu | None) -> str:
     """The compute capabilities that an engine is built for, for people."""
-    if options.targets == CURRENT:
-        from backends.nvidia.gpu import Gpu  # it needs a GPU's machine
-
-        gpu = Gpu(options.device)
-        try:
-            return gpu.capability
-        finally:
-            gpu.close()
+    if gpu is not None:
+        return gpu.capability
     return ", ".join(capabilities_of(options.targets)) or _PORTABLE_TARGETS

@@ -31,7 +31,7 @@ def check_valid(runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu)
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity == trt.EngineValidity.VALID:
         return
-    reasons = _reasons(int(diagnostics))
+    reasons = _reasons(int(diagnostics)) or BINDINGS.messages.take()
     if validity == trt.EngineValidity.SUBOPTIMAL:
         warnings.warn(
             f"the engine of '{artifact.name}' runs below its best on {gpu.name}: {reasons}",
@@ -52,15 +52,14 @@ def _described(tools: Mapping[str, str]) -> str:
 
 
 def _reasons(diagnostics: int) -> str:
-    """NVIDIA's reasons in words, such as ``unsupported compute capability``."""
+    """NVIDIA's reasons in words, such as ``unsupported compute capability``; often none."""
     words = {
         trt.EngineInvalidityDiagnostics.VERSION_MISMATCH: "it is of another version",
         trt.EngineInvalidityDiagnostics.UNSUPPORTED_CC: "unsupported compute capability",
         trt.EngineInvalidityDiagnostics.OLD_CUDA_DRIVER: "the CUDA driver is too old",
         trt.EngineInvalidityDiagnostics.OLD_CUDA_RUNTIME: "the CUDA runtime is too old",
         trt.EngineInvalidityDiagnostics.INSUFFICIENT_GPU_MEMORY: "too little memory on the GPU",
-        trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE: "it is damaged",
+        trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE: "it is damaged or of another version",
         trt.EngineInvalidityDiagnostics.CUDA_ERROR: "CUDA failed",
     }
-    reasons = [text for flag, text in words.items() if diagnostics & int(flag)]
-    return ", ".join(reasons) or "no reason given"
+    return ", ".join(text for flag, text in words.items() if diagnostics & int(flag))

@@ -47,12 +47,16 @@ class KernelFile:
             return b""
         if head == self._head(kernels):
             return kernels
+        self.warn_unusable()
+        return b""
+
+    def warn_unusable(self) -> None:
+        """Say that the file's kernels do not fit here."""
         warnings.warn(
             f"runtime_cache '{self.path}' is damaged, or of another engine, GPU or version; its "
             "kernels are compiled again",
             stacklevel=2,
         )
-        return b""
 
     def write(self, kernels: bytes) -> None:
         """Replace the kernels; a file that cannot be written is a warning."""
@@ -63,7 +67,7 @@ class KernelFile:
         except OSError as error:
             warnings.warn(
                 f"runtime_cache '{self.path}' cannot be written: {error.strerror}. "
-                "Pass another file, or runtime_cache=off",
+                "Set XDG_CACHE_HOME to another folder, or pass runtime_cache=off",
                 stacklevel=2,
             )
 
@@ -73,14 +77,24 @@ class KernelFile:
 
 
 def kernel_file(option: str, plan: bytes, gpu: Gpu) -> KernelFile | None:
-    """The file that the option ``runtime_cache`` names for an engine, or None for ``off``."""
+    """The file of an engine's kernels on a GPU.
+
+    Returns:
+        None where the option ``runtime_cache`` is ``off``, and where the user has no home for the
+        file (with a warning).
+    """
     if option == "off":
         return None
     digest = hashlib.sha256(plan).hexdigest()[:16]
     parts = (digest, gpu.name, gpu.capability, f"cuda {gpu.cuda}", f"rtx {trt.__version__}")
     name = re.sub(r"[^\w.]+", "-", " ".join(parts)).lower()
-    path = cache_folder() / "kernels" / name if option == "auto" else Path(option).expanduser()
-    return KernelFile(path, ", ".join(parts))
+    try:
+        return KernelFile(cache_folder() / "kernels" / name, ", ".join(parts))
+    except RuntimeError as error:
+        warnings.warn(
+            f"runtime_cache: {error} Set XDG_CACHE_HOME, or pass runtime_cache=off", stacklevel=2
+        )
+        return None
 
 
 class KernelCache:
@@ -88,13 +102,14 @@ class KernelCache:
 
     def __init__(self, cache: trt.IRuntimeCache, file: KernelFile) -> None:
         self._cache, self._file = cache, file
-        self._stored = file.read()
-        if self._stored and not cache.deserialize(self._stored):
-            self._stored = b""
+        stored = file.read()
+        if stored and not cache.deserialize(stored):
+            file.warn_unusable()
+        self._saved = bytes(cache.serialize())
 
     def save(self) -> None:
         """Write what has been compiled since the file was read or written."""
         kernels = bytes(self._cache.serialize())
-        if kernels != self._stored:
+        if kernels != self._saved:
             self._file.write(kernels)
-            self._stored = kernels
+            self._saved = kernels

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from backends import registry
+from tests.simulator import Driver
 
 BACKENDS = os.environ.get("DEPLOY_TEST_BACKENDS", ",".join(registry.names())).split(",")
 TIME_LIMIT_SECONDS = 60
@@ -18,6 +19,17 @@ TIME_LIMIT_SECONDS = 60
 def backend(request) -> str:
     """The name of each backend under test."""
     return request.param
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path) -> Iterator[Driver]:
+    """The simulated driver; at the end of the test everything must be freed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    driver = Driver()
+    before = driver.all_live()
+    yield driver
+    driver.forget_failures()
+    assert driver.all_live() == before
 
 
 @pytest.fixture

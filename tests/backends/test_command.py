@@ -14,7 +14,9 @@ from backends.convert_cli import main
 from tests.backends.conftest import BACKENDS
 from tests.helpers.graphs import conv, save
 
-NUMBER = {name: "level" if name == "tensorrt" else "threads" for name in BACKENDS}  # an option
+NUMBER = {
+    name: "level" if name.startswith("tensorrt") else "threads" for name in BACKENDS
+}  # an option
 
 
 def refused(backend: str, capsys, *arguments: object) -> str:

@@ -17,7 +17,7 @@ from backends.contract import Artifact, ConversionError, Dynamic, EngineError, S
 from backends.conversion_files import read_artifact
 from backends.error_metrics import compare_all
 from tests.backends.conftest import BACKENDS
-from tests.helpers.graphs import GRAPHS, conv, save
+from tests.helpers.graphs import GRAPHS, conv, noise, save
 
 
 def options_of(name: str) -> set[str]:
@@ -31,11 +31,6 @@ def test_every_backend_that_must_be_tested_exists():
 def converted(backend: str, segment: Segment, out: Path, **options: object) -> Artifact:
     out.mkdir(exist_ok=True)
     return registry.converter(backend)(segment, registry.options_type(backend)(**options), out)
-
-
-def noise(segment: Segment, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {s.name: rng.standard_normal(s.typical).astype(s.dtype) for s in segment.inputs}
 
 
 def reference(segment: Segment, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

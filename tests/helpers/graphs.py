@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from backends.contract import Segment, TensorSpec
+from backends.contract import Dynamic, Segment, TensorSpec
+from backends.onnx.specs import read_segment
 
 OPSET = 18
+BATCH = Dynamic("batch", 1, 2, 8)
 Shapes = dict[str, list[int]]
 
 
@@ -112,6 +115,51 @@ def no_batch(path: Path) -> Segment:
     """Tensors of rank two, whose first axis is no batch."""
     nodes = [helper.make_node("Gemm", ["a", "w"], ["y"]), helper.make_node("Tanh", ["y"], ["out"])]
     return save(path, nodes, {"a": [4, 6]}, {"out": [4, 3]}, {"w": kernel(6, 3)})
+
+
+def batched(path: Path) -> Segment:
+    """A convolution over a batch that varies."""
+    nodes = [helper.make_node("Conv", ["image", "w"], ["out"], kernel_shape=[1, 1])]
+    shapes = {"image": ["batch", 3, 4, 4]}, {"out": ["batch", 5, 4, 4]}
+    segment = save(path, nodes, *shapes, {"w": kernel(5, 3, 1, 1)})
+    return replace(
+        segment,
+        inputs=(replace(segment.inputs[0], shape=(BATCH, 3, 4, 4)),),
+        outputs=(replace(segment.outputs[0], shape=(BATCH, 5, 4, 4)),),
+    )
+
+
+def relu(path: Path, batch: Dynamic = BATCH) -> Segment:
+    """Any number of rows up to eight."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    segment = save(path, nodes, {"x": ["batch", 1024]}, {"y": ["batch", 1024]}, {})
+    return replace(
+        segment,
+        inputs=(replace(segment.inputs[0], shape=(batch, 1024)),),
+        outputs=(replace(segment.outputs[0], shape=(batch, 1024)),),
+    )
+
+
+def nonzero(path: Path) -> Segment:
+    """How many rows come out depends on what goes in."""
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["x"], ["where"]), helper.make_node("Relu", ["x"], ["y"])],
+        "nonzero",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [64])],
+        [
+            helper.make_tensor_value_info("where", TensorProto.INT64, [1, "found"]),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [64]),
+        ],
+    )
+    imports = [helper.make_opsetid("", OPSET)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
+    return read_segment(path, "nonzero", {})
+
+
+def noise(segment: Segment, seed: int = 0) -> dict[str, np.ndarray]:
+    """Inputs of a segment at its typical sizes."""
+    rng = np.random.default_rng(seed)
+    return {s.name: rng.standard_normal(s.typical).astype(s.dtype) for s in segment.inputs}
 
 
 GRAPHS: dict[str, Callable[[Path], Segment]] = {

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from tests.parsersuite.outcome import NetworkTensor, Outcome
 
+# the other kinds of layers have no kinds of nodes that they always come from
+_PRODUCTS = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")
 _REFUSED = "refused by the parser"
 
 
 def differences(real: Outcome, double: Outcome) -> list[str]:
     """Where the two differ about a file; each begins with its kind.
 
-    Compared are whether the file is taken, the inputs and outputs of its network, and of a refusal
-    the node, its operator and the kind of error.
+    Compared are whether the file is taken, the inputs and outputs of its network, how many
+    convolutions and matrix products it has, and of a refusal the node, its operator and the kind of
+    error.
     """
     return list(_differences(real, double))
 
@@ -26,6 +29,9 @@ def _differences(real: Outcome, double: Outcome) -> Iterator[str]:
     else:
         yield from _tensors("input", real.inputs, double.inputs)
         yield from _tensors("output", real.outputs, double.outputs)
+        counts = [[each.layers.get(kind, 0) for kind in _PRODUCTS] for each in (real, double)]
+        if counts[0] != counts[1]:
+            yield f"products: {counts[0]}; the double: {counts[1]}"
 
 
 def _described(outcome: Outcome) -> str:

@@ -1,10 +1,11 @@
-"""Plans and engines of the double of TensorRT, as its users make and call them."""
+"""Plans and engines of the doubles of NVIDIA's products, as their users make and call them."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -35,12 +36,18 @@ ONES = np.ones((2, 3), np.float32)
 LENGTHS = {"x": [(1,), (4,), (9,)]}
 
 
-def load() -> tuple[ModuleType, ModuleType]:
-    """The double, and pycuda over the simulated driver."""
+def load(package: str = "tensorrt") -> tuple[ModuleType, ModuleType]:
+    """A double, and pycuda over the simulated driver."""
     activate()
     drv = importlib.import_module("pycuda.driver")
     drv.init()
-    return importlib.import_module("tensorrt"), drv
+    return importlib.import_module(package), drv
+
+
+def double_of(value: Any) -> ModuleType:
+    """The double whose object this is, or whose class a user's class derives from."""
+    names = [kind.__module__.partition(".")[0] for kind in type(value).__mro__]
+    return sys.modules[next(name for name in names if name.startswith("tensorrt"))]
 
 
 @contextmanager
@@ -75,9 +82,9 @@ def current(number: int) -> Iterator[None]:
         ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
 
-def listener() -> Any:
+def listener(package: str = "tensorrt") -> Any:
     """A logger that keeps the errors."""
-    trt = load()[0]
+    trt = load(package)[0]
 
     class Listener(trt.ILogger):
         def __init__(self) -> None:
@@ -105,7 +112,7 @@ def model(text: str, opset: int = 18, **weights: Any) -> onnx.ModelProto:
 
 def parse(log: Any, made: onnx.ModelProto) -> tuple[Any, Any]:
     """The parser and its network."""
-    trt = load()[0]
+    trt = double_of(log)
     typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = trt.Builder(log).create_network(typed)
     parser = trt.OnnxParser(network, log)
@@ -121,7 +128,7 @@ def build(
     configure: Callable[[Any], object] = lambda config: None,
 ) -> bytes | None:
     """A plan for these ranges of sizes."""
-    trt = load()[0]
+    trt = double_of(log)
     builder = trt.Builder(log)
     config = builder.create_builder_config()
     for flag in flags:
@@ -138,7 +145,7 @@ def build(
 def engine(log: Any, plan: bytes | None, host_code: bool = False) -> Any:
     """What a plan is loaded into, or None."""
     assert plan is not None, log.take()
-    runtime = load()[0].Runtime(log)
+    runtime = double_of(log).Runtime(log)
     runtime.engine_host_code_allowed = host_code
     return runtime.deserialize_cuda_engine(plan)
 
@@ -152,9 +159,9 @@ class Call:
         memory: of each tensor, pycuda's.
     """
 
-    def __init__(self, engine: Any) -> None:
-        self.trt, self.drv = load()
-        self.engine, self.context = engine, engine.create_execution_context()
+    def __init__(self, engine: Any, *config: Any) -> None:
+        self.trt, self.drv = double_of(engine), load()[1]
+        self.engine, self.context = engine, engine.create_execution_context(*config)
         self.stream = self.drv.Stream(_NON_BLOCKING)
         self.memory: dict[str, Any] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}

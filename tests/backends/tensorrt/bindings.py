@@ -1,7 +1,8 @@
-"""NVIDIA's own Python bindings of TensorRT, without TensorRT: what our calls are checked against.
+"""NVIDIA's own Python bindings, which our calls are checked against.
 
-The module imports over libraries that only have the right names, so that its types can be listed.
-What is made lies in ``bindings/`` of the virtual environment, where a second run finds it.
+Those of TensorRT import over libraries that only have the right names, so that their types can be
+listed; those of TensorRT for RTX are installed. What is made lies in ``bindings/`` of the virtual
+environment, where a second run finds it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import fcntl
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import distributions
 from pathlib import Path
 
 from tests.backends.tensorrt.stubs import mended
 
 VERSIONS = ("10.16.1.11", "11.4.0.106")
 JETPACK_6 = "10.3.0"  # what Jetson boards have
+RTX = "rtx"  # in the place of a version: TensorRT for RTX, as it is installed
 _MODULE = "tensorrt_bindings"
+_RTX_MODULE = "tensorrt_rtx_bindings"
+_INSTALLED = sysconfig.get_path("purelib")
 _LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 _FUNCTIONS = (
     "createInferBuilder_INTERNAL",
@@ -33,12 +39,13 @@ _FUNCTIONS = (
     "getPluginRegistry",
     "initLibNvInferPlugins",
 )
-_PACKAGE = f"from {_MODULE} import *\nfrom {_MODULE} import __version__ as __version__\n"
+# where our code looks for the module; the package that NVIDIA puts there only passes it on
+_PACKAGE = "from {0} import *\nfrom {0} import __version__ as __version__\n"
 _MYPY = """
 [mypy]
 strict = true
 python_version = 3.11
-[mypy-tensorrt.*,tensorrt_bindings.*]
+[mypy-tensorrt.*,tensorrt_bindings.*,tensorrt_rtx_bindings.*]
 ignore_errors = true
 [mypy-backends.nvidia.bindings]
 disallow_subclassing_any = false
@@ -48,13 +55,13 @@ ignore_missing_imports = true
 
 
 def run_with_bindings(version: str, code: str) -> str:
-    """What a program prints in which ``tensorrt`` is NVIDIA's module."""
+    """What a program prints in which the module of this version is NVIDIA's."""
     return _bound(_folder(version), version, "-c", code)
 
 
 def stub_files(version: str) -> list[Path]:
     """The types of NVIDIA's module."""
-    return sorted((_folder(version) / "stubs" / _MODULE).glob("*.pyi"))
+    return sorted((_folder(version) / "stubs" / _module(version)).glob("*.pyi"))
 
 
 def mypy(version: str, files: Sequence[Path]) -> list[str]:
@@ -71,16 +78,27 @@ def mypy(version: str, files: Sequence[Path]) -> list[str]:
     return [line for line in done.stdout.splitlines() if ": error: " in line]
 
 
+def rtx_version() -> str:
+    """The version of TensorRT for RTX that is installed, and no double."""
+    named = distributions(name="tensorrt-rtx-cu13-bindings", path=[_INSTALLED])
+    return next(iter(named)).version
+
+
+def _module(version: str) -> str:
+    return _RTX_MODULE if version == RTX else _MODULE
+
+
 def _folder(version: str) -> Path:
     """Everything of a version; made once, whatever else runs at the same time."""
-    folder = Path(sys.prefix) / "bindings" / version
+    folder = Path(sys.prefix) / "bindings" / (rtx_version() if version == RTX else version)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         if not (folder / "raw").is_dir():
-            _download(folder, version)
-            _compile(folder, version)
+            if version != RTX:
+                _download(folder, version)
+                _compile(folder, version)
             _list_types(folder, version)
-        for name, text in _texts(folder):
+        for name, text in _texts(folder, _module(version)):
             _write(folder / name, text)
     return folder
 
@@ -98,9 +116,8 @@ def _download(folder: Path, version: str) -> None:
             f"tensorrt-{cuda}-bindings=={version}")  # fmt: skip
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "wheel")
-    # where our code looks for it; the package that NVIDIA puts there only passes it on
     (folder / "wheel" / "tensorrt").mkdir(exist_ok=True)
-    (folder / "wheel" / "tensorrt" / "__init__.py").write_text(_PACKAGE)
+    (folder / "wheel" / "tensorrt" / "__init__.py").write_text(_PACKAGE.format(_MODULE))
 
 
 def _compile(folder: Path, version: str) -> None:
@@ -114,15 +131,16 @@ def _compile(folder: Path, version: str) -> None:
 def _list_types(folder: Path, version: str) -> None:
     part = folder / "raw.part"
     _bound(folder, version, "-m", "pybind11_stubgen", "--print-invalid-expressions-as-is",
-           "--output-dir", str(part), _MODULE)  # fmt: skip
+           "--output-dir", str(part), _module(version))  # fmt: skip
     part.rename(folder / "raw")
 
 
-def _texts(folder: Path) -> Iterator[tuple[str, str]]:
+def _texts(folder: Path, module: str) -> Iterator[tuple[str, str]]:
     yield "mypy.ini", _MYPY
-    yield "stubs/tensorrt/__init__.pyi", _PACKAGE
-    for path in sorted((folder / "raw" / _MODULE).glob("*.pyi")):
-        yield f"stubs/{_MODULE}/{path.name}", mended(path.read_text())
+    # what is shared between the products imports this name, whichever product it is for
+    yield "stubs/tensorrt/__init__.pyi", _PACKAGE.format(module)
+    for path in sorted((folder / "raw" / module).glob("*.pyi")):
+        yield f"stubs/{module}/{path.name}", mended(path.read_text())
 
 
 def _write(path: Path, text: str) -> None:
@@ -133,6 +151,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _bound(folder: Path, version: str, *arguments: str) -> str:
+    if version == RTX:
+        return _python(*arguments, PYTHONPATH="")
     return _python(*arguments, LD_LIBRARY_PATH=str(folder), PYTHONPATH=str(folder / "wheel"))
 
 

@@ -25,6 +25,20 @@ def bad(config: trt.IBuilderConfig, context: trt.IExecutionContext, log: trt.ILo
     trt.OnnxParser(log)  # wrong
     1 << trt.BuilderFlag.TF32  # wrong
 """
+RTX_WRONG = """
+import tensorrt_rtx_bindings as trt
+
+def bad(config: trt.IBuilderConfig, engine: trt.ICudaEngine, runtime: trt.Runtime) -> None:
+    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    config.set_compute_capability(trt.ComputeCapability.SM90, 0)  # wrong
+    config.set_compute_capability("SM86", 0)  # wrong
+    config.num_capabilities = 1  # wrong
+    runtime.is_valid(b"")  # wrong
+    made = engine.create_runtime_config()
+    made.cuda_graph_strategy = 1  # wrong
+    made.create_runtime_cache().deserialize("cache")  # wrong
+    engine.create_execution_context(made).execute_async_v3(0)  # wrong
+"""
 REMOVED = """
 import tensorrt as trt
 
@@ -99,6 +113,72 @@ Allocator()
 hasattr(IOutputAllocator, "notify_shape")
 trt.Builder(None)
 trt.Runtime("log")
+"""
+RTX_HELPERS = """
+import onnx
+
+LOG = trt.Logger(trt.Logger.INTERNAL_ERROR)
+
+def config():
+    return trt.Builder(LOG).create_builder_config()
+
+def capabilities(*names):
+    made = config()
+    made.num_compute_capabilities = len(names)
+    return [
+        (made.set_compute_capability(trt.ComputeCapability.__members__[name], number),
+         made.get_compute_capability(number))
+        for number, name in enumerate(names)
+    ]
+
+def built(*names):
+    builder = trt.Builder(LOG)
+    network, made = builder.create_network(), builder.create_builder_config()
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 18]> g (float[2, 3] x) => (float[2, 3] y) '
+        '{ y = Mul(x, x) }'
+    )
+    assert trt.OnnxParser(network, LOG).parse(model.SerializeToString())
+    made.num_compute_capabilities = len(names)
+    for number, name in enumerate(names):
+        made.set_compute_capability(trt.ComputeCapability.__members__[name], number)
+    return builder.build_serialized_network(network, made)
+
+def validity(size, *names):
+    return trt.Runtime(LOG).get_engine_validity(bytes(built(*names))[:size])
+"""
+RTX_EXPRESSIONS = """
+trt.ComputeCapability.SM86
+trt.ComputeCapability.SM86 < trt.ComputeCapability.SM89
+trt.CudaGraphStrategy.DISABLED < trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+trt.EngineInvalidityDiagnostics.CUDA_ERROR < trt.EngineInvalidityDiagnostics.VERSION_MISMATCH
+trt.EngineValidity.VALID < trt.EngineValidity.INVALID
+trt.Builder(trt.Logger()).create_network(0) is None
+trt.Builder(trt.Logger()).create_network(1) is None
+trt.Builder(trt.Logger()).create_network(2) is None
+capabilities("SM86")
+capabilities("SM86", "SM120")
+capabilities("SM86", "SM86")
+capabilities("CURRENT")
+capabilities("CURRENT", "SM86")
+capabilities("NONE")
+config().set_compute_capability(trt.ComputeCapability.SM86, 0)
+config().get_compute_capability(0)
+config().num_compute_capabilities
+setattr(config(), "num_compute_capabilities", -1)
+config().builder_optimization_level
+config().profiling_verbosity
+trt.Runtime(trt.Logger()).engine_header_size
+trt.Runtime(trt.Logger()).get_engine_validity(b"")
+trt.Runtime(trt.Logger()).get_engine_validity(b"damaged" * 100)
+trt.Runtime(trt.Logger()).deserialize_cuda_engine(b"damaged" * 100)
+validity(None)
+validity(None, "SM86", "SM120")
+validity(1000)
+validity(64)
+validity(63)
+built("CURRENT")
+built("NONE")
 """
 OF_ITS_OWN = """
 class Builder:

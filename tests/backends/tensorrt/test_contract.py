@@ -1,4 +1,4 @@
-"""What this backend calls, and what its double answers to, is as in NVIDIA's own bindings."""
+"""What NVIDIA's backends call, and what their doubles answer to, is as in its own bindings."""
 
 from __future__ import annotations
 
@@ -13,23 +13,37 @@ from pathlib import Path
 import pytest
 
 from tests.backends.tensorrt import bindings
-from tests.backends.tensorrt.programs import EXPRESSIONS, OF_ITS_OWN, REMOVED, VALUES, WRONG
+from tests.backends.tensorrt.programs import (
+    EXPRESSIONS,
+    OF_ITS_OWN,
+    REMOVED,
+    RTX_EXPRESSIONS,
+    RTX_HELPERS,
+    RTX_WRONG,
+    VALUES,
+    WRONG,
+)
 from tests.backends.tensorrt.surface import Surface, documented, members, surface
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
-OURS = [
-    path
-    for room in ("nvidia", "tensorrt")
-    for path in sorted((ROOT / "backends" / room).glob("*.py"))
-]
 SITE = ROOT / "tests" / "simulator" / "site"
-DOUBLE = sorted((SITE / "tensorrt").glob("*.py"))
 OLDER = {"reallocate_output"}  # methods that newer ones replace
 
 
-@pytest.fixture(params=bindings.VERSIONS)
+def ours(version: str) -> list[Path]:
+    """Our files that call this version."""
+    rooms = ("nvidia", "tensorrt_rtx" if version == bindings.RTX else "tensorrt")
+    return [path for room in rooms for path in sorted((ROOT / "backends" / room).glob("*.py"))]
+
+
+def package(version: str) -> str:
+    """The package of the double of this version."""
+    return "tensorrt_rtx_bindings" if version == bindings.RTX else "tensorrt"
+
+
+@pytest.fixture(params=[*bindings.VERSIONS, bindings.RTX])
 def version(request) -> str:
     return request.param
 
@@ -40,19 +54,23 @@ def real(version) -> Surface:
     return surface(bindings.stub_files(version))
 
 
-@pytest.fixture(scope="module")
-def double() -> Surface:
-    return surface(DOUBLE)
+@pytest.fixture
+def double(version) -> Surface:
+    """What the double declares, in files of its own and in those that it shares."""
+    folders = (SITE / "tensorrt", SITE / package(version))
+    files = {path.name: path for folder in folders for path in sorted(folder.glob("*.py"))}
+    return surface(files.values())
 
 
-@pytest.mark.parametrize("version", [*bindings.VERSIONS, bindings.JETPACK_6])
+@pytest.mark.parametrize("version", [*bindings.VERSIONS, bindings.JETPACK_6, bindings.RTX])
 def test_every_call_of_ours_is_one_of_nvidias(version):
-    assert bindings.mypy(version, OURS) == []
+    assert bindings.mypy(version, ours(version)) == []
 
 
 def test_a_wrong_call_is_found(version, tmp_path):
     removed = REMOVED if version >= "11" else ""
-    for name, text in (("wrong", WRONG), ("removed", removed)):
+    of_rtx = RTX_WRONG if version == bindings.RTX else ""
+    for name, text in (("wrong", WRONG), ("removed", removed), ("of_rtx", of_rtx)):
         path = tmp_path / f"{name}.py"
         path.write_text(text)
         found = {int(line.split(":")[1]) for line in bindings.mypy(version, [path])}
@@ -66,9 +84,9 @@ def test_tensorrt_10_still_has_what_11_removed(tmp_path):
     assert bindings.mypy("10.16.1.11", [path]) == []
 
 
-def test_what_tensorrt_calls_back_has_the_right_names(real):
+def test_what_tensorrt_calls_back_has_the_right_names(version, real):
     checked = 0
-    for name, base, methods in derived():
+    for name, base, methods in derived(ours(version)):
         wanted = documented(real[base])
         assert wanted, base
         for method in wanted.keys() - OLDER - {"__init__"}:
@@ -77,9 +95,9 @@ def test_what_tensorrt_calls_back_has_the_right_names(real):
     assert checked >= 3
 
 
-def derived() -> Iterator[tuple[str, str, dict[str, list[str]]]]:
+def derived(files: list[Path]) -> Iterator[tuple[str, str, dict[str, list[str]]]]:
     """Our classes that derive from TensorRT's, and the parameters of their methods."""
-    for path in OURS:
+    for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.ClassDef):
                 continue
@@ -90,8 +108,8 @@ def derived() -> Iterator[tuple[str, str, dict[str, list[str]]]]:
                     yield node.name, base.removeprefix("trt."), methods
 
 
-def test_the_double_has_nothing_of_its_own(real, double):
-    public = exported()
+def test_the_double_has_nothing_of_its_own(version, real, double):
+    public = exported(package(version))
     assert len(public) > 30
     own = [name for name in public if name not in real and name not in members(real, "")]
     for name in public & double.keys():
@@ -109,9 +127,9 @@ def test_something_of_its_own_would_be_found(real, tmp_path):
     assert sorted(found) == ["Builder.build", "Builder.create_network", "Builder.own", "Dims.FEW"]
 
 
-def exported() -> set[str]:
+def exported(package: str) -> set[str]:
     """The double's public names."""
-    for node in ast.parse((SITE / "tensorrt" / "__init__.py").read_text()).body:
+    for node in ast.parse((SITE / package / "__init__.py").read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
     raise AssertionError("no __all__")
@@ -135,20 +153,45 @@ def same(real: Surface, double: Surface, name: str, member: str) -> bool:
 def test_the_double_answers_as_nvidias_module(version, double):
     numbers = [
         f"int(trt.{name}.{member})"
-        for name in exported() & double.keys()
+        for name in exported(package(version)) & double.keys()
         if {"Named", "Ordered"} & set(double[name].bases)
         for member in double[name].members
         if member.isupper()
     ]
     assert len(numbers) > 60
-    asked = [*EXPRESSIONS.strip().splitlines(), *numbers]
-    code = VALUES.replace("ASKED", repr(asked))
+    code = program([*EXPRESSIONS.strip().splitlines(), *numbers])
+    if version == bindings.RTX:
+        code = rtx_program([*EXPRESSIONS.strip().splitlines(), *numbers])
     theirs, ours = bindings.run_with_bindings(version, code), run_with_double(version, code)
-    assert json.loads(ours) == json.loads(theirs)
+    assert answers(ours) == answers(theirs)
+
+
+def answers(printed: str) -> dict[str, str]:
+    """What a program found; NVIDIA's own logger prints before it."""
+    found: dict[str, str] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+def program(asked: list[str]) -> str:
+    """What prints the values of expressions."""
+    return VALUES.replace("ASKED", repr(asked))
+
+
+def rtx_program(asked: list[str]) -> str:
+    """The same with TensorRT for RTX, and with expressions for it alone."""
+    package = "tensorrt_rtx_bindings"
+    code = program([*asked, *RTX_EXPRESSIONS.strip().splitlines()])
+    code = code.replace("from tensorrt import", f"from {package} import")
+    code = code.replace("import tensorrt as", f"import {package} as")
+    return code.replace("class Uninitialised", f"{RTX_HELPERS}\nclass Uninitialised")
 
 
 def run_with_double(version: str, code: str) -> str:
-    asked = {**os.environ, "PYTHONPATH": str(SITE), "SIM_TENSORRT_VERSION": version}
+    asked = {**os.environ, "PYTHONPATH": str(SITE)}
+    if version == bindings.RTX:
+        asked["SIM_CUDA_DEVICES"] = ""  # NVIDIA's module sees no GPU here either
+    else:
+        asked["SIM_TENSORRT_VERSION"] = version
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=asked)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -9,13 +9,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
 from backends.contract import ConversionError, EngineError, TensorError
 from backends.device import DeviceRunner
-from tests.backends.tensorrt.conftest import noise
-from tests.backends.tensorrt.test_conversion import BATCH
-from tests.helpers.graphs import conv, save, two_and_two
+from tests.helpers.graphs import BATCH, conv, kernel, noise, nonzero, relu, save, two_and_two
 
 OUT_OF_MEMORY, LAUNCH_FAILED = 2, 719
 
@@ -25,17 +23,6 @@ def load(driver):
     from backends.tensorrt.run import load
 
     return load
-
-
-def relu(path, batch=BATCH):
-    """Any number of rows up to eight."""
-    nodes = [helper.make_node("Relu", ["x"], ["y"])]
-    segment = save(path, nodes, {"x": ["batch", 1024]}, {"y": ["batch", 1024]}, {})
-    return replace(
-        segment,
-        inputs=(replace(segment.inputs[0], shape=(batch, 1024)),),
-        outputs=(replace(segment.outputs[0], shape=(batch, 1024)),),
-    )
 
 
 def rows(count, value=1.0):
@@ -205,26 +192,6 @@ def test_a_recorded_graph_is_replayed_until_a_shape_changes(convert, load, drive
     assert [after - before for before, after in pairwise(launches)] == [1, 1, 0, 1, 1]
 
 
-def nonzero(path):
-    """How many rows come out depends on what goes in."""
-    import onnx
-
-    from backends.onnx.specs import read_segment
-
-    graph = helper.make_graph(
-        [helper.make_node("NonZero", ["x"], ["where"]), helper.make_node("Relu", ["x"], ["y"])],
-        "nonzero",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [64])],
-        [
-            helper.make_tensor_value_info("where", TensorProto.INT64, [1, "found"]),
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, [64]),
-        ],
-    )
-    imports = [helper.make_opsetid("", 18)]
-    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=10), path)
-    return read_segment(path, "nonzero", {})
-
-
 def test_an_output_grows_as_its_data_ask(convert, load, tmp_path):
     artifact, root = convert(nonzero(tmp_path / "nonzero.onnx"), cuda_graph=True)
     with load(artifact, root) as runner:
@@ -250,8 +217,6 @@ def test_no_memory_for_such_an_output_is_an_error_and_it_works_again(
 
 
 def test_a_stripped_plan_is_small_and_gets_its_weights_at_the_start(convert, load, tmp_path):
-    from tests.helpers.graphs import kernel
-
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1] * 4)]
     weights = {"w": kernel(64, 64, 3, 3)}
     shapes = {"x": [1, 64, 8, 8]}, {"y": [1, 64, 8, 8]}

@@ -3,33 +3,33 @@
 What needs ``onnx`` is imported when a network is parsed, so that a device never loads it.
 """
 
-from tensorrt._allocator import IOutputAllocator
-from tensorrt._builder import Builder
-from tensorrt._config import IBuilderConfig, IOptimizationProfile
-from tensorrt._context import IExecutionContext
-from tensorrt._dims import Dims, volume
-from tensorrt._engine import EngineInspector, ICudaEngine
-from tensorrt._enums import (
+from ._allocator import IOutputAllocator
+from ._builder import Builder
+from ._config import IBuilderConfig, IOptimizationProfile
+from ._context import IExecutionContext
+from ._dims import Dims, volume
+from ._engine import EngineInspector, ICudaEngine
+from ._enums import (
     BuilderFlag,
     DataType,
     ErrorCode,
     HardwareCompatibilityLevel,
     LayerInformationFormat,
     MemoryPoolType,
-    NetworkDefinitionCreationFlag,
     ProfilingVerbosity,
     TensorIOMode,
     TensorLocation,
     nptype,
 )
-from tensorrt._log import ILogger, Logger
-from tensorrt._memory import IHostMemory
-from tensorrt._network import INetworkDefinition, ITensor
-from tensorrt._parser import OnnxParser, OnnxParserRefitter, ParserError
-from tensorrt._refit import Refitter
-from tensorrt._runtime import Runtime
-from tensorrt._timing import ITimingCache
-from tensorrt._version import VERSION
+from ._log import ILogger, Logger
+from ._memory import IHostMemory
+from ._network import INetworkDefinition, ITensor
+from ._network_flags import NetworkDefinitionCreationFlag
+from ._parser import OnnxParser, OnnxParserRefitter, ParserError
+from ._refit import Refitter
+from ._runtime import Runtime
+from ._timing import ITimingCache
+from ._version import VERSION
 
 __version__ = VERSION
 __all__ = [

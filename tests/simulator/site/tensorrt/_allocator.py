@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tensorrt._dims import Dims
-from tensorrt._log import CalledBack, call_back
+from ._dims import Dims
+from ._log import CalledBack, call_back
 
 _ALIGNMENT = 256  # bytes
 

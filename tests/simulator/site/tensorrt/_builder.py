@@ -5,28 +5,24 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from tensorrt import _cuda as cuda
-from tensorrt import _faults as faults
-from tensorrt._config import IBuilderConfig, IOptimizationProfile
-from tensorrt._enums import (
-    BuilderFlag,
-    HardwareCompatibilityLevel,
-    NetworkDefinitionCreationFlag,
-    expect,
-)
-from tensorrt._log import ILogger, complain
-from tensorrt._memory import IHostMemory
-from tensorrt._network import INetworkDefinition
-from tensorrt._plan import Plan, Ranges, Tensor, pack
-from tensorrt._profiles import complete, faults_of_profiles
-from tensorrt._session import Session
-from tensorrt._version import VERSION
+from . import _cuda as cuda
+from . import _faults as faults
+from ._config import IBuilderConfig, IOptimizationProfile
+from ._enums import BuilderFlag, ProfilingVerbosity, expect
+from ._log import ILogger, complain, say
+from ._memory import IHostMemory
+from ._network import INetworkDefinition, ITensor
+from ._network_flags import fault_of_flags
+from ._plan import Plan, Ranges, Tensor, pack
+from ._profiles import complete, faults_of_profiles
+from ._session import Session
+from ._target import fault_of_target, start, target
+from ._version import VERSION
 
 if TYPE_CHECKING:
     import onnx
 
-_TYPED = 1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-_AMPERE = (8, 0)
+_WORDS = {"FLOAT": "Float", "HALF": "Half", "BF16": "BFloat16"}  # others are capitalised
 _NO_ARRAYS = ("BF16", "FP8", "INT4")  # NumPy has no such types
 
 
@@ -38,12 +34,11 @@ class Builder:
     def __init__(self, logger: ILogger) -> None:
         self._logger = expect(ILogger, logger)
         self._networks = 0
-        started(logger)
+        start(logger)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition | None:
-        # the real one takes weakly typed networks too, but only TensorRT 10 does
-        if not int(flags) & _TYPED:
-            self._complain("createNetworkV2", "only strongly typed networks are supported")
+        if fault := fault_of_flags(int(flags)):
+            self._complain("createNetworkV2", fault)
             return None
         self._networks += 1
         return INetworkDefinition(f"Unnamed Network {self._networks - 1}")
@@ -60,26 +55,40 @@ class Builder:
         try:
             if faults.due("build"):
                 raise UnbuildableError("failed on request")
-            return IHostMemory(_built(network, config))
+            plan = IHostMemory(_built(network, config))
         except (UnbuildableError, cuda.CudaError) as error:
             self._complain("buildSerializedNetwork", str(error))
             return None
+        if config.profiling_verbosity == ProfilingVerbosity.DETAILED:
+            say(self._logger, _described(network), ILogger.VERBOSE)
+        return plan
 
     def _complain(self, method: str, text: str) -> None:
         complain(self._logger, f"IBuilder::{method}", 4, "API Usage Error", text)
 
 
-def started(logger: ILogger) -> None:
-    """Start CUDA, as the constructors of builders and runtimes do."""
-    try:
-        cuda.start()
-    except cuda.CudaError as error:
-        complain(logger, "checkCudaInitialization", 6, "API Usage Error", str(error))
-        raise TypeError("pybind11::init(): factory function returned nullptr") from error
+def _described(network: INetworkDefinition) -> str:
+    """The layers as the builder tells them."""
+    lines = []
+    for layer in network._layers:
+        outputs = ", ".join(
+            f"{{ Name: {one.name}, Dimensions: {one._shape}, Datatype: {_word(one)} }}"
+            for one in layer._outputs
+        )
+        lines.append(
+            f"Name: {layer.name}, LayerType: kgen, Inputs: [], Constants: [], "
+            f"Outputs: [ {outputs}], TacticName: , StreamId: 0, "
+            f"Metadata: [ONNX Layer: {layer.name}]"
+        )
+    return "\n".join(["Layers:", *lines])
+
+
+def _word(tensor: ITensor) -> str:
+    return _WORDS.get(tensor.dtype.name, tensor.dtype.name.capitalize())
 
 
 def _built(network: INetworkDefinition, config: IBuilderConfig) -> bytes:
-    from tensorrt import _prepare
+    from . import _prepare
 
     _check(network, config)
     model = _prepare.prepare(_parsed(network))
@@ -100,11 +109,8 @@ def _parsed(network: INetworkDefinition) -> onnx.ModelProto:
 
 
 def _check(network: INetworkDefinition, config: IBuilderConfig) -> None:
-    if not cuda.current():
-        raise UnbuildableError("no CUDA context is current")
-    ampere = config.hardware_compatibility_level == HardwareCompatibilityLevel.AMPERE_PLUS
-    if ampere and cuda.capability(cuda.device()) < _AMPERE:
-        raise UnbuildableError("hardware compatibility needs a GPU from Ampere on")
+    if fault := fault_of_target(config):
+        raise UnbuildableError(fault)
     if found := faults_of_profiles(_shapes(network), _profiles(config)):
         raise UnbuildableError("; ".join(found))
     for tensor in network._inputs:
@@ -121,16 +127,13 @@ def _profiles(config: IBuilderConfig) -> list[Ranges]:
 
 
 def _plan(network: INetworkDefinition, config: IBuilderConfig, model: onnx.ModelProto) -> Plan:
-    from tensorrt import _prepare
+    from . import _prepare
 
-    device = cuda.device()
     flags = sorted(flag.name for flag in config._flags)
     plan = Plan(
         version=VERSION,
-        gpu=cuda.name(device),
-        capability=list(cuda.capability(device)),
+        target=target(config),
         flags=flags,
-        hardware=config.hardware_compatibility_level.name,
         verbosity=config.profiling_verbosity.name,
         name=network.name,
         tensors=_tensors(network, model),
@@ -145,8 +148,8 @@ def _plan(network: INetworkDefinition, config: IBuilderConfig, model: onnx.Model
 
 
 def _tensors(network: INetworkDefinition, model: onnx.ModelProto) -> list[Tensor]:
-    from tensorrt._graph import inputs
-    from tensorrt._prepare import symbols
+    from ._graph import inputs
+    from ._prepare import symbols
 
     named = {value.name: symbols(value) for value in inputs(model.graph)}
     return [

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import SupportsIndex
 
-from tensorrt import _cuda as cuda
-from tensorrt._dims import Dims, sizes_of
-from tensorrt._enums import (
-    BuilderFlag,
-    HardwareCompatibilityLevel,
-    MemoryPoolType,
-    ProfilingVerbosity,
-    expect,
-)
-from tensorrt._log import ILogger, complain
-from tensorrt._plan import Ranges
-from tensorrt._timing import ITimingCache, Timings
+from . import _cuda as cuda
+from ._dims import Dims, sizes_of
+from ._enums import BuilderFlag, MemoryPoolType, ProfilingVerbosity, expect
+from ._log import ILogger, complain
+from ._plan import Ranges
+from ._target import TargetConfig
+from ._timing import ITimingCache, Timings
 
 _LEVELS = range(6)
 _ALL = 1 << 40  # the workspace's limit by default
@@ -63,15 +58,15 @@ class IOptimizationProfile:
         )
 
 
-class IBuilderConfig:
+class IBuilderConfig(TargetConfig):
     def __init__(self, logger: ILogger) -> None:
+        super().__init__()
         self._logger = logger
         self._flags = {BuilderFlag.TF32}
         self._limits: dict[MemoryPoolType, int] = {}
         self._profiles: list[IOptimizationProfile] = []
         self._cache: ITimingCache | None = None
         self._level = 3
-        self.hardware_compatibility_level = HardwareCompatibilityLevel.NONE
         self.profiling_verbosity = ProfilingVerbosity.LAYER_NAMES_ONLY
 
     @property

@@ -5,27 +5,29 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from tensorrt import _cuda as cuda
-from tensorrt import _faults as faults
-from tensorrt import _jobs as jobs
-from tensorrt._allocator import IOutputAllocator, ask
-from tensorrt._dims import Dims, sizes_of
-from tensorrt._enums import DataType, expect, nptype
-from tensorrt._jobs import Job, Place
-from tensorrt._log import complain
-from tensorrt._memory import Block
-from tensorrt._plan import Tensor
-from tensorrt._session import Session
+from . import _cuda as cuda
+from . import _faults as faults
+from . import _jobs as jobs
+from ._allocator import IOutputAllocator, ask
+from ._dims import Dims, sizes_of
+from ._enums import DataType, expect, nptype
+from ._jobs import Job, Place
+from ._log import complain
+from ._memory import Block
+from ._plan import Tensor
+from ._session import Session
 
 if TYPE_CHECKING:
-    from tensorrt._engine import ICudaEngine
+    from ._engine import ICudaEngine
 
 _ALIGNMENT = 256  # bytes
 Method = TypeVar("Method", bound=Callable[..., bool])
+Shapes = Mapping[str, tuple[int, ...]]  # of the inputs
+Started = Callable[[Shapes], None]  # called when a computation is enqueued
 
 
 class RefusedError(Exception):
@@ -50,9 +52,9 @@ def _by_one(method: Method) -> Method:
 
 
 class IExecutionContext:
-    def __init__(self, engine: ICudaEngine, memory: Block) -> None:
+    def __init__(self, engine: ICudaEngine, memory: Block, started: Started) -> None:
         self.name = ""
-        self._engine, self._memory = engine, memory
+        self._engine, self._memory, self._started = engine, memory, started
         self._inputs = [tensor for tensor in engine._plan.tensors if tensor.is_input]
         self._outputs = [tensor for tensor in engine._plan.tensors if not tensor.is_input]
         fixed = (tensor for tensor in self._inputs if -1 not in tensor.shape)
@@ -135,6 +137,7 @@ class IExecutionContext:
         if faults.due("execute"):
             raise RefusedError("failed on request")
         self._check_ready(stream)
+        self._started(self._shapes)
         session = self._session()
         inputs = [self._input(tensor) for tensor in self._inputs]
         shapes = {one.name: session.shape(one.name, len(one.shape)) for one in self._outputs}

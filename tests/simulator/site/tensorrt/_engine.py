@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import math
 
-from tensorrt import _cuda as cuda
-from tensorrt import _faults as faults
-from tensorrt._context import IExecutionContext
-from tensorrt._dims import Dims
-from tensorrt._enums import (
+from . import _cuda as cuda
+from . import _faults as faults
+from ._context import IExecutionContext, Started
+from ._context_factory import ContextFactory
+from ._dims import Dims
+from ._enums import (
     DataType,
     HardwareCompatibilityLevel,
     LayerInformationFormat,
     TensorIOMode,
     TensorLocation,
 )
-from tensorrt._log import ILogger, complain
-from tensorrt._memory import Block
-from tensorrt._plan import Plan, Tensor
-from tensorrt._session import Sessions
+from ._log import ILogger, complain
+from ._memory import Block
+from ._plan import Plan, Tensor
+from ._session import Sessions
 
 _LEAST_BYTES = 256  # that a context takes for itself
 
 
-class ICudaEngine:
+class ICudaEngine(ContextFactory):
     def __init__(self, plan: Plan, model: bytes, logger: ILogger) -> None:
         """Raises ``CudaError`` where the device's memory is too small."""
         self._plan, self._model, self._logger = plan, model, logger
@@ -54,7 +55,7 @@ class ICudaEngine:
 
     @property
     def hardware_compatibility_level(self) -> HardwareCompatibilityLevel:
-        return HardwareCompatibilityLevel[self._plan.hardware]
+        return HardwareCompatibilityLevel[self._plan.target.get("hardware", "NONE")]
 
     @property
     def device_memory_size_v2(self) -> int:
@@ -85,7 +86,10 @@ class ICudaEngine:
     def is_shape_inference_io(self, name: str) -> bool:
         return False
 
-    def create_execution_context(self) -> IExecutionContext | None:
+    def create_engine_inspector(self) -> EngineInspector:
+        return EngineInspector(self)
+
+    def _new_context(self, started: Started) -> IExecutionContext | None:
         try:
             if faults.due("context"):
                 raise cuda.CudaError("failed on request")
@@ -93,14 +97,11 @@ class ICudaEngine:
                 raise cuda.CudaError("the engine has no weights yet; refit it")
             if cuda.device() != self._device:
                 raise cuda.CudaError("the current device is not the engine's")
-            return IExecutionContext(self, Block(self.device_memory_size_v2, self._logger))
+            return IExecutionContext(self, Block(self.device_memory_size_v2, self._logger), started)
         except cuda.CudaError as error:
             where = "ICudaEngine::createExecutionContext"
             complain(self._logger, where, 2, "OutOfMemory", str(error))
             return None
-
-    def create_engine_inspector(self) -> EngineInspector:
-        return EngineInspector(self)
 
     def _take(self, model: bytes) -> None:
         """Compute with this graph, which has all weights, from now on."""

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tensorrt._version import by_major
+from ._version import by_major
 
 T = TypeVar("T")
 
@@ -50,10 +50,11 @@ class Ordered(Named):
         return int(other)
 
 
-class NetworkDefinitionCreationFlag(Ordered):
-    STRONGLY_TYPED = by_major(1, 0)
-    PREFER_JIT_PYTHON_PLUGINS = by_major(2, 1)
-    PREFER_AOT_PYTHON_PLUGINS = by_major(3, 2)
+class LayerType(Ordered):
+    CONVOLUTION = 0
+    DECONVOLUTION = 7
+    MATRIX_MULTIPLY = 17
+    IDENTITY = 20
 
 
 class BuilderFlag(Ordered):

@@ -6,6 +6,8 @@ import os
 import threading
 from collections import Counter
 
+from ._version import VARIABLES
+
 _calls: Counter[str] = Counter()
 _lock = threading.Lock()
 
@@ -15,5 +17,5 @@ def due(what: str) -> bool:
     with _lock:
         _calls[what] += 1
         number = _calls[what]
-    asked = os.environ.get("SIM_TENSORRT_FAIL", "").split(",")
+    asked = os.environ.get(f"{VARIABLES}_FAIL", "").split(",")
     return f"{what}:{number}" in (part.strip() for part in asked)

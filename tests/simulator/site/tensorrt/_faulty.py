@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tensorrt._enums import ErrorCode
+from ._enums import ErrorCode
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import checker, external_data_helper, inliner, shape_inference
 
-from tensorrt._enums import ErrorCode
-from tensorrt._faulty import Fault
-from tensorrt._importers import first_fault
-from tensorrt._operators import (
+from ._enums import ErrorCode
+from ._faulty import Fault
+from ._importers import first_fault
+from ._operators import (
     faults_of_inputs,
     faults_of_nodes,
     faults_of_ranks,

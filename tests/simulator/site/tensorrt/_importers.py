@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto
 
-from tensorrt._enums import ErrorCode
-from tensorrt._faulty import Fault
-from tensorrt._operators import bodies, fault_of_node, node_fault
+from ._enums import ErrorCode
+from ._faulty import Fault
+from ._operators import bodies, fault_of_node, node_fault
 
 _BROADCASTING = frozenset({"Add", "And", "Div", "Equal", "Gemm", "Greater", "Less", "Mul", "Or",
                            "PRelu", "Pow", "Sub", "Sum", "Xor"})  # fmt: skip

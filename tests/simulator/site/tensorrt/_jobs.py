@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorrt import _cuda as cuda
-from tensorrt._session import Session
+from . import _cuda as cuda
+from ._session import Session
 
 _POISON = 0xFF  # NaN in every floating-point type
 

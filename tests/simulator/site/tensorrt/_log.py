@@ -6,7 +6,7 @@ import sys
 import traceback
 from typing import Any
 
-from tensorrt._enums import Ordered
+from ._enums import Ordered
 
 
 class CalledBack(type):

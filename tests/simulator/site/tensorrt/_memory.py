@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import weakref
 
-from tensorrt import _cuda as cuda
-from tensorrt._enums import DataType
-from tensorrt._log import ILogger, complain
+from . import _cuda as cuda
+from ._enums import DataType
+from ._log import ILogger, complain
 
 
 class IHostMemory(bytes):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tensorrt._dims import Dims
-from tensorrt._enums import DataType
+from ._dims import Dims
+from ._enums import DataType, LayerType
 
 if TYPE_CHECKING:
     import onnx
+
+
+_PRODUCTS = {
+    "Conv": LayerType.CONVOLUTION,
+    "ConvTranspose": LayerType.DECONVOLUTION,
+    "Gemm": LayerType.MATRIX_MULTIPLY,
+    "MatMul": LayerType.MATRIX_MULTIPLY,
+}
 
 
 class ITensor:
@@ -29,12 +38,32 @@ class ITensor:
         return self._decides_shapes
 
 
+class ILayer:
+    """A node of the graph; the operators that multiply have their own types."""
+
+    def __init__(self, name: str, kind: LayerType, outputs: list[ITensor]) -> None:
+        self.name = name
+        self._type, self._outputs = kind, outputs
+
+    @property
+    def type(self) -> LayerType:
+        return self._type
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._outputs)
+
+    def get_output(self, index: int) -> ITensor:
+        return self._outputs[index]
+
+
 class INetworkDefinition:
     def __init__(self, name: str) -> None:
         self.name = name
         self._model: onnx.ModelProto | None = None
         self._inputs: list[ITensor] = []
         self._outputs: list[ITensor] = []
+        self._layers: list[ILayer] = []
 
     @property
     def num_inputs(self) -> int:
@@ -46,7 +75,10 @@ class INetworkDefinition:
 
     @property
     def num_layers(self) -> int:
-        return len(self._model.graph.node) if self._model is not None else 0
+        return len(self._layers)
+
+    def get_layer(self, index: int) -> ILayer:
+        return self._layers[index]
 
     def get_input(self, index: int) -> ITensor:
         return self._inputs[index]
@@ -57,9 +89,9 @@ class INetworkDefinition:
 
 def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
     """Put a parsed graph into the network."""
-    from tensorrt._graph import inputs, sizes
-    from tensorrt._operators import TYPES
-    from tensorrt._shape_tensors import shape_tensors
+    from ._graph import inputs, sizes
+    from ._operators import TYPES
+    from ._shape_tensors import shape_tensors
 
     decisive = shape_tensors(model.graph)
     outputs = {value.name for value in model.graph.output}
@@ -75,3 +107,29 @@ def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
         for value in inputs(model.graph)
     ]
     network._outputs = [tensor(value, value.name, False) for value in model.graph.output]
+    graphs = list(_graphs(model.graph))
+    known = {
+        value.name: tensor(value, value.name, False)
+        for graph in graphs
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type
+    }
+    network._layers = [
+        ILayer(
+            node.name or node.op_type,
+            _PRODUCTS.get(node.op_type, LayerType.IDENTITY),
+            [known[name] for name in node.output if name in known],
+        )
+        for graph in graphs
+        for node in graph.node
+    ]
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes."""
+    from ._operators import bodies
+
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _graphs(body)

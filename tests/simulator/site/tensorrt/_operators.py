@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, defs, helper
 
-from tensorrt._dims import Dims
-from tensorrt._enums import DataType, ErrorCode
-from tensorrt._faulty import Fault
+from ._dims import Dims
+from ._enums import DataType, ErrorCode
+from ._faulty import Fault
 
 TYPES: dict[int, DataType] = {
     TensorProto.FLOAT: DataType.FLOAT,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tensorrt._enums import ErrorCode, expect
-from tensorrt._faulty import Fault
-from tensorrt._log import ILogger, say
-from tensorrt._network import INetworkDefinition, fill
-from tensorrt._refit import Refitter
+from ._enums import ErrorCode, expect
+from ._faulty import Fault
+from ._log import ILogger, say
+from ._network import INetworkDefinition, fill
+from ._refit import Refitter
 
 if TYPE_CHECKING:
     import onnx
@@ -84,7 +84,7 @@ class OnnxParser(_Errors):
         return self.parse(data, model) if data is not None else self._report(_unreadable(model))
 
     def parse(self, model: bytes, path: str | None = None) -> bool:
-        from tensorrt._graph import RefusedError, parse
+        from ._graph import RefusedError, parse
 
         try:
             fill(self._network, parse(bytes(model), Path(path).parent if path else None))
@@ -105,7 +105,7 @@ class OnnxParserRefitter(_Errors):
         return self.refit_from_bytes(data, model)
 
     def refit_from_bytes(self, model: bytes, path: str | None = None) -> bool:
-        from tensorrt._graph import RefusedError, parse
+        from ._graph import RefusedError, parse
 
         try:
             parsed = parse(bytes(model), Path(path).parent if path else None)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_MAGIC = b"SIMPLAN1"
+from ._plan_header import SIZE, header, is_header
+
 _DIGEST = 32  # bytes
 _NUMBER = 8
 
@@ -49,10 +50,8 @@ class Plan:
     """What is known of an engine beside its graph."""
 
     version: str
-    gpu: str
-    capability: list[int]
+    target: dict[str, Any]
     flags: list[str]
-    hardware: str
     verbosity: str
     name: str
     tensors: list[Tensor]
@@ -93,9 +92,10 @@ class Plan:
 
 
 def pack(plan: Plan, model: bytes) -> bytes:
-    header = json.dumps(asdict(plan)).encode()
-    content = len(header).to_bytes(_NUMBER, "little") + header + model
-    return _MAGIC + hashlib.sha256(content).digest() + content
+    described = json.dumps(asdict(plan)).encode()
+    content = len(described).to_bytes(_NUMBER, "little") + described + model
+    first = header(plan.version, plan.target)
+    return first + hashlib.sha256(content).digest() + content
 
 
 def unpack(data: bytes) -> tuple[Plan, bytes]:
@@ -104,17 +104,17 @@ def unpack(data: bytes) -> tuple[Plan, bytes]:
     Raises:
         DamagedError: what is wrong with the bytes.
     """
-    if not data.startswith(_MAGIC):
+    if not is_header(data[:SIZE]):
         raise DamagedError("Serialization assertion plan->header.magicTag == kMAGIC_TAG failed.")
-    start = len(_MAGIC) + _DIGEST
+    start = SIZE + _DIGEST
     content = data[start:]
-    if hashlib.sha256(content).digest() != data[len(_MAGIC) : start]:
+    if hashlib.sha256(content).digest() != data[SIZE:start]:
         raise DamagedError("Serialization assertion plan->header.checksum == checksum failed.")
     end = _NUMBER + int.from_bytes(content[:_NUMBER], "little")
     return _plan(json.loads(content[_NUMBER:end])), content[end:]
 
 
-def _plan(header: dict[str, Any]) -> Plan:
-    header["tensors"] = [Tensor(**tensor) for tensor in header["tensors"]]
-    header["weights"] = {name: Weight(**weight) for name, weight in header["weights"].items()}
-    return Plan(**header)
+def _plan(found: dict[str, Any]) -> Plan:
+    found["tensors"] = [Tensor(**tensor) for tensor in found["tensors"]]
+    found["weights"] = {name: Weight(**weight) for name, weight in found["weights"].items()}
+    return Plan(**found)

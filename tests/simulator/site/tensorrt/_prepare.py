@@ -7,9 +7,9 @@ import hashlib
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from tensorrt._bfloat16 import emulate
-from tensorrt._graph import inputs
-from tensorrt._plan import Weight
+from ._bfloat16 import emulate
+from ._graph import inputs
+from ._plan import Weight
 
 _FLOATING = frozenset(
     {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tensorrt._plan import Ranges
+from ._plan import Ranges
 
 _NONE = "Network has dynamic or shape inputs, but no optimization profile has been defined."
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tensorrt._engine import ICudaEngine
-from tensorrt._enums import expect
-from tensorrt._log import ILogger, complain
-from tensorrt._plan import Weight
+from ._engine import ICudaEngine
+from ._enums import expect
+from ._log import ILogger, complain
+from ._plan import Weight
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +37,7 @@ class Refitter:
         """Take the weights of a model; what is wrong with them, otherwise."""
         import onnx
 
-        from tensorrt import _prepare
+        from . import _prepare
 
         source = _prepare.prepare(parsed).graph
         if wrong := self._wrong(_prepare.weights(source)):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tensorrt import _cuda as cuda
-from tensorrt import _faults as faults
-from tensorrt._builder import started
-from tensorrt._engine import ICudaEngine
-from tensorrt._enums import expect
-from tensorrt._log import ILogger, complain, say
-from tensorrt._plan import DamagedError, Plan, unpack
-from tensorrt._version import VERSION, numbers
+from . import _cuda as cuda
+from . import _faults as faults
+from ._engine import ICudaEngine
+from ._enums import expect
+from ._log import ILogger, complain, say
+from ._plan import DamagedError, Plan, unpack
+from ._target import start
+from ._version import VERSION, numbers
 
 _AMPERE = (8, 0)
 
@@ -22,7 +22,7 @@ class Runtime:
     def __init__(self, logger: ILogger) -> None:
         self._logger = expect(ILogger, logger)
         self._host_code = False
-        started(logger)
+        start(logger)
 
     @property
     def engine_host_code_allowed(self) -> bool:
@@ -59,15 +59,15 @@ class Runtime:
 
     def _check_device(self, plan: Plan) -> None:
         device = cuda.device()
-        here, built = cuda.capability(device), tuple(plan.capability)
-        anywhere = plan.hardware == "AMPERE_PLUS" and here >= _AMPERE
+        here, built = cuda.capability(device), tuple(plan.target["capability"])
+        anywhere = plan.target["hardware"] == "AMPERE_PLUS" and here >= _AMPERE
         if here != built and not anywhere:
             text = (
                 "The engine plan file is generated on an incompatible device, "
                 f"expecting compute {_dotted(here)} got compute {_dotted(built)}, please rebuild."
             )
             raise RefusedError(6, "API Usage Error", text)
-        if plan.hardware == "NONE" and plan.gpu != cuda.name(device):
+        if plan.target["hardware"] == "NONE" and plan.target["gpu"] != cuda.name(device):
             text = "Using an engine plan file across different models of devices is not recommended"
             say(self._logger, text, ILogger.Severity.WARNING)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from tensorrt._operators import bodies
+from ._operators import bodies
 
 # which of the inputs of these operators are sizes
 _SIZES = {

@@ -6,9 +6,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 
-from tensorrt import _cuda as cuda
-from tensorrt._memory import IHostMemory
-from tensorrt._version import VERSION
+from . import _cuda as cuda
+from ._memory import IHostMemory
+from ._version import VERSION
 
 _MAGIC = b"SIMTIMES"
 _DIGEST = 32  # bytes

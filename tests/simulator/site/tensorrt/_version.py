@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-VERSION = os.environ.get("SIM_TENSORRT_VERSION", "11.4.0.106")
+VARIABLES = "SIM_TENSORRT"  # how the names of its environment variables begin
+VERSION = os.environ.get(f"{VARIABLES}_VERSION", "11.4.0.106")
 MAJOR = int(VERSION.split(".")[0])
 
 

@@ -1,4 +1,4 @@
-"""Calls with a large stack: NVIDIA's builder recurses into a graph as deep as the graph is."""
+"""Calls with a large stack: parsers and builders recurse into a graph as deep as the graph is."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ T = TypeVar("T")
 def call_with_large_stack(function: Callable[[], T]) -> T:
     """Call a function in a thread of its own, whose stack is large.
 
-    A stack that overflows would end the process by SIGSEGV, without a word about the reason. The
-    thread has no CUDA context.
+    A stack that overflows would end the process by SIGSEGV, without a word about the reason.
     """
     before = threading.stack_size(_BYTES)
     try:

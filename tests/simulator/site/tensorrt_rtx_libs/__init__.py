@@ -1,0 +1,1 @@
+"""The libraries of TensorRT for RTX, of which the double has none."""
