@@ -24,10 +24,11 @@ _NOTES = """
 Why the segments of this repository are refused:
 
 - **RoiAlign** (`regions_in_engine`) is a plugin of NVIDIA's that starts CUDA. Without a driver it
-  is reported as missing. `backend.build=device` leaves the build to a machine with a GPU; nobody has
-  tried it there. The model's own partition computes RoiAlign on the host and builds.
+  is reported as missing. `backend.build=device` leaves the build to a machine with a GPU; nobody
+  has tried it there. The model's own partition computes RoiAlign on the host and builds.
 - **ConvTranspose in bf16** (the mask head) has no implementation in this builder, with fixed and
-  with open sizes. `backend.cast.keep_ops=[ConvTranspose]` keeps it in fp32: then the segment builds.
+  with open sizes. `backend.cast.keep_ops=[ConvTranspose]` keeps it in fp32; with it the segment
+  was built.
 - **RoiAlign in bf16** is not cast: bf16 raises the file to opset 22, in which ONNX Runtime, which
   measures the ranges, has no RoiAlign.
 """
@@ -53,16 +54,19 @@ _INTRODUCTION = """\
 # NVIDIA's parser and builder as the judge
 
 TensorRT for RTX parses and builds without a GPU, so any x86-64 desk can ask it which graphs it
-takes. It is not TensorRT: the two differ in plugins and in versions. No engine of this page was run.
+takes. It is not TensorRT: the two differ in plugins and in versions. No engine of this page was
+run.
 
-Measured on {date} with {versions}
+Measured on {date} with
+{versions}
 and Python {python}, on 2 cores with other work beside it. The command:
 
     .venv/bin/python scripts/check-tensorrt
 
 Each file is parsed and built as a strongly typed network, in a child process with a time limit. The
-repository's own segments are built by the project's converter (`python -m backends.tensorrt_rtx`),
-from the start of its process to its end.
+repository's own segments are built by the project's converter (`python -m backends.tensorrt_rtx`);
+their seconds are from the start of its process to its end. The weights of mask_rcnn_coco and
+yolov3_coco are random. The recipes have segments of yolov3 that are listed here.
 """
 
 

@@ -39,7 +39,7 @@ class Deployment:
     """A model with a partition preset.
 
     Attributes:
-        model: its name, or that of a recipe.
+        model: its name.
         preset: of the partition.
         batch: whether the batch is open.
         words: of the command line.
@@ -79,14 +79,15 @@ class Row:
 
 
 def deployments() -> Iterator[Deployment]:
-    """Every model with every preset, with fixed sizes and with an open batch, and every recipe."""
+    """Every model with every preset, with fixed sizes and with an open batch.
+
+    The recipes of this repository have the segments of one of these.
+    """
     for model in config_choices("model"):
         if model in _TEMPLATES:
             continue
         for preset in (OWN, *config_choices("partition")):
             yield from _of_model(model, preset)
-    for name in config_choices("recipe"):
-        yield Deployment(f"recipe {name}", OWN, False, (f"+recipe={name}", f"backend={BACKEND}"))
 
 
 def _of_model(model: str, preset: str) -> Iterator[Deployment]:
@@ -118,8 +119,9 @@ def rows_of(deployment: Deployment, work: Path, cache: Path) -> Iterator[Row]:
         try:
             cast = _cast(recipe, precision, segments, values, work / precision)
         except DeployError as error:
-            names = ", ".join(segment.name for segment in segments)
-            yield replace(row, segment=names, verdict="not cast", why=_first_line(error))
+            for segment in segments:
+                why = _first_line(error)
+                yield replace(row, segment=segment.name, verdict="not cast", why=why)
             continue
         layers = _layers(cast)
         for segment in cast:

@@ -116,7 +116,7 @@ def test_a_child_that_does_not_start_is_no_crash_of_a_model(monkeypatch):
 
 
 def test_a_double_is_not_asked_in_place_of_the_library():
-    with pytest.raises(SystemExit, match="expected NVIDIA's library, got .*simulator"):
+    with pytest.raises(SystemExit, match=r"expected NVIDIA's library, got .*simulator"):
         batches.check_real()  # this process has the double
 
 
