@@ -132,10 +132,15 @@ def check_folders(
     with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         assert isinstance(loader, ConfigLoaderImpl)
-        _judge(loader, composed, others, mode, folders)
-        if mode == RunMode.MULTIRUN:
-            for job in _jobs(loader, composed):
-                _judge(loader, job, others, RunMode.RUN, folders)
+        try:
+            _judge(loader, composed, others, mode, folders)
+            if mode == RunMode.MULTIRUN:
+                for job in _jobs(loader, composed):
+                    _judge(loader, job, others, RunMode.RUN, folders)
+        except RecursionError as error:
+            raise RecipeError(
+                f"configuration of '{folders[0]}': its lists of defaults include each other"
+            ) from error
 
 
 def _judge(

@@ -8,15 +8,21 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from deploy.cli.catalog import conf_folder
 from deploy.cli.compose import compose
 from deploy.cli.config_trust import check_folders
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS, error_of, run_process
+from tests.helpers.commands import BACKENDS, error_of
 
 MODEL = """\
 defaults: [module]
@@ -133,6 +139,12 @@ def judge(folder: Path, *words: str, mode: RunMode = RunMode.RUN) -> None:
     check_folders([folder / "theirs"], ["+model=yolov3", "+recipe=theirs", *words], mode)
 
 
+def test_files_that_include_each_other_are_one_error(untrusted_folder):
+    write(untrusted_folder, "defaults: [theirs]\n")
+    with pytest.raises(RecipeError, match="its lists of defaults include each other"):
+        judge(untrusted_folder)
+
+
 def test_a_file_that_is_reached_through_a_link_is_refused(untrusted_folder):
     write(untrusted_folder, CALLBACK, "elsewhere/theirs.yaml")
     (untrusted_folder / "theirs" / "recipe").symlink_to("elsewhere")
@@ -219,31 +231,53 @@ DEFAULTS = [
 ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(40))
-def test_no_generated_folder_runs_anything(seed, tmp_path):
-    """Combinations of headers, bodies, defaults, places and links; a folder is the canary."""
-    draw, canary = random.Random(seed), tmp_path / "canary"
+def generated_folder(folder: Path, draw: random.Random) -> None:
+    """Files with a combination of header, defaults, body, place and link."""
     names = ["recipe/a.yaml", "recipe/b.yaml", "hydra/callbacks/c.yaml", "hydra/launcher/c.yaml",
              "hydra/job_logging/c.yaml", "hydra/sweeper/c.yml"]  # fmt: skip
     for name in names:
-        text = draw.choice(HEADERS) + draw.choice(DEFAULTS) + draw.choice(BODIES)
-        text = text.replace("CANARY", str(canary))
-        path = tmp_path / "theirs" / name
-        if draw.random() < 0.2:
-            (tmp_path / "linked").mkdir(exist_ok=True)
-            real = tmp_path / "linked" / name.replace("/", "-")
+        plain = draw.random() < 0.4  # most others do not compose
+        text = draw.choice(HEADERS) + ("" if plain else draw.choice(DEFAULTS)) + draw.choice(BODIES)
+        if draw.random() < 0.1:
+            real = folder / "linked" / name.replace("/", "-")
+            real.parent.mkdir(exist_ok=True)
             real.write_text(text)
+            path = folder / "theirs" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(real)
         else:
-            write(tmp_path, text, name)
-    sweep = ["-m"] if draw.random() < 0.3 else []
-    recipe = "+recipe=a,b" if sweep else "+recipe=a"
-    words = ["--config-dir", "theirs", *sweep, "+model=yolov3", recipe, "+backend=nothing"]
-    ended = run_process("deploy", *words, cwd=tmp_path)
-    assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert not canary.exists(), ended.stderr
+            write(folder, text, name)
+
+
+def reaches_hydra(folder: Path, words: list[str]) -> bool:
+    """Whether the canary stands in Hydra's own settings, which Hydra acts on."""
+    search = f"hydra.searchpath=['file://{folder / 'theirs'}']"
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            config = loader.load_configuration("deploy", [*words, search], RunMode.RUN)
+        except (HydraException, OmegaConfBaseException, YAMLError, RecursionError):
+            return False
+    return "CANARY" in OmegaConf.to_yaml(config.hydra)
+
+
+@pytest.mark.slow
+def test_no_generated_folder_that_reaches_hydra_is_accepted(tmp_path):
+    attacks = accepted = 0
+    for seed in range(200):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        generated_folder(folder, random.Random(seed))
+        words = ["+model=yolov3", "+recipe=a"]
+        attacked = reaches_hydra(folder, words)
+        try:
+            check_folders([folder / "theirs"], words)
+        except (RecipeError, HydraException, OmegaConfBaseException):
+            attacks += attacked
+        else:
+            assert not attacked, seed
+            accepted += 1
+    assert attacks > 20 and accepted > 5  # of each there are some
 
 
 def test_no_folder_that_hydra_is_given_goes_unseen(untrusted_folder):
