@@ -126,7 +126,9 @@ def build_plan(parsed: ParsedSegment, config: trt.IBuilderConfig) -> bytes:
     if plan is None:
         raise ConversionError(
             f"segment '{parsed.segment.name}': {parsed.bindings.product} builds no plan: "
-            f"{parsed.bindings.messages.take()}"
+            f"{parsed.bindings.messages.take()}",
+            do="\nCut around what it names, or into parts to find it, or choose another backend "
+            "for this segment.",
         )
     return bytes(plan)
 
@@ -173,6 +175,7 @@ def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> Co
 
 def _check_network(parsed: ParsedSegment) -> None:
     network, segment = parsed.network, parsed.segment
+    _check_ranks(parsed)
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     _check_tensors(parsed, segment.inputs, inputs)
@@ -182,6 +185,17 @@ def _check_network(parsed: ParsedSegment) -> None:
             raise ConversionError(
                 f"segment '{segment.name}': the values of input '{tensor.name}' decide shapes",
                 do="Cut so that it stays inside, or choose another backend for this segment.",
+            )
+
+
+def _check_ranks(parsed: ParsedSegment) -> None:
+    for spec in parsed.segment.inputs:
+        if spec.shape is None:
+            raise ConversionError(
+                f"segment '{parsed.segment.name}': input '{spec.name}'",
+                expected="a known number of dimensions",
+                got=f"none, which {parsed.bindings.product} would take for a scalar",
+                do="Cut where it is known, or choose another backend for this segment.",
             )
 
 

@@ -17,6 +17,7 @@ from tests.parsersuite.outcome import Outcome, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 _SIMULATOR = str(ROOT / "tests" / "simulator")
+_CHILD = "tests.parsersuite.child"
 _START = 120  # seconds for a process to import its libraries
 _ALARM = "signal SIGALRM"
 _TAIL = 300  # characters of a crashed process's last words
@@ -40,7 +41,7 @@ def outcomes(
         pending = pending[len(answered) :]
 
 
-def environment(module: str = REAL) -> list[str]:
+def environment() -> list[str]:
     """The variables of a child: the real library must find neither doubles nor their driver."""
     paths = [str(ROOT), *_without_simulator("PYTHONPATH")]
     libraries = _without_simulator("LD_LIBRARY_PATH")
@@ -75,8 +76,8 @@ def _answered(tasks: Sequence[Task], seconds: int, module: str) -> list[Outcome]
         listed.write_text("".join(f"{json.dumps(to_json(task))}\n" for task in tasks))
         command = [
             "env",
-            *environment(module),
-            *(sys.executable, "-m", "tests.parsersuite.child", module),
+            *environment(),
+            *(sys.executable, "-m", _CHILD, module),
             *(str(listed), str(lines), str(seconds)),
         ]
         with log.open("w+") as output:

@@ -23,6 +23,7 @@ import onnx
 from backends.codec import from_json, to_json
 from backends.contract import ConversionError, Segment
 from backends.nvidia.bindings import Bindings, bindings_of, sizes_of
+from backends.nvidia.network import refused_node
 from backends.process.child import end_with_parent
 from backends.process.large_stack import call_with_large_stack
 from tests.parsersuite.outcome import NetworkTensor, Outcome, Refusal, Task
@@ -72,7 +73,7 @@ class Library:
             "parsed",
             inputs=tuple(_tensors(map(network.get_input, range(network.num_inputs)))),
             outputs=tuple(_tensors(map(network.get_output, range(network.num_outputs)))),
-            layers=self._layers(network),
+            layers=_layers(network),
         )
         if not task.build:
             return parsed
@@ -81,12 +82,6 @@ class Library:
     def _parser(self) -> tuple[Any, Any]:
         network = self._builder.create_network(self._bindings.typed_network)
         return network, self._bindings.parser(network, self._bindings.logger)
-
-    def _layers(self, network: Any) -> dict[str, int]:
-        if not hasattr(network, "get_layer"):  # the double has no layers
-            return {"": network.num_layers}
-        kinds = (network.get_layer(number).type.name for number in range(network.num_layers))
-        return dict(Counter(kinds))
 
     def _with_subgraphs(self, outcome: Outcome, path: Path) -> Outcome:
         """What the parser takes of a graph that it refuses."""
@@ -150,16 +145,16 @@ def _convert(parsed: Outcome, task: Task) -> Outcome:
     return replace(parsed, verdict="built", size=size)
 
 
+def _layers(network: Any) -> dict[str, int]:
+    kinds = (network.get_layer(number).type.name for number in range(network.num_layers))
+    return dict(Counter(kinds))
+
+
 def _refusals(parser: Any) -> Iterator[Refusal]:
     for number in range(parser.num_errors):
         error = parser.get_error(number)
-        yield Refusal(
-            error.code().name,
-            error.node(),
-            error.node_name() or "",
-            error.node_operator() or "",
-            error.desc(),
-        )
+        told = refused_node(error)
+        yield Refusal(error.code().name, error.node(), told.node, told.operator, told.reason)
 
 
 def _tensors(tensors: Iterable[Any]) -> Iterator[NetworkTensor]:

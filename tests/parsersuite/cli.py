@@ -46,6 +46,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--log", type=Path, help="what is done already (beside --out, .jsonl)")
     parser.add_argument("--part", action="append", choices=PARTS, help="this part alone")
     parser.add_argument("--model", action="append", metavar="NAME", help="of 'shipped'")
+    parser.add_argument("--preset", action="append", metavar="NAME", help="likewise")
+    parser.add_argument("--fixed", action="store_true", help="of 'shipped': no open batch")
     parser.add_argument("--limit", type=int, help="at most so many tasks of each part")
     parser.add_argument("--cuts", type=int, default=8, help="of each own graph (8)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of cuts (0)")
@@ -56,14 +58,24 @@ def _parser(description: str) -> argparse.ArgumentParser:
 def _ask(options: argparse.Namespace, log: Log, scratch: Path) -> None:
     parts = options.part or PARTS
     if SHIPPED in parts:
-        chosen = [d for d in deployments() if not options.model or d.model in options.model]
-        _deploy(chosen[: options.limit], log, scratch)
+        _deploy(_chosen(options), log, scratch)
     if PACKAGED in parts:
         _parse(PACKAGED, packaged_tasks(scratch / PACKAGED), options, log)
     if OWN in parts:
         _parse(OWN, whole_tasks(scratch / OWN), options, log)
         segments = segment_tasks(scratch / OWN_SEGMENTS, options.cuts, options.seed)
         _parse(OWN_SEGMENTS, segments, options, log)
+
+
+def _chosen(options: argparse.Namespace) -> list[Deployment]:
+    chosen = [
+        each
+        for each in deployments()
+        if (not options.model or each.model in options.model)
+        and (not options.preset or each.preset in options.preset)
+        and not (options.fixed and each.batch)
+    ]
+    return chosen[: options.limit]
 
 
 def _deploy(chosen: Sequence[Deployment], log: Log, scratch: Path) -> None:

@@ -49,8 +49,8 @@ class Refusal:
     Attributes:
         code: the name of its kind.
         node: the number of the node, or -1.
-        name: the node's name.
-        operator: the node's operator.
+        name: of the node, or of an input of the graph.
+        operator: of the node, or ``input``.
         text: the library's reason.
     """
 

@@ -20,12 +20,40 @@ _TITLES = {
     "own segments": "Segments of these own graphs",
 }
 _WORDS = 150  # characters of a reason
+_NOTES = """
+Why the segments of this repository are refused:
+
+- **RoiAlign** (`regions_in_engine`) is a plugin of NVIDIA's that starts CUDA. Without a driver it
+  is reported as missing. `backend.build=device` leaves the build to a machine with a GPU; nobody has
+  tried it there. The model's own partition computes RoiAlign on the host and builds.
+- **ConvTranspose in bf16** (the mask head) has no implementation in this builder, with fixed and
+  with open sizes. `backend.cast.keep_ops=[ConvTranspose]` keeps it in fp32: then the segment builds.
+- **RoiAlign in bf16** is not cast: bf16 raises the file to opset 22, in which ONNX Runtime, which
+  measures the ranges, has no RoiAlign.
+"""
+_FACTS = """
+## What else the two say
+
+- The parser narrows float64 to float32 without a word. The converter refuses it at a segment's
+  border; inside a segment the engine is built.
+- A QuantizeLinear without a zero point gives uint8 in ONNX, and int8 in NVIDIA's network: values
+  below 0 differ. Only verification on the device shows that.
+- An input of unknown rank is a scalar for the parser; the converter refuses such a segment.
+- Axes of a reduction have to be constants. The models that are refused for that take them as an
+  input, or compute them from a shape.
+- NonZero is a plugin that TensorRT for RTX does not have. NonMaxSuppression is parsed, and has no
+  implementation in the builder.
+- The builder recurses: a chain of 5,000 operators needs more stack than a process usually has, and
+  the process ended by SIGSEGV. The converter calls it with a larger one.
+- `supports_model_v2` calls none of its subgraphs supported unless it takes the whole graph. The
+  nodes that it leaves out of them are those that it refuses; most of the others parse as models of
+  their own.
+"""
 _INTRODUCTION = """\
 # NVIDIA's parser and builder as the judge
 
-TensorRT for RTX parses and builds without a GPU, so it can be asked on any x86-64 desk which graphs
-it takes. It is not TensorRT: the two differ in plugins and in versions. Nothing was run: no engine
-of this page has computed anything.
+TensorRT for RTX parses and builds without a GPU, so any x86-64 desk can ask it which graphs it
+takes. It is not TensorRT: the two differ in plugins and in versions. No engine of this page was run.
 
 Measured on {date} with {versions}
 and Python {python}, on 2 cores with other work beside it. The command:
@@ -75,6 +103,7 @@ def _lines(rows: Sequence[Row], tables: Tables) -> Iterator[str]:
     for part, outcomes in tables.items():
         yield f"\n## {_TITLES[part]}\n"
         yield from _suite(outcomes)
+    yield _FACTS.rstrip()
 
 
 def _shipped(rows: Sequence[Row]) -> Iterator[str]:
@@ -89,6 +118,7 @@ def _shipped(rows: Sequence[Row]) -> Iterator[str]:
         yield f"- {what}, {row.verdict}: {_reason(row.why)}"
     if not refused:
         yield "none."
+    yield _NOTES.rstrip()
     yield "\nThese models do not have these partitions, or no open batch:\n"
     by_reason = defaultdict(list)
     for row in rows:
@@ -155,6 +185,7 @@ def _reason(text: str) -> str:
 
 def _short(text: str) -> str:
     words = re.sub(r"\s+", " ", re.sub(r" \(?In \w+ at /\S+", "", text)).strip()
+    words = re.sub(r"segment '[^']*': ", "", words)
     words = re.sub(r"\b(node_of_)?\w*test_\w+", "…", words).replace("|", "\\|")
     return words if len(words) <= _WORDS else f"{words[:_WORDS]}…"
 

@@ -42,12 +42,12 @@ def test_a_network_is_as_the_graph(log):
     assert outputs[1].shape == (-1, 3)
 
 
-def test_every_fault_is_told_with_its_node(log):
-    text = """(float[N, 3] x) => (double[N, 3] y) {
+def test_every_node_without_a_layer_is_told(log):
+    text = """(float[N, 3] x, int16[N] i) => (float[N, 3] y) {
         a = Unique(x)
         b = com.example.Own(x)
-        c = Cast <to = 11> (x)
-        y = Add(c, c)
+        c = Cast <to = 5> (x)
+        y = Add(x, missing)
     }"""
     made = model(text)
     for number, node in enumerate(made.graph.node):
@@ -55,60 +55,108 @@ def test_every_fault_is_told_with_its_node(log):
     made.opset_import.append(helper.make_opsetid("com.example", 1))
     parser, _ = parse(log, made)
     assert parser_errors(parser) == [
+        ("UNSUPPORTED_NODE", -1, "", ""),
         ("UNSUPPORTED_NODE", 0, "node 0", "Unique"),
-        ("UNSUPPORTED_NODE", 1, "node 1", "Own"),
-        ("UNSUPPORTED_NODE_DATATYPE", 2, "node 2", "Cast"),
-        ("UNSUPPORTED_NODE_DATATYPE", 3, "node 3", "Add"),
+        ("INVALID_NODE", 1, "node 1", "Own"),
+        ("INVALID_NODE", 2, "node 2", "Cast"),
     ]
-    assert "DOUBLE" in parser.get_error(3).desc()
-    assert "node 3" in repr(parser.get_error(3))
+    assert (parser.get_error(0).func(), parser.get_error(0).file()) == ("importInput", "i")
+    assert (parser.get_error(1).func(), parser.get_error(1).desc()) == ("checkUnique", "false")
+    assert "node 2" in repr(parser.get_error(3))
     assert log.take().count("In node") == 4
     parser.clear_errors()
     assert parser.num_errors == 0
 
 
 @pytest.mark.parametrize(
-    ("text", "code"),
+    ("text", "code", "function"),
     [
-        ("(string[N] x) => (string[N] y) { y = Identity(x) }", "UNSUPPORTED_NODE_DATATYPE"),
-        ("(uint8[N] x) => (uint8[N] y) { y = Add(x, x) }", "UNSUPPORTED_NODE_DATATYPE"),
-        ("(float[N] x) => (float[N] y) { y = Add(x, missing) }", "INVALID_GRAPH"),
-        ("(float[2] x) => (float[2] y) { y = Relu <axis = 7> (x) }", "INVALID_GRAPH"),
+        ("(string[N] x) => (string[N] y) { y = Identity(x) }", "UNSUPPORTED_NODE", "importInput"),
+        ("(uint8[N] x) => (uint8[N] y) { y = Add(x, x) }", "INVALID_NODE", "parseNode"),
+        ("(float[N] x) => (float[N] y) { y = Add(x, missing) }", "INVALID_GRAPH", "parseNode"),
+        ("(float[2] x) => (float[2] y) { y = Relu <axis = 7> (x) }", "INVALID_GRAPH", "parseGraph"),
+        (
+            "(float[N] x) => (float[N] y) { a = Cast <to = 2> (x) \n y = Cast <to = 1> (a) }",
+            "UNSUPPORTED_NODE",
+            "parseNode",
+        ),
+        (
+            "(float[N] x, int64[1] a) => (float[N] y) { y = ReduceSum(x, a) }",
+            "UNSUPPORTED_NODE",
+            "getReduceAxisMask",
+        ),
+        (
+            "(float[N, 1, 4] x) => (float[N, 1, 2] y) { y, i = MaxPool <kernel_shape = [3]> (x) }",
+            "UNSUPPORTED_NODE",
+            "emptyOutputChecker",
+        ),
+        (
+            "(float[N] x) => (float[N] y) { a = Add(x, b) \n b = Neg(a) \n y = Neg(b) }",
+            "INVALID_GRAPH",
+            "importModel",
+        ),
     ],
 )
-def test_a_graph_that_cannot_be_taken(log, text, code):
+def test_a_graph_that_cannot_be_taken(log, text, code, function):
     parser, _ = parse(log, model(text))
-    assert {error[0] for error in parser_errors(parser)} == {code}
+    assert [error[0] for error in parser_errors(parser)] == [code]
+    assert parser.get_error(0).func() == function
 
 
-def test_faults_inside_nodes_are_found(log):
+def test_broadcasting_of_old_models_is_refused_as_a_whole(log):
+    parser, _ = parse(log, model("(float[2] x) => (float[2] y) { y = Add(x, x) }", opset=6))
+    assert parser_errors(parser) == [("UNSUPPORTED_NODE", -1, "", "")]
+    assert "Pre-opset 7 broadcasting" in parser.get_error(0).desc()
+
+
+def test_of_a_body_the_last_node_without_a_layer_is_told(log):
     text = """(float[N] x, bool c) => (float[N] y) {
         y = If (c) <
-            then_branch = a () => (float[N] t) { d = Cast <to = 11> (x) \n t = Cast <to = 1> (d) },
-            else_branch = b () => (float[N] u) { u = Identity(x) }
+            then_branch = a () => (float[N] t) { d = Cast <to = 5> (x) \n t = Cast <to = 4> (d) },
+            else_branch = b () => (float[N] u) { u = Unique(x) }
         >
     }"""
-    parser, _ = parse(log, model(text))
-    assert [(number, operator) for _, number, _, operator in parser_errors(parser)] == [
-        (0, "Cast"),
-        (0, "Cast"),
-    ]
+    made = model(text)
+    made.graph.node[0].attribute[0].g.node[1].name = "inner"
+    parser, _ = parse(log, made)
+    assert parser_errors(parser) == [("INVALID_NODE", 0, "inner", "Cast")]
 
 
-def test_files_that_cannot_be_read(log, tmp_path):
+def test_doubles_are_narrowed(log):
     trt, _ = load()
-    broken, empty, lonely = (tmp_path / name for name in ("broken", "empty", "lonely"))
-    broken.write_bytes(b"\xff\x01 no model")
-    empty.write_bytes(b"")
-    onnx.save(weighted(), lonely, save_as_external_data=True, location="w.data", size_threshold=0)
+    parser, network = parse(log, model("(double[N] x) => (double[N] y) { y = Relu(x) }"))
+    assert parser.num_errors == 0
+    assert network.get_input(0).dtype == network.get_output(0).dtype == trt.DataType.FLOAT
+
+
+def test_an_input_that_is_an_output_has_another_name_as_an_input(log):
+    _, network = parse(log, model("(float[N] x) => (float[N] x, float[N] y) { y = Neg(x) }"))
+    assert network.get_input(0).name == "__x"
+    assert network.get_output(0).name == "x"
+
+
+@pytest.mark.parametrize("name", ["broken", "empty", "lonely", "missing"])
+def test_files_that_cannot_be_read(log, tmp_path, name):
+    trt, _ = load()
+    path, codes = tmp_path / name, {"lonely": "INVALID_GRAPH", "missing": "INVALID_VALUE"}
+    (tmp_path / "broken").write_bytes(b"\xff\x01 no model")
+    (tmp_path / "empty").write_bytes(b"")
+    onnx.save(
+        weighted(),
+        tmp_path / "lonely",
+        save_as_external_data=True,
+        location="w.data",
+        size_threshold=0,
+    )
     (tmp_path / "w.data").unlink()
-    for path in (broken, empty, lonely, tmp_path / "missing"):
-        typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        network = trt.Builder(log).create_network(typed)
-        parser = trt.OnnxParser(network, log)
-        assert not parser.parse_from_file(str(path))
-        assert [code for code, *_ in parser_errors(parser)] == ["MODEL_DESERIALIZE_FAILED"]
-        assert network.num_outputs == 0
+    network = trt.Builder(log).create_network(
+        1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    )
+    parser = trt.OnnxParser(network, log)
+    assert not parser.parse_from_file(str(path))
+    expected = codes.get(name, "MODEL_DESERIALIZE_FAILED")
+    assert [code for code, *_ in parser_errors(parser)] == [expected]
+    assert network.num_outputs == 0
 
 
 def test_weights_beside_the_file_come_into_the_plan(log, tmp_path):

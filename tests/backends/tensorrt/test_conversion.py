@@ -172,7 +172,7 @@ def test_every_node_that_tensorrt_lacks_is_named_with_its_operator(convert, tmp_
     assert caught.match("Cut around these nodes, or choose another backend")
 
 
-def test_a_double_is_refused_by_its_node(convert, tmp_path):
+def test_a_double_at_the_border_is_refused_by_its_tensor(convert, tmp_path):
     segment = conv(tmp_path / "conv.onnx")
     spec = TensorSpec("x", "float64", (1, 2))
     graph = helper.make_graph(
@@ -184,7 +184,9 @@ def test_a_double_is_refused_by_its_node(convert, tmp_path):
     import onnx
 
     onnx.save(helper.make_model(graph, ir_version=10), segment.onnx)
-    with pytest.raises(ConversionError, match="segment 'conv': TensorRT does not accept its graph"):
+    with pytest.raises(
+        ConversionError, match=r"tensor 'x': expected one of float32, .*got float64"
+    ):
         convert(replace(segment, inputs=(spec,), outputs=(replace(spec, name="y"),)))
 
 

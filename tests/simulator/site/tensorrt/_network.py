@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ._dims import Dims
@@ -93,21 +94,42 @@ def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
     from ._shape_tensors import shape_tensors
 
     decisive = shape_tensors(model.graph)
+    outputs = {value.name for value in model.graph.output}
 
-    def tensor(value: onnx.ValueInfoProto) -> ITensor:
+    def tensor(value: onnx.ValueInfoProto, name: str, decides_shapes: bool) -> ITensor:
         dtype = TYPES[value.type.tensor_type.elem_type]
-        return ITensor(value.name, sizes(value), dtype, value.name in decisive)
+        return ITensor(name, sizes(value), dtype, decides_shapes)
 
     network._model = model
-    network._inputs = [tensor(value) for value in inputs(model.graph)]
-    network._outputs = [tensor(value) for value in model.graph.output]
-    values = (*inputs(model.graph), *model.graph.value_info, *model.graph.output)
-    known = {value.name: tensor(value) for value in values if value.type.tensor_type.elem_type}
+    # an input that is an output too has another name as an input
+    network._inputs = [
+        tensor(value, "__" * (value.name in outputs) + value.name, value.name in decisive)
+        for value in inputs(model.graph)
+    ]
+    network._outputs = [tensor(value, value.name, False) for value in model.graph.output]
+    graphs = list(_graphs(model.graph))
+    known = {
+        value.name: tensor(value, value.name, False)
+        for graph in graphs
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.elem_type
+    }
     network._layers = [
         ILayer(
             node.name or node.op_type,
             _PRODUCTS.get(node.op_type, LayerType.IDENTITY),
             [known[name] for name in node.output if name in known],
         )
-        for node in model.graph.node
+        for graph in graphs
+        for node in graph.node
     ]
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes."""
+    from ._operators import bodies
+
+    yield graph
+    for node in graph.node:
+        for body in bodies(node):
+            yield from _graphs(body)

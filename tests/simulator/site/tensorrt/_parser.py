@@ -36,10 +36,10 @@ class ParserError:
         return self._fault.operator
 
     def func(self) -> str:
-        return "parseNode" if self._fault.operator else "parseGraph"
+        return self._fault.function
 
     def file(self) -> str:
-        return "ModelImporter.cpp"
+        return self._fault.file
 
     def line(self) -> int:
         return 1
@@ -125,4 +125,5 @@ def _file(path: str) -> bytes | None:
 
 
 def _unreadable(path: str) -> Fault:
-    return Fault(ErrorCode.MODEL_DESERIALIZE_FAILED, f"Could not open file {path}")
+    text = f"Input file cannot be found, or is not a regular file: {path}"
+    return Fault(ErrorCode.INVALID_VALUE, text, function="parseFromFile")
