@@ -16,9 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from backends.contract import DeployError
-from deploy.cli.catalog import conf_folder, usage
-from deploy.cli.compose import CONFIG, check_order, listed_backend_files, to_recipe
-from deploy.cli.config_trust import check_code, check_folders
+from deploy.cli.catalog import CONFIG, conf_folder, usage
+from deploy.cli.compose import check_order, listed_backend_files, to_recipe
+from deploy.cli.config_trust import check_arguments, check_code
 from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, _cancel)
     try:
         sys.argv[1:] = expand_words(words)
-        check_folders(sys.argv[1:])
+        check_arguments(sys.argv[1:])
         _job()
     except RecipeError as error:
         sys.exit(f"error: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+CONFIG = "deploy"  # the name of the shipped configuration
 GROUPS = ("model", "backend", "partition", "recipe")
 KEYS: Mapping[str, str] = {
     "bundle=FOLDER": "where the bundle goes (default: bundles/<model>-<backend>)",

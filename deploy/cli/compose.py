@@ -16,12 +16,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
-from deploy.cli.catalog import conf_folder, config_choices
-from deploy.cli.config_trust import check_code, check_folder
+from deploy.cli.catalog import CONFIG, conf_folder, config_choices
+from deploy.cli.config_trust import check_code, check_folders, composition_error
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 
-CONFIG = "deploy"
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
 # at import, since a sweep's jobs may start in processes that import nothing else of this package
@@ -40,15 +39,14 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
         RecipeError: a word that names nothing, a value of the wrong type, or code that the
             folder names and the words do not.
     """
-    if folder is not None:
-        check_folder(folder)
     try:
+        check_folders([folder] if folder else [], expand_words(overrides, folder is not None))
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
             words = [*expand_words(overrides, folder is not None), *search]
             config, files = hydra.compose(CONFIG, words), backend_files(words)
     except (HydraException, OmegaConfBaseException) as error:
-        raise RecipeError(str(error).partition("\nConfig search path")[0].rstrip()) from error
+        raise composition_error(error) from error
     check_order(overrides)
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})

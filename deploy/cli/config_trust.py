@@ -1,26 +1,56 @@
-"""Configuration that somebody else may have written: it sets values, and runs nothing.
+"""Configuration folders that somebody else may have written: they set values, and run nothing.
 
-Code is named on the command line, where the user types it; Hydra's own settings too, for they name
-code that Hydra calls by itself.
+Code is named on the command line, where the user types it; Hydra's own settings too, since they
+name code that Hydra calls by itself. What a folder does is judged on what Hydra makes of it, before
+Hydra starts anything: its configuration is composed, and every file that came from the folder is
+looked at as Hydra has read and placed it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hydra
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
+from omegaconf.grammar_parser import parse as parse_interpolations
 
-from deploy.cli.catalog import conf_folder
+from deploy.cli.catalog import CONFIG, conf_folder
 from deploy.recipe.schema import ModelRecipe, Recipe, RecipeError
 
-_MOST_BYTES = 1 << 20
-
-
-_MOST_VALUES = 100_000
+_MOST_BYTES = 1 << 20  # of a file
+_MOST_VALUES = 100_000  # of a file
+_MOST_JOBS = 10_000  # of a sweep
+_RESOLVERS = {"stem"}  # that a file of a folder may use
+_WRITTEN = {"bundle", "bundle.folder", "bundle.sign", "cache"}  # keys of paths that a run writes or
+_READ = {"model.weights", "model.file", "model.samples", "model.eval"}  # reads
+_CODE_KEYS = {"target", "rewrites", "readers"}
+_OWN_KEY = re.compile(r"_.+_")  # such as _target_, which Hydra calls
+_PER_RUN = (  # what Hydra notes of a run beside its settings
+    "searchpath",
+    "overrides",
+    "runtime",
+    "job.override_dirname",
+    "job.name",
+    "job.id",
+    "job.num",
+    "mode",
+)
 
 
 def check_code(recipe: Recipe, words: Sequence[str]) -> None:
@@ -33,8 +63,8 @@ def check_code(recipe: Recipe, words: Sequence[str]) -> None:
     Raises:
         RecipeError: naming the code, and the word that allows it.
     """
-    known = "\n".join((*words, *(path.read_text() for path in conf_folder().rglob("*.yaml"))))
-    allowed = [name for word in words if word.startswith("code=") for name in _names(word)]
+    known = {*_shipped_code(), *_typed_code(words)}
+    allowed = _allowed_modules(words)
     for key, code in _code(recipe.model):
         module = code.partition(":")[0]
         named = any(f"{module}.".startswith(f"{name}.") for name in allowed)
@@ -45,63 +75,338 @@ def check_code(recipe: Recipe, words: Sequence[str]) -> None:
             )
 
 
-def check_folders(arguments: Sequence[str]) -> None:
-    """Refuse configuration folders whose files reach into Hydra itself.
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse configuration folders that do more than set values of a recipe.
 
     Args:
-        arguments: of the command line.
+        arguments: of the main job's command line.
 
     Raises:
-        RecipeError: as of ``check_folder``.
+        RecipeError: naming the file and the key; or an option that replaces the shipped
+            configuration or reads a pickled one.
     """
     parsed = get_args_parser().parse_known_args(list(arguments))[0]
-    words = [word for word in parsed.overrides if word.lstrip("+~").startswith("hydra.searchpath")]
-    searched = [name for word in words for name in _names(word)]
-    for name in [parsed.config_dir, parsed.config_path, *searched]:
-        if name and not name.startswith("pkg://"):
-            check_folder(Path(name.removeprefix("file://")))
+    for option in ("config_path", "config_name", "experimental_rerun"):
+        if getattr(parsed, option):
+            raise RecipeError(
+                f"--{option.replace('_', '-')}",
+                expected="the configuration of this project, and --config-dir beside it",
+                got="an option that replaces it",
+            )
+    words = list(parsed.overrides)
+    folders = [*([parsed.config_dir] if parsed.config_dir else []), *_searched(words)]
+    mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
+    try:
+        check_folders([Path(name) for name in folders], words, mode)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise composition_error(error) from error
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a configuration folder whose files configure Hydra itself.
+def composition_error(error: Exception) -> RecipeError:
+    """What Hydra says of words or files that do not compose, without its search path."""
+    return RecipeError(str(error).partition("\nConfig search path")[0].rstrip())
+
+
+def check_folders(
+    folders: Sequence[Path], words: Sequence[str], mode: RunMode = RunMode.RUN
+) -> None:
+    """Refuse configuration folders that do more than set values of a recipe.
+
+    Args:
+        folders: with configuration, beside the shipped one.
+        words: Hydra's overrides.
+        mode: of the run; of a sweep, each of its jobs is looked at.
 
     Raises:
-        RecipeError: a file that is too large, is not YAML, or configures Hydra.
+        RecipeError: as of ``check_arguments``.
+        HydraException: the words do not compose.
     """
-    if (folder / "hydra").exists():
-        raise _of_hydra(folder / "hydra")
-    for path in sorted((*folder.rglob("*.yaml"), *folder.rglob("*.yml"))):
-        _check_file(path)
+    if not folders:
+        return
+    for folder in folders:
+        _check_files(folder)
+    others = [word for word in words if not _is_searchpath(word)]
+    search = ", ".join(f"'file://{folder.absolute()}'" for folder in folders)
+    composed = [*others, f"hydra.searchpath=[{search}]"]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        try:
+            _judge(loader, composed, others, mode, folders)
+            if mode == RunMode.MULTIRUN:
+                for job in _jobs(loader, composed):
+                    _judge(loader, job, others, RunMode.RUN, folders)
+        except RecursionError as error:
+            raise RecipeError(
+                f"configuration of '{folders[0]}': its lists of defaults include each other"
+            ) from error
 
 
-def _check_file(path: Path) -> None:
+def _judge(
+    loader: ConfigLoaderImpl,
+    words: Sequence[str],
+    typed: Sequence[str],
+    mode: RunMode,
+    folders: Sequence[Path],
+) -> None:
+    """Look at every file of the folders in one composition, and at Hydra's own part of it."""
+    parsed, repository = loader._parse_overrides_and_create_caching_repo(CONFIG, list(words))
+    multirun = mode == RunMode.MULTIRUN
+    defaults = create_defaults_list(
+        repo=repository,
+        config_name=CONFIG,
+        overrides_list=parsed,
+        prepend_hydra=True,
+        skip_missing=multirun,
+    )
+    own = {f"file://{folder.absolute()}": folder.absolute() for folder in folders}
+    for default in defaults.defaults:
+        loaded = loader._load_single_config(default, repository)
+        folder = own.get(loaded.path)
+        if folder is not None:
+            _check_links(folder, str(default.config_path))
+            values = OmegaConf.to_container(loaded.config, resolve=False)
+            _Content(folder / str(default.config_path), folder, words).check(values)
+    settings = [word for word in typed if _is_of_hydra(word)]
+    with_folders = _hydra_settings(loader, words, mode)
+    if with_folders != _hydra_settings(loader, settings, mode):
+        raise _of_hydra(folders[0])
+
+
+class _Content:
+    """What a file of a folder may hold, in the place where Hydra puts it."""
+
+    def __init__(self, path: Path, folder: Path, words: Sequence[str]) -> None:
+        self._path, self._folder = path, folder
+        self._vouched = bool(_allowed_modules(words))
+
+    def check(self, values: Any) -> None:
+        """Raises ``RecipeError`` naming the file and the key."""
+        for key, value in _leaves(values, ""):
+            parts = key.split(".")
+            if parts[0] == "hydra" or any(map(_OWN_KEY.fullmatch, parts)):
+                raise _of_hydra(self._path)
+            if isinstance(value, str):
+                self._check_resolvers(key, value)
+                self._check_path(key, value)
+
+    def _check_resolvers(self, key: str, value: str) -> None:
+        others = [name for name in _resolvers(value) if name not in _RESOLVERS]
+        if others:
+            raise RecipeError(
+                f"configuration '{self._path}': {key} calls the resolver '{others[0]}'",
+                expected="values, and interpolations of other keys",
+                do="Give it on the command line.",
+            )
+
+    def _check_path(self, key: str, value: str) -> None:
+        if key in _WRITTEN:
+            raise RecipeError(
+                f"configuration '{self._path}' sets {key}, which says where files are written",
+                do="Give it on the command line.",
+            )
+        outside = key in _READ and "${" not in value and not self._is_inside(value)
+        if outside and not self._vouched:
+            raise RecipeError(
+                f"configuration '{self._path}' sets {key} to a file outside its folder",
+                expected="a path in its folder or in the working folder",
+                do="Give it on the command line, or add code=MODULE if you know the folder.",
+            )
+
+    def _is_inside(self, value: str) -> bool:
+        if value.startswith("https://"):
+            return True
+        path = Path(value).expanduser().resolve()
+        return any(path.is_relative_to(root.resolve()) for root in (self._folder, Path.cwd()))
+
+
+def _hydra_settings(loader: ConfigLoaderImpl, words: Sequence[str], mode: RunMode) -> Any:
+    """Hydra's own settings of a composition, as they are written."""
+    config = loader.load_configuration(CONFIG, list(words), mode, validate_sweep_overrides=False)
+    node = config.hydra
+    assert isinstance(node, DictConfig)
+    choices = dict(node.runtime.choices)
+    settings = OmegaConf.to_container(node, resolve=False)
+    for key in _PER_RUN:
+        *parents, last = key.split(".")
+        inner: Any = settings
+        for parent in parents:
+            inner = inner[parent]
+        inner.pop(last, None)
+    return settings, {key: name for key, name in choices.items() if key.startswith("hydra/")}
+
+
+def _jobs(loader: ConfigLoaderImpl, words: Sequence[str]) -> Iterator[list[str]]:
+    """The words of each job of a sweep.
+
+    Raises:
+        RecipeError: a sweeper whose jobs are not known in advance, or too many jobs.
+    """
+    config = loader.load_configuration(CONFIG, list(words), RunMode.MULTIRUN)
+    sweeper = config.hydra.sweeper
+    if not str(sweeper.get("_target_")).endswith(f".{BasicSweeper.__name__}"):
+        raise RecipeError(
+            "hydra/sweeper",
+            expected="basic, where configuration comes from a folder of your own",
+            got=str(sweeper.get("_target_")),
+        )
+    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    settings = [word for word in words if _is_of_hydra(word)]
+    tasks = [word for word in words if not _is_of_hydra(word)]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *tasks])
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    if len(jobs) > _MOST_JOBS:
+        raise RecipeError("a sweep", expected=f"at most {_MOST_JOBS:,} jobs", got=str(len(jobs)))
+    yield from ([*settings, *job] for job in jobs)
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse files that are dangerous to read at all, wherever Hydra could find them."""
+    seen: set[Path] = set()
+    for path in _yaml_files(folder, seen):
+        try:
+            if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+                raise RecipeError(f"configuration '{path}'", expected="a file of at most 1 MiB")
+            for _ in _leaves(yaml.safe_load(path.read_text()), ""):
+                pass  # counts them
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            first = str(error).partition("\n")[0]
+            raise RecipeError(f"configuration '{path}' is not readable: {first}") from error
+
+
+def _yaml_files(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Those that Hydra could load, also behind links."""
+    real = folder.resolve()
+    if real in seen:
+        return
+    seen.add(real)
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if path.name.lower().endswith((".yaml", ".yml")):
+                yield path
+            elif path.is_dir():
+                yield from _yaml_files(path, seen)
+
+
+def _check_links(folder: Path, config_path: str) -> None:
+    """Refuse a file that is reached through a link."""
+    path = folder
+    for part in config_path.split("/"):
+        path = path / part
+        for name in (path, Path(f"{path}.yaml")):
+            if name.is_symlink():
+                raise RecipeError(
+                    f"configuration '{name}'", expected="a file of its folder", got="a link"
+                )
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping or list, with its keys; and every empty one.
+
+    Raises:
+        ValueError: there are too many, as where aliases repeat each other.
+    """
+    count = 0
+    pending = [(key, value)]
+    while pending:
+        name, item = pending.pop()
+        count += 1
+        if count > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES:,} values")
+        if isinstance(item, Mapping) and item:
+            prefix = f"{name}." if name else ""
+            pending += [(f"{prefix}{part}", inner) for part, inner in item.items()]
+        elif isinstance(item, list) and item:
+            pending += [(name, inner) for inner in item]
+        else:
+            yield name, item
+
+
+def _resolvers(value: str) -> list[str]:
+    """The names of the resolvers that a text calls."""
+    if "${" not in value:
+        return []
     try:
-        if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-            raise RecipeError(f"configuration '{path}'", expected="a file of at most 1 MiB")
-        text = path.read_text()
-        values = list(_walk(yaml.safe_load(text), []))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        first = str(error).partition("\n")[0]
-        raise RecipeError(f"configuration '{path}' is not readable: {first}") from error
-    headers = re.findall(r"^#\s*@package(.*)$", text, re.MULTILINE)
-    if any("hydra" in word for word in (*values, *headers)):
-        raise _of_hydra(path)
+        pending: list[Any] = [parse_interpolations(value)]
+    except OmegaConfBaseException:
+        return ["?"]
+    names = []
+    while pending:
+        node = pending.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            names.append(node.resolverName().getText())  # type: ignore[no-untyped-call]
+        pending += getattr(node, "children", None) or []
+    return names
 
 
-def _walk(value: Any, seen: list[None]) -> Iterator[str]:
-    """Every key, and every word of the lists of defaults, which say where things are put."""
-    seen.append(None)
-    if len(seen) > _MOST_VALUES:
-        raise ValueError(f"more than {_MOST_VALUES:,} values")
+def _shipped_code() -> Iterator[str]:
+    for path in conf_folder().rglob("*.yaml"):
+        yield from _named_code(yaml.safe_load(path.read_text()))
+
+
+def _named_code(value: Any) -> Iterator[str]:
+    """The values of every key that names code."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield str(key)
-            if key == "defaults":
-                yield from map(str, item if isinstance(item, list) else [item])
-            yield from _walk(item, seen)
+            if key in _CODE_KEYS:
+                yield from (str(leaf) for _, leaf in _leaves(item, ""))
+            yield from _named_code(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _walk(item, seen)
+            yield from _named_code(item)
+
+
+def _typed_code(words: Sequence[str]) -> Iterator[str]:
+    for override in _parsed(words):
+        if override.key_or_group.startswith("model"):
+            yield from (str(leaf) for _, leaf in _leaves(_plain(override.value()), ""))
+
+
+def _allowed_modules(words: Sequence[str]) -> list[str]:
+    """The modules that ``code=`` names."""
+    return [
+        str(leaf)
+        for override in _parsed(words)
+        if override.key_or_group == "code"
+        for _, leaf in _leaves(_plain(override.value()), "")
+        if leaf is not None
+    ]
+
+
+def _searched(words: Sequence[str]) -> list[str]:
+    """The folders that ``hydra.searchpath`` names; packages are installed code."""
+    names = [
+        str(leaf)
+        for override in _parsed(words)
+        if override.key_or_group == "hydra.searchpath"
+        for _, leaf in _leaves(_plain(override.value()), "")
+    ]
+    return [name.removeprefix("file://") for name in names if not name.startswith("pkg://")]
+
+
+def _parsed(words: Sequence[str]) -> list[Override]:
+    with suppress(HydraException):
+        return OverridesParser.create().parse_overrides(list(words))
+    return []
+
+
+def _plain(value: Any) -> Any:
+    """An override's value without the classes of Hydra's grammar."""
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def _is_of_hydra(word: str) -> bool:
+    key = word.lstrip("+~").partition("=")[0].partition("@")[0]
+    return key.startswith(("hydra.", "hydra/")) or key == "hydra"
+
+
+def _is_searchpath(word: str) -> bool:
+    return word.lstrip("+~").startswith("hydra.searchpath")
 
 
 def _code(model: ModelRecipe) -> Iterator[tuple[str, str]]:
@@ -117,11 +422,6 @@ def _targets(key: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and "target" in value:
             yield f"{key}.{name}.target", str(value["target"])
             yield from _targets(f"{key}.{name}.params", value.get("params") or {})
-
-
-def _names(word: str) -> list[str]:
-    """The names in a word such as ``code=[a,b]``."""
-    return re.findall(r"[^\s,\[\]'\"]+", word.partition("=")[2])
 
 
 def _of_hydra(path: Path) -> RecipeError:

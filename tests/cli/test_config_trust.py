@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from deploy.cli.catalog import conf_folder
 from deploy.cli.compose import compose
-from deploy.cli.config_trust import check_folder
+from deploy.cli.config_trust import check_folders
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
@@ -83,23 +93,198 @@ CALLBACK = "callbacks: {theirs: {_target_: os.system, command: touch ran}}"
     [
         ("recipe/theirs.yaml", f"# @package _global_\nhydra:\n  {CALLBACK}\n"),
         ("recipe/theirs.yaml", f"# @package hydra\n{CALLBACK}\n"),
+        ("recipe/theirs.yaml", f" # @package hydra\n{CALLBACK}\n"),
+        ("recipe/theirs.yaml", f"# a comment\u2028# @package hydra\n{CALLBACK}\n"),
+        ("recipe/theirs.yaml", f"\ufeff# @package hydra\n{CALLBACK}\n"),
         ("recipe/theirs.yaml", "# @package hydra.launcher\n_target_: os.system\n"),
         ("recipe/theirs.yaml", '# @package _global_\n"h\\u0079dra": {verbose: true}\n'),
-        ("recipe/theirs.yaml", "defaults: [{override /hydra/launcher: theirs}]\n"),
-        ("recipe/theirs.yaml", "defaults: ['/model@hydra.callbacks: theirs']\n"),
-        ("hydra/callbacks/theirs.yaml", CALLBACK),
+        ("recipe/theirs.yaml", "# @package _global_\nmodel: {params: {_target_: os.system}}\n"),
     ],
 )
 def test_a_file_cannot_reach_into_hydra(untrusted_folder, name, text):
     write(untrusted_folder, text, name)
-    with pytest.raises(RecipeError, match="sets what Hydra itself does: expected values of a rec"):
-        check_folder(untrusted_folder / "theirs")
+    with pytest.raises(RecipeError, match="recipe/theirs' sets what Hydra itself does: expected v"):
+        judge(untrusted_folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults: [{override /hydra/job_logging: theirs}]\n",
+        "# @package _global_\ndefaults: [{override /hydra/launcher: theirs}]\n",
+        "defaults: ['/model@hydra.callbacks: theirs']\n",
+        "defaults: [{/hydra/callbacks@hydra.callbacks: theirs}]\n",
+        "# @package _global_\ndefaults: [{override /hydra/output: theirs}]\n",
+    ],
+)
+def test_a_list_of_defaults_cannot_change_hydra(untrusted_folder, text):
+    for group in ("launcher", "job_logging", "callbacks", "output"):
+        write(untrusted_folder, CALLBACK, f"hydra/{group}/theirs.yaml")
+    write(untrusted_folder, text)
+    with pytest.raises((RecipeError, HydraException), match=r"what Hydra itself does|Could not"):
+        judge(untrusted_folder)
+
+
+def test_the_shipped_choice_of_logging_wins(untrusted_folder):
+    write(untrusted_folder, CALLBACK, "hydra/job_logging/theirs.yaml")
+    write(
+        untrusted_folder,
+        "# @package _global_\ndefaults: [{override /hydra/job_logging: theirs}]\n",
+    )
+    judge(untrusted_folder)
+
+
+def judge(folder: Path, *words: str, mode: RunMode = RunMode.RUN) -> None:
+    """What becomes of a recipe of the untrusted folder."""
+    check_folders([folder / "theirs"], ["+model=yolov3", "+recipe=theirs", *words], mode)
+
+
+def test_files_that_include_each_other_are_one_error(untrusted_folder):
+    write(untrusted_folder, "defaults: [theirs]\n")
+    with pytest.raises(RecipeError, match="its lists of defaults include each other"):
+        judge(untrusted_folder)
+
+
+def test_a_file_that_is_reached_through_a_link_is_refused(untrusted_folder):
+    write(untrusted_folder, CALLBACK, "elsewhere/theirs.yaml")
+    (untrusted_folder / "theirs" / "recipe").symlink_to("elsewhere")
+    with pytest.raises(RecipeError, match="recipe': expected a file of its folder, got a link"):
+        judge(untrusted_folder)
+
+
+def test_what_a_sweep_chooses_is_looked_at_job_by_job(untrusted_folder):
+    write(untrusted_folder, "# @package _global_\nbench: {runs: 0}\n", "recipe/good.yaml")
+    write(untrusted_folder, f"# @package hydra\n{CALLBACK}\n", "recipe/evil.yaml")
+    folders, words = [untrusted_folder / "theirs"], ["+model=yolov3", "+recipe=good,evil"]
+    with pytest.raises(RecipeError, match="evil' sets what Hydra itself does"):
+        check_folders(folders, words, RunMode.MULTIRUN)
+    check_folders(folders, ["+model=yolov3", "+recipe=good"], RunMode.MULTIRUN)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cache: /tmp/theirs", "sets cache, which says where files are written"),
+        ("bundle: {folder: /tmp/theirs}", "sets bundle.folder, which says where files are"),
+        ("bundle: /tmp/theirs", "sets bundle, which says where files are written"),
+        ("bundle: {sign: /etc/key}", "sets bundle.sign, which says where files are written"),
+        ("model: {weights: /etc/passwd}", "sets model.weights to a file outside its folder"),
+        ("model: {eval: ../../../etc/x}", "sets model.eval to a file outside its folder"),
+        ("model: {name: '${oc.env:HOME}'}", "model.name calls the resolver 'oc.env'"),
+        ("model: {name: '${stem:${oc.env:HOME}}'}", "model.name calls the resolver 'oc.env'"),
+        ("model: {weights: '${asset:../../../etc/passwd}'}", "calls the resolver 'asset'"),
+        ("model: {name: '${now:%Y}'}", "model.name calls the resolver 'now'"),
+    ],
+)  # fmt: skip
+def test_a_file_neither_reads_nor_writes_elsewhere(untrusted_folder, text, message):
+    write(untrusted_folder, f"# @package _global_\n{text}\n")
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        judge(untrusted_folder)
+
+
+def test_values_and_files_of_its_own_are_what_a_folder_may_set(untrusted_folder):
+    write(
+        untrusted_folder,
+        "# @package _global_\nmodel: {weights: theirs/w.pth, name: '${stem:${model.weights}}'}\n"
+        "bench: {runs: '${verify.images}'}\n",
+    )
+    judge(untrusted_folder)
+
+
+def test_files_elsewhere_are_read_where_the_user_knows_the_folder(untrusted_folder):
+    write(untrusted_folder, "# @package _global_\nmodel: {weights: /data/w.pth}\n")
+    judge(untrusted_folder, "code=net")
+
+
+@pytest.mark.parametrize("option", ["--config-name", "--config-path", "--experimental-rerun"])
+def test_options_that_replace_the_configuration_are_refused(option, tmp_path):
+    error = error_of("deploy", option, "theirs", "+model=yolov3", cwd=tmp_path)
+    assert f"error: {option}: expected the configuration of this project" in error
+
+
+@pytest.mark.parametrize("name", ["os", "image", "yolov3", "sys", "e", "deploy"])
+def test_a_word_of_the_shipped_configuration_is_no_code_of_it(untrusted_folder, name):
+    text = f"name: theirs\ntarget: deploy.models.yolov3.build:YOLOv3\nrewrites: ['{name}']\n"
+    write(untrusted_folder, text, "model/theirs.yaml")
+    with pytest.raises(RecipeError, match=f"model.rewrites={name} is code that a configuration"):
+        compose(WORDS[3:], untrusted_folder / "theirs")
+
+
+CALL = "{_target_: os.mkdir, path: CANARY}"
+FACTORY = "{handlers: {c: {(): os.mkdir, path: CANARY}}}"
+HEADERS = [
+    *("", "# @package _global_\n", "# @package hydra\n", " # @package hydra.callbacks\n"),
+    *("#@package _group_\n", "# x\u2028# @package hydra.callbacks\n", "\ufeff# @package hydra\n"),
+    *("# x\x85# @package hydra\n", "# @package hydra.job_logging\n"),
+]
+BODIES = [
+    *(f"callbacks: {{c: {CALL}}}", f"hydra: {{callbacks: {{c: {CALL}}}}}", f"c: {CALL}"),
+    *(f"a: &a {CALL}\nhydra: {{callbacks: {{c: *a}}}}", f"hydra: {{launcher: {CALL}}}"),
+    *(f"hydra: {{job_logging: {FACTORY}}}", FACTORY, f"hydra: {{sweeper: {CALL}}}"),
+    *(f"<<: {{hydra: {{callbacks: {{c: {CALL}}}}}}}", "model: {name: x}"),
+]
+DEFAULTS = [
+    *("", "defaults: [{override /hydra/callbacks: c}]\n", "defaults: ['/recipe@hydra: b']\n"),
+    *("defaults: [{/recipe@hydra.callbacks: b}, _self_]\n", "defaults: [b]\n"),
+    *("defaults: ['/recipe@_global_: b']\n", "defaults: [{override /hydra/launcher: c}]\n"),
+    *("defaults: [{override /hydra/job_logging: c}]\n", "defaults: ['${x}']\nx: b\n"),
+]
+
+
+def generated_folder(folder: Path, draw: random.Random) -> None:
+    """Files with a combination of header, defaults, body, place and link."""
+    names = ["recipe/a.yaml", "recipe/b.yaml", "hydra/callbacks/c.yaml", "hydra/launcher/c.yaml",
+             "hydra/job_logging/c.yaml", "hydra/sweeper/c.yml"]  # fmt: skip
+    for name in names:
+        plain = draw.random() < 0.4  # most others do not compose
+        text = draw.choice(HEADERS) + ("" if plain else draw.choice(DEFAULTS)) + draw.choice(BODIES)
+        if draw.random() < 0.1:
+            real = folder / "linked" / name.replace("/", "-")
+            real.parent.mkdir(exist_ok=True)
+            real.write_text(text)
+            path = folder / "theirs" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(real)
+        else:
+            write(folder, text, name)
+
+
+def reaches_hydra(folder: Path, words: list[str]) -> bool:
+    """Whether the canary stands in Hydra's own settings, which Hydra acts on."""
+    search = f"hydra.searchpath=['file://{folder / 'theirs'}']"
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            config = loader.load_configuration("deploy", [*words, search], RunMode.RUN)
+        except (HydraException, OmegaConfBaseException, YAMLError, RecursionError):
+            return False
+    return "CANARY" in OmegaConf.to_yaml(config.hydra)
+
+
+@pytest.mark.slow
+def test_no_generated_folder_that_reaches_hydra_is_accepted(tmp_path):
+    attacks = accepted = 0
+    for seed in range(200):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        generated_folder(folder, random.Random(seed))
+        words = ["+model=yolov3", "+recipe=a"]
+        attacked = reaches_hydra(folder, words)
+        try:
+            check_folders([folder / "theirs"], words)
+        except (RecipeError, HydraException, OmegaConfBaseException):
+            attacks += attacked
+        else:
+            assert not attacked, seed
+            accepted += 1
+    assert attacks > 20 and accepted > 5  # of each there are some
 
 
 def test_no_folder_that_hydra_is_given_goes_unseen(untrusted_folder):
     write(untrusted_folder, f"# @package _global_\nhydra:\n  {CALLBACK}\n")
     for words in (WORDS, ["deploy", "+model=yolov3", "hydra.searchpath=['file://theirs']"]):
-        assert "sets what Hydra itself does" in error_of(*words, cwd=untrusted_folder)
+        error = error_of(*words, "+recipe=theirs", cwd=untrusted_folder)
+        assert "sets what Hydra itself does" in error
     assert not (untrusted_folder / "ran").exists()
 
 
@@ -118,7 +303,7 @@ def test_no_folder_that_hydra_is_given_goes_unseen(untrusted_folder):
 def test_yaml_that_is_meant_to_do_harm_is_refused(tmp_path, text, message):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
-        check_folder(tmp_path)
+        check_folders([tmp_path], ["+model=yolov3"])
 
 
 def test_what_a_bundle_was_made_of_counts_only_where_this_user_wrote_it(tmp_path):
