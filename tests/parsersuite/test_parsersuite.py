@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import onnx
@@ -115,9 +116,15 @@ def test_a_child_that_does_not_start_is_no_crash_of_a_model(monkeypatch):
         list(outcomes([Task("one", "")]))
 
 
-def test_a_double_is_not_asked_in_place_of_the_library():
-    with pytest.raises(SystemExit, match=r"expected NVIDIA's library, got .*simulator"):
-        batches.check_real()  # this process has the double
+@pytest.mark.parametrize(
+    ("origin", "got"),
+    [("tests/simulator/site/double.py", ".*/tests/simulator/site"), ("", "nothing")],
+)
+def test_a_double_is_not_asked_in_place_of_the_library(monkeypatch, origin, got):
+    found = ModuleSpec("double", None, origin=str(ROOT / origin)) if origin else None
+    monkeypatch.setattr(batches, "find_spec", lambda name: found)
+    with pytest.raises(SystemExit, match=rf"expected NVIDIA's library, got {got}"):
+        batches.check_real()
 
 
 def test_a_log_whose_last_line_is_incomplete_goes_on(tmp_path):
