@@ -64,7 +64,7 @@ ABOUT = About(
     gpu=GpuSupport(
         {
             "as it is": {"runtime_cache": "off"},
-            "runtime cache": {},
+            "runtime cache": {"runtime_cache": "auto"},
             "recorded graph": {"cuda_graph": True},
             "for this GPU alone": {"targets": CURRENT},
         },

@@ -75,6 +75,13 @@ def test_conversions_for_the_gpu_at_hand_are_kept_apart_in_the_cache(driver):
     assert driver.live("context") == 0
 
 
+def test_the_checks_on_a_gpu_are_of_different_options():
+    support = about("tensorrt_rtx").gpu
+    common = next(iter(support.variants.values()))
+    options = [Options(**{**common, **changes}) for changes in support.variants.values()]
+    assert len(set(options)) == len(options) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
