@@ -10,6 +10,8 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from backends.support import Support
+
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
@@ -248,6 +250,8 @@ class About:
         precisions: options for each precision other than fp32, if the engine converts precisions
             itself. None if it runs cast graphs.
         gpu: how it runs on a GPU, if it can.
+        support: what the engine's own parser takes of an ONNX file, if there is a parser that can
+            be asked without an engine; slow, as it starts a child process.
         machine: the properties of this machine that its files depend on, such as the GPU, given
             the backend's options. Usually none.
 
@@ -265,6 +269,7 @@ class About:
     convert_obstacle: Callable[[], str] | None = None
     builds_on_device: bool = False
     device_extra: str | None = None
+    support: Callable[[Path], Support] | None = None
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine

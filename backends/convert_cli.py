@@ -30,6 +30,7 @@ from backends.conversion_files import (
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
+from backends.process.large_stack import call_with_large_stack
 from backends.registry import about, converter, loader, options_type
 
 
@@ -43,7 +44,7 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     end_with_parent()
     arguments = _parser(backend).parse_intermixed_args(argv)
     try:
-        artifact, gap = _convert(backend, arguments)
+        artifact, gap = call_with_large_stack(lambda: _convert(backend, arguments))
     except DeployError as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
@@ -94,6 +95,7 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
     ranges = {dim.name: dim for dim in map(_range, arguments.range)}
     segment = read_segment(arguments.model, arguments.name or arguments.model.stem, ranges)
     _check_target(arguments.out)
+    _check_machine(backend, segment)
     arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
@@ -109,6 +111,16 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
     return artifact, gap
+
+
+def _check_machine(backend: str, segment: Segment) -> None:
+    """Refuse a machine that cannot convert, with what the engine's parser says of the segment."""
+    facts = about(backend)
+    if reason := facts.conversion_obstacle():
+        lines = facts.support(segment.onnx).lines(segment.name) if facts.support else ()
+        raise ConversionError(
+            f"{backend} cannot convert here: {reason}", do="\n  ".join(["", *lines]).rstrip()
+        )
 
 
 def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+_SECRET_BYTES = 32
 
 
 def cache_folder() -> Path:
@@ -36,6 +40,24 @@ def add_digest(kind: str, digest: str) -> None:
     with suppress(OSError, RuntimeError):
         _path(kind, digest).parent.mkdir(parents=True, exist_ok=True)
         _path(kind, digest).touch()
+
+
+def user_secret() -> bytes:
+    """A random key that only this user can read; made at the first call.
+
+    Raises:
+        OSError: it cannot be read or written.
+        RuntimeError: the user has no home.
+    """
+    path = cache_folder() / "secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent) as part:  # only this user can read it
+            part.write(secrets.token_bytes(_SECRET_BYTES))
+            part.flush()
+            with suppress(FileExistsError):  # another process was faster
+                os.link(part.name, path)
+    return path.read_bytes()
 
 
 def _path(kind: str, digest: str) -> Path:

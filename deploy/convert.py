@@ -14,6 +14,7 @@ from backends.conversion_files import write_sample
 from backends.options import Value, options_json, parse_options
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about, converter, loader, options_type
+from backends.support import Support
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
 
 _GIB = 1 << 30
@@ -27,11 +28,13 @@ class Converted:
         artifact: its description.
         root: the folder that the artifact's files are relative to.
         sample: the npz file with the reference's value of every input and output.
+        support: what the engine's own parser says of a segment that the device is to convert.
     """
 
     artifact: Artifact
     root: Path
     sample: Path
+    support: Support | None = None
 
 
 def checked_options(backend: BackendRecipe) -> Mapping[str, Value]:
@@ -70,7 +73,9 @@ def convert(
     samples = sample_file(segment, sample, out)
     options = checked_options(backend)
     if backend.build == "device":
-        return Converted(defer_build(segment, backend, options, out), out, samples)
+        ask = about(backend.name).support
+        support = ask(segment.onnx) if ask is not None else None
+        return Converted(defer_build(segment, backend, options, out), out, samples, support)
     compared = samples if limits.check else None
     artifact = convert_in_child(
         segment, backend.name, options, cast_precision(backend), compared, out, _limits(limits)

@@ -44,7 +44,9 @@ def test_a_block_runs(number, readme_folder):
         return
     command = ["sh", "-ec", text] if language == "sh" else [sys.executable, "-c", text]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path}
+    # the simulated GPU is the device's
+    gpu = {} if "# on the device" in text else {"SIM_CUDA_DEVICES": ""}
+    env = {**os.environ, "PATH": path, **gpu}
     done = subprocess.run(
         command, cwd=readme_folder, env=env, capture_output=True, text=True, check=False
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backends.nvidia.gpu import TensorBuffers
 
 _KEPT = 5  # messages
+_LAYERS = "Layers:"  # how the builder's description of a plan begins
 
 
 class Messages:
@@ -27,10 +28,12 @@ class Messages:
 
     Attributes:
         product: its name, for the same texts.
+        layers: what the builder has logged of the layers of its last plan.
     """
 
     def __init__(self, product: str) -> None:
         self.product = product
+        self.layers = ""
         self._errors: deque[str] = deque(maxlen=_KEPT)
 
     def add(self, message: str) -> None:
@@ -81,7 +84,8 @@ class Bindings:
         builder: its class of this name, as the other classes below.
         typed_network: the flags of a strongly typed network, which computes in its graph's dtypes.
         data_types: TensorRT's type by NumPy's name of it.
-        logger: makes its logger, which keeps errors in ``Messages``.
+        logger: of all its objects, since it keeps the first one that it gets for the process.
+        messages: what the logger has kept.
         output_allocator: makes its allocator of an output with a data-dependent shape.
     """
 
@@ -93,26 +97,28 @@ class Bindings:
     refitter: type[trt.Refitter]
     parser_refitter: type[trt.OnnxParserRefitter]
     dims: type[trt.Dims]
+    builder_flag: type[trt.BuilderFlag]
+    memory_pool: type[trt.MemoryPoolType]
     typed_network: int
     data_types: dict[str, trt.DataType]
-    logger: Callable[[Messages], trt.ILogger]
+    logger: trt.ILogger
+    messages: Messages
     output_allocator: Callable[[OutputMemory], trt.IOutputAllocator]
 
 
 def bindings_of(trt: Any, product: str) -> Bindings:
     """What shared code needs of ``trt``, the module of a product."""
+    messages = Messages(product)
 
     class Logger(trt.ILogger):
-        """Keeps errors; the product calls it from threads of its own."""
-
-        def __init__(self, messages: Messages) -> None:
-            trt.ILogger.__init__(self)
-            self._messages = messages
+        """Keeps messages; the product calls it from threads of its own."""
 
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             """Called by the product."""
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self._messages.add(msg)
+                messages.add(msg)
+            elif msg.startswith(_LAYERS):
+                messages.layers = msg
 
     class OutputAllocator(trt.IOutputAllocator):
         """Allocates an output whose shape depends on the data."""
@@ -140,6 +146,8 @@ def bindings_of(trt: Any, product: str) -> Bindings:
         refitter=trt.Refitter,
         parser_refitter=trt.OnnxParserRefitter,
         dims=trt.Dims,
+        builder_flag=trt.BuilderFlag,
+        memory_pool=trt.MemoryPoolType,
         typed_network=1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
         data_types={
             "float32": trt.DataType.FLOAT,
@@ -150,7 +158,8 @@ def bindings_of(trt: Any, product: str) -> Bindings:
             "int64": trt.DataType.INT64,
             "bool": trt.DataType.BOOL,
         },
-        logger=Logger,
+        logger=Logger(),
+        messages=messages,
         output_allocator=OutputAllocator,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.contract import EngineError
-from backends.nvidia.bindings import Bindings, Messages
+from backends.nvidia.bindings import Bindings
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -24,27 +24,25 @@ class LoadedEngine:
 
     Attributes:
         bindings: of the product.
-        messages: of its logger.
         runtime: that loaded the engine.
         new_context: makes an execution context; None where the product cannot.
         ran: called after the first run of a context and before the engine is released.
     """
 
     bindings: Bindings
-    messages: Messages
     runtime: trt.Runtime
     new_context: Callable[[], trt.IExecutionContext | None]
     ran: Callable[[], None] = _nothing
 
 
-def new_runtime(bindings: Bindings, messages: Messages) -> trt.Runtime:
+def new_runtime(bindings: Bindings) -> trt.Runtime:
     """A runtime of the product.
 
     Raises:
         EngineError: it does not start.
     """
-    with messages.creation_errors(EngineError):
-        return bindings.runtime(bindings.logger(messages))
+    with bindings.messages.creation_errors(EngineError):
+        return bindings.runtime(bindings.logger)
 
 
 def read_plan(path: Path) -> bytes:
@@ -59,33 +57,32 @@ def read_plan(path: Path) -> bytes:
         raise EngineError(f"'{path.name}' cannot be read: {error.strerror}") from error
 
 
-def load_plan(runtime: trt.Runtime, name: str, plan: bytes, messages: Messages) -> trt.ICudaEngine:
+def load_plan(bindings: Bindings, runtime: trt.Runtime, name: str, plan: bytes) -> trt.ICudaEngine:
     """Load a plan on the current GPU.
 
     Args:
-        runtime: of the product that built the plan.
+        bindings: of the product that built the plan.
+        runtime: of the same product.
         name: of its file.
         plan: its bytes.
-        messages: of the runtime's logger.
 
     Raises:
         EngineError: the plan is damaged, or does not fit the product or the GPU.
     """
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"'{name}' does not load: {messages.take()}", do="Build it again.")
+        reason = bindings.messages.take()
+        raise EngineError(f"'{name}' does not load: {reason}", do="Build it again.")
     return engine
 
 
-def refit_from_model(
-    bindings: Bindings, engine: trt.ICudaEngine, model: Path, messages: Messages
-) -> None:
+def refit_from_model(bindings: Bindings, engine: trt.ICudaEngine, model: Path) -> None:
     """Give a stripped plan its weights, which are those of an ONNX file.
 
     Raises:
         EngineError: they are not the plan's.
     """
-    logger = bindings.logger(messages)
+    messages, logger = bindings.messages, bindings.logger
     with messages.creation_errors(EngineError):
         refitter = bindings.refitter(engine, logger)
     parser = bindings.parser_refitter(refitter, logger)

@@ -5,13 +5,34 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
+from backends.support import RefusedNode
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+_MIB = 1 << 20
+_NO_REASON = "false"  # of a check of the parser that has no text of its own
+_NO_REASONS = ("Invalid Node - ", "catchCudaError")
+_OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
+
+
+class BuildOptions(Protocol):
+    """The options of a backend that both products' builders have."""
+
+    @property
+    def tf32(self) -> bool: ...  # noqa: D102
+    @property
+    def refit(self) -> bool: ...  # noqa: D102
+    @property
+    def strip(self) -> bool: ...  # noqa: D102
+    @property
+    def level(self) -> int: ...  # noqa: D102
+    @property
+    def workspace_mib(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -21,7 +42,6 @@ class ParsedSegment:
     Attributes:
         segment: the segment.
         bindings: of the product.
-        messages: of its logger.
         builder: of the network.
         network: strongly typed: it computes in the dtypes of the graph.
         parser: of the network, which refers to the weights that it has read.
@@ -29,7 +49,6 @@ class ParsedSegment:
 
     segment: Segment
     bindings: Bindings
-    messages: Messages
     builder: trt.Builder
     network: trt.INetworkDefinition
     parser: trt.OnnxParser
@@ -42,18 +61,38 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
         ConversionError: the product does not start, lacks an operator (with the node and its
             reason), or has another tensor, dtype or size than the segment.
     """
-    messages = Messages(bindings.product)
-    logger = bindings.logger(messages)
-    with messages.creation_errors(ConversionError):
-        builder = bindings.builder(logger)
+    with bindings.messages.creation_errors(ConversionError):
+        builder = bindings.builder(bindings.logger)
     # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
     network = builder.create_network(bindings.typed_network)
-    parser = bindings.parser(network, logger)
+    parser = bindings.parser(network, bindings.logger)
+    bindings.messages.take()  # those of an earlier segment
     if not parser.parse_from_file(str(segment.onnx)):
-        raise _refusal(segment, parser, messages)
-    parsed = ParsedSegment(segment, bindings, messages, builder, network, parser)
+        raise _refusal(segment, parser, bindings.messages)
+    parsed = ParsedSegment(segment, bindings, builder, network, parser)
     _check_network(parsed)
     return parsed
+
+
+def configure(parsed: ParsedSegment, options: BuildOptions) -> trt.IBuilderConfig:
+    """A configuration of the builder with what both products have."""
+    flag, config = parsed.bindings.builder_flag, parsed.builder.create_builder_config()
+    flags = {
+        flag.TF32: options.tf32,
+        flag.REFIT: options.refit,
+        flag.STRIP_PLAN: options.strip,
+        flag.REFIT_IDENTICAL: options.strip and not options.refit,
+    }
+    for name, enabled in flags.items():
+        if enabled:
+            config.set_flag(name)
+        else:
+            config.clear_flag(name)
+    if options.workspace_mib:
+        pool = parsed.bindings.memory_pool.WORKSPACE
+        config.set_memory_pool_limit(pool, options.workspace_mib * _MIB)
+    config.builder_optimization_level = options.level
+    return config
 
 
 def add_profile(parsed: ParsedSegment, config: trt.IBuilderConfig) -> None:
@@ -87,7 +126,7 @@ def build_plan(parsed: ParsedSegment, config: trt.IBuilderConfig) -> bytes:
     if plan is None:
         raise ConversionError(
             f"segment '{parsed.segment.name}': {parsed.bindings.product} builds no plan: "
-            f"{parsed.messages.take()}"
+            f"{parsed.bindings.messages.take()}"
         )
     return bytes(plan)
 
@@ -100,14 +139,31 @@ def copy_model(segment: Segment, out: Path) -> list[str]:
     return [path.name for path in files]
 
 
-def describe_error(error: trt.ParserError) -> str:
-    """An error of the parser in one line, with its node where it has one."""
-    node = f"{error.node_operator()} '{error.node_name()}': " if error.node_operator() else ""
-    return f"{node}{error.desc()}"
+def refused_node(error: trt.ParserError) -> RefusedNode:
+    """The node that an error of the parser is about, with NVIDIA's reason.
+
+    An error about an input of the graph has the input's name where others have a source file. One
+    about the whole graph has no node.
+    """
+    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else _reason(error.desc())
+    if error.func() == _OF_INPUTS:
+        return RefusedNode(error.file(), "input", reason)
+    if error.node() < 0:
+        return RefusedNode("", "", reason)
+    return RefusedNode(error.node_name() or f"number {error.node()}", error.node_operator(), reason)
+
+
+def _reason(text: str) -> str:
+    """The parser's words without lines that give no reason.
+
+    Without a GPU the library reports a missing driver beside every error of a layer.
+    """
+    lines = [line for line in text.splitlines() if not any(word in line for word in _NO_REASONS)]
+    return "; ".join(lines) or text
 
 
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
-    errors = [describe_error(parser.get_error(number)) for number in range(parser.num_errors)]
+    errors = [str(refused_node(parser.get_error(number))) for number in range(parser.num_errors)]
     return ConversionError(
         f"segment '{segment.name}': {messages.product} does not accept its graph\n  "
         + "\n  ".join(errors or [messages.take()]),
@@ -142,6 +198,13 @@ def _check_tensors(parsed: ParsedSegment, specs: Specs, tensors: list[trt.ITenso
         tensor = by_name[spec.name]
         sizes = sizes_of(tensor.shape)
         data_type = parsed.bindings.data_types.get(spec.dtype)
+        if data_type is None:
+            raise ConversionError(
+                f"segment '{segment}': tensor '{spec.name}'",
+                expected=f"one of {', '.join(parsed.bindings.data_types)} at its border",
+                got=spec.dtype,
+                do="Cut elsewhere, or choose another backend for this segment.",
+            )
         if data_type != tensor.dtype or not _same_sizes(spec, sizes):
             raise ConversionError(
                 f"segment '{segment}': tensor '{spec.name}' in {product}",

@@ -32,7 +32,7 @@ class GpuRunner:
         """
         self.device = gpu.device
         self._gpu, self._artifact, self._graphs = gpu, artifact, graphs
-        self._product = engine.messages.product
+        self._product = engine.bindings.product
         self._engine: LoadedEngine | None = engine
         self._contexts: dict[int, ThreadContext] = {}
         self._lock = threading.Lock()

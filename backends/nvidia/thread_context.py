@@ -30,7 +30,7 @@ class ThreadContext:
     ) -> None:
         """Raises ``EngineError`` if the GPU's memory is too small."""
         self.stream = Stream(gpu)
-        self._messages, self._product = engine.messages, engine.messages.product
+        self._messages, self._product = engine.bindings.messages, engine.bindings.product
         context = engine.new_context()
         if context is None:
             del self.stream  # now, while the GPU's context is active

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
 from backends.contract import About, GpuSupport
 from backends.nvidia.cuda import driver_fault
+from backends.nvidia.preflight import parser_support
 
 _LEVELS = range(6)
 
@@ -49,6 +51,7 @@ ABOUT = About(
         },
         obstacle,
     ),
+    support=partial(parser_support, instead_of="TensorRT"),
     machine=machine,
 )
 
@@ -61,8 +64,9 @@ class Options:
         device: the GPU's number.
         workspace_mib: scratch memory of a layer, in MiB; 0 sets no limit.
         level: the builder's optimization level, from 0 (fastest build) to 5.
-        timing_cache: a file for the builder's measurements; ``auto`` is one in the user's cache
-            folder for each version and GPU, ``off`` is none.
+        timing_cache: whether the builder's measurements are kept: ``auto`` is in a file of the
+            user's cache folder for each version and GPU. A bundle names no file, since the builder
+            would write there.
         tf32: lets fp32 convolutions and matrix products round to 10 bits of mantissa, as
             TensorRT does by default. Off here: fp32 is fp32.
         version_compatible: the plan also loads in later versions of the same major version.
@@ -76,7 +80,7 @@ class Options:
     device: int = 0
     workspace_mib: int = 0
     level: int = 3
-    timing_cache: str = "auto"
+    timing_cache: Literal["auto", "off"] = "auto"
     tf32: bool = False
     version_compatible: bool = False
     hardware: Literal["exact", "same_capability", "ampere_plus"] = "exact"

@@ -7,16 +7,14 @@ from pathlib import Path
 import tensorrt as trt
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment
-from backends.nvidia.bindings import Messages
 from backends.nvidia.gpu import Gpu
-from backends.nvidia.network import add_profile, build_plan, copy_model, parse_segment
+from backends.nvidia.network import add_profile, build_plan, configure, copy_model, parse_segment
 from backends.options import options_json
 from backends.tensorrt import Options
 from backends.tensorrt.plan import BINDINGS, check_version, identity
 from backends.tensorrt.timing import load_timings, save_timings, timing_file
 
 PLAN = "engine.plan"
-_MIB = 1 << 20
 
 _HARDWARE = {
     "exact": "NONE",
@@ -55,35 +53,18 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 
 def _build(segment: Segment, options: Options, gpu: Gpu) -> bytes:
-    trt.init_libnvinfer_plugins(BINDINGS.logger(Messages(BINDINGS.product)), "")
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
     parsed = parse_segment(BINDINGS, segment)
-    config = _configure(parsed.builder.create_builder_config(), options)
+    config = configure(parsed, options)
+    if options.version_compatible:
+        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    config.hardware_compatibility_level = _hardware(options.hardware)
     add_profile(parsed, config)
     timings = timing_file(options.timing_cache, gpu)
     load_timings(config, timings)
     plan = build_plan(parsed, config)
     save_timings(config, timings)
     return plan
-
-
-def _configure(config: trt.IBuilderConfig, options: Options) -> trt.IBuilderConfig:
-    flags = {
-        trt.BuilderFlag.TF32: options.tf32,
-        trt.BuilderFlag.VERSION_COMPATIBLE: options.version_compatible,
-        trt.BuilderFlag.REFIT: options.refit,
-        trt.BuilderFlag.STRIP_PLAN: options.strip,
-        trt.BuilderFlag.REFIT_IDENTICAL: options.strip and not options.refit,
-    }
-    for flag, enabled in flags.items():
-        if enabled:
-            config.set_flag(flag)
-        else:
-            config.clear_flag(flag)
-    if options.workspace_mib:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
-    config.builder_optimization_level = options.level
-    config.hardware_compatibility_level = _hardware(options.hardware)
-    return config
 
 
 def _hardware(option: str) -> trt.HardwareCompatibilityLevel:

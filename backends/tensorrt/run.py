@@ -8,7 +8,6 @@ from pathlib import Path
 import tensorrt as trt
 
 from backends.contract import Artifact, files_of
-from backends.nvidia.bindings import Messages
 from backends.nvidia.engine import (
     LoadedEngine,
     load_plan,
@@ -43,12 +42,11 @@ def load(artifact: Artifact, root: Path) -> GpuRunner:
 
 
 def _load(files: Sequence[Path], options: Options) -> LoadedEngine:
-    messages = Messages(BINDINGS.product)
-    trt.init_libnvinfer_plugins(BINDINGS.logger(messages), "")
-    runtime = new_runtime(BINDINGS, messages)
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
+    runtime = new_runtime(BINDINGS)
     # a version-compatible plan contains a runtime of its own version, which runs on the host
     runtime.engine_host_code_allowed = options.version_compatible
-    engine = load_plan(runtime, files[0].name, read_plan(files[0]), messages)
+    engine = load_plan(BINDINGS, runtime, files[0].name, read_plan(files[0]))
     if options.strip:
-        refit_from_model(BINDINGS, engine, files[1], messages)
-    return LoadedEngine(BINDINGS, messages, runtime, engine.create_execution_context)
+        refit_from_model(BINDINGS, engine, files[1])
+    return LoadedEngine(BINDINGS, runtime, engine.create_execution_context)

@@ -17,11 +17,9 @@ from backends.user_cache import cache_folder
 
 
 def timing_file(option: str, gpu: Gpu) -> Path | None:
-    """The file that the option ``timing_cache`` names, or None for ``off``."""
+    """The file of a GPU's measurements, or None where the option ``timing_cache`` is ``off``."""
     if option == "off":
         return None
-    if option != "auto":
-        return Path(option).expanduser()
     device = re.sub(r"\W+", "-", f"{gpu.name} {gpu.capability}").lower()
     return cache_folder() / f"tensorrt-{trt.__version__}-{device}.timing"
 
@@ -56,7 +54,7 @@ def save_timings(config: trt.IBuilderConfig, path: Path | None) -> None:
     except OSError as error:
         raise ConversionError(
             f"timing_cache '{path}' cannot be written: {error.strerror}",
-            do="Pass another file, or timing_cache=off.",
+            do="Set XDG_CACHE_HOME to another folder, or pass timing_cache=off.",
         ) from error
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from backends.contract import About, GpuSupport
 from backends.nvidia.cuda import driver_fault
+from backends.nvidia.preflight import parser_support
 
 _LEVELS = range(6)
 _X86_64 = ("x86_64", "AMD64")
@@ -70,6 +71,7 @@ ABOUT = About(
         },
         obstacle,
     ),
+    support=parser_support,
     machine=machine,
 )
 
@@ -89,8 +91,9 @@ class Options:
             builder does by default. Off here: fp32 is fp32.
         refit: the engine's weights can be replaced.
         strip: the engine has no weights; they are read from the ONNX file beside it at each start.
-        runtime_cache: a file for the kernels that the GPU's machine compiles at first use; ``auto``
-            is one in the user's cache folder for each engine, GPU and version, ``off`` is none.
+        runtime_cache: whether the kernels that the GPU's machine compiles at first use are kept:
+            ``auto`` is in a file of the user's cache folder for each engine, GPU and version. A
+            bundle names no file, since the runtime would write there.
         dynamic_kernels: when kernels for a new shape of a dynamic input are compiled: ``lazy``
             runs a general one meanwhile, ``eager`` waits for it, ``none`` keeps the general one.
         cuda_graph: the runtime captures each call as a CUDA graph and launches it again.
@@ -103,7 +106,7 @@ class Options:
     tf32: bool = False
     refit: bool = False
     strip: bool = False
-    runtime_cache: str = "auto"
+    runtime_cache: Literal["auto", "off"] = "auto"
     dynamic_kernels: Literal["lazy", "eager", "none"] = "lazy"
     cuda_graph: bool = False
 
@@ -113,23 +116,28 @@ class Options:
                 raise ValueError(f"{name}: expected 0 or more, got {value}")
         if self.level not in _LEVELS:
             raise ValueError(f"level: expected 0 to 5, got {self.level}")
-        self.capabilities  # noqa: B018  refuses what is no target
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        """The compute capabilities that are named, such as ``8.6``; empty without a list.
-
-        Raises:
-            ValueError: a target that does not exist, or one twice.
-        """
-        if self.targets in (PORTABLE, CURRENT):
-            return ()
-        names = [name.strip() for name in self.targets.strip("[]").split(",")]
-        known = {f"sm{text.replace('.', '')}": text for text in CAPABILITIES}
-        wrong = next((name for name in names if name not in known or names.count(name) > 1), None)
-        if wrong is not None:
+        capabilities = capabilities_of(self.targets)
+        if (self.refit or self.strip) and len(capabilities) > 1:
             raise ValueError(
-                f"targets: expected {PORTABLE}, {CURRENT}, or a list of "
-                f"{', '.join(known)}, each once; got {wrong!r}"
+                "refit and strip: expected one target (or portable, current), got "
+                f"{', '.join(capabilities)}"
             )
-        return tuple(known[name] for name in names)
+
+
+def capabilities_of(targets: str) -> tuple[str, ...]:
+    """The compute capabilities that the option names, such as ``8.6``; empty without a list.
+
+    Raises:
+        ValueError: a target that does not exist, or one twice.
+    """
+    if targets in (PORTABLE, CURRENT):
+        return ()
+    names = [name.strip() for name in targets.strip("[]").split(",")]
+    known = {f"sm{text.replace('.', '')}": text for text in CAPABILITIES}
+    wrong = next((name for name in names if name not in known or names.count(name) > 1), None)
+    if wrong is not None:
+        raise ValueError(
+            f"targets: expected {PORTABLE}, {CURRENT}, or a list of {', '.join(known)}, "
+            f"each once; got {wrong!r}"
+        )
+    return tuple(known[name] for name in names)

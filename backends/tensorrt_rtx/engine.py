@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import tensorrt_rtx_bindings as trt
 
 from backends.contract import Artifact, EngineError
-from backends.nvidia.bindings import Messages, bindings_of
+from backends.nvidia.bindings import bindings_of
 
 if TYPE_CHECKING:
     from backends.nvidia.gpu import Gpu  # it imports pycuda, which a desk need not have
@@ -22,9 +22,7 @@ _AGAIN = (
 )
 
 
-def check_valid(
-    runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu, messages: Messages
-) -> None:
+def check_valid(runtime: trt.Runtime, artifact: Artifact, plan: bytes, gpu: Gpu) -> None:
     """Refuse an engine that does not fit this library or this GPU; warn where it fits badly.
 
     Raises:
@@ -33,7 +31,7 @@ def check_valid(
     validity, diagnostics = runtime.get_engine_validity(plan)
     if validity == trt.EngineValidity.VALID:
         return
-    reasons = _reasons(int(diagnostics)) or messages.take()
+    reasons = _reasons(int(diagnostics)) or BINDINGS.messages.take()
     if validity == trt.EngineValidity.SUBOPTIMAL:
         warnings.warn(
             f"the engine of '{artifact.name}' runs below its best on {gpu.name}: {reasons}",

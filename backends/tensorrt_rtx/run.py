@@ -8,7 +8,6 @@ from pathlib import Path
 import tensorrt_rtx_bindings as trt
 
 from backends.contract import Artifact, EngineError, files_of
-from backends.nvidia.bindings import Messages
 from backends.nvidia.engine import (
     LoadedEngine,
     load_plan,
@@ -49,31 +48,29 @@ def load(artifact: Artifact, root: Path) -> GpuRunner:
 
 
 def _load(artifact: Artifact, files: Sequence[Path], options: Options, gpu: Gpu) -> LoadedEngine:
-    messages = Messages(BINDINGS.product)
-    runtime = new_runtime(BINDINGS, messages)
+    trt.init_libnvinfer_plugins(BINDINGS.logger, "")
+    runtime = new_runtime(BINDINGS)
     plan = read_plan(files[0])
-    check_valid(runtime, artifact, plan, gpu, messages)
-    engine = load_plan(runtime, files[0].name, plan, messages)
+    check_valid(runtime, artifact, plan, gpu)
+    engine = load_plan(BINDINGS, runtime, files[0].name, plan)
     if options.strip:
-        refit_from_model(BINDINGS, engine, files[1], messages)
-    config = _runtime_config(engine, options, messages)
+        refit_from_model(BINDINGS, engine, files[1])
+    config = _runtime_config(engine, options)
     ran = _keep_kernels(config, options, plan, gpu)
 
     def new_context() -> trt.IExecutionContext | None:
         return engine.create_execution_context(config)
 
-    return LoadedEngine(BINDINGS, messages, runtime, new_context, ran)
+    return LoadedEngine(BINDINGS, runtime, new_context, ran)
 
 
-def _runtime_config(
-    engine: trt.ICudaEngine, options: Options, messages: Messages
-) -> trt.IRuntimeConfig:
+def _runtime_config(engine: trt.ICudaEngine, options: Options) -> trt.IRuntimeConfig:
     config = engine.create_runtime_config()
     if options.cuda_graph:
         config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         if config.cuda_graph_strategy != trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE:
             raise EngineError(
-                f"{messages.product} does not record this engine: {messages.take()}",
+                f"{BINDINGS.product} does not record this engine: {BINDINGS.messages.take()}",
                 do="Leave the option cuda_graph out.",
             )
     config.dynamic_shapes_kernel_specialization_strategy = _KERNELS[options.dynamic_kernels]

@@ -67,7 +67,7 @@ class KernelFile:
         except OSError as error:
             warnings.warn(
                 f"runtime_cache '{self.path}' cannot be written: {error.strerror}. "
-                "Pass another file, or runtime_cache=off",
+                "Set XDG_CACHE_HOME to another folder, or pass runtime_cache=off",
                 stacklevel=2,
             )
 
@@ -77,10 +77,11 @@ class KernelFile:
 
 
 def kernel_file(option: str, plan: bytes, gpu: Gpu) -> KernelFile | None:
-    """The file that the option ``runtime_cache`` names for an engine.
+    """The file of an engine's kernels on a GPU.
 
     Returns:
-        None for ``off``, and where the user has no home for it (with a warning).
+        None where the option ``runtime_cache`` is ``off``, and where the user has no home for the
+        file (with a warning).
     """
     if option == "off":
         return None
@@ -88,13 +89,12 @@ def kernel_file(option: str, plan: bytes, gpu: Gpu) -> KernelFile | None:
     parts = (digest, gpu.name, gpu.capability, f"cuda {gpu.cuda}", f"rtx {trt.__version__}")
     name = re.sub(r"[^\w.]+", "-", " ".join(parts)).lower()
     try:
-        path = cache_folder() / "kernels" / name if option == "auto" else Path(option).expanduser()
+        return KernelFile(cache_folder() / "kernels" / name, ", ".join(parts))
     except RuntimeError as error:
         warnings.warn(
-            f"runtime_cache={option}: {error} Pass a file, or runtime_cache=off", stacklevel=2
+            f"runtime_cache: {error} Set XDG_CACHE_HOME, or pass runtime_cache=off", stacklevel=2
         )
         return None
-    return KernelFile(path, ", ".join(parts))
 
 
 class KernelCache:

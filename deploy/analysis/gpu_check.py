@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -262,7 +263,8 @@ def _deploy_and_time(words: Sequence[str], folder: Path, runs: int) -> Work:
         notes = manifest.verification.notes
         return (
             f"max_rel {worst(chain_errors).max_rel:.1e}, "
-            f"mAP {notes['map']:.4f} (PyTorch {notes['torch_map']:.4f}), {_latency(bundle, runs)}"
+            f"mAP {notes['map']:.4f} (PyTorch {notes['torch_map']:.4f}), "
+            f"{_latency(bundle, runs)}; {_starts(bundle)}"
         )
 
     return work
@@ -311,9 +313,24 @@ def _latency(bundle: Path, runs: int) -> str:
     return f"{text}; by events, ms: {', '.join(engines)}" if engines else text
 
 
-def _command(module: str, *words: str) -> str:
+def _starts(bundle: Path) -> str:
+    """The seconds of the command ``check`` with an empty cache folder, and again."""
+    with tempfile.TemporaryDirectory() as cache:
+        seconds = []
+        for _ in range(2):
+            start = time.perf_counter()
+            _command("deploy.runtime", "check", str(bundle), XDG_CACHE_HOME=cache)
+            seconds.append(time.perf_counter() - start)
+    return f"first start {seconds[0]:.1f} s, second {seconds[1]:.1f} s"
+
+
+def _command(module: str, *words: str, **environment: str) -> str:
     done = subprocess.run(
-        module_command(module, *words), capture_output=True, text=True, check=False
+        module_command(module, *words),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()

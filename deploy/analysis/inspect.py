@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backends.contract import DeployError, Segment
+from backends.registry import about, names
+from backends.support import Support
 from deploy.analysis.inspect_tables import Inspection, inspection_json, show
 from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
@@ -73,7 +75,9 @@ def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) 
 
 
 def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
-    segments = tuple(plan_segment(segment) for segment in partitioned.segments)
+    segments = tuple(
+        plan_segment(segment, _support(recipe, segment)) for segment in partitioned.segments
+    )
     between = resolve_host_steps(recipe.partition.host, partitioned.segments, exported.inputs)
     steps: list[Segment | HostStep] = [*partitioned.segments, *between]
     produced = {spec.name for step in steps for spec in step.outputs}
@@ -88,6 +92,13 @@ def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
         recipe.model, [spec.name for _, spec in plan.chain_outputs()], partitioned.marks
     )
     return replace(plan, host=post.id) if post is not None else plan
+
+
+def _support(recipe: Recipe, segment: Segment) -> Support | None:
+    """What the parser of the engine says, where the recipe names an engine that has one."""
+    backend = recipe.backend_of(segment.name).name
+    ask = about(backend).support if backend in names() else None
+    return ask(segment.onnx) if ask is not None else None
 
 
 def open_netron(segment: str, files: Mapping[str, Path]) -> None:

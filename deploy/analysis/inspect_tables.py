@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,6 +63,8 @@ def show(console: Console, inspection: Inspection, *, every: bool) -> None:
             console.print(f"the narrowest {len(tensors)}; --all lists {more} more", highlight=False)
     if inspection.plan is not None:
         console.print("", _segment_table(inspection.plan), "", sep="\n")
+        for line in _support_lines(inspection.plan):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
@@ -82,6 +84,7 @@ def inspection_json(inspection: Inspection) -> dict[str, Any]:
                 "inputs": [_spec_json(spec) for spec in planned.segment.inputs],
                 "outputs": [_spec_json(spec) for spec in planned.segment.outputs],
                 **asdict(planned.cost),
+                "support": asdict(planned.support) if planned.support else None,
             }
             for planned in inspection.planned.segments
         ],
@@ -97,6 +100,12 @@ def inspection_json(inspection: Inspection) -> dict[str, Any]:
         ],
         "host": inspection.planned.host,
     }
+
+
+def _support_lines(plan: Plan) -> Iterator[str]:
+    for planned in plan.segments:
+        if planned.support is not None:
+            yield from planned.support.lines(planned.segment.name)
 
 
 def _cut_table(title: str, cuts: Sequence[CutCandidate]) -> Table:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from backends.contract import Dynamic, Segment, TensorSpec
+from backends.support import Support
 from deploy.analysis.flops import total_flops
 from deploy.analysis.survey import Cost
 from deploy.graph.exported import Exported
@@ -19,10 +20,18 @@ _HOST = "the host"
 
 @dataclass(frozen=True)
 class PlannedSegment:
-    """A segment and its cost."""
+    """A segment and its cost.
+
+    Attributes:
+        segment: the segment.
+        cost: of it.
+        support: what the parser of its engine says of it, if the recipe names an engine that has
+            one.
+    """
 
     segment: Segment
     cost: Cost
+    support: Support | None = None
 
 
 @dataclass(frozen=True)
@@ -57,14 +66,14 @@ class Plan:
                     yield step.name, spec
 
 
-def plan_segment(segment: Segment) -> PlannedSegment:
+def plan_segment(segment: Segment, support: Support | None = None) -> PlannedSegment:
     """A segment with its cost, counted on its own file."""
     graph = load_graph(Exported(segment.onnx, segment.inputs)).graph
     dims = [dim for spec in segment.inputs for dim in spec.dims]
     flops = total_flops(graph, {dim.name: dim.opt for dim in dims if isinstance(dim, Dynamic)})
     weights = [value.const_value for value in graph.initializers.values()]
     parameters = sum(weight.size for weight in weights if weight is not None)
-    return PlannedSegment(segment, Cost(parameters, flops.known, flops.unknown))
+    return PlannedSegment(segment, Cost(parameters, flops.known, flops.unknown), support)
 
 
 def plan_svg(title: str, plan: Plan) -> str:

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deploy.pipeline.cache_store import CacheEntry, CacheStore, default_cache_folder
+from deploy.pipeline.cache_store import (
+    CacheEntry,
+    CacheStore,
+    check_own_cache,
+    default_cache_folder,
+)
 from deploy.recipe.schema import RecipeError
 from deploy.report.progress import format_bytes, plain_console
 
@@ -63,6 +68,7 @@ def run(arguments: argparse.Namespace) -> bool:
             expected="a folder that a run with cache=DIR made",
             got="a folder without entries" if folder.is_dir() else "nothing",
         )
+    check_own_cache(folder)
     store = CacheStore(folder, int(getattr(arguments, "gib", 0) * _GIB))
     actions = {"list": _list, "verify": _verify, "prune": _prune}
     return actions[arguments.action](store)

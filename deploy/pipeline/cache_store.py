@@ -1,11 +1,17 @@
-"""The cache: results of stages in a folder, written atomically and checked by hash when read."""
+"""The cache: results of stages in a folder, written atomically and checked when read.
+
+Each entry is sealed with a key that only this user can read: what somebody else has put into the
+folder, or changed there, counts as absent.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import shutil
+import stat
 import tempfile
 import time
 import warnings
@@ -16,9 +22,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from backends.files import fsync_path
-from backends.user_cache import cache_folder
+from backends.files import file_fault, fsync_path, name_fault
+from backends.user_cache import cache_folder, user_secret
 from deploy.export.fingerprint import CacheKey
+from deploy.recipe.schema import RecipeError
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import Content
 
@@ -101,6 +108,8 @@ class CacheStore:
         source = self._entry_folder(digest)
         try:
             for name, file in entry.files.items():
+                if fault := file_fault(source / _FILES, name):
+                    raise _DamagedError(f"'{name}' {fault}")
                 if _copy(source / _FILES / name, out / name) != file.sha256:
                     raise _DamagedError(f"'{name}' was changed")
             os.utime(source / _ENTRY)
@@ -117,9 +126,13 @@ class CacheStore:
         try:
             used, record = path.stat().st_mtime, json.loads(path.read_text())
             files = {name: Content(**file) for name, file in record["files"].items()}
-            return CacheEntry(digest, record["stage"], record["subject"], files, used)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            key = CacheKey(record["stage"], record["subject"], record["parts"])
+            sealed = hmac.compare_digest(record["seal"], _seal(key, files))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
             return None
+        if not sealed or key.digest != digest or any(map(name_fault, files)):
+            return None
+        return CacheEntry(digest, key.stage, key.subject, files, used)
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
@@ -129,11 +142,11 @@ class CacheStore:
 
     def damage(self, entry: CacheEntry) -> str:
         """The first fault of an entry; empty where it is undamaged."""
+        folder = self._entry_folder(entry.digest) / _FILES
         for name, file in entry.files.items():
-            path = self._entry_folder(entry.digest) / _FILES / name
-            if not path.is_file():
-                return f"'{name}' is missing"
-            if hash_file(path) != file:
+            if fault := file_fault(folder, name):
+                return f"'{name}' {fault}"
+            if hash_file(folder / name) != file:
                 return f"'{name}' was changed"
         return ""
 
@@ -143,7 +156,7 @@ class CacheStore:
             self._entry_folder(digest).rename(Path(staging) / digest)
 
     def prune(self, limit: int | None = None) -> list[CacheEntry]:
-        """Remove the least recently used entries beyond a limit, and half-written ones.
+        """Remove the least recently used entries beyond a limit, half-written and unreadable ones.
 
         Args:
             limit: in bytes; by default the cache's.
@@ -154,6 +167,9 @@ class CacheStore:
         for path in self._staging().iterdir():
             if time.time() - path.stat().st_mtime > _STALE:
                 shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob("entries/*/*"):
+            if self.entry(path.name) is None and _is_own(path):
+                self.remove(path.name)
         removed = list(self._beyond(self.limit if limit is None else limit))
         for entry in removed:
             self.remove(entry.digest)
@@ -181,7 +197,7 @@ class CacheStore:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
             self.prune()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             warnings.warn(f"the cache '{self.folder}' is not written: {error}", stacklevel=4)
 
     def _locked(self, digest: str) -> AbstractContextManager[object]:
@@ -204,6 +220,26 @@ class CacheStore:
         return staging
 
 
+def check_own_cache(folder: Path) -> None:
+    """Refuse a cache folder in which everybody can put links, or that is somebody else's.
+
+    Raises:
+        RecipeError: naming the folder.
+    """
+    with suppress(FileNotFoundError):
+        if not _is_own(folder) or folder.stat().st_mode & stat.S_IWOTH:
+            raise RecipeError(
+                f"cache '{folder}'",
+                expected="a folder of your own that not everybody can write to",
+                got="another",
+                do="Pass cache=DIR or cache=off, or change its owner and mode.",
+            )
+
+
+def _is_own(path: Path) -> bool:
+    return os.name != "posix" or path.stat().st_uid == os.getuid()
+
+
 class _DamagedError(Exception):
     """A file of an entry has another content than its hash says."""
 
@@ -217,9 +253,17 @@ def _write_entry(folder: Path, key: CacheKey, source: Path) -> None:
         fsync_path(target)
     record = {"stage": key.stage, "subject": key.subject, "parts": key.parts}
     record["files"] = {name: asdict(file) for name, file in files.items()}
+    record["seal"] = _seal(key, files)
     (folder / _ENTRY).write_text(json.dumps(record, indent=2))
     fsync_path(folder / _ENTRY)
     fsync_path(folder)
+
+
+def _seal(key: CacheKey, files: Mapping[str, Content]) -> str:
+    """What only this user can compute of an entry's key and files."""
+    content = {name: asdict(file) for name, file in files.items()}
+    text = json.dumps([key.digest, key.subject, content], sort_keys=True)
+    return hmac.new(user_secret(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def _copy(source: Path, target: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.contract import Segment, Tensors
+from backends.support import Support
 from deploy.convert import Converted, cast_precision
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached
@@ -29,6 +30,12 @@ class ConvertedSegments:
     steps: Sequence[Converted]
     alternatives: Sequence[Converted]
     casts: Sequence[CastSummary]
+
+    @property
+    def support(self) -> dict[str, Support]:
+        """What the engines' own parsers say of the segments that the device is to convert."""
+        items = (*self.steps, *self.alternatives)
+        return {item.artifact.name: item.support for item in items if item.support is not None}
 
 
 @dataclass(frozen=True)

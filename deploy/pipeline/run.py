@@ -19,7 +19,7 @@ from deploy.graph.exported import Exported
 from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
 from deploy.partition.segments import Partition, partition_recipe
 from deploy.pipeline.build_record import write_build_record
-from deploy.pipeline.cache_store import CacheStore, default_cache_folder
+from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
@@ -86,7 +86,14 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         if recipe.bundle.sign is not None:
             sign(staging, _key_file(recipe.bundle.sign))
     result = RunResult(
-        paths.bundle, manifest, verdict, reference.name, None, converted.casts, pictures
+        paths.bundle,
+        manifest,
+        verdict,
+        reference.name,
+        None,
+        converted.casts,
+        pictures,
+        converted.support,
     )
     stage.gap = result.gap
     if not result.pending:
@@ -132,6 +139,7 @@ def _cache(recipe: Recipe) -> CacheStore | None:
         if recipe.cache == CACHE_AUTO
         else Path(recipe.cache).expanduser().absolute()
     )
+    check_own_cache(folder)
     return CacheStore(folder, int(recipe.cache_gib * _GIB))
 
 

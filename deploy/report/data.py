@@ -184,7 +184,7 @@ class Report:
     bundle: str
     manifest_sha256: str
     reference: str
-    status: Literal["passed", "failed", "not run"]
+    status: Literal["passed", "failed", "pending", "not run"]
     problem: str
     size: int
     boxes: tuple[Box, ...]

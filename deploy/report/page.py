@@ -217,6 +217,7 @@ def _css_percent(value: float, whole: float) -> str:
 _LABELS: Mapping[str, str] = {
     "passed": "\N{CHECK MARK} passed",
     "failed": "\N{BALLOT X} failed",
+    "pending": "\N{WHITE CIRCLE} pending",
     "not run": "\N{WHITE CIRCLE} not measured",
     "within": "\N{CHECK MARK} within",
     "beyond": "\N{BALLOT X} beyond",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 
 from rich.console import Console
 
+from backends.contract import Artifact
 from backends.error_metrics import worst
+from backends.support import Support
 from deploy.precision.cast_segments import CastSummary
 from deploy.report.chain_diagram import Boundary, chain_boundaries
 from deploy.report.progress import Stage, format_bytes, stage_table
@@ -50,6 +53,7 @@ class RunResult:
         latency: of the bundle, if it was measured.
         casts: a summary for each segment that was cast.
         pictures: those that detections were compared on.
+        support: what engines' own parsers say of segments that the device is to convert.
     """
 
     bundle: Path
@@ -59,6 +63,7 @@ class RunResult:
     latency: Latency | None
     casts: Sequence[CastSummary] = ()
     pictures: Sequence[Path] = ()
+    support: Mapping[str, Support] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -112,24 +117,38 @@ def print_result(
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
     if page is not None:
         console.print(f"report      {display_path(page)}", highlight=False, soft_wrap=True)
-    command = f"python -m deploy.runtime {'build' if result.pending else 'check'} {bundle}"
-    where = " (on the device)" if result.pending else ""
-    console.print(f"next        {command}{where}", highlight=False, soft_wrap=True)
-    if result.choices:
-        tune = f"python -m deploy.runtime tune {bundle}"
-        console.print(f"then        {tune} (on the device)", highlight=False, soft_wrap=True)
+    for line in _next_commands(result, bundle):
+        console.print(line, highlight=False, soft_wrap=True)
     if result.verdict.problem is not None:
         print(f"error: {result.verdict.problem}", file=sys.stderr)
 
 
+def _next_commands(result: RunResult, bundle: Path) -> list[str]:
+    device = "python -m deploy.runtime"
+    if result.pending:
+        lines = [f"next        {device} build {bundle} (on the device)"]
+    else:
+        lines = [f"next        {device} check {bundle}"]
+        if any(artifact.pending for artifact in result.manifest.alternatives):
+            lines.append(f"then        {device} build {bundle} (on the device: its other engines)")
+    if result.choices:
+        lines.append(f"then        {device} tune {bundle} (on the device)")
+    return lines
+
+
 def result_notes(result: RunResult) -> list[str]:
-    """A line for each cast segment, each step with alternatives, and each boundary."""
+    """Lines on cast segments, steps with alternatives, parsers' answers, and boundaries."""
     engines = [
         f"engines     {step} on {own}, or {' or '.join(others)}"
         for step, (own, *others) in result.choices.items()
     ]
     casts = map(_cast_line, result.casts)
-    return [*casts, *engines, *map(_boundary_line, chain_boundaries(result.manifest))]
+    parsers = [
+        f"{label:<12}{line}"
+        for segment, support in result.support.items()
+        for label, line in zip(chain(["parser"], repeat("")), support.lines(segment), strict=False)
+    ]
+    return [*casts, *engines, *parsers, *map(_boundary_line, chain_boundaries(result.manifest))]
 
 
 def _cast_line(summary: CastSummary) -> str:
@@ -163,14 +182,25 @@ def _agreement_line(result: RunResult) -> str:
 def _pending_work(manifest: Manifest) -> str:
     """What the device has still to do, such as ``the device verifies head (a_backend 1.7)``."""
     unbuilt = [step.name for step in manifest.steps if not step.built]
-    unverified = [
-        f"{step.name} ({', '.join(f'{name} {text}' for name, text in step.tools.items())})"
-        for step in manifest.steps
-        if step.built and step.unverified
-    ]
+    unverified = [step for step in manifest.steps if step.built and step.unverified]
+    backends = dict.fromkeys(step.backend for step in unverified)
     parts = [f"builds and verifies {', '.join(unbuilt)}"] if unbuilt else []
-    parts += [f"verifies {', '.join(unverified)}, built here"] if unverified else []
+    parts += [
+        f"verifies {_built_by([step for step in unverified if step.backend == backend])}"
+        for backend in backends
+    ]
     return f"the device {', and '.join(parts)}"
+
+
+def _built_by(steps: Sequence[Artifact]) -> str:
+    """The steps, and what of their tools they have in common."""
+    first = steps[0].tools
+    common = [
+        f"{name} {text}"
+        for name, text in first.items()
+        if all(step.tools.get(name) == text for step in steps)
+    ]
+    return f"{', '.join(step.name for step in steps)} (built here: {', '.join(common)})"
 
 
 def _map_lines(result: RunResult) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from backends.user_cache import user_secret
 from deploy.export.fingerprint import CacheKey
 from deploy.pipeline import cache_store as module
 from deploy.pipeline.cache_store import CacheStore
+from deploy.recipe.schema import RecipeError
 
 MIB = 1 << 20
 
@@ -164,6 +168,100 @@ def test_a_cache_that_cannot_be_used_is_a_warning_and_the_result_is_there(tmp_pa
     with pytest.warns(UserWarning, match=r"the cache .* is not (used|written): "):
         assert not CacheStore(tmp_path / "cache", MIB).fill(key(), out, writer(out))
     assert len(content(out)) == 2
+
+
+@pytest.fixture
+def foreign_entry(store, tmp_path) -> Callable[..., None]:
+    """Rewrites the description of an entry as somebody could who can write to the folder."""
+    store.fill(key(), tmp_path / "first", writer(tmp_path / "first"))
+
+    def rewrite(**changes: object) -> None:
+        path = entry_file(store, key())
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../../../outside/pwned.txt", "a/../../../../../../pwned.txt"]
+)
+def test_an_entry_writes_nothing_outside_the_folder_that_it_is_for(
+    name, foreign_entry, store, tmp_path
+):
+    inside = entry_file(store, key()).parent / "files"
+    data = (inside / "net.txt").read_bytes()
+    target = inside / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    before = content(tmp_path) | {"outside": target.read_bytes()}
+    file = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
+    foreign_entry(files={name: file})
+    calls: list[str] = []
+    out = tmp_path / "deep" / "er" / "out"
+    assert not store.fill(key(), out, writer(out, calls=calls))
+    assert calls == ["weights"] and set(content(out)) == {"net.txt", "deep/more.bin"}
+    assert before["outside"] == data
+    written = {path for path in content(tmp_path) if path.endswith("pwned.txt")}
+    assert written <= {path for path in before if path.endswith("pwned.txt")}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"subject": "another"}, {"parts": {"a": 2}}, {"seal": "0" * 64}, {"seal": 1}, {"files": {}}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_an_entry_that_this_user_did_not_seal_counts_as_absent(
+    changes, foreign_entry, store, tmp_path
+):
+    foreign_entry(**changes)
+    assert store.entries() == []
+    assert not store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
+    assert len(store.entries()) == 1
+
+
+def test_an_entry_of_another_user_counts_as_absent(store, tmp_path, monkeypatch):
+    store.fill(key(), tmp_path / "first", writer(tmp_path / "first"))
+    monkeypatch.setattr(module, "user_secret", lambda: b"another user's")
+    assert not store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
+
+
+def test_an_entry_under_another_key_counts_as_absent(store, tmp_path):
+    store.fill(key(a=1), tmp_path / "first", writer(tmp_path / "first"))
+    moved = store._entry_folder(key(a=2).digest)
+    moved.parent.mkdir(parents=True, exist_ok=True)
+    store._entry_folder(key(a=1).digest).rename(moved)
+    assert not store.fill(key(a=2), tmp_path / "out", writer(tmp_path / "out"))
+
+
+def test_a_link_in_an_entry_is_damage(store, tmp_path):
+    store.fill(key(), tmp_path / "first", writer(tmp_path / "first"))
+    (file,) = store.folder.glob("entries/*/*/files/net.txt")
+    file.unlink()
+    (tmp_path / "elsewhere").write_text("weights")
+    file.symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(UserWarning, match="rebuilt: 'net.txt' is a symbolic link, not a regular"):
+        assert not store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
+
+
+def test_own_entries_that_cannot_be_read_are_pruned(foreign_entry, store):
+    foreign_entry(seal="")
+    store.prune()
+    assert not entry_file(store, key()).exists()
+
+
+def test_a_folder_that_everybody_can_write_to_is_no_cache(tmp_path):
+    module.check_own_cache(tmp_path / "new")
+    tmp_path.chmod(0o777)
+    with pytest.raises(RecipeError, match="expected a folder of your own that not everybody can"):
+        module.check_own_cache(tmp_path)
+
+
+def test_the_secret_is_one_and_only_this_user_can_read_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    secret = user_secret()
+    assert len(secret) == 32 and user_secret() == secret
+    path = tmp_path / "backend-chain" / "secret"
+    assert path.stat().st_mode & 0o077 == 0 and [*path.parent.iterdir()] == [path]
 
 
 def entry_file(store: CacheStore, of: CacheKey) -> Path:

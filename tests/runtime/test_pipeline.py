@@ -151,7 +151,7 @@ def edited(bundle: Path, **changes: object) -> Path:
         ({"files": {}}, "file 'one/factor.txt' is used, but not listed in files"),
         (
             {"verification": {"status": "fine"}},
-            "status: expected 'passed' or 'failed' or 'not run'",
+            "status: expected 'passed' or 'failed' or 'pending' or 'not run'",
         ),
     ],
 )

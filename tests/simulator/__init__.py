@@ -73,7 +73,8 @@ class Driver:
 
         Done by then: ``HtoD``, ``DtoH``, ``DtoD``, ``fill``, ``host`` (functions). At the call:
         ``pageable`` (asynchronous copies from or to memory that is not page-locked). ``lost``:
-        what was not freed when its context went.
+        what was not freed when its context went. ``cubin sm_86``, ``ptx sm_89``, ``module``: what
+        was to be loaded, by what it was compiled for.
         """
         number: int = self._library.sim_count(what.encode())
         return number

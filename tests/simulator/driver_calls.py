@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ NON_BLOCKING = 1
 OUT_OF_MEMORY, ALREADY_REGISTERED, LAUNCH_FAILED = 2, 712, 719
 NOT_PERMITTED, ILLEGAL_STATE, UNSUPPORTED, INVALIDATED, WRONG_THREAD = 800, 401, 900, 901, 908
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2
+NOT_FOUND = 500
 HostFunction = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -92,6 +94,12 @@ def page_locked(drv, values: list[float]) -> np.ndarray:
     array = drv.pagelocked_empty(len(values), np.float32)
     array[:] = values
     return array
+
+
+def cubin(version: int, flags: int) -> bytes:
+    """The header of a compiled module: a version of the format, and flags that name a GPU."""
+    identification = b"\x7fELF\x02\x01\x01\x41" + bytes([version]) + bytes(7)
+    return struct.pack("<16sHHIQQQIHHHHHH", identification, 2, 190, 1, 0, 0, 0, flags, 64, *[0] * 5)
 
 
 def run_child(program: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -13,11 +13,13 @@ from tests.simulator.driver_calls import (
     GIB,
     LAUNCH_FAILED,
     NON_BLOCKING,
+    NOT_FOUND,
     NOT_PERMITTED,
     OUT_OF_MEMORY,
     HostFunction,
     allocate,
     code,
+    cubin,
     cuda,
     in_threads,
     launch,
@@ -332,3 +334,29 @@ def test_kernels_can_ask_where_memory_is(drv, simulated_driver):
 def test_what_is_counted_has_a_name(simulated_driver):
     with pytest.raises(ValueError, match=r"kind: expected one of memory, .*, got memories"):
         simulated_driver.live("memories")
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        (b".version 9.4\n.target sm_89\n\0", "ptx sm_89"),
+        (cubin(version=8, flags=0x06005604), "cubin sm_86"),
+        (cubin(version=7, flags=0x00560556), "cubin sm_86"),
+        (b"\x50\xed\x55\xba\1\0" + bytes(58), "module"),
+    ],
+)
+def test_a_module_is_refused_and_counted_by_what_it_was_compiled_for(
+    drv, simulated_driver, image, kind
+):
+    before = simulated_driver.count(kind)
+    with pytest.raises(drv.LogicError, match="operation not supported"):
+        drv.module_from_buffer(image)
+    assert simulated_driver.count(kind) == before + 1
+
+
+@pytest.mark.usefixtures("drv")
+def test_there_are_no_private_tables():
+    table = ctypes.c_void_p(1)
+    assert code("cuGetExportTable", ctypes.byref(table), bytes(16)) == NOT_FOUND
+    assert table.value is None

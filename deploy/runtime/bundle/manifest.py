@@ -107,12 +107,13 @@ class Verification:
     """What was measured against PyTorch on the desk.
 
     Attributes:
-        status: whether all errors are within the tolerances of their precisions.
+        status: whether all errors are within the tolerances of their precisions; ``pending`` where
+            the device has yet to measure them.
         gaps: the errors of every output of every step, then of the chain.
         notes: further figures: detections matched, mAP of both.
     """
 
-    status: Literal["passed", "failed", "not run"]
+    status: Literal["passed", "failed", "pending", "not run"]
     gaps: tuple[StepMetrics, ...] = ()
     notes: Mapping[str, float] = field(default_factory=dict)
 

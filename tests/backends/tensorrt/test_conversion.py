@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,19 +197,30 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(convert, tmp_path, monke
     assert not list((tmp_path / "conv.out").iterdir())
 
 
-def test_measurements_are_kept_and_added_to(convert, tmp_path):
-    kept = tmp_path / "kept.timing"
-    convert(conv(tmp_path / "conv.onnx"), timing_cache=str(kept))
-    first = kept.stat().st_size
-    convert(batched(tmp_path / "batched.onnx"), timing_cache=str(kept))
-    assert kept.stat().st_size > first > 0
+@pytest.fixture
+def timings(tmp_path) -> Path:
+    """The file of measurements in the user's cache folder."""
+    name = "tensorrt-11.4.0.106-simulated-a-9-0.timing"
+    return tmp_path / "cache" / "backend-chain" / name
 
 
-def test_by_default_they_are_kept_for_each_version_and_gpu(convert, tmp_path):
+def test_measurements_are_kept_and_added_to(convert, timings, tmp_path):
     convert(conv(tmp_path / "conv.onnx"))
-    folder = tmp_path / "cache" / "backend-chain"
-    names = sorted(path.name for path in folder.glob("*.timing"))
-    assert names == ["tensorrt-11.4.0.106-simulated-a-9-0.timing"]
+    first = timings.stat().st_size
+    convert(batched(tmp_path / "batched.onnx"))
+    assert timings.stat().st_size > first > 0
+
+
+def test_a_bundle_names_no_file_for_them():
+    with pytest.raises(
+        OptionError, match=r"'timing_cache' of .*: expected auto\|off, got '/etc/x'"
+    ):
+        parse_options(Options, {"timing_cache": "/etc/x"}, "tensorrt")
+
+
+def test_they_are_kept_for_each_version_and_gpu(convert, timings, tmp_path):
+    convert(conv(tmp_path / "conv.onnx"))
+    assert list(timings.parent.glob("*.timing")) == [timings]
 
 
 def test_off_keeps_none(convert, tmp_path):
@@ -216,21 +228,24 @@ def test_off_keeps_none(convert, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_damaged_file_of_measurements_counts_as_empty(convert, tmp_path):
-    kept = tmp_path / "kept.timing"
-    kept.write_bytes(b"garbage")
-    convert(conv(tmp_path / "conv.onnx"), timing_cache=str(kept))
-    assert kept.read_bytes() != b"garbage"
+def test_a_damaged_file_of_measurements_counts_as_empty(convert, timings, tmp_path):
+    timings.parent.mkdir(parents=True)
+    timings.write_bytes(b"garbage")
+    convert(conv(tmp_path / "conv.onnx"))
+    assert timings.read_bytes() != b"garbage"
 
 
-def test_a_file_of_measurements_that_cannot_be_written_is_named(convert, tmp_path):
+def test_a_file_of_measurements_that_cannot_be_written_is_named(convert, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConversionError, match=r"timing_cache '.*kept' cannot be written"):
-        convert(conv(tmp_path / "conv.onnx"), timing_cache=str(tmp_path / "file" / "kept"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ConversionError, match=r"timing_cache '.*timing' cannot be written"):
+        convert(conv(tmp_path / "conv.onnx"))
 
 
-def test_processes_share_the_file_and_none_loses_what_another_measured(convert, tmp_path):
-    kept, children, segments = tmp_path / "kept.timing", [], []
+def test_processes_share_the_file_and_none_loses_what_another_measured(
+    convert, timings, tmp_path, monkeypatch
+):
+    children, segments = [], []
     for number in range(3):
         nodes = [helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1])]
         shapes = {"x": [1, 3, 4, 4]}, {"y": [1, 2 + number, 4, 4]}
@@ -243,14 +258,13 @@ def test_processes_share_the_file_and_none_loses_what_another_measured(convert, 
             str(path),
             str(tmp_path / f"{number}"),
         ]
-        children.append(
-            subprocess.Popen([*command, f"timing_cache={kept}"], stdout=subprocess.DEVNULL)
-        )
+        children.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
     assert [child.wait() for child in children] == [0, 0, 0]
-    one_by_one = tmp_path / "one_by_one.timing"
+    together = timings.stat().st_size
+    timings.unlink()
     for segment in segments:
-        convert(segment, timing_cache=str(one_by_one))
-    assert kept.stat().st_size == one_by_one.stat().st_size
+        convert(segment)
+    assert timings.stat().st_size == together
 
 
 def test_the_standalone_command_builds_and_compares(driver, tmp_path):

@@ -18,7 +18,7 @@ from backends.contract import ConversionError, OptionError
 from backends.conversion_files import read_artifact
 from backends.options import parse_options
 from backends.registry import about
-from backends.tensorrt_rtx import Options, convert_obstacle, obstacle
+from backends.tensorrt_rtx import Options, capabilities_of, convert_obstacle, obstacle
 from tests.helpers.graphs import batched, conv, save
 
 _HEADER = 64  # bytes, before a checksum of 32 and the size of the rest
@@ -35,7 +35,11 @@ def noted(root: Path) -> dict:
 def test_the_artifact_says_which_version_built_it_and_for_which_capabilities(convert_rtx, tmp_path):
     artifact, root = convert_rtx(conv(tmp_path / "conv.onnx"))
     assert (artifact.backend, artifact.files) == ("tensorrt_rtx", ("engine.rtx",))
-    assert artifact.tools == {"tensorrt_rtx": "1.7.1.116", "compute_capability": PORTABLE}
+    assert artifact.tools == {
+        "tensorrt_rtx": "1.7.1.116",
+        "compute_capability": PORTABLE,
+        "layers": "2 Float",
+    }
     assert noted(root)["target"] == {"capabilities": []}
 
 
@@ -183,7 +187,7 @@ def test_an_option_that_does_not_exist_is_refused(options, message):
 
 def test_a_list_of_targets_is_one_text_in_the_artifact(convert_rtx, tmp_path):
     options = parse_options(Options, {"targets": ["sm86", "sm120"]}, "tensorrt_rtx")
-    assert options.capabilities == ("8.6", "12.0")
+    assert capabilities_of(options.targets) == ("8.6", "12.0")
     artifact, _ = convert_rtx(conv(tmp_path / "conv.onnx"), targets=options.targets)
     assert parse_options(Options, artifact.options, "tensorrt_rtx") == options
 

@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.contract import OptionError
 from backends.conversion_files import write_artifact
+from backends.options import parse_options
+from backends.tensorrt_rtx import Options
 from tests.helpers.graphs import conv, noise, relu
 
 UNUSABLE = "is damaged, or of another engine, GPU or version; its kernels are compiled again"
@@ -115,11 +118,11 @@ def test_off_keeps_none(run_conv, cached_files):
     assert cached_files() == []
 
 
-def test_a_file_of_the_users_is_used_in_its_place(run_conv, cached_files, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert run_conv(runtime_cache="~/kept/conv.kernels") == 1
-    assert (tmp_path / "kept" / "conv.kernels").is_file() and cached_files() == []
-    assert run_conv(runtime_cache=str(tmp_path / "kept" / "conv.kernels")) == 0
+def test_a_bundle_names_no_file_for_them():
+    with pytest.raises(
+        OptionError, match=r"'runtime_cache' of .*: expected auto\|off, got '/etc/x'"
+    ):
+        parse_options(Options, {"runtime_cache": "/etc/x"}, "tensorrt_rtx")
 
 
 def changed_owner(data: bytes, *change: str) -> bytes:
@@ -159,12 +162,15 @@ def test_a_file_that_does_not_fit_is_named_and_replaced(run_conv, cached_files, 
 
 
 @pytest.mark.parametrize("other", [{"device": 1}, {"level": 1, "tf32": True}])
-def test_a_file_of_another_gpu_or_engine_is_named_and_replaced(run_conv, tmp_path, other):
-    file = str(tmp_path / "one.kernels")
-    assert run_conv(runtime_cache=file) == 1
+def test_a_file_of_another_gpu_or_engine_is_named_and_replaced(run_conv, cached_files, other):
+    assert run_conv() == 1
+    (file,) = cached_files()
+    assert run_conv(**other) == 1
+    (others,) = {*cached_files()} - {file}
+    others.write_bytes(file.read_bytes())
     with pytest.warns(UserWarning, match=UNUSABLE):
-        assert run_conv(runtime_cache=file, **other) == 1
-    assert run_conv(runtime_cache=file, **other) == 0
+        assert run_conv(**other) == 1
+    assert run_conv(**other) == 0
 
 
 def test_kernels_that_nvidia_refuses_are_named_and_replaced(run_conv, cached_files, monkeypatch):
@@ -179,32 +185,41 @@ def test_kernels_that_nvidia_refuses_are_named_and_replaced(run_conv, cached_fil
     assert run_conv() == 0
 
 
-def test_a_folder_that_cannot_be_written_is_a_warning_that_says_what_to_do(run_conv, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_warning_that_says_what_to_do(
+    run_conv, tmp_path, monkeypatch
+):
     (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.warns(UserWarning) as caught:
-        assert run_conv(runtime_cache=str(tmp_path / "file" / "folder" / "kernels")) == 1
-    texts = [str(warning.message) for warning in caught]
-    name = f"runtime_cache '{tmp_path}/file/folder/kernels'"
-    reason = "Not a directory"
-    assert f"{name} cannot be read: {reason}" in texts
-    written = f"{name} cannot be written: {reason}. Pass another file, or runtime_cache=off"
-    assert written in texts
+        assert run_conv() == 1
+    read, written = sorted({str(warning.message) for warning in caught})
+    assert read.startswith(f"runtime_cache '{tmp_path}/file/backend-chain/kernels/")
+    assert read.endswith("' cannot be read: Not a directory")
+    assert written.endswith(
+        "' cannot be written: Not a directory. Set XDG_CACHE_HOME to another folder, or pass "
+        "runtime_cache=off"
+    )
 
 
-def test_a_folder_in_the_files_place_is_a_warning(run_conv, tmp_path):
-    (tmp_path / "folder").mkdir()
+def test_a_folder_in_the_files_place_is_a_warning(run_conv, cached_files):
+    run_conv()
+    (file,) = cached_files()
+    file.unlink()
+    file.mkdir()
     with pytest.warns(UserWarning) as caught:
-        assert run_conv(runtime_cache=str(tmp_path / "folder")) == 1
+        assert run_conv() == 1
     texts = " ".join(str(warning.message) for warning in caught)
-    assert "folder' cannot be read: Is a directory" in texts
-    assert "folder' cannot be written: Is a directory" in texts
-    assert list((tmp_path / "folder").iterdir()) == []
+    assert "' cannot be read: Is a directory" in texts
+    assert "' cannot be written: Is a directory" in texts
+    assert list(file.iterdir()) == []
 
 
 def test_a_user_without_a_home_is_a_warning(run_conv, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", no_home)
-    message = "runtime_cache=auto: Could not determine home.*Pass a file, or runtime_cache=off"
+    message = (
+        "runtime_cache: Could not determine home.*Set XDG_CACHE_HOME, or pass runtime_cache=off"
+    )
     with pytest.warns(UserWarning, match=message):
         assert run_conv() == 1
 

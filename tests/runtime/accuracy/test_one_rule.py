@@ -164,7 +164,7 @@ def test_a_bundle_that_the_device_builds_carries_the_share_of_the_recipe(bundle_
     bundle = bundle_with(0)
     data, manifest = reference(bundle), read_manifest(bundle)
     waiting = expected_detections_only(manifest, data, VerifyRecipe(min_matched=0.5))
-    assert waiting.verification == Verification("not run", notes={"min_matched": 0.5})
+    assert waiting.verification == Verification("pending", notes={"min_matched": 0.5})
     assert expected_detections_only(manifest, data, VerifyRecipe()).verification.notes == {}
 
 

@@ -44,7 +44,7 @@ def test_it_carries_the_segment_of_what_is_to_be_built_alone(pending_bundle):
     body, head = read_manifest(pending_bundle).steps
     assert body.pending and body.source == ("body/body.onnx",)
     assert not head.pending and not head.source
-    assert read_manifest(pending_bundle).verification.status == "not run"
+    assert read_manifest(pending_bundle).verification.status == "pending"
 
 
 def test_it_does_not_open_before_and_says_how(pending_bundle):

@@ -67,6 +67,15 @@ CUresult cuDriverGetVersion(int *version)
     return CUDA_SUCCESS;
 }
 
+/* The tables of private functions that NVIDIA's libraries share with its driver: none is here. */
+CUresult cuGetExportTable(const void **table, const CUuuid *id)
+{
+    CALL(ANYWHERE);
+    (void)id;
+    *table = NULL;
+    return CUDA_ERROR_NOT_FOUND;
+}
+
 CUresult cuDeviceGetCount(int *number)
 {
     CALL(STARTED);

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from . import _cuda as cuda
 from . import _faults as faults
 from ._config import IBuilderConfig, IOptimizationProfile
-from ._enums import BuilderFlag, expect
-from ._log import ILogger, complain
+from ._enums import BuilderFlag, ProfilingVerbosity, expect
+from ._log import ILogger, complain, say
 from ._memory import IHostMemory
-from ._network import INetworkDefinition
+from ._network import INetworkDefinition, ITensor
 from ._network_flags import fault_of_flags
 from ._plan import Plan, Ranges, Tensor, pack
 from ._profiles import complete, faults_of_profiles
@@ -22,6 +22,7 @@ from ._version import VERSION
 if TYPE_CHECKING:
     import onnx
 
+_WORDS = {"FLOAT": "Float", "HALF": "Half", "BF16": "BFloat16"}  # others are capitalised
 _NO_ARRAYS = ("BF16", "FP8", "INT4")  # NumPy has no such types
 
 
@@ -54,13 +55,36 @@ class Builder:
         try:
             if faults.due("build"):
                 raise UnbuildableError("failed on request")
-            return IHostMemory(_built(network, config))
+            plan = IHostMemory(_built(network, config))
         except (UnbuildableError, cuda.CudaError) as error:
             self._complain("buildSerializedNetwork", str(error))
             return None
+        if config.profiling_verbosity == ProfilingVerbosity.DETAILED:
+            say(self._logger, _described(network), ILogger.VERBOSE)
+        return plan
 
     def _complain(self, method: str, text: str) -> None:
         complain(self._logger, f"IBuilder::{method}", 4, "API Usage Error", text)
+
+
+def _described(network: INetworkDefinition) -> str:
+    """The layers as the builder tells them."""
+    lines = []
+    for layer in network._layers:
+        outputs = ", ".join(
+            f"{{ Name: {one.name}, Dimensions: {one._shape}, Datatype: {_word(one)} }}"
+            for one in layer._outputs
+        )
+        lines.append(
+            f"Name: {layer.name}, LayerType: kgen, Inputs: [], Constants: [], "
+            f"Outputs: [ {outputs}], TacticName: , StreamId: 0, "
+            f"Metadata: [ONNX Layer: {layer.name}]"
+        )
+    return "\n".join(["Layers:", *lines])
+
+
+def _word(tensor: ITensor) -> str:
+    return _WORDS.get(tensor.dtype.name, tensor.dtype.name.capitalize())
 
 
 def _built(network: INetworkDefinition, config: IBuilderConfig) -> bytes:

@@ -50,6 +50,13 @@ class Ordered(Named):
         return int(other)
 
 
+class LayerType(Ordered):
+    CONVOLUTION = 0
+    DECONVOLUTION = 7
+    MATRIX_MULTIPLY = 17
+    IDENTITY = 20
+
+
 class BuilderFlag(Ordered):
     DEBUG = 2
     GPU_FALLBACK = 3

@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._dims import Dims
-from ._enums import DataType
+from ._enums import DataType, LayerType
 
 if TYPE_CHECKING:
     import onnx
+
+
+_PRODUCTS = {
+    "Conv": LayerType.CONVOLUTION,
+    "ConvTranspose": LayerType.DECONVOLUTION,
+    "Gemm": LayerType.MATRIX_MULTIPLY,
+    "MatMul": LayerType.MATRIX_MULTIPLY,
+}
 
 
 class ITensor:
@@ -29,12 +37,32 @@ class ITensor:
         return self._decides_shapes
 
 
+class ILayer:
+    """A node of the graph; the operators that multiply have their own types."""
+
+    def __init__(self, name: str, kind: LayerType, outputs: list[ITensor]) -> None:
+        self.name = name
+        self._type, self._outputs = kind, outputs
+
+    @property
+    def type(self) -> LayerType:
+        return self._type
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._outputs)
+
+    def get_output(self, index: int) -> ITensor:
+        return self._outputs[index]
+
+
 class INetworkDefinition:
     def __init__(self, name: str) -> None:
         self.name = name
         self._model: onnx.ModelProto | None = None
         self._inputs: list[ITensor] = []
         self._outputs: list[ITensor] = []
+        self._layers: list[ILayer] = []
 
     @property
     def num_inputs(self) -> int:
@@ -46,7 +74,10 @@ class INetworkDefinition:
 
     @property
     def num_layers(self) -> int:
-        return len(self._model.graph.node) if self._model is not None else 0
+        return len(self._layers)
+
+    def get_layer(self, index: int) -> ILayer:
+        return self._layers[index]
 
     def get_input(self, index: int) -> ITensor:
         return self._inputs[index]
@@ -70,3 +101,13 @@ def fill(network: INetworkDefinition, model: onnx.ModelProto) -> None:
     network._model = model
     network._inputs = [tensor(value) for value in inputs(model.graph)]
     network._outputs = [tensor(value) for value in model.graph.output]
+    values = (*inputs(model.graph), *model.graph.value_info, *model.graph.output)
+    known = {value.name: tensor(value) for value in values if value.type.tensor_type.elem_type}
+    network._layers = [
+        ILayer(
+            node.name or node.op_type,
+            _PRODUCTS.get(node.op_type, LayerType.IDENTITY),
+            [known[name] for name in node.output if name in known],
+        )
+        for node in model.graph.node
+    ]

@@ -13,6 +13,7 @@ from ._enums import (
     ErrorCode,
     HardwareCompatibilityLevel,
     LayerInformationFormat,
+    LayerType,
     MemoryPoolType,
     ProfilingVerbosity,
     TensorIOMode,
@@ -63,6 +64,7 @@ __all__ = [
     "IRuntimeConfig",
     "ITensor",
     "LayerInformationFormat",
+    "LayerType",
     "Logger",
     "MemoryPoolType",
     "NetworkDefinitionCreationFlag",
@@ -75,6 +77,12 @@ __all__ = [
     "TensorIOMode",
     "TensorLocation",
     "__version__",
+    "init_libnvinfer_plugins",
     "nptype",
     "volume",
 ]
+
+
+def init_libnvinfer_plugins(logger: ILogger | None, namespace: str) -> bool:
+    """Register plugins, of which the double has none."""
+    return True

@@ -1,0 +1,115 @@
+"""What NVIDIA's own parser says of a file, asked without a GPU; the real library."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper, save
+
+from backends.nvidia import preflight
+from backends.registry import about
+from backends.support import RefusedNode, Support
+from tests.helpers.commands import run_process
+
+if "tensorrt_rtx" not in os.environ.get("DEPLOY_TEST_BACKENDS", "tensorrt_rtx").split(","):
+    pytest.skip("tensorrt_rtx is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _without_doubles(monkeypatch):
+    """The children get NVIDIA's library, and no GPU."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("SIM_CUDA_DEVICES", "")
+
+
+@pytest.fixture
+def half_taken(tmp_path: Path) -> Path:
+    """A model with two nodes that no NVIDIA parser takes, one of them without a name."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"], name="relu"),
+        helper.make_node("Filter", ["a"], ["b"], name="filter", domain="acme"),
+        helper.make_node("Sigmoid", ["b"], ["y"], name="sigmoid"),
+        helper.make_node("Tanh", ["x"], ["z"], name="tanh"),
+        helper.make_node("Det", ["x"], ["volume"]),
+    ]
+    tensors = {"x": [4, 4], "y": [4, 4], "z": [4, 4], "volume": []}
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in tensors.items()
+    ]
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("acme", 1)]
+    graph = helper.make_graph(nodes, "graph", infos[:1], infos[1:])
+    save(helper.make_model(graph, opset_imports=domains, ir_version=8), tmp_path / "half.onnx")
+    return tmp_path / "half.onnx"
+
+
+def test_refused_nodes_have_nvidias_reasons_and_the_others_their_subgraphs(half_taken):
+    support = preflight.parser_support(half_taken)
+    assert support.parser.startswith("the parser of TensorRT for RTX 1.")
+    assert (support.nodes, support.unknown) == (5, "")
+    custom, determinant = support.refused
+    assert (custom.node, custom.operator) == ("filter", "Filter")
+    assert "Plugin not found" in custom.reason
+    assert determinant == RefusedNode("number 4", "Det", "refused by checkDet")
+    assert support.groups == (("relu",), ("sigmoid", "tanh"))
+
+
+def test_a_file_that_is_taken_whole_is_said_to_be(half_taken, tmp_path):
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"], name="relu")],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+    )
+    save(helper.make_model(graph, ir_version=8), tmp_path / "relu.onnx")
+    ask = about("tensorrt").support
+    assert ask is not None
+    (line,) = ask(tmp_path / "relu.onnx").lines("head")
+    assert line.startswith("head: the parser of TensorRT for RTX 1.")
+    assert line.endswith(", in the place of TensorRT's own, takes all 1 nodes")
+
+
+def test_what_is_no_onnx_file_gets_no_answer(tmp_path):
+    (tmp_path / "junk.onnx").write_bytes(b"junk" * 99)
+    support = preflight.parser_support(tmp_path / "junk.onnx")
+    assert "'junk.onnx' is not an ONNX file" in support.unknown
+
+
+def test_without_the_extra_one_line_says_that_nobody_was_asked(half_taken, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    (line,) = preflight.parser_support(half_taken).lines("head")
+    assert line.startswith("head: not asked: the parser of TensorRT for RTX is not here. ")
+    assert "pip install '.[tensorrt-rtx]'" in line
+
+
+def test_a_parser_that_crashes_is_no_answer(half_taken, monkeypatch):
+    monkeypatch.setattr(preflight, "module_command", lambda *_: ["sh", "-c", "kill -SEGV $$"])
+    assert preflight.parser_support(half_taken).unknown.endswith("ended with signal SIGSEGV")
+
+
+def test_a_desk_without_a_gpu_gets_the_answer_of_the_standalone_converter(half_taken, tmp_path):
+    ended = run_process("backends.tensorrt", str(half_taken), "out", cwd=tmp_path)
+    assert ended.returncode == 1 and not (tmp_path / "out").exists()
+    assert "error: tensorrt cannot convert here: the NVIDIA driver finds no GPU" in ended.stderr
+    assert "in the place of TensorRT's own, refuses 2 of 5 nodes" in ended.stderr
+    assert "    Det 'number 4': refused by checkDet" in ended.stderr
+
+
+def test_inspect_asks_the_parser_of_the_backend_that_is_named(half_taken, tmp_path):
+    ended = run_process(
+        "deploy", "inspect", str(half_taken), "+backend=tensorrt", "--out", "plan", cwd=tmp_path
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "refuses 2 of 5 nodes" in ended.stdout and "relu" in ended.stdout
+    assert '"operator": "Filter"' in (tmp_path / "plan" / "plan.json").read_text()
+
+
+def test_a_long_answer_is_shortened():
+    refused = tuple(RefusedNode(f"node{number}", "Det", "no") for number in range(10))
+    lines = list(Support("a parser", 10, refused).lines("head"))
+    assert lines[0] == "head: a parser refuses 10 of 10 nodes"
+    assert lines[-1] == "  and 2 more" and len(lines) == 10
