@@ -66,10 +66,9 @@ def steps(manifest: Manifest) -> tuple[Artifact, ...]:
 
 
 def test_the_desk_says_in_one_line_what_is_left_to_do(rtx_deployment):
-    tools = f"(tensorrt_rtx 1.7.1.116, compute_capability {PORTABLE})"
     assert (
-        f"agreement   not measured yet: the device verifies body {tools}, head {tools}, built here"
-        in rtx_deployment[1]
+        "agreement   not measured yet: the device verifies body, head (built here: tensorrt_rtx "
+        f"1.7.1.116, compute_capability {PORTABLE}, layers 2 Float)" in rtx_deployment[1]
     )
     assert "python -m deploy.runtime build bundle (on the device)" in rtx_deployment[1]
     assert "latency" not in rtx_deployment[1] and "max_rel" not in rtx_deployment[1]
@@ -77,10 +76,11 @@ def test_the_desk_says_in_one_line_what_is_left_to_do(rtx_deployment):
 
 def test_the_manifest_says_by_what_the_engines_were_built_and_that_none_was_run(rtx_bundle):
     manifest = read_manifest(rtx_bundle)
-    assert manifest.verification.status == "not run"
+    assert manifest.verification.status == "pending"
     for step in steps(manifest):
         assert step.built and step.unverified and step.pending and not step.source
-        assert step.tools == {"tensorrt_rtx": "1.7.1.116", "compute_capability": PORTABLE}
+        assert step.tools["tensorrt_rtx"] == "1.7.1.116"
+        assert step.tools["compute_capability"] == PORTABLE
         assert (rtx_bundle / step.files[0]).is_file()
 
 
@@ -212,7 +212,9 @@ def test_a_device_with_another_gpu_refuses_it_with_what_it_was_built_for(desk, d
 @pytest.mark.slow
 def test_beside_engines_that_ran_on_the_desk_only_the_others_are_pending(desk, driver, tmp_path):
     text = desk(tmp_path, "+backend@chain.head=onnxruntime")
-    assert "the device verifies body (tensorrt_rtx 1.7.1.116, compute_capability" in text
+    assert (
+        "the device verifies body (built here: tensorrt_rtx 1.7.1.116, compute_capability" in text
+    )
     body, head = steps(read_manifest(tmp_path / "bundle"))
     assert body.unverified and not head.unverified
     assert build_engines(tmp_path / "bundle", 60)
