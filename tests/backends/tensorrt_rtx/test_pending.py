@@ -243,6 +243,16 @@ def test_the_device_may_build_too(desk, driver, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_desk_with_another_gpu_than_the_targets_leaves_it_to_the_device(driver, tmp_path):
+    write_net(tmp_path)
+    text = output_of(*RTX, "backend.options.targets=[sm120]", cwd=tmp_path)
+    assert "agreement   not measured yet: the device verifies body, head (built here" in text
+    manifest = read_manifest(tmp_path / "bundle")
+    assert manifest.verification.status == "pending"
+    assert all(step.unverified for step in steps(manifest))
+
+
+@pytest.mark.slow
 def test_a_desk_with_a_gpu_verifies_it_itself(driver, tmp_path):
     write_net(tmp_path)
     text = output_of(*RTX, cwd=tmp_path)
