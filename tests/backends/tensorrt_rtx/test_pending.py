@@ -242,6 +242,16 @@ def test_the_device_may_build_too(desk, driver, tmp_path):
         assert step.tools["compute_capability"] == "9.0" and not step.pending
 
 
+def test_an_evaluation_is_refused_where_the_engines_do_not_run(driver, tmp_path, monkeypatch):
+    words = ["deploy", "+model=yolov3", "+backend=tensorrt_rtx", "verify.eval=true"]
+    refusal = "verify.eval=true with tensorrt_rtx: this machine cannot run its engines: "
+    for_others = error_of(*words, "backend.options.targets=[sm120]", cwd=tmp_path)
+    assert f"{refusal}its GPU has compute capability 9.0, and targets=sm120 are" in for_others
+    monkeypatch.setattr(tensorrt_rtx, "driver_fault", lambda: NO_GPU)
+    message = error_of(*words, cwd=tmp_path)
+    assert f"{refusal}{NO_GPU}. Leave verify.eval out" in message
+
+
 @pytest.mark.slow
 def test_a_desk_with_another_gpu_than_the_targets_leaves_it_to_the_device(driver, tmp_path):
     write_net(tmp_path)
