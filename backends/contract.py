@@ -214,6 +214,10 @@ def _no_obstacle() -> str:
     return ""
 
 
+def _no_misfit(options: Any) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class GpuSupport:
     """How a backend runs on an NVIDIA GPU.
@@ -243,6 +247,8 @@ class About:
         run: the distributions that its device half needs.
         obstacle: why this machine cannot run it, such as a missing driver, or an empty text. Fast;
             imports no engine.
+        misfit: why this machine cannot run what it converts with some options, though it runs
+            others: such as a target that is another GPU. Called where there is no obstacle.
         convert_obstacle: why this machine cannot convert for it, where it can convert what it
             cannot run: such files are verified on the device. None where it must run them too.
         builds_on_device: whether its files can be built on the device that runs them.
@@ -266,6 +272,7 @@ class About:
     convert: tuple[str, ...]
     run: tuple[str, ...]
     obstacle: Callable[[], str] = _no_obstacle
+    misfit: Callable[[Any], str] = _no_misfit
     convert_obstacle: Callable[[], str] | None = None
     builds_on_device: bool = False
     device_extra: str | None = None
@@ -273,6 +280,10 @@ class About:
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine
+
+    def run_obstacle(self, options: Any) -> str:
+        """Why this machine cannot run what it converts with these options, or an empty text."""
+        return self.obstacle() or self.misfit(options)
 
     def conversion_obstacle(self) -> str:
         """Why this machine cannot convert for it, or an empty text."""

@@ -44,7 +44,7 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     end_with_parent()
     arguments = _parser(backend).parse_intermixed_args(argv)
     try:
-        artifact, gap = call_with_large_stack(lambda: _convert(backend, arguments))
+        artifact, gap, obstacle = call_with_large_stack(lambda: _convert(backend, arguments))
     except DeployError as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
@@ -52,7 +52,7 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     size = sum((arguments.out / name).stat().st_size for name in artifact.files)
     agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'" if gap else "not checked"
     if artifact.unverified:
-        agrees += f", since this machine cannot run it: {about(backend).obstacle()}"
+        agrees += f", since this machine cannot run it: {obstacle}"
     print(f"{arguments.out}: {artifact.precision}, {size:,} bytes, {agrees}")
 
 
@@ -86,7 +86,10 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, ErrorMetrics | None]:
+def _convert(
+    backend: str, arguments: argparse.Namespace
+) -> tuple[Artifact, ErrorMetrics | None, str]:
+    """The artifact, its error where it was checked, and why it cannot run here, if so."""
     from backends.onnx.specs import read_segment  # here, since --help works without onnx
 
     options = parse_options(
@@ -103,14 +106,15 @@ def _convert(backend: str, arguments: argparse.Namespace) -> tuple[Artifact, Err
         artifact = converter(backend)(segment, options, folder)
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)
-        artifact = replace(artifact, unverified=bool(about(backend).obstacle()))
+        obstacle = about(backend).run_obstacle(options)
+        artifact = replace(artifact, unverified=bool(obstacle))
         gap = None
         if not arguments.no_check and not artifact.unverified:
             gap = _check_agreement(artifact, folder, _sample(segment, arguments.sample))
         write_artifact(folder, artifact)
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
-    return artifact, gap
+    return artifact, gap, obstacle
 
 
 def _check_machine(backend: str, segment: Segment) -> None:

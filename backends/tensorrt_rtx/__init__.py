@@ -14,6 +14,7 @@ from backends.nvidia.preflight import parser_support
 
 _LEVELS = range(6)
 _X86_64 = ("x86_64", "AMD64")
+_OLDEST_PORTABLE = 8.0  # the compute capability from which portable engines run
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 """The compute capabilities that an engine can be built for by name."""
 
@@ -40,6 +41,27 @@ def obstacle() -> str:
     return convert_obstacle() or ("" if find_spec("pycuda") else "pycuda not installed here")
 
 
+def misfit(options: Options) -> str:
+    """Why this machine's GPU does not run engines of these targets, or nothing."""
+    if options.targets == CURRENT:
+        return ""
+    here, built = _capability(options.device), capabilities_of(options.targets)
+    runs = here in built if built else float(here) >= _OLDEST_PORTABLE
+    if runs:
+        return ""
+    return f"its GPU has compute capability {here}, and targets={options.targets} are others"
+
+
+def _capability(device: int) -> str:
+    from backends.nvidia.gpu import Gpu  # not at the top: it imports pycuda
+
+    gpu = Gpu(device)
+    try:
+        return gpu.capability
+    finally:
+        gpu.close()
+
+
 def machine(options: Options) -> Mapping[str, str]:
     """The GPU that an engine is built for, where that is the one of this machine."""
     if options.targets != CURRENT:
@@ -59,13 +81,14 @@ ABOUT = About(
     convert=("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "onnx"),
     run=("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "pycuda"),
     obstacle=obstacle,
+    misfit=misfit,
     convert_obstacle=convert_obstacle,
     builds_on_device=True,
     device_extra="tensorrt-rtx-device",
     gpu=GpuSupport(
         {
             "as it is": {"runtime_cache": "off"},
-            "runtime cache": {},
+            "runtime cache": {"runtime_cache": "auto"},
             "recorded graph": {"cuda_graph": True},
             "for this GPU alone": {"targets": CURRENT},
         },

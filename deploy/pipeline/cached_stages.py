@@ -127,7 +127,7 @@ def _conversion_key(
         "sample": _hash_sample(segment, sample) if limits.check else None,
         "versions": versions(description.convert),
         "machine": dict(description.machine(parsed_options(backend))),
-        "unverified": bool(description.obstacle()),
+        "unverified": bool(description.run_obstacle(parsed_options(backend))),
         "code": package_code(package(backend.name)),
         "project": project_code(),
     }

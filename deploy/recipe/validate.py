@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from backends.registry import about
+from backends.options import parse_options
+from backends.registry import about, options_type
 from deploy.recipe.dynamic_shapes import check_dynamic
 from deploy.recipe.schema import (
     ALL,
@@ -180,11 +181,16 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
             f"{backend.name} cannot convert here: {reason}",
             do=advice if description.builds_on_device else "",
         )
-    elif recipe.verify.eval and (reason := description.obstacle()):
+    elif recipe.verify.eval and (reason := _run_obstacle(backend)):
         raise RecipeError(
             f"verify.eval=true with {backend.name}: this machine cannot run its engines: {reason}",
             do="Leave verify.eval out; evaluate the bundle on the device.",
         )
+
+
+def _run_obstacle(backend: BackendRecipe) -> str:
+    options = parse_options(options_type(backend.name), backend.options, backend.name)
+    return about(backend.name).run_obstacle(options)
 
 
 def _check_pre(model: ModelRecipe) -> None:

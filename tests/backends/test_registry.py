@@ -1,7 +1,9 @@
 """Backends are found by the names of their folders, and what is missing is said."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -33,11 +35,24 @@ def test_an_unknown_name_lists_the_known_ones_before_anything_is_imported():
 @pytest.mark.parametrize("name", registry.names())
 def test_a_missing_engine_names_the_extra_to_install(name, monkeypatch):
     for library in registry.about(name).run:
-        monkeypatch.setitem(sys.modules, library, None)
+        for module in modules_of(library):
+            monkeypatch.setitem(sys.modules, module, None)
     for module in [one for one in sys.modules if one.startswith(f"{registry.package(name)}.")]:
         monkeypatch.delitem(sys.modules, module)
-    with pytest.raises(MissingLibraryError, match=rf"pip install '\.\[{name}\]'"):
+    extra = registry.about(name).device_extra or registry.about(name).extra
+    with pytest.raises(MissingLibraryError, match=rf"pip install '\.\[{extra}\]'"):
         registry.loader(name)
+
+
+def modules_of(distribution: str) -> list[str]:
+    """The modules that a distribution installs."""
+    found = [
+        module
+        for module, names in packages_distributions().items()
+        if distribution in {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+    ]
+    assert found, distribution
+    return found
 
 
 def test_describing_a_backend_imports_no_engine():

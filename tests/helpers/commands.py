@@ -137,6 +137,7 @@ def _is_installed(name: str) -> bool:
         path.is_relative_to(sys.prefix)
         or path.is_relative_to(sys.base_prefix)
         or (path.is_relative_to(_ROOT) and not path.is_relative_to(_ROOT / "tests"))
+        or path.is_relative_to(_ROOT / "tests" / "simulator" / "site")
     )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.simulator.engines import (
@@ -101,6 +102,28 @@ def test_only_the_first_bytes_decide_whether_an_engine_is_valid(rtx_log):
     assert validity(rtx_log, plan[: size - 1]) == ("INVALID", 32)
     assert engine(rtx_log, plan[:-1]) is None
     assert "checksum" in rtx_log.take()
+
+
+def test_the_parser_names_the_groups_of_nodes_that_it_takes(rtx_log):
+    trt = load(RTX)[0]
+    text = """(float[2, 2] x) => (float[2, 2] y, float v) {
+        a = Relu(x)
+        b = com.example.Own(a)
+        c = Tanh(b)
+        y = Neg(c)
+        v = Det(x)
+    }"""
+    whole = model("(float[2] x) => (float[2] y) { y = Neg(x) }")
+    half = model(text)
+    half.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+    for made, groups, faults in ((half, [[0], [2, 3]], 2), (whole, [[0]], 0)):
+        parser = trt.OnnxParser(trt.Builder(rtx_log).create_network(), rtx_log)
+        assert parser.supports_model_v2(made.SerializeToString()) == (not faults)
+        numbers = range(parser.num_subgraphs)
+        assert [parser.get_subgraph_nodes(number) for number in numbers] == groups
+        # as NVIDIA's: none of a model that is not taken as a whole
+        assert all(parser.is_subgraph_supported(number) == (not faults) for number in numbers)
+        assert parser.num_errors == faults
 
 
 def test_kernels_are_compiled_at_the_first_run_of_each_shape(rtx_log):

@@ -11,7 +11,7 @@ from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tenso
 from backends.error_metrics import compare_all, worst
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, called_steps
-from deploy.runtime.execution.chain import Chain
+from deploy.runtime.execution.chain import Chain, with_step_name
 from deploy.runtime.execution.loading import load
 from deploy.runtime.execution.schedule import Step, schedule
 
@@ -40,11 +40,18 @@ def step_errors(step: Step, runner: Runner, values: Tensors) -> list[StepMetrics
         step: an engine step or a host step.
         runner: runs it.
         values: the whole model's own values, by tensor names.
+
+    Raises:
+        EngineError: an engine fails; with the name of its step.
+        HostStepError: a host step fails.
     """
     if not all(spec.name in values for spec in step.inputs):
         return []
     expected = _known(step.outputs, values)
-    outputs = runner(select_tensors(step.inputs, values)) if expected else {}
+    try:
+        outputs = runner(select_tensors(step.inputs, values)) if expected else {}
+    except Exception as error:  # whatever it is, the step is to be named
+        raise with_step_name(step.name, error) from error
     return [StepMetrics(step.name, metrics) for metrics in compare_all(expected, outputs)]
 
 

@@ -222,7 +222,7 @@ def _run_step(step: _PlannedStep, tensors: TensorStore, synchronized: Streams | 
         if synchronized is not None:
             _synchronize(step, synchronized)
     except Exception as error:  # whatever it is, the step is to be named
-        raise _with_step_name(step.name, error) from error
+        raise with_step_name(step.name, error) from error
 
 
 def _compute(step: _PlannedStep, tensors: TensorStore) -> None:
@@ -245,7 +245,7 @@ def _synchronize(step: _PlannedStep, streams: Streams) -> None:
         stream.synchronize()
 
 
-def _with_step_name(step: str, error: Exception) -> DeployError:
+def with_step_name(step: str, error: Exception) -> DeployError:
     """The error with the name of its step: an engine's error stays one, others are the host's.
 
     An exception that is no DeployError can only be an engine's: host steps wrap theirs.

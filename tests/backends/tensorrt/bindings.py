@@ -49,7 +49,7 @@ python_version = 3.11
 ignore_errors = true
 [mypy-backends.nvidia.bindings]
 disallow_subclassing_any = false
-[mypy-pycuda.*,google.protobuf.*]
+[mypy-pycuda.*,google.protobuf.*,tensorrt_rtx_bindings.*]
 ignore_missing_imports = true
 """
 

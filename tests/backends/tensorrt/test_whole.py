@@ -156,7 +156,9 @@ def test_a_failure_in_the_converter_is_its_error_with_the_command_to_repeat(tmp_
 
 def test_the_doctor_tries_the_gpu_and_notes_what_came_of_it(job_folder, capsys):
     assert gpu_check(
-        job_folder / "report", 3, only=["pycuda", "CUDA graphs", "batch of", "recorded"]
+        job_folder / "report",
+        3,
+        only=["pycuda", "CUDA graphs", "onnxruntime, batch", "tensorrt, batch", "tensorrt, record"],
     )
     data = json.loads((job_folder / "report" / "gpu.json").read_text())
     statuses = {check["name"]: check["status"] for check in data["checks"]}
@@ -171,7 +173,7 @@ def test_the_doctor_tries_the_gpu_and_notes_what_came_of_it(job_folder, capsys):
 
 def test_a_check_that_fails_is_noted_and_makes_the_whole_fail(tmp_path, monkeypatch):
     monkeypatch.setenv("SIM_TENSORRT_FAIL", "build:1")
-    assert not gpu_check(tmp_path, 3, only=["pycuda: threads", "recorded graph"])
+    assert not gpu_check(tmp_path, 3, only=["pycuda: threads", "tensorrt, recorded graph"])
     (_, failed) = json.loads((tmp_path / "gpu.json").read_text())["checks"]
     assert failed["status"] == "failed" and "TensorRT builds no plan" in failed["result"]
 

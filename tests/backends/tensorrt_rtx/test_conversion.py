@@ -79,6 +79,13 @@ def test_conversions_for_the_gpu_at_hand_are_kept_apart_in_the_cache(driver):
     assert driver.live("context") == 0
 
 
+def test_the_checks_on_a_gpu_are_of_different_options():
+    support = about("tensorrt_rtx").gpu
+    common = next(iter(support.variants.values()))
+    options = [Options(**{**common, **changes}) for changes in support.variants.values()]
+    assert len(set(options)) == len(options) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
@@ -230,6 +237,32 @@ def test_the_standalone_command_builds_and_compares_where_there_is_a_gpu(tmp_pat
     done = command(tmp_path, "level=1", "runtime_cache=off")
     assert done.returncode == 0, done.stderr
     assert "max_rel" in done.stdout and not read_artifact(tmp_path / "out").unverified
+
+
+@pytest.mark.parametrize(
+    ("targets", "device", "reason"),
+    [
+        ("portable", 0, ""),
+        ("current", 0, ""),
+        ("[sm86, sm120]", 0, "its GPU has compute capability 9.0, and targets=[sm86, sm120] are"),
+        ("sm86", 1, "its GPU has compute capability 8.7, and targets=sm86 are"),
+    ],
+)
+def test_a_machine_does_not_run_engines_for_other_gpus(driver, targets, device, reason):
+    options = Options(targets=targets, device=device)
+    found = about("tensorrt_rtx").run_obstacle(options)
+    assert found.startswith(reason) and bool(found) == bool(reason)
+    assert driver.live("context") == 0
+
+
+def test_an_engine_for_another_gpu_than_the_one_at_hand_is_built_and_not_checked(tmp_path):
+    done = command(tmp_path, "targets=sm120")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "not checked, since this machine cannot run it: its GPU has compute capability 9.0, and "
+        "targets=sm120 are others" in done.stdout
+    )
+    assert read_artifact(tmp_path / "out").unverified
 
 
 def test_without_a_gpu_it_builds_and_says_that_nothing_was_checked(tmp_path):

@@ -13,40 +13,16 @@ from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
 from tests.helpers.commands import error_of, files, output_of, run_here
+from tests.helpers.two_segment_net import DEPLOY, write_net
 
-MODEL = """
-from torch import nn
-from deploy.mark import mark
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
-
-    def forward(self, image):
-        return self.classify(self.body(image).relu())
-
-    @mark("head", inputs=["features"], outputs=["logits"])
-    def classify(self, features):
-        return self.head(features).mean((2, 3))
-"""
-CUTS = (
-    "[{name: body, start: [image], end: [head:input]}, "
-    "{name: head, start: [head:input], end: [head:output]}]"
-)
-COMMAND = [
-    "deploy", "+model=module", "model.target=my_net:Net", "bench.runs=1",
-    "model.inputs={image: {shape: [1, 3, 16, 16]}}", f"partition.segments={CUTS}",
-    "+backend=onnxruntime", "backend.build=device",
-]  # fmt: skip
+COMMAND = [*DEPLOY, "+backend=onnxruntime", "backend.build=device"]
 
 
 @pytest.fixture(scope="module")
 def pending_deployment(tmp_path_factory) -> tuple[Path, str]:
     """A bundle in which the body has still to be built, and what the desk said."""
     folder = tmp_path_factory.mktemp("desk")
-    (folder / "my_net.py").write_text(MODEL)
+    write_net(folder)
     head = ["+backend@chain.head=onnxruntime", "chain.head.options.threads=1"]
     return folder / "bundle", output_of(*COMMAND, *head, "bundle=bundle", cwd=folder)
 
@@ -97,7 +73,7 @@ def test_it_can_be_finished_again_elsewhere(pending_bundle):
 
 
 def test_every_engine_of_a_segment_is_built_and_verified(tmp_path, monkeypatch):
-    (tmp_path / "my_net.py").write_text(MODEL)
+    write_net(tmp_path)
     output_of(*COMMAND, "backend.precision=[fp32,fp16]", "bundle=bundle", cwd=tmp_path)
     bundle = tmp_path / "bundle"
     assert all(one.pending for one in read_manifest(bundle).artifacts)

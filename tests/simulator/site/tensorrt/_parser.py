@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,8 @@ class OnnxParser(_Errors):
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         super().__init__(expect(ILogger, logger))
         self._network = network
+        self._subgraphs: list[list[int]] = []  # of nodes that are taken
+        self._whole = False
 
     def parse_from_file(self, model: str) -> bool:
         data = _file(model)
@@ -91,6 +94,35 @@ class OnnxParser(_Errors):
         except RefusedError as error:
             return self._report(*error.faults)
         return True
+
+    def supports_model_v2(self, model: bytes, path: str | None = None) -> bool:
+        """Whether the model is taken; the nodes that are, in groups between those that are not."""
+        from ._graph import RefusedError, parse, read
+
+        folder = Path(path).parent if path else None
+        refused: set[int] = set()
+        nodes: range | tuple[int, ...] = ()
+        try:
+            nodes = range(len(read(bytes(model), folder).graph.node))
+            parse(bytes(model), folder)
+        except RefusedError as error:
+            self._report(*error.faults)
+            refused = {fault.node for fault in error.faults}
+        runs = groupby(nodes, key=lambda node: node not in refused)
+        self._subgraphs = [list(run) for taken, run in runs if taken]
+        self._whole = not refused
+        return self._whole
+
+    @property
+    def num_subgraphs(self) -> int:
+        return len(self._subgraphs)
+
+    def is_subgraph_supported(self, index: int) -> bool:
+        """As NVIDIA's: of no group of a model that is not taken as a whole."""
+        return self._whole
+
+    def get_subgraph_nodes(self, index: int) -> list[int]:
+        return self._subgraphs[index]
 
 
 class OnnxParserRefitter(_Errors):
