@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_MODEL = """
+MODEL = """
 from torch import nn
 from deploy.mark import mark
 
@@ -21,16 +21,16 @@ class Net(nn.Module):
     def classify(self, features):
         return self.head(features).mean((2, 3))
 """
-_CUTS = (
+CUTS = (
     "[{name: body, start: [image], end: [head:input]}, "
     "{name: head, start: [head:input], end: [head:output]}]"
 )
 DEPLOY = [
     "deploy", "+model=module", "model.target=my_net:Net", "bench.runs=1",
-    "model.inputs={image: {shape: [1, 3, 16, 16]}}", f"partition.segments={_CUTS}",
+    "model.inputs={image: {shape: [1, 3, 16, 16]}}", f"partition.segments={CUTS}",
 ]  # fmt: skip
 
 
 def write_net(folder: Path) -> None:
     """Write the model's module into the folder in which the command is to run."""
-    (folder / "my_net.py").write_text(_MODEL)
+    (folder / "my_net.py").write_text(MODEL)

@@ -9,7 +9,7 @@ from deploy.runtime.bundle.engine_choice import Choice, engines_by_step
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
 from tests.helpers.commands import BACKENDS, output_of
-from tests.runtime.commands.test_build import CUTS, MODEL
+from tests.helpers.two_segment_net import CUTS, MODEL
 
 FIRST, SECOND = BACKENDS[:2]
 COMMAND = [
