@@ -40,6 +40,7 @@ _RESOLVERS = {"stem"}  # that a file of a folder may use
 _WRITTEN = {"bundle", "bundle.folder", "bundle.sign", "cache"}  # keys of paths that a run writes or
 _READ = {"model.weights", "model.file", "model.samples", "model.eval"}  # reads
 _CODE_KEYS = {"target", "rewrites", "readers"}
+_SWEEP = "MULTIRUN"  # of hydra.mode, in the place of -m
 _OWN_KEY = re.compile(r"_.+_")  # such as _target_, which Hydra calls
 _PER_RUN = (  # what Hydra notes of a run beside its settings
     "searchpath",
@@ -95,7 +96,8 @@ def check_arguments(arguments: Sequence[str]) -> None:
             )
     words = list(parsed.overrides)
     folders = [*([parsed.config_dir] if parsed.config_dir else []), *_searched(words)]
-    mode = RunMode.MULTIRUN if parsed.multirun else RunMode.RUN
+    swept = parsed.multirun or any(word.endswith(f"hydra.mode={_SWEEP}") for word in words)
+    mode = RunMode.MULTIRUN if swept else RunMode.RUN
     try:
         check_folders([Path(name) for name in folders], words, mode)
     except (HydraException, OmegaConfBaseException) as error:

@@ -159,6 +159,10 @@ def test_what_a_sweep_chooses_is_looked_at_job_by_job(untrusted_folder):
     with pytest.raises(RecipeError, match="evil' sets what Hydra itself does"):
         check_folders(folders, words, RunMode.MULTIRUN)
     check_folders(folders, ["+model=yolov3", "+recipe=good"], RunMode.MULTIRUN)
+    for sweep in ("-m", "hydra.mode=MULTIRUN"):
+        words = ["--config-dir", "theirs", "+model=yolov3", "+recipe=good,evil", sweep]
+        error = error_of("deploy", *words, cwd=untrusted_folder)
+        assert "evil' sets what Hydra itself does" in error
 
 
 @pytest.mark.parametrize(
