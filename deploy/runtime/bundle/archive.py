@@ -29,6 +29,11 @@ from deploy.runtime.bundle.manifest import (
 from deploy.runtime.bundle.manifest import MOST_BYTES as _MANIFEST_BYTES
 
 _MOST_FILES = 10_000
+_EXTENDED = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+_MOST_HEADER = 16 << 10  # bytes of a member's extended header
 MOST_GIB = 16.0
 _GIB = 1 << 30
 _BLOCK = 1 << 20  # bytes that are copied at once
@@ -86,7 +91,7 @@ def open_members(archive: Path) -> Iterator[Mapping[str, Member]]:
             with zipfile.ZipFile(file) as opened:
                 yield _checked(archive, _zip_members(opened))
         else:
-            with tarfile.open(fileobj=file, mode="r:") as opened_tar:
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=_BoundedHeader) as opened_tar:
                 yield _checked(archive, _tar_members(opened_tar))
 
 
@@ -120,6 +125,22 @@ def _zip_members(opened: zipfile.ZipFile) -> Iterator[Member]:
         elif info.orig_filename != info.filename:
             fault = "a name with a zero in it"
         yield Member(info.filename, info.file_size, fault, partial(opened.open, info))
+
+
+class _BoundedHeader(tarfile.TarInfo):
+    """A member whose extended header, of a long name or of pax records, is short.
+
+    The standard library parses pax records in a time that grows with the square of their length.
+    """
+
+    def _proc_member(self, opened: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENDED and not 0 <= self.size <= _MOST_HEADER:
+            raise BundleError(
+                f"the archive has an extended header of {self.size:,} bytes",
+                expected=f"at most {_MOST_HEADER:,}",
+            )
+        member: tarfile.TarInfo = super()._proc_member(opened)  # type: ignore[misc]
+        return member
 
 
 def _tar_members(opened: tarfile.TarFile) -> Iterator[Member]:

@@ -227,6 +227,19 @@ def test_a_tar_that_leads_back_comes_to_an_end(bundle_files, tmp_path):
     refused(archive, "(leads back|cannot be unpacked)")
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, b"X", b"L", b"K"])
+def test_a_tar_has_short_extended_headers(bundle_files, tmp_path, kind):
+    """Half a megabyte of digits and spaces took the standard library hours."""
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = kind, 1 << 19
+    path = tar(tmp_path / "b.tar", bundle_files.items())
+    block = header.tobuf(tarfile.GNU_FORMAT) + b"1" * (1 << 18) + b" " * (1 << 18)
+    path.write_bytes(block + path.read_bytes())
+    with pytest.raises(BundleError, match="an extended header of 524,288 bytes: expected at most"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_archive_goes_into_a_new_folder(scaler_bundle, tmp_path):
     pack(scaler_bundle, tmp_path / "b.tar")
     with pytest.raises(BundleError, match="expected a new folder, got one with something in it"):
