@@ -79,13 +79,14 @@ def needed(names: Iterable[str]) -> set[str]:
 
 def desk_packages(folder: Path) -> Path:
     """Everything that is installed here but this project."""
-    folder.mkdir()
+    # first the engines, which may lie elsewhere, such as the double of one
+    linked(folder, [need for name in BACKENDS for need in registry.about(name).run])
     site = Path(str(distribution("numpy").locate_file("")))
     for path in site.iterdir():
-        if not path.name.startswith(("backend_chain", "_backend_chain", "__editable__")):
+        own = path.name.startswith(("backend_chain", "_backend_chain", "__editable__"))
+        if not own and not (folder / path.name).exists():
             (folder / path.name).symlink_to(path)
-    # an engine may lie elsewhere, such as the double of one
-    return linked(folder, [need for name in BACKENDS for need in registry.about(name).run])
+    return folder
 
 
 def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
@@ -133,5 +134,5 @@ def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
         [device, "-m", "deploy.doctor"], capture_output=True, text=True, check=False
     )
     assert report.returncode == 1, "nothing can run there"
-    for backend in registry.names():
-        assert f"pip install '.[{backend}]'" in report.stdout
+    for backend in map(registry.about, registry.names()):
+        assert f"pip install '.[{backend.device_extra or backend.extra}]'" in report.stdout

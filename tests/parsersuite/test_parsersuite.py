@@ -59,7 +59,6 @@ def test_the_demo_is_built_in_every_precision(tmp_path):
     ("words", "segments", "refused"),
     [
         (("--model", "yolov3", "--preset", "by_stage"), ("backbone", "neck", "head"), ()),
-        (("--model", "yolov3", "--preset", "head_in_engine"), ("yolov3",), ()),
         (("--model", "seq2seq", "--preset", "its own"), ("embedding", "encoder", "decoder"), ()),
         (
             ("--model", "mask_rcnn", "--preset", "its own"),

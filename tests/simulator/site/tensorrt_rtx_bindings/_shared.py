@@ -6,5 +6,5 @@ import sys
 from pathlib import Path
 
 sys.modules[__name__.rpartition(".")[0]].__path__.append(
-    str(Path(__file__).parents[1] / "tensorrt")
+    str(Path(__file__).resolve().parents[1] / "tensorrt")
 )
