@@ -43,6 +43,7 @@ def verdicts(log: Path) -> dict[str, str]:
     return {f"{row['segment']} {row['precision']}": row["verdict"] for row in rows}
 
 
+@pytest.mark.slow
 def test_the_demo_is_built_in_every_precision(tmp_path):
     out = tmp_path / "page.md"
     demo = ("--model", "yolov3", "--preset", "its own", "--fixed")
@@ -58,7 +59,6 @@ def test_the_demo_is_built_in_every_precision(tmp_path):
 @pytest.mark.parametrize(
     ("words", "segments", "refused"),
     [
-        (("--model", "yolov3", "--preset", "by_stage"), ("backbone", "neck", "head"), ()),
         (("--model", "seq2seq", "--preset", "its own"), ("embedding", "encoder", "decoder"), ()),
         (
             ("--model", "mask_rcnn", "--preset", "its own"),
