@@ -17,8 +17,9 @@ from omegaconf import DictConfig
 
 from backends.contract import DeployError
 from deploy.cli.catalog import CONFIG, conf_folder, usage
+from deploy.cli.code_names import check_code
 from deploy.cli.compose import check_order, listed_backend_files, to_recipe
-from deploy.cli.config_trust import check_arguments, check_code
+from deploy.cli.config_trust import check_arguments
 from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError

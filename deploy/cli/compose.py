@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
 from deploy.cli.catalog import CONFIG, conf_folder, config_choices
-from deploy.cli.config_trust import check_code, check_folders, composition_error
+from deploy.cli.code_names import check_code
+from deploy.cli.config_trust import check_folders, composition_error
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 

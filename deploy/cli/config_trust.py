@@ -9,7 +9,7 @@ looked at as Hydra has read and placed it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -31,15 +30,15 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse as parse_interpolations
 
 from deploy.cli.catalog import CONFIG, conf_folder
-from deploy.recipe.schema import ModelRecipe, Recipe, RecipeError
+from deploy.cli.code_names import allowed_modules
+from deploy.cli.override_values import leaves, override_leaves
+from deploy.recipe.schema import RecipeError
 
 _MOST_BYTES = 1 << 20  # of a file
-_MOST_VALUES = 100_000  # of a file
 _MOST_JOBS = 10_000  # of a sweep
 _RESOLVERS = {"stem"}  # that a file of a folder may use
 _WRITTEN = {"bundle", "bundle.folder", "bundle.sign", "cache"}  # keys of paths that a run writes or
 _READ = {"model.weights", "model.file", "model.samples", "model.eval"}  # reads
-_CODE_KEYS = {"target", "rewrites", "readers"}
 _SWEEP = "MULTIRUN"  # of hydra.mode, in the place of -m
 _OWN_KEY = re.compile(r"_.+_")  # such as _target_, which Hydra calls
 _PER_RUN = (  # what Hydra notes of a run beside its settings
@@ -52,28 +51,6 @@ _PER_RUN = (  # what Hydra notes of a run beside its settings
     "job.num",
     "mode",
 )
-
-
-def check_code(recipe: Recipe, words: Sequence[str]) -> None:
-    """Refuse code that neither the shipped configuration nor the command line names.
-
-    Args:
-        recipe: the recipe, from all configuration together.
-        words: of the command line, as Hydra's overrides.
-
-    Raises:
-        RecipeError: naming the code, and the word that allows it.
-    """
-    known = {*_shipped_code(), *_typed_code(words)}
-    allowed = _allowed_modules(words)
-    for key, code in _code(recipe.model):
-        module = code.partition(":")[0]
-        named = any(f"{module}.".startswith(f"{name}.") for name in allowed)
-        if not (code in known or named):
-            raise RecipeError(
-                f"{key}={code} is code that a configuration file names, not the command line",
-                do=f"If you know what it does, add code={module} to the command line.",
-            )
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
@@ -181,11 +158,11 @@ class _Content:
 
     def __init__(self, path: Path, folder: Path, words: Sequence[str]) -> None:
         self._path, self._folder = path, folder
-        self._vouched = bool(_allowed_modules(words))
+        self._vouched = bool(allowed_modules(words))
 
     def check(self, values: Any) -> None:
         """Raises ``RecipeError`` naming the file and the key."""
-        for key, value in _leaves(values, ""):
+        for key, value in leaves(values, ""):
             parts = key.split(".")
             if parts[0] == "hydra" or any(map(_OWN_KEY.fullmatch, parts)):
                 raise _of_hydra(self._path)
@@ -270,7 +247,7 @@ def _check_files(folder: Path) -> None:
         try:
             if not path.is_file() or path.stat().st_size > _MOST_BYTES:
                 raise RecipeError(f"configuration '{path}'", expected="a file of at most 1 MiB")
-            for _ in _leaves(yaml.safe_load(path.read_text()), ""):
+            for _ in leaves(yaml.safe_load(path.read_text()), ""):
                 pass  # counts them
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             first = str(error).partition("\n")[0]
@@ -303,28 +280,6 @@ def _check_links(folder: Path, config_path: str) -> None:
                 )
 
 
-def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Every value that is no mapping or list, with its keys; and every empty one.
-
-    Raises:
-        ValueError: there are too many, as where aliases repeat each other.
-    """
-    count = 0
-    pending = [(key, value)]
-    while pending:
-        name, item = pending.pop()
-        count += 1
-        if count > _MOST_VALUES:
-            raise ValueError(f"more than {_MOST_VALUES:,} values")
-        if isinstance(item, Mapping) and item:
-            prefix = f"{name}." if name else ""
-            pending += [(f"{prefix}{part}", inner) for part, inner in item.items()]
-        elif isinstance(item, list) and item:
-            pending += [(name, inner) for inner in item]
-        else:
-            yield name, item
-
-
 def _resolvers(value: str) -> list[str]:
     """The names of the resolvers that a text calls."""
     if "${" not in value:
@@ -342,64 +297,10 @@ def _resolvers(value: str) -> list[str]:
     return names
 
 
-def _shipped_code() -> Iterator[str]:
-    for path in conf_folder().rglob("*.yaml"):
-        yield from _named_code(yaml.safe_load(path.read_text()))
-
-
-def _named_code(value: Any) -> Iterator[str]:
-    """The values of every key that names code."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key in _CODE_KEYS:
-                yield from (str(leaf) for _, leaf in _leaves(item, ""))
-            yield from _named_code(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _named_code(item)
-
-
-def _typed_code(words: Sequence[str]) -> Iterator[str]:
-    for override in _parsed(words):
-        if override.key_or_group.startswith("model"):
-            yield from (str(leaf) for _, leaf in _leaves(_plain(override.value()), ""))
-
-
-def _allowed_modules(words: Sequence[str]) -> list[str]:
-    """The modules that ``code=`` names."""
-    return [
-        str(leaf)
-        for override in _parsed(words)
-        if override.key_or_group == "code"
-        for _, leaf in _leaves(_plain(override.value()), "")
-        if leaf is not None
-    ]
-
-
 def _searched(words: Sequence[str]) -> list[str]:
     """The folders that ``hydra.searchpath`` names; packages are installed code."""
-    names = [
-        str(leaf)
-        for override in _parsed(words)
-        if override.key_or_group == "hydra.searchpath"
-        for _, leaf in _leaves(_plain(override.value()), "")
-    ]
+    names = override_leaves(words, lambda key: key == "hydra.searchpath")
     return [name.removeprefix("file://") for name in names if not name.startswith("pkg://")]
-
-
-def _parsed(words: Sequence[str]) -> list[Override]:
-    with suppress(HydraException):
-        return OverridesParser.create().parse_overrides(list(words))
-    return []
-
-
-def _plain(value: Any) -> Any:
-    """An override's value without the classes of Hydra's grammar."""
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.text if isinstance(value, QuotedString) else value
 
 
 def _is_of_hydra(word: str) -> bool:
@@ -409,21 +310,6 @@ def _is_of_hydra(word: str) -> bool:
 
 def _is_searchpath(word: str) -> bool:
     return word.lstrip("+~").startswith("hydra.searchpath")
-
-
-def _code(model: ModelRecipe) -> Iterator[tuple[str, str]]:
-    if model.target is not None:
-        yield "model.target", model.target
-    yield from _targets("model.params", model.params)
-    yield from (("model.rewrites", name) for name in model.rewrites)
-    yield from (("model.readers", name) for name in model.readers.values())
-
-
-def _targets(key: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in params.items():
-        if isinstance(value, Mapping) and "target" in value:
-            yield f"{key}.{name}.target", str(value["target"])
-            yield from _targets(f"{key}.{name}.params", value.get("params") or {})
 
 
 def _of_hydra(path: Path) -> RecipeError:
