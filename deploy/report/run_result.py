@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +21,8 @@ from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
 from deploy.runtime.latency import PartLatency
 from deploy.verify import Verdict
+
+_BELOW = "\n" + 12 * " "  # a further line, below the text of the first
 
 
 @dataclass(frozen=True)
@@ -144,9 +145,8 @@ def result_notes(result: RunResult) -> list[str]:
     ]
     casts = map(_cast_line, result.casts)
     parsers = [
-        f"{label:<12}{line}"
+        f"parser      {_BELOW.join(support.lines(segment))}"
         for segment, support in result.support.items()
-        for label, line in zip(chain(["parser"], repeat("")), support.lines(segment), strict=False)
     ]
     return [*casts, *engines, *parsers, *map(_boundary_line, chain_boundaries(result.manifest))]
 
