@@ -16,7 +16,15 @@ import pytest
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
-from deploy.runtime.bundle.manifest import FileEntry, Manifest, Verification, write_manifest
+from deploy.runtime.bundle.manifest import (
+    BundleError,
+    FileEntry,
+    Manifest,
+    Verification,
+    read_manifest,
+    write_manifest,
+)
+from deploy.runtime.bundle.trust import remember_own
 from tests.simulator import activate
 
 # One cache for all workers of this run, so that a model is exported and converted once; nothing of
@@ -89,9 +97,18 @@ def make_bundle(tmp_path: Path, monkeypatch) -> MakeBundle:
             alternatives=tuple(artifact for artifact, _ in others),
         )
         write_manifest(bundle, replace(manifest, **fields))
-        return bundle
+        try:
+            return made_here(bundle)  # another process does not know this backend
+        except BundleError:
+            return bundle  # a manifest that is refused
 
     return make
+
+
+def made_here(bundle: Path) -> Path:
+    """The bundle, which now counts as made by this user: it is loaded into this process."""
+    remember_own(read_manifest(bundle))
+    return bundle
 
 
 def entry(path: Path) -> FileEntry:

@@ -30,7 +30,9 @@ DESK_ONLY = (
 # cli -> pipeline, analysis -> report -> stages -> graph, recipe -> runtime -> backends
 _SHARED = {"backends", "backends.onnx", "backends.process"}  # by every room
 _CONVERTER = "backends.convert_cli"  # by every engine
-_CHAIN = {f"deploy.runtime.{room}" for room in ("vision", "bundle", "execution", "pipeline")}
+_CHAIN = {
+    f"deploy.runtime.{room}" for room in ("vision", "bundle", "execution", "isolation", "pipeline")
+}
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
@@ -49,6 +51,9 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.vision": set(),
     "deploy.runtime.bundle": {"deploy.runtime.vision"},
     "deploy.runtime.execution": {"deploy.runtime.vision", "deploy.runtime.bundle"},
+    "deploy.runtime.isolation": {
+        *("deploy.runtime.vision", "deploy.runtime.bundle", "deploy.runtime.execution"),
+    },
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},

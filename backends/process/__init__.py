@@ -1,1 +1,1 @@
-"""Child processes: with limits, for conversions, and to probe a load."""
+"""Child processes: with limits, and for conversions."""

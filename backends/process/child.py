@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ def run_limited(
     Returns:
         How it failed, such as ``signal SIGSEGV``; an empty text on success.
     """
-    with _started(command, limits, output) as child:
+    with start_limited(command, limits, output) as child:
         if stdin_line and child.stdin is not None:
             with suppress(BrokenPipeError):
                 child.stdin.write(f"{stdin_line}\n".encode())
@@ -88,7 +88,7 @@ def run_limited(
             code = child.wait(limits.seconds)
         except subprocess.TimeoutExpired:
             return f"no end within {limits.seconds:g} s"
-    return _failure(code)
+    return failure(code)
 
 
 def end_with_parent() -> None:
@@ -108,22 +108,33 @@ def _wait_for_parent() -> None:
 
 
 @contextmanager
-def _started(
-    command: Sequence[str], limits: Limits, output: IO[str]
+def start_limited(
+    command: Sequence[str], limits: Limits, output: IO[str], inherited: Collection[int] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command; it and every process that it starts are gone after the block.
+
+    Args:
+        command: as of ``run_limited``.
+        limits: of memory and files; the seconds are the caller's affair.
+        output: as of ``run_limited``.
+        inherited: file descriptors of this process that the command gets.
+    """
+    owner = os.getpid()
     child = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=tuple(inherited),
         env={**os.environ, _ENDS_WITH_PARENT: "1"},
     )
     try:
         _set_limits(child.pid, limits)
         yield child
     finally:
-        _kill_group(child)
+        if os.getpid() == owner:  # a fork of this process ends without it
+            _kill_group(child)
         if child.stdin is not None:
             with suppress(BrokenPipeError):
                 child.stdin.close()
@@ -155,7 +166,8 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _failure(code: int) -> str:
+def failure(code: int) -> str:
+    """How a process failed, by its exit code, such as ``signal SIGSEGV``; empty on success."""
     if code >= 0:
         return f"exit code {code}" if code else ""
     try:

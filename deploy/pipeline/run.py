@@ -30,9 +30,9 @@ from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
 from deploy.runtime.bundle.manifest import HostStep, Manifest
-from deploy.runtime.bundle.probe import remember_probed
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
+from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
 from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
 
@@ -96,8 +96,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         converted.support,
     )
     stage.gap = result.gap
-    if not result.pending:
-        remember_probed(manifest)
+    remember_own(manifest)
     publish(staging, paths.bundle)
     if result.pending or not recipe.bench.runs:
         return result

@@ -43,6 +43,7 @@ from deploy.runtime.bundle.sample import (
     step_sample_name,
 )
 from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.bundle.trust import is_own, remember_own
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
@@ -86,11 +87,13 @@ def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
         converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
         engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
+    own = is_own(manifest)
     try:
-        # this machine has run the engines that it built, and no others
-        trusted = not any(artifact.unverified for artifact in manifest.artifacts)
-        new, agrees = _verify(bundle, _with_engines(bundle, manifest, engines), trusted)
+        built = _with_engines(bundle, manifest, engines)
+        new, agrees = _verify(bundle, built, trusted=own or key is not None)
         write_manifest(bundle, new)
+        if own:
+            remember_own(new)
         _remove_signature(bundle)
     except BaseException:
         _remove_engines(bundle, engines, manifest)
@@ -183,7 +186,7 @@ def _verify(bundle: Path, manifest: Manifest, trusted: bool) -> tuple[Manifest, 
         The manifest with the result, and whether all are within their tolerances.
     """
     with Pipeline.of(bundle, manifest, trusted=trusted, choices={}) as pipeline:
-        errors = _measure_errors(bundle, manifest, pipeline)
+        errors = _measure_errors(bundle, manifest, pipeline, trusted)
         for item in errors:
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
         violation = first_violation(manifest, errors, "the model")
@@ -196,7 +199,9 @@ def _verify(bundle: Path, manifest: Manifest, trusted: bool) -> tuple[Manifest, 
     return replace(manifest, files=files, verification=verification), agrees
 
 
-def _measure_errors(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> list[StepMetrics]:
+def _measure_errors(
+    bundle: Path, manifest: Manifest, pipeline: Pipeline, trusted: bool
+) -> list[StepMetrics]:
     errors: list[StepMetrics] = []
     reference: dict[str, Array] = {}
     for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):
@@ -204,7 +209,7 @@ def _measure_errors(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> lis
             sample = read_step_sample(bundle, manifest, step.name)
             reference |= {**sample.inputs, **sample.outputs}
             errors += step_errors(step, runner, reference)
-    errors += alternative_errors(bundle, manifest, reference)
+    errors += alternative_errors(bundle, manifest, reference, trusted)
     sample = read_sample(bundle, manifest)
     errors += chain_errors(manifest, pipeline.chain, {**sample.inputs, **sample.outputs})
     return errors

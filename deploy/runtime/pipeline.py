@@ -14,16 +14,22 @@ from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
-from deploy.runtime.bundle.probe import probe_first
 from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
-from deploy.runtime.execution.post_steps import Post, make_post
+from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
 from deploy.runtime.execution.streaming import map_first, stream
+from deploy.runtime.isolation.process import check_can_isolate
+from deploy.runtime.isolation.proxies import IsolatedPost, open_isolated
+from deploy.runtime.isolation.trial import try_first
 from deploy.runtime.vision.batching import batch_size, in_batches
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture, Placement
 from deploy.runtime.vision.preprocess import Prepared, Preparer
+
+Isolation = Literal["auto", "always", "never"]
+"""When a bundle's engines and host steps run in a process of their own; see ``Pipeline.open``."""
 
 
 class Pipeline:
@@ -43,7 +49,7 @@ class Pipeline:
         ['box', 'class', 'label', 'score']
     """
 
-    def __init__(self, manifest: Manifest, chain: Chain, post: Post | None) -> None:
+    def __init__(self, manifest: Manifest, chain: Chain, post: Post | IsolatedPost | None) -> None:
         self.manifest = manifest
         self.chain = chain
         self.post = post
@@ -57,6 +63,7 @@ class Pipeline:
         key: Path | None = None,
         trusted: bool = False,
         choices: Choices | None = None,
+        isolate: Isolation = "auto",
     ) -> Pipeline:
         """Check a bundle and load its engines.
 
@@ -66,10 +73,14 @@ class Pipeline:
                 records or that ``tune`` has kept here.
             key: an Ed25519 public key; a bundle that it did not sign, or with one byte changed, is
                 refused.
-            trusted: skips the probe in a child process, which loads and runs engines that this
-                machine has not loaded before. A ``key`` skips it too.
+            trusted: whether the bundle is known to do no harm, as one with a ``key`` is.
             choices: the engine and the threads of each step by name, instead of ``threads`` and of
                 what ``tune`` has kept here; an empty mapping is the bundle as it was made.
+            isolate: when engines and host steps run in a process of their own, whose crash, time
+                and memory are an ``EngineError`` of the call. ``auto``: unless the bundle is
+                trusted, or this user has made it on this machine. ``always``. ``never``: a bundle
+                that would be isolated is tried once in a child process, and loaded here if every
+                step passed.
 
         Returns:
             The pipeline, to be used in a ``with`` statement.
@@ -78,7 +89,7 @@ class Pipeline:
             BundleError: not a bundle, damaged, of another format, not signed, with engines to
                 build, or without an engine that is chosen.
             MissingLibraryError: an engine is not installed here.
-            EngineError: an engine does not load its files, or crashed while it was probed.
+            EngineError: an engine does not load its files; or the process was ended.
 
         Examples:
             >>> choices = {"yolov3": Choice(threads=1)}
@@ -91,7 +102,7 @@ class Pipeline:
             warnings.warn(
                 f"bundle '{bundle}' did not agree with its model when it was made", stacklevel=2
             )
-        return cls.of(root, manifest, threads, trusted or key is not None, choices)
+        return cls.of(root, manifest, threads, trusted or key is not None, choices, isolate)
 
     @classmethod
     def of(
@@ -101,6 +112,7 @@ class Pipeline:
         threads: int | None = None,
         trusted: bool = False,
         choices: Choices | None = None,
+        isolate: Isolation = "auto",
     ) -> Pipeline:
         """Load the engines of a bundle whose manifest is given, and need not be written yet.
 
@@ -110,6 +122,7 @@ class Pipeline:
             threads: as of ``open``.
             trusted: as of ``open``.
             choices: as of ``open``.
+            isolate: as of ``open``.
 
         Raises:
             BundleError, MissingLibraryError, EngineError: as of ``open``.
@@ -118,9 +131,13 @@ class Pipeline:
             choices = {step.name: Choice(threads=threads) for step in manifest.steps}
         chosen = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
         check_built(root, chosen.steps)
+        trusted = trusted or is_own(manifest)
+        if isolate == "always" or (isolate == "auto" and not trusted):
+            check_can_isolate()
+            return cls(chosen, *open_isolated(root, chosen))
         verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
         if not trusted:
-            probe_first(root, manifest)
+            try_first(root, chosen)
         post = make_post(chosen.post.id, chosen.post.params) if chosen.post else None
         return cls(chosen, load_chain(root, chosen), post)
 
@@ -245,11 +262,9 @@ class Pipeline:
                 do="Use pipeline.chain({...}).",
             )
         tensors = [_as_float32(outputs[name]) for name in self.manifest.post.inputs]
-        batch = self.post.batch(tensors)[: len(placements)]
-        return [
-            detections.placed(placement)
-            for detections, placement in zip(batch, placements, strict=True)
-        ]
+        if isinstance(self.post, IsolatedPost):
+            return self.post.placed(tensors, placements)
+        return placed_detections(self.post, tensors, placements)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from deploy.runtime.accuracy.coco import Dataset, MeanPrecision, Row, Scores
 from deploy.runtime.bundle.manifest import BundleError
 from deploy.runtime.latency import Detector, Seconds, summarize_latency, timed_detections
-from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.pipeline import Isolation, Pipeline
 
 _WARMUP = 3  # pictures
 
@@ -20,6 +20,7 @@ def evaluate_bundle(
     limit: int | None = None,
     threads: int | None = None,
     key: Path | None = None,
+    isolate: Isolation = "auto",
 ) -> tuple[Scores, list[Seconds]]:
     """Evaluate a bundle on a COCO data set.
 
@@ -29,6 +30,7 @@ def evaluate_bundle(
         limit: how many of its pictures count; by default all.
         threads: of the engines; see ``Pipeline.open``.
         key: a public key that must have signed the bundle.
+        isolate: as of ``Pipeline.open``.
 
     Returns:
         The mAP, and for each picture the seconds of every part of its call.
@@ -40,7 +42,7 @@ def evaluate_bundle(
         ImageError: a picture is missing or damaged.
     """
     dataset = Dataset(annotations, limit)
-    with Pipeline.open(bundle, threads, key) as pipeline:
+    with Pipeline.open(bundle, threads, key, isolate=isolate) as pipeline:
         _check_detects(bundle, pipeline)
         dataset.check_classes(pipeline.classes)
         rows, seconds = detect_dataset(pipeline, dataset)

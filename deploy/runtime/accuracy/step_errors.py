@@ -12,8 +12,8 @@ from backends.error_metrics import compare_all, worst
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, called_steps
 from deploy.runtime.execution.chain import Chain, with_step_name
-from deploy.runtime.execution.loading import load
 from deploy.runtime.execution.schedule import Step, schedule
+from deploy.runtime.pipeline import Pipeline
 
 CHAIN = "chain"
 """The name under which ``StepMetrics`` has the outputs of the whole chain."""
@@ -55,22 +55,41 @@ def step_errors(step: Step, runner: Runner, values: Tensors) -> list[StepMetrics
     return [StepMetrics(step.name, metrics) for metrics in compare_all(expected, outputs)]
 
 
-def alternative_errors(bundle: Path, manifest: Manifest, values: Tensors) -> list[StepMetrics]:
+def alternative_errors(
+    bundle: Path, manifest: Manifest, values: Tensors, trusted: bool
+) -> list[StepMetrics]:
     """The error of each output of every alternative that is built, loaded one after the other.
 
     Args:
         bundle: the bundle, with its files already compared with the manifest.
         manifest: its manifest.
         values: the whole model's own values.
+        trusted: as of ``Pipeline.open``.
     """
     errors: list[StepMetrics] = []
     for artifact in manifest.alternatives:
         if not artifact.pending:
-            with load(bundle, artifact, alone=False) as runner:
+            alone = _step_alone(manifest, artifact)
+            with Pipeline.of(bundle, alone, trusted=trusted, choices={}) as pipeline:
+                ((_, runner),) = pipeline.chain.steps
                 own_errors = step_errors(artifact, runner, values)
             label = alternative_label(artifact)
             errors += [replace(metrics, step=label) for metrics in own_errors]
     return errors
+
+
+def _step_alone(manifest: Manifest, artifact: Artifact) -> Manifest:
+    """The manifest of a bundle whose chain is this step alone."""
+    return replace(
+        manifest,
+        steps=(artifact,),
+        inputs=artifact.inputs,
+        outputs=artifact.outputs,
+        pre=None,
+        post=None,
+        host=(),
+        alternatives=(),
+    )
 
 
 def alternative_label(artifact: Artifact) -> str:

@@ -14,7 +14,7 @@ from backends.contract import Artifact, DeployError
 from backends.files import atomic_write
 from backends.user_cache import cache_folder
 from deploy.runtime.bundle.manifest import BundleError, Manifest
-from deploy.runtime.bundle.probe import bundle_digest
+from deploy.runtime.bundle.trust import bundle_digest
 
 
 @dataclass(frozen=True)

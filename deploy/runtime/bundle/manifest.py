@@ -29,7 +29,9 @@ MOST_BYTES = 16 << 20  # of the file
 
 STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # it names files and folders
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
+DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
+"""The names of the dtypes that a tensor may have."""
+
 
 _MOST_ELEMENTS = 1 << 31  # of a tensor
 _MOST_PIXELS = 1 << 28  # of the input picture
@@ -352,8 +354,8 @@ def _check_specs(field_name: str, specs: Specs) -> None:
 
 
 def _check_spec(field_name: str, spec: TensorSpec) -> None:
-    if not 0 < len(spec.name) <= _MOST_NAME or spec.dtype not in _DTYPES:
-        dtypes = ", ".join(sorted(_DTYPES))
+    if not 0 < len(spec.name) <= _MOST_NAME or spec.dtype not in DTYPES:
+        dtypes = ", ".join(sorted(DTYPES))
         raise _fault(field_name, f"a dtype of NumPy ({dtypes})", repr(spec.dtype[:80]))
     if len(spec.dims) > _MOST_AXES or not all(map(_is_possible, spec.dims)):
         raise _fault(field_name, "a possible shape", str(spec)[:200])

@@ -21,6 +21,18 @@ def add_signature(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_isolation(parser: argparse.ArgumentParser) -> None:
+    """When the bundle runs in a process of its own."""
+    parser.add_argument(
+        "--isolate",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="run engines and host steps in a process of their own, so that a crash is an error: "
+        "auto does so unless the bundle carries the required signature or was made here by this "
+        "user; never tries the bundle in a child process first (default: %(default)s)",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """The number of threads of the engines."""
     parser.add_argument(

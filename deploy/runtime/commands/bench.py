@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.runtime.commands.arguments import (
     add_bundle,
+    add_isolation,
     add_report,
     add_signature,
     add_threads,
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     add_report(parser, "the latencies")
     add_signature(parser)
+    add_isolation(parser)
 
 
 def run(arguments: argparse.Namespace) -> bool:
@@ -70,6 +72,7 @@ def run(arguments: argparse.Namespace) -> bool:
         arguments.threads,
         arguments.require_signature,
         choices={} if arguments.as_made and arguments.threads is None else None,
+        isolate=arguments.isolate,
     ) as pipeline:
         call = timed_call(arguments.bundle, pipeline, arguments.image)
         for _ in range(arguments.warmup):

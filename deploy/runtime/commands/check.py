@@ -6,10 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.runtime.commands.arguments import add_bundle, add_signature, add_threads
+from deploy.runtime.commands.arguments import (
+    add_bundle,
+    add_isolation,
+    add_signature,
+    add_threads,
+)
 
 if TYPE_CHECKING:
-    from deploy.runtime.pipeline import Pipeline
+    from deploy.runtime.pipeline import Isolation, Pipeline
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,19 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_bundle(parser)
     add_threads(parser)
     add_signature(parser)
+    add_isolation(parser)
 
 
 def run(arguments: argparse.Namespace) -> bool:
     """Compare and print; false where the chain does not agree."""
-    return check(arguments.bundle, arguments.threads, arguments.require_signature)
+    return check(
+        arguments.bundle, arguments.threads, arguments.require_signature, arguments.isolate
+    )
 
 
-def check(bundle: Path, threads: int | None, key: Path | None = None) -> bool:
+def check(
+    bundle: Path, threads: int | None, key: Path | None = None, isolate: Isolation = "auto"
+) -> bool:
     """Replay the sample and print its distance from the reference; true where they agree."""
     from deploy.runtime.accuracy.sample_check import check_detections
     from deploy.runtime.pipeline import Pipeline
 
-    with Pipeline.open(bundle, threads, key) as pipeline:
+    with Pipeline.open(bundle, threads, key, isolate=isolate) as pipeline:
         return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.runtime.commands.arguments import (
     add_bundle,
+    add_isolation,
     add_report,
     add_signature,
     add_threads,
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     add_report(parser, "mAP and latency")
     add_signature(parser)
+    add_isolation(parser)
 
 
 def run(arguments: argparse.Namespace) -> bool:
@@ -56,6 +58,7 @@ def run(arguments: argparse.Namespace) -> bool:
         arguments.limit,
         arguments.threads,
         arguments.require_signature,
+        arguments.isolate,
     )
     if arguments.json != "-":
         print_precision(scores)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from backends.acceptance import CONFIDENT
 from deploy.runtime.commands.arguments import (
     add_bundle,
+    add_isolation,
     add_report,
     add_signature,
     add_threads,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_threads(parser)
     add_report(parser, "all detections, of any score,")
     add_signature(parser)
+    add_isolation(parser)
 
 
 def run(arguments: argparse.Namespace) -> bool:
@@ -57,7 +59,10 @@ def run(arguments: argparse.Namespace) -> bool:
     from deploy.runtime.pipeline import Pipeline
 
     with Pipeline.open(
-        arguments.bundle, arguments.threads, arguments.require_signature
+        arguments.bundle,
+        arguments.threads,
+        arguments.require_signature,
+        isolate=arguments.isolate,
     ) as pipeline:
         _make_folder(arguments.out)
         results = [_detect(pipeline, path, arguments) for path in arguments.images]

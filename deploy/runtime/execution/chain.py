@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from threading import Condition
@@ -39,6 +39,13 @@ class Chain:
     Attributes:
         steps: each step and its runner, in data-flow order.
         called: engine steps that host steps run, and their runners.
+
+    Args:
+        steps: each step and its runner, in data-flow order.
+        inputs: of the chain.
+        outputs: of the chain.
+        called: engine steps that host steps run, and their runners.
+        on_step: called with what a call begins now, such as ``step 'head'``.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class Chain:
         inputs: Specs,
         outputs: Specs,
         called: Sequence[tuple[Artifact, Runner]] = (),
+        on_step: Callable[[str], None] | None = None,
     ) -> None:
         self.steps = steps
         self.called = called
@@ -56,6 +64,7 @@ class Chain:
         self._plan = _plan(steps, inputs, self._outputs)
         runners = [step.device_runner for step in self._plan]
         self._device_runners = [runner for runner in runners if runner is not None]
+        self._on_step = on_step
         self._engines = ExitStack()
         self._active_calls = _ActiveCalls()
 
@@ -90,6 +99,8 @@ class Chain:
         tensors = self._tensor_store(inputs, streams)
         for step in self._plan:
             start = time.perf_counter()
+            if self._on_step is not None:
+                self._on_step(f"step '{step.name}'")
             _run_step(step, tensors, None if seconds is None else streams)
             if seconds is not None:
                 seconds[step.name] = time.perf_counter() - start

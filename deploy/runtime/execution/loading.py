@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from backends.registry import loader
 from deploy.runtime.bundle.manifest import BundleError, Manifest, called_steps
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.host_steps import HostRunner, SegmentCall, make_host_function
-from deploy.runtime.execution.schedule import schedule
+from deploy.runtime.execution.schedule import Step, schedule
 
 
 def check_built(root: Path, steps: Sequence[Artifact]) -> None:
@@ -31,12 +31,26 @@ def check_built(root: Path, steps: Sequence[Artifact]) -> None:
         )
 
 
-def load_chain(root: Path, manifest: Manifest) -> Chain:
+def ordered_steps(manifest: Manifest) -> list[Step]:
+    """The steps that the chain runs itself, in data-flow order.
+
+    Raises:
+        BundleError: the steps cannot be scheduled.
+    """
+    called = called_steps(manifest)
+    scheduled = [step for step in manifest.steps if step.name not in called]
+    return schedule([*scheduled, *manifest.host], manifest.inputs, manifest.outputs)
+
+
+def load_chain(
+    root: Path, manifest: Manifest, on_step: Callable[[str], None] | None = None
+) -> Chain:
     """Load every engine and host step of a bundle, and wire them.
 
     Args:
         root: the bundle; its files must have been compared with the manifest.
         manifest: its manifest, with the engines that are to run.
+        on_step: called with what begins now: loading a step, or running it.
 
     Raises:
         BundleError: the steps cannot be scheduled.
@@ -44,16 +58,18 @@ def load_chain(root: Path, manifest: Manifest) -> Chain:
         MissingLibraryError: an engine is not installed here.
         EngineError: an engine does not load its files.
     """
-    called = called_steps(manifest)
-    scheduled = [step for step in manifest.steps if step.name not in called]
-    order = schedule([*scheduled, *manifest.host], manifest.inputs, manifest.outputs)
+    called, order = called_steps(manifest), ordered_steps(manifest)
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}
         for step in manifest.steps:
+            if on_step is not None:
+                on_step(f"loading step '{step.name}'")
             runners[step.name] = load(root, step, alone=len(manifest.steps) == 1)
             loaded.push(runners[step.name].__exit__)
         calls = {step.name: SegmentCall(step, runners[step.name]) for step in manifest.steps}
         for host in manifest.host:
+            if on_step is not None:
+                on_step(f"loading host step '{host.name}'")
             segments = {name: calls[name] for name in host.calls}
             runners[host.name] = HostRunner(host, make_host_function(host, segments))
         loaded.pop_all()  # nothing failed: from here on the chain closes them
@@ -62,6 +78,7 @@ def load_chain(root: Path, manifest: Manifest) -> Chain:
         manifest.inputs,
         manifest.outputs,
         [(step, runners[step.name]) for step in manifest.steps if step.name in called],
+        on_step,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from backends.contract import Array, DeployError
 from deploy.runtime.execution.registered import all_registered, find_registered, model_table
 from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.image import Placement
 
 
 class Post(Protocol):
@@ -46,6 +47,23 @@ def make_post(id: str, params: Mapping[str, Any]) -> Post:
     except (TypeError, ValueError) as error:
         raise PostError(f"host step '{id}' does not take its parameters: {error}") from error
     return post
+
+
+def placed_detections(
+    post: Post, tensors: Sequence[Array], placements: Sequence[Placement]
+) -> list[Detections]:
+    """The detections of each picture of a batch, in pixels of the picture.
+
+    Args:
+        post: the post-processing step.
+        tensors: of the chain, in the order that the step takes them.
+        placements: of the pictures; a batch may be longer, where it was filled up.
+    """
+    batch = post.batch(tensors)[: len(placements)]
+    return [
+        detections.placed(placement)
+        for detections, placement in zip(batch, placements, strict=True)
+    ]
 
 
 def registered_posts() -> dict[str, PostFactory]:

@@ -26,7 +26,7 @@ from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Pre
 from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
-from tests.conftest import entry
+from tests.conftest import entry, made_here
 
 BOXES = 100
 SPECS = {name: (TensorSpec(name, "float32", (1, 3, 4, 4)),) for name in "xy"}
@@ -70,7 +70,7 @@ def bundle_with(make_bundle, monkeypatch):
         ]
         files = {path.relative_to(bundle).as_posix(): entry(path) for path in paths}
         write_manifest(bundle, replace(read_manifest(bundle), files=files))
-        return bundle
+        return made_here(bundle)
 
     return make
 
@@ -84,6 +84,7 @@ def pending(bundle: Path, monkeypatch) -> Path:
     files["only/only.onnx"] = replace(entry(bundle / "only/only.onnx"), kind="source")
     step = replace(STEP, files=(), source=("only/only.onnx",))
     write_manifest(bundle, replace(manifest, files=files, steps=(step,)))
+    made_here(bundle)
 
     def convert(segment, backend, options, precision, sample, out, limits):
         artifact = replace(STEP, files=("factor.txt",))
@@ -149,7 +150,7 @@ def test_the_share_of_the_recipe_goes_with_the_bundle(bundle_with, capsys, monke
     assert verdict.verification.status == "passed"
     assert verdict.verification.notes["min_matched"] == 0.95
     write_manifest(bundle, replace(read_manifest(bundle), verification=verdict.verification))
-    assert check(bundle, None)
+    assert check(made_here(bundle), None)
     assert build_engines(pending(bundle, monkeypatch), 60)
     assert recorded_rule(read_manifest(bundle)) == AcceptanceRule(min_matched=0.95)
     assert check(bundle, None), "build has forgotten the share"

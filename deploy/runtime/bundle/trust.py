@@ -1,0 +1,68 @@
+"""What this machine knows of a bundle: whether this user made it, or it has been tried here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from backends.codec import from_json, to_json
+from backends.registry import about
+from backends.user_cache import add_digest, has_digest
+from deploy.runtime.bundle.manifest import MANIFEST, Manifest
+
+_OWN, _TRIED = "own", "tried"  # folders in the user's cache
+
+
+def remember_own(manifest: Manifest) -> None:
+    """Record that this user has made a bundle on this machine."""
+    as_read = from_json(Manifest, to_json(manifest), MANIFEST)  # 1 becomes 1.0 in a float's place
+    add_digest(_OWN, _manifest_digest(as_read))
+
+
+def is_own(manifest: Manifest) -> bool:
+    """Whether this user has made a bundle on this machine; one changed value makes it another."""
+    return has_digest(_OWN, _manifest_digest(manifest))
+
+
+def remember_tried(manifest: Manifest) -> None:
+    """Record that a bundle has been loaded and run here, so that no trial is needed."""
+    add_digest(_TRIED, bundle_digest(manifest))
+
+
+def is_tried(manifest: Manifest) -> bool:
+    """Whether a bundle has been loaded and run here, on these libraries."""
+    return has_digest(_TRIED, bundle_digest(manifest))
+
+
+def bundle_digest(manifest: Manifest) -> str:
+    """SHA-256 of what decides how a bundle runs here: steps, files, libraries and machine."""
+    artifacts = manifest.artifacts
+    files = {name: manifest.files[name].sha256 for step in artifacts for name in step.files}
+    engines = {name for step in artifacts for name in about(step.backend).run}
+    described = to_json(manifest)
+    parts = {
+        **{part: described[part] for part in ("inputs", "outputs", "host", "post")},
+        "steps": [to_json(step) for step in artifacts],
+        "files": files,
+        "engines": {name: _version(name) for name in sorted(engines)},
+        "machine": [platform.machine(), platform.system(), sys.version],
+    }
+    return _digest(parts)
+
+
+def _manifest_digest(manifest: Manifest) -> str:
+    return _digest(to_json(manifest))
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

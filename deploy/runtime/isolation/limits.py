@@ -1,0 +1,24 @@
+"""What a process that runs somebody else's bundle may use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backends.contract import Artifact
+from backends.process.child import Limits
+
+_SECONDS = 8.0  # and one more for each megabyte
+_MEMORY = 8 << 30  # and eight times the files
+_RESULTS = 4 << 30  # bytes of the arrays that a call returns
+
+
+def limits_for(root: Path, artifacts: Sequence[Artifact]) -> Limits:
+    """The limits of a process that loads these artifacts, and of each call.
+
+    Args:
+        root: the folder of their files.
+        artifacts: what it loads.
+    """
+    size = sum((root / name).stat().st_size for step in artifacts for name in step.files)
+    return Limits(_SECONDS + size / 1e6, _MEMORY + 8 * size, _RESULTS)
