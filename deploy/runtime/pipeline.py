@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
@@ -19,9 +17,9 @@ from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
-from deploy.runtime.execution.streaming import map_first, stream
+from deploy.runtime.execution.streaming import StreamStage, map_first, stream
 from deploy.runtime.isolation.process import check_can_isolate
-from deploy.runtime.isolation.proxies import IsolatedPost, open_isolated
+from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
 from deploy.runtime.isolation.trial import try_first
 from deploy.runtime.vision.batching import batch_size, in_batches
 from deploy.runtime.vision.detections import Detections
@@ -161,8 +159,7 @@ class Pipeline:
             EngineError: a step failed; the pipeline stays usable.
             DeployError: this bundle takes tensors, not pictures.
         """
-        prepared = self._prepare_batch([picture])
-        return self._postprocess(self.chain(prepared.inputs), prepared)[0]
+        return self._detect(self._prepare_batch([picture]))[0]
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
         """Detect as a call does, and measure.
@@ -175,14 +172,13 @@ class Pipeline:
         start = time.perf_counter()
         prepared = self._prepare_batch([picture])
         ready = time.perf_counter()
-        steps: dict[str, float] = {}
-        outputs = self.chain.timed(prepared.inputs, steps)
-        ran = time.perf_counter()
-        (detections,) = self._postprocess(outputs, prepared)
+        parts: dict[str, float] = {}
+        (detections,) = self._detect(prepared, parts)
         end = time.perf_counter()
-        seconds |= {"pre": ready - start, **steps}
-        seconds["chain"] = ran - ready - sum(steps.values())
-        seconds |= {"post": end - ran, "total": end - start}
+        post = parts.pop("post")
+        seconds |= {"pre": ready - start, **parts}
+        seconds["chain"] = end - ready - post - sum(parts.values())
+        seconds |= {"post": post, "total": end - start}
         return detections
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
@@ -228,13 +224,18 @@ class Pipeline:
         if depth is not None and depth < 1:
             raise DeployError("depth", expected="1 or more", got=str(depth))
         size = batch_size(self.manifest.inputs, batch)
-        stages = [
+        stages = self._stages()
+        batches = stream(stages, in_batches(pictures, size), depth or len(stages) + 1)
+        return (detections for batch in batches for detections in batch)
+
+    def _stages(self) -> list[StreamStage]:
+        if isinstance(self.chain, IsolatedChain):
+            return [self._prepare_batch, self._detect]
+        return [
             self._inputs_and_batch,
             *map(map_first, self.chain.stages()),
             lambda pair: self._postprocess(*pair),
         ]
-        batches = stream(stages, in_batches(pictures, size), depth or len(stages) + 1)
-        return (detections for batch in batches for detections in batch)
 
     def _inputs_and_batch(self, pictures: Sequence[Picture]) -> tuple[Tensors, Prepared]:
         prepared = self._prepare_batch(pictures)
@@ -248,12 +249,31 @@ class Pipeline:
             )
         return self._preparer(pictures)
 
+    def _detect(
+        self, prepared: Prepared, seconds: dict[str, float] | None = None
+    ) -> list[Detections]:
+        """The detections of each picture; ``seconds`` gets those of each step and of ``post``."""
+        if isinstance(self.chain, IsolatedChain) and self.post is not None:
+            detections = self.chain.detect(prepared.inputs, prepared.placements, seconds)
+            self._release(prepared)
+            return detections
+        if seconds is None:
+            return self._postprocess(self.chain(prepared.inputs), prepared)
+        outputs = self.chain.timed(prepared.inputs, seconds)
+        start = time.perf_counter()
+        detections = self._postprocess(outputs, prepared)
+        seconds["post"] = time.perf_counter() - start
+        return detections
+
     def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
-        """The detections of each picture; the memory of the inputs is released for reuse."""
         detections = self._detections(outputs, prepared.placements)
+        self._release(prepared)
+        return detections
+
+    def _release(self, prepared: Prepared) -> None:
+        """Let the memory of the inputs be written again."""
         if self._preparer is not None:
             self._preparer.release(prepared)
-        return detections
 
     def _detections(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
         if self.post is None or self.manifest.post is None:
@@ -261,10 +281,9 @@ class Pipeline:
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
                 do="Use pipeline.chain({...}).",
             )
-        tensors = [_as_float32(outputs[name]) for name in self.manifest.post.inputs]
         if isinstance(self.post, IsolatedPost):
-            return self.post.placed(tensors, placements)
-        return placed_detections(self.post, tensors, placements)
+            return self.post.placed(outputs, placements)
+        return placed_detections(self.post, self.manifest.post.inputs, outputs, placements)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -277,8 +296,3 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.chain.__exit__()
-
-
-def _as_float32(tensor: Array) -> Array:
-    """Post-processing computes in float32, also where an engine's outputs are float16."""
-    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from backends.contract import Array, DeployError
+import numpy as np
+
+from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.execution.registered import all_registered, find_registered, model_table
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
@@ -50,20 +52,27 @@ def make_post(id: str, params: Mapping[str, Any]) -> Post:
 
 
 def placed_detections(
-    post: Post, tensors: Sequence[Array], placements: Sequence[Placement]
+    post: Post, inputs: Sequence[str], outputs: Tensors, placements: Sequence[Placement]
 ) -> list[Detections]:
     """The detections of each picture of a batch, in pixels of the picture.
 
     Args:
         post: the post-processing step.
-        tensors: of the chain, in the order that the step takes them.
+        inputs: the names of the tensors that it takes, in order.
+        outputs: of the chain, by name.
         placements: of the pictures; a batch may be longer, where it was filled up.
     """
+    tensors = [_as_float32(outputs[name]) for name in inputs]
     batch = post.batch(tensors)[: len(placements)]
     return [
         detections.placed(placement)
         for detections, placement in zip(batch, placements, strict=True)
     ]
+
+
+def _as_float32(tensor: Array) -> Array:
+    """Post-processing computes in float32, also where an engine's outputs are float16."""
+    return tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
 
 
 def registered_posts() -> dict[str, PostFactory]:

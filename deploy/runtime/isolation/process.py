@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from multiprocessing.connection import Pipe
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from backends.codec import to_json
 from backends.contract import (
-    Array,
     DeployError,
     EngineError,
     MissingLibraryError,
@@ -28,10 +26,9 @@ from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.execution.host_steps import HostStepError
 from deploy.runtime.execution.post_steps import PostError
 from deploy.runtime.isolation.limits import limits_for
-from deploy.runtime.isolation.shared_arrays import ArrayHeader, SharedArrays
+from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory
 
 _MODULE = "deploy.runtime.isolation.worker"
-_MOST_REPLY = 16 << 20  # bytes of a reply without its arrays
 _MOST_OUTPUT = 1 << 16  # bytes of what its libraries print that are kept
 _TAIL = 3  # lines of that in an error
 _START = 22.0  # seconds for Python, its libraries and compiled host code to start, on small boards
@@ -48,13 +45,6 @@ _ERRORS: Mapping[str, type[DeployError]] = {
         TensorError,
     )
 }
-
-
-class Reply(NamedTuple):
-    """What a call returns: arrays that nobody else holds, and further values."""
-
-    arrays: dict[str, Array]
-    values: Mapping[str, Any]
 
 
 class BundleProcessError(EngineError):
@@ -84,13 +74,16 @@ class BundleProcess:
         self._closed = False
         self._life: _Life | None = self._start()
 
-    def call(self, function: str, tensors: Tensors, **parameters: Any) -> Reply:
+    def call(self, function: str, tensors: Tensors, **parameters: Any) -> Message:
         """Call a function of the process.
 
         Args:
             function: its name; see ``worker.py``.
             tensors: its arrays.
             parameters: its other values, as JSON.
+
+        Returns:
+            What it returns, in arrays that nobody else holds.
 
         Raises:
             BundleProcessError: the process has ended, or exceeded its time.
@@ -103,9 +96,9 @@ class BundleProcess:
                 raise EngineError("the chain is closed", do="Call it inside its 'with' block.")
             if self._life is None:
                 self._life = self._start()
-            request = {"function": function, **parameters}
+            request = Message(tensors, {"function": function, **parameters})
             try:
-                return self._life.exchange(request, tensors, self._limits.seconds)
+                return self._life.exchange(request, self._limits.seconds)
             except BaseException as error:
                 if isinstance(error, BundleProcessError) or not isinstance(error, DeployError):
                     self._stop()  # it has ended, or works on: such as after Ctrl-C
@@ -117,10 +110,10 @@ class BundleProcess:
         self._stop()
 
     def _start(self) -> _Life:
-        request = {"root": str(self._root.absolute()), "manifest": to_json(self._manifest)}
+        described = {"root": str(self._root.absolute()), "manifest": to_json(self._manifest)}
         life = _Life(self._limits)
         try:
-            life.exchange(request, {}, self._limits.seconds + _START)
+            life.exchange(Message({}, described), self._limits.seconds + _START)
         except BaseException as error:
             life.close()
             if isinstance(error, BundleProcessError):
@@ -143,9 +136,9 @@ class _Life:
 
     def __init__(self, limits: Limits) -> None:
         with ExitStack() as resources:
-            self._requests = resources.enter_context(SharedArrays.create())
-            self._results = resources.enter_context(SharedArrays.create())
-            self._connection, theirs = Pipe()
+            self._requests = resources.enter_context(SharedMemory.create())
+            self._results = resources.enter_context(SharedMemory.create())
+            self._connection, theirs = socket.socketpair()
             resources.enter_context(self._connection)
             files = [theirs.fileno(), self._requests.file, self._results.file]
             self._output: IO[str] = resources.enter_context(
@@ -158,7 +151,7 @@ class _Life:
                 )
             self._resources = resources.pop_all()
 
-    def exchange(self, request: Mapping[str, Any], tensors: Tensors, seconds: float) -> Reply:
+    def exchange(self, request: Message, seconds: float) -> Message:
         """Send a request, and wait for its reply.
 
         Raises:
@@ -167,27 +160,27 @@ class _Life:
         """
         if os.fstat(self._output.fileno()).st_size > _MOST_OUTPUT:
             self._output.truncate(0)
-        headers = self._requests.write(tensors)
-        reply = self._send(json.dumps({**request, "tensors": headers}).encode(), seconds)
-        if "error" in reply:
-            kind = _ERRORS.get(str(reply.get("kind")), DeployError)
-            raise kind(str(reply["error"]))
+        place = self._send(self._requests.write(request), seconds)
         try:
-            views = self._results.read([ArrayHeader(*header) for header in reply["tensors"]])
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._ended("an answer that is none") from error
-        return Reply({name: view.copy() for name, view in views.items()}, reply)
-
-    def _send(self, request: bytes, seconds: float) -> Mapping[str, Any]:
-        try:
-            self._connection.send_bytes(request)
-            if not self._connection.poll(seconds):
-                raise self._ended(f"no end within {seconds:g} s")
-            reply: Mapping[str, Any] = json.loads(self._connection.recv_bytes(_MOST_REPLY))
+            arrays, values = self._results.read(place)
         except ValueError as error:
             raise self._ended("an answer that is none") from error
-        except (EOFError, OSError) as error:
+        if "error" in values:
+            kind = _ERRORS.get(str(values.get("kind")), DeployError)
+            raise kind(str(values["error"]))
+        return Message({name: view.copy() for name, view in arrays.items()}, values)
+
+    def _send(self, place: bytes, seconds: float) -> bytes:
+        self._connection.settimeout(seconds)
+        try:
+            self._connection.sendall(place)
+            reply = self._connection.recv(PLACE.size)
+        except TimeoutError as error:
+            raise self._ended(f"no end within {seconds:g} s") from error
+        except OSError as error:
             raise self._ended(self._ending()) from error
+        if len(reply) < PLACE.size:
+            raise self._ended(self._ending())
         return reply
 
     def _ended(self, reason: str) -> BundleProcessError:

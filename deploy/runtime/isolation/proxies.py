@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from backends.codec import to_json
 from backends.contract import Array, EngineError, Tensors, check_inputs
 from deploy.runtime.bundle.manifest import Manifest, called_steps
 from deploy.runtime.execution.chain import Chain
@@ -15,6 +14,7 @@ from deploy.runtime.execution.schedule import Step
 from deploy.runtime.execution.streaming import StreamStage
 from deploy.runtime.isolation.detections import unpack_detections
 from deploy.runtime.isolation.process import BundleProcess
+from deploy.runtime.isolation.shared_memory import Message
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
 
@@ -39,12 +39,39 @@ class IsolatedChain(Chain):
         self._specs = manifest.inputs
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
-        arrays = check_inputs(self._specs, inputs)
-        tensors = {spec.name: array for spec, array in zip(self._specs, arrays, strict=True)}
-        reply = self._process.call("chain", tensors, timed=seconds is not None)
+        reply = self._process.call("chain", self._checked(inputs), timed=seconds is not None)
         if seconds is not None:
             seconds |= reply.values["seconds"]
-        return reply.arrays
+        return dict(reply.arrays)
+
+    def detect(
+        self,
+        inputs: Tensors,
+        placements: Sequence[Placement],
+        seconds: dict[str, float] | None = None,
+    ) -> list[Detections]:
+        """Run every step and the post-processing; see ``placed_detections``.
+
+        Args:
+            inputs: each of the chain's inputs.
+            placements: of the pictures of the batch.
+            seconds: gets the seconds of each step, and of ``post``.
+
+        Raises:
+            DeployError: as a call of a chain and the post-processing do; or the process was ended.
+        """
+        places = [vars(placement) for placement in placements]
+        with self._active_calls:
+            reply = self._process.call(
+                "detect", self._checked(inputs), placements=places, timed=seconds is not None
+            )
+        if seconds is not None:
+            seconds |= {**reply.values["seconds"], "post": reply.values["post"]}
+        return _unpack(reply, len(placements))
+
+    def _checked(self, inputs: Tensors) -> Tensors:
+        arrays = check_inputs(self._specs, inputs)
+        return {spec.name: array for spec, array in zip(self._specs, arrays, strict=True)}
 
     def stages(self) -> list[StreamStage]:
         """One stage, since the process runs one call after the other."""
@@ -67,7 +94,7 @@ class IsolatedStep:
         Raises:
             DeployError: as the step's own runner does; or the process was ended.
         """
-        return self._process.call("step", inputs, step=self._step.name).arrays
+        return dict(self._process.call("step", inputs, step=self._step.name).arrays)
 
     def __enter__(self) -> Self:
         return self
@@ -81,24 +108,33 @@ class IsolatedPost:
 
     Args:
         process: has loaded the bundle.
+        inputs: the names of the chain's outputs that it takes.
     """
 
-    def __init__(self, process: BundleProcess) -> None:
-        self._process = process
+    def __init__(self, process: BundleProcess, inputs: Sequence[str]) -> None:
+        self._process, self._inputs = process, inputs
 
-    def placed(self, tensors: Sequence[Array], placements: Sequence[Placement]) -> list[Detections]:
+    def placed(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
         """The detections of each picture of a batch; see ``placed_detections``.
 
         Raises:
             DeployError: as the step itself does; or the process was ended.
         """
-        numbered = {str(number): tensor for number, tensor in enumerate(tensors)}
-        places = [to_json(placement) for placement in placements]
-        reply = self._process.call("post", numbered, placements=places)
-        try:
-            return unpack_detections(reply.arrays, len(placements))
-        except (LookupError, ValueError) as error:
-            raise EngineError("the bundle's process answers with no detections") from error
+        tensors = {name: outputs[name] for name in self._inputs}
+        places = [vars(placement) for placement in placements]
+        return _unpack(self._process.call("post", tensors, placements=places), len(placements))
+
+
+def _unpack(reply: Message, count: int) -> list[Detections]:
+    """The detections of ``count`` pictures in a reply.
+
+    Raises:
+        EngineError: there are none.
+    """
+    try:
+        return unpack_detections(reply.arrays, count)
+    except (LookupError, ValueError) as error:
+        raise EngineError("the bundle's process answers with no detections") from error
 
 
 def open_isolated(root: Path, manifest: Manifest) -> tuple[IsolatedChain, IsolatedPost | None]:
@@ -114,4 +150,5 @@ def open_isolated(root: Path, manifest: Manifest) -> tuple[IsolatedChain, Isolat
         EngineError: the process was ended.
     """
     process = BundleProcess(root, manifest)
-    return IsolatedChain(process, manifest), IsolatedPost(process) if manifest.post else None
+    post = IsolatedPost(process, manifest.post.inputs) if manifest.post else None
+    return IsolatedChain(process, manifest), post

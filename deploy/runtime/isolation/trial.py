@@ -11,20 +11,20 @@ import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from backends.codec import from_json, to_json
-from backends.contract import Array, DeployError, Dynamic, EngineError, Specs, TensorSpec
+from backends.contract import Array, DeployError, Dynamic, EngineError, Specs, Tensors, TensorSpec
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.trust import is_tried, remember_tried
 from deploy.runtime.execution.loading import load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
 from deploy.runtime.isolation.limits import limits_for
-from deploy.runtime.isolation.shared_arrays import numpy_dtype
+from deploy.runtime.isolation.shared_memory import numpy_dtype
 from deploy.runtime.vision.image import Placement
 
 _MODULE = "deploy.runtime.isolation.trial"
@@ -102,13 +102,12 @@ def _load_and_run(root: Path, manifest: Manifest, on_step: Callable[[str], None]
             outputs = chain(inputs)
             if post is not None and manifest.post is not None:
                 on_step(post_name + size)
-                _run_post(post, [outputs[name] for name in manifest.post.inputs], manifest)
+                _run_post(post, manifest.post.inputs, outputs, manifest)
 
 
-def _run_post(post: Post, tensors: list[Array], manifest: Manifest) -> None:
+def _run_post(post: Post, inputs: Sequence[str], outputs: Tensors, manifest: Manifest) -> None:
     height, width = (manifest.pre.height, manifest.pre.width) if manifest.pre else (1, 1)
-    floats = [array.astype(np.float32) if array.dtype == np.float16 else array for array in tensors]
-    placed_detections(post, floats, [Placement(1.0, 1.0, height, width)])
+    placed_detections(post, inputs, outputs, [Placement(1.0, 1.0, height, width)])
 
 
 def trial_inputs(specs: Specs) -> Iterator[tuple[str, Mapping[str, Array]]]:

@@ -1,27 +1,27 @@
 """The process that runs a bundle for another one.
 
 ``python -m deploy.runtime.isolation.worker CONNECTION REQUESTS RESULTS SECONDS`` gets three
-descriptors: a connection for messages, and two files in memory for the arrays of requests and of
-results. The first request loads a bundle; each further one names a function:
+descriptors: a socket, and the memory of requests and of results. The first request loads a bundle;
+each further one names a function:
 
     chain   the chain's inputs -> its outputs
     step    the inputs of one step -> its outputs
-    post    the chain's outputs, as the post-processing takes them -> detections
+    post    the chain's outputs -> detections
+    detect  the chain's inputs -> detections
 """
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from backends.codec import from_json
-from backends.contract import Array, DeployError, Runner, Tensors
+from backends.contract import DeployError, Runner, Tensors
 from backends.process.child import end_with_parent
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest
@@ -29,10 +29,10 @@ from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
 from deploy.runtime.isolation.detections import pack_detections
-from deploy.runtime.isolation.shared_arrays import ArrayHeader, SharedArrays
+from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory, Values
 from deploy.runtime.vision.image import Placement
 
-Values = dict[str, Any]
+_CORES = os.cpu_count() or 1
 
 
 class LoadedBundle:
@@ -51,77 +51,74 @@ class LoadedBundle:
         self._chain: Chain = load_chain(root, manifest, on_step).__enter__()
         steps = (*self._chain.steps, *self._chain.called)
         self._runners: Mapping[str, Runner] = {step.name: runner for step, runner in steps}
-        self._post_id = manifest.post.id if manifest.post else ""
-        on_step(self._post_name())
-        self._post: Post | None = (
-            make_post(manifest.post.id, manifest.post.params) if manifest.post else None
-        )
+        self._post: Post | None = None
+        if manifest.post is not None:
+            self._post_inputs = manifest.post.inputs
+            self._post_name = f"host step '{manifest.post.id}'"
+            on_step(self._post_name)
+            self._post = make_post(manifest.post.id, manifest.post.params)
 
-    def call(self, request: Values, tensors: Tensors) -> tuple[Mapping[str, Array], Values]:
-        """Call the function that the request names: its arrays, and its further values."""
-        match request["function"]:
+    def call(self, request: Message) -> Message:
+        """Call the function that the request names."""
+        tensors, values = request
+        match values["function"]:
             case "chain":
-                return self._run_chain(tensors, request["timed"])
+                return self._run_chain(tensors, values["timed"])
             case "step":
-                self._on_step(f"step '{request['step']}'")
-                return self._runners[request["step"]](tensors), {}
-            case "post" if self._post is not None:
-                return self._run_post(self._post, tensors, request["placements"])
-        raise DeployError(f"function '{request['function']}' of a bundle's process")
+                self._on_step(f"step '{values['step']}'")
+                return Message(self._runners[values["step"]](tensors), {})
+            case "post":
+                return self._run_post(tensors, values["placements"])
+            case "detect":
+                return self._detect(tensors, values["placements"], values["timed"])
+        raise DeployError(f"function '{values['function']}' of a bundle's process")
 
-    def _run_chain(self, tensors: Tensors, timed: bool) -> tuple[Mapping[str, Array], Values]:
+    def _run_chain(self, tensors: Tensors, timed: bool) -> Message:
         if not timed:
-            return self._chain(tensors), {}
+            return Message(self._chain(tensors), {})
         seconds: dict[str, float] = {}
         outputs = self._chain.timed(tensors, seconds)
-        return outputs, {"seconds": seconds}
+        return Message(outputs, {"seconds": seconds})
 
-    def _run_post(
-        self, post: Post, tensors: Tensors, placements: Sequence[Values]
-    ) -> tuple[Mapping[str, Array], Values]:
-        self._on_step(self._post_name())
-        places = [from_json(Placement, place, "placement") for place in placements]
-        detections = placed_detections(post, list(tensors.values()), places)
-        return pack_detections(detections), {}
+    def _run_post(self, outputs: Tensors, placements: Sequence[Values]) -> Message:
+        if self._post is None:
+            raise DeployError("this bundle has no host step for its outputs")
+        self._on_step(self._post_name)
+        places = [Placement(**place) for place in placements]
+        detections = placed_detections(self._post, self._post_inputs, outputs, places)
+        return Message(pack_detections(detections), {})
 
-    def _post_name(self) -> str:
-        return f"host step '{self._post_id}'"
+    def _detect(self, inputs: Tensors, placements: Sequence[Values], timed: bool) -> Message:
+        outputs, values = self._run_chain(inputs, timed)
+        start = time.perf_counter()
+        detections = self._run_post(outputs, placements).arrays
+        return Message(detections, {**values, "post": time.perf_counter() - start})
 
 
 def main(connection: int, requests: int, results: int, seconds: float) -> None:
     """Answer requests until the parent closes the connection."""
     end_with_parent()
     warnings.simplefilter("ignore")
-    incoming, outgoing = SharedArrays(requests), SharedArrays(results)
+    incoming, outgoing = SharedMemory(requests), SharedMemory(results)
     loaded: LoadedBundle | None = None
-    with Connection(connection) as parent:
-        while (request := _next_request(parent)) is not None:
+    with socket.socket(fileno=connection) as parent:
+        while place := parent.recv(PLACE.size):
             _limit_processor(seconds)
-            tensors = incoming.read([ArrayHeader(*header) for header in request["tensors"]])
-            reply: Values
+            request = incoming.read(place)
             try:
                 if loaded is None:
-                    loaded = _load(request, outgoing.write_status)
-                    reply = {"tensors": []}
+                    loaded = _load(request.values, outgoing.write_status)
+                    reply = Message({}, {})
                 else:
-                    arrays, values = loaded.call(request, tensors)
-                    reply = {"tensors": outgoing.write(arrays), **values}
+                    reply = loaded.call(request)
             except DeployError as error:  # any other ends this process, and is in its output
-                reply = {"kind": type(error).__name__, "error": str(error)}
-            parent.send_bytes(json.dumps(reply).encode())
+                reply = Message({}, {"kind": type(error).__name__, "error": str(error)})
+            parent.sendall(outgoing.write(reply))
 
 
-def _load(request: Values, on_step: Callable[[str], None]) -> LoadedBundle:
-    manifest = from_json(Manifest, request["manifest"], "manifest")
-    return LoadedBundle(Path(request["root"]), manifest, on_step)
-
-
-def _next_request(parent: Connection) -> Values | None:
-    try:
-        request: Values = json.loads(parent.recv_bytes())
-    except EOFError:
-        return None
-    return request
+def _load(values: Values, on_step: Callable[[str], None]) -> LoadedBundle:
+    manifest = from_json(Manifest, values["manifest"], "manifest")
+    return LoadedBundle(Path(values["root"]), manifest, on_step)
 
 
 def _limit_processor(seconds: float) -> None:
@@ -133,7 +130,7 @@ def _limit_processor(seconds: float) -> None:
         import resource
 
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        limit = usage.ru_utime + usage.ru_stime + seconds * (os.cpu_count() or 1) + 1
+        limit = usage.ru_utime + usage.ru_stime + seconds * _CORES + 1
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         soft = int(limit) if hard == resource.RLIM_INFINITY else min(int(limit), hard)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))

@@ -25,6 +25,7 @@ from deploy.runtime.bundle.manifest import HostStep, read_manifest, write_manife
 from deploy.runtime.isolation import limits, process
 from deploy.runtime.isolation.process import BundleProcessError
 from deploy.runtime.isolation.proxies import IsolatedChain
+from deploy.runtime.isolation.shared_memory import Message, SharedMemory
 from tests.conftest import made_here
 from tests.helpers.onnx_bundles import crash, double, hang, memory, onnx_bundle
 from tests.helpers.processes import running, until
@@ -171,37 +172,42 @@ def test_wrong_tensors_are_refused_here_and_cost_no_process(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "text",
     [
-        "b''",
-        "b'{'",
-        "b'[]'",
-        "b'{}'",
-        """b'{"tensors": [["y", "object", [4], 256]]}'""",
-        """b'{"tensors": [["y", "int64", [4], 99999999]]}'""",
-        """b'{"tensors": [["y", "int64", [-4], 256]]}'""",
-        """b'{"tensors": [["y", "int64", [4]]]}'""",
-        """b'{"tensors": [["y", "int64", ["4"], 256]]}'""",
-        """b'{"tensors": 3}'""",
-        """b'{"error": "x", "kind": "SystemExit"}'""",
-        "b'x' * (1 << 25)",
+        "{",
+        "[[], 3]",
+        '[[["y", "object", [4], 256]], {}]',
+        '[[["y", "int64", [4], 99999999]], {}]',
+        '[[["y", "int64", [-4], 256]], {}]',
+        '[[["y", "int64", [4]]], {}]',
+        "nothing at all",
     ],
 )
-def test_an_answer_of_a_process_that_was_taken_over_is_an_error(answer, tmp_path, monkeypatch):
+def test_an_answer_of_a_process_that_was_taken_over_is_an_error(text, tmp_path, monkeypatch):
     code = (
-        "import sys, time\nfrom multiprocessing.connection import Connection\n"
-        "parent = Connection(int(sys.argv[1]))\nparent.recv_bytes()\n"
-        """parent.send_bytes(b'{"tensors": []}')\nparent.recv_bytes()\n"""
-        f"parent.send_bytes({answer})\ntime.sleep(60)"
+        "import os, socket, struct, sys, time\n"
+        "parent, results = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[3])\n"
+        f"for text in ('[[], {{}}]', {text!r}):\n"
+        "    parent.recv(16)\n    os.pwrite(results, text.encode(), 300)\n"
+        "    parent.sendall(struct.pack('<QQ', 300, len(text))[:3 if 'nothing' in text else 16])\n"
+        "time.sleep(60 if 'nothing' not in text else 0)"
     )
     monkeypatch.setattr(
         process, "module_command", lambda _, *words: [sys.executable, "-c", code, *words]
     )
     with (
         Pipeline.open(onnx_bundle(tmp_path / "b", double())) as pipeline,
-        pytest.raises(DeployError, match=r"^(its start ended its process: (an answer|it cl)|x$)"),
+        pytest.raises(EngineError, match=r"^its start ended its process: (an answer|it cl|exit c)"),
     ):
         pipeline.chain(ONES)
+
+
+def test_an_error_of_a_kind_that_is_none_of_ours_is_one_of_ours(tmp_path, monkeypatch):
+    answer = Message({}, {"error": "text", "kind": "SystemExit"})
+    monkeypatch.setattr(SharedMemory, "read", lambda *_: answer)
+    with pytest.raises(DeployError, match=r"^text$"):
+        Pipeline.open(onnx_bundle(tmp_path / "b", double()))
+    assert not children()
 
 
 def test_several_threads_get_their_own_results(tmp_path):
