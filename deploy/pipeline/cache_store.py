@@ -165,11 +165,13 @@ class CacheStore:
             The entries that were removed.
         """
         for path in self._staging().iterdir():
-            if time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(FileNotFoundError):  # another process has removed it
+                if time.time() - path.stat().st_mtime > _STALE:
+                    shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob("entries/*/*"):
-            if self.entry(path.name) is None and _is_own(path):
-                self.remove(path.name)
+            with suppress(FileNotFoundError):
+                if self.entry(path.name) is None and _is_own(path):
+                    self.remove(path.name)
         removed = list(self._beyond(self.limit if limit is None else limit))
         for entry in removed:
             self.remove(entry.digest)

@@ -345,6 +345,60 @@ def test_32_processes_build_each_key_once(tmp_path):
     assert sorted((tmp_path / "built.txt").read_text().split()) == ["0", "1", "2", "3"]
 
 
+PRUNING_CROWD = """\
+import sys, warnings
+from pathlib import Path
+from deploy.pipeline.cache_store import CacheStore as Store
+from tests.pipeline.test_cache_store import content, key
+
+warnings.filterwarnings("error", message="the cache .* is not written")
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+for turn in range(60):
+    part = (turn * 7 + number) % 10
+    out = folder / f"{number}-{turn}"
+    def build():
+        out.mkdir()
+        (out / "net.txt").write_text(str(part) * 100_000)
+    store = Store(folder / "cache", 350_000)
+    store.fill(key(part=part), out, build)
+    assert content(out) == {"net.txt": (str(part) * 100_000).encode()}
+    store.prune(0 if turn % 10 == 9 else None)
+    assert all(entry.size == 100_000 for entry in store.entries())
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_prune_at_once_disturb_nobody(tmp_path):
+    root = Path(__file__).parents[2]
+    crowd = [
+        subprocess.Popen([sys.executable, "-c", PRUNING_CROWD, str(tmp_path), str(n)], cwd=root)
+        for n in range(8)
+    ]
+    assert [one.wait(120) for one in crowd] == [0] * 8
+    store = CacheStore(tmp_path / "cache", 350_000)
+    assert sum(entry.size for entry in store.entries()) <= 350_000
+    assert not list((store.folder / "aside").iterdir())
+
+
+@pytest.mark.parametrize("shift", [-(10**9), -3600, 3600, 10**9])
+def test_a_clock_that_jumps_changes_what_is_pruned_first_and_nothing_else(shift, store, tmp_path):
+    for part in range(3):
+        out = tmp_path / str(part)
+        store.fill(key(part=part), out, writer(out, str(part) * 1000))
+    jumped = store.entries()[-1]
+    (path,) = store.folder.glob(f"entries/*/{jumped.digest}/entry.json")
+    now = path.stat().st_mtime
+    os.utime(path, (now + shift, now + shift))
+    assert not store.prune()
+    removed = store.prune(2500)
+    assert len(removed) == 1
+    assert (removed[0].digest == jumped.digest) == (shift < 0)
+    for part in range(3):
+        again = tmp_path / f"again {part}"
+        store.fill(key(part=part), again, writer(again, str(part) * 1000))
+        assert content(again)["net.txt"] == (str(part) * 1000).encode()
+
+
 def test_the_lock_of_a_process_that_died_is_taken_over(store, tmp_path):
     root = Path(__file__).parents[2]
     code = (

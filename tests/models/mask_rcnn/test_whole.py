@@ -102,3 +102,14 @@ def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed_mask_rcnn_b
     np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
     np.testing.assert_array_equal(one.labels, other.labels)
     assert min(one.masks.iou(at, other.masks, at) for at in range(len(one))) > 0.99
+
+
+def test_masks_are_equal_in_a_process_of_its_own(mixed_mask_rcnn_bundle):
+    picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
+    with (
+        Pipeline.open(mixed_mask_rcnn_bundle, threads=1) as here,
+        Pipeline.open(mixed_mask_rcnn_bundle, threads=1, isolate="always") as apart,
+    ):
+        expected, found = here(picture), apart(picture)
+    assert len(found) and found.to_json() == expected.to_json()
+    assert found.masks.dense().any()

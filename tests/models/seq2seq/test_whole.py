@@ -158,3 +158,13 @@ def test_another_family_on_another_engine_needs_only_other_lines(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     model = build_model(compose(["code=my_t5", "+model=t5"], tmp_path / "my").model)
     assert len(set(write(bundle, model, *scrawl(8)))) > 4
+
+
+def test_a_loop_on_the_host_runs_in_a_process_of_its_own(mixed_seq2seq_bundle):
+    ids, mask = encode_digits(NUMBERS[:1])
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    with (
+        Pipeline.open(mixed_seq2seq_bundle) as here,
+        Pipeline.open(mixed_seq2seq_bundle, isolate="always") as apart,
+    ):
+        assert apart.chain(inputs)["tokens"].tolist() == here.chain(inputs)["tokens"].tolist()

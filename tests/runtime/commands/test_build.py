@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
+from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.engine_build import build_engines
+from deploy.runtime.isolation.proxies import IsolatedChain
 from deploy.runtime.pipeline import Pipeline
 from tests.helpers.commands import error_of, files, output_of, run_here
 from tests.helpers.two_segment_net import DEPLOY, write_net
@@ -65,6 +67,29 @@ def test_finish_builds_and_verifies_it(pending_bundle, capsys):
         assert pipeline.chain({"image": image})["logits"].shape == (1, 2)
     listed = {pending_bundle / name for name in manifest.files} | {pending_bundle / "manifest.json"}
     assert {path for path in pending_bundle.rglob("*") if path.is_file()} == listed
+
+
+def test_engines_of_somebody_else_are_verified_in_a_process_of_their_own(
+    pending_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    opened: list[type] = []
+    honest = Pipeline.of
+
+    def of(*words, **named):
+        opened.append(type((pipeline := honest(*words, **named)).chain))
+        return pipeline
+
+    monkeypatch.setattr(Pipeline, "of", of)
+    assert build_engines(pending_bundle, 60)
+    assert opened == [IsolatedChain]
+    assert not is_own(read_manifest(pending_bundle))
+
+
+def test_what_is_built_from_a_bundle_made_here_was_made_here(pending_bundle):
+    assert is_own(read_manifest(pending_bundle))
+    assert build_engines(pending_bundle, 60)
+    assert is_own(read_manifest(pending_bundle))
 
 
 def test_it_can_be_finished_again_elsewhere(pending_bundle):
