@@ -32,6 +32,10 @@ _MODULE = "deploy.runtime.isolation.worker"
 _MOST_OUTPUT = 1 << 16  # bytes of what its libraries print that are kept
 _TAIL = 3  # lines of that in an error
 _START = 22.0  # seconds for Python, its libraries and compiled host code to start, on small boards
+_SLOW = (
+    "If this machine is only slow: Pipeline.open(..., trusted=True) sets no limit, nor does "
+    "isolate='never' after its trial."
+)
 _END = 2.0  # seconds that a process has to end after it has closed its connection
 
 _ERRORS: Mapping[str, type[DeployError]] = {
@@ -119,8 +123,7 @@ class BundleProcess:
             if isinstance(error, BundleProcessError):
                 raise BundleProcessError(
                     f"bundle '{self._root}': {error}",
-                    do="Its files are damaged or made to do that; make the bundle again. Where "
-                    "only the time was short, Pipeline.open(..., trusted=True) sets no limit.",
+                    do="Its files are damaged or made to do that; make the bundle again.",
                 ) from error
             raise
         return life
@@ -176,16 +179,16 @@ class _Life:
             self._connection.sendall(place)
             reply = self._connection.recv(PLACE.size)
         except TimeoutError as error:
-            raise self._ended(f"no end within {seconds:g} s") from error
+            raise self._ended(f"no end within {seconds:g} s", do=_SLOW) from error
         except OSError as error:
             raise self._ended(self._ending()) from error
         if len(reply) < PLACE.size:
             raise self._ended(self._ending())
         return reply
 
-    def _ended(self, reason: str) -> BundleProcessError:
+    def _ended(self, reason: str, do: str = "") -> BundleProcessError:
         step = self._results.read_status() or "its start"
-        return BundleProcessError(f"{step} ended its process: {reason}")
+        return BundleProcessError(f"{step} ended its process: {reason}", do=do)
 
     def _ending(self) -> str:
         self._output.seek(0)
