@@ -18,6 +18,7 @@ from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import BundleError, Manifest, read_manifest
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.pipeline import Pipeline
+from tests.conftest import made_here
 from tests.helpers.commands import error_of, files, output_of, run_here
 from tests.helpers.two_segment_net import DEPLOY, write_net
 
@@ -170,7 +171,7 @@ def test_an_engine_that_fails_on_the_device_leaves_the_bundle_pending(rtx_bundle
     import tensorrt_rtx_bindings as trt
 
     monkeypatch.setattr(trt.IExecutionContext, "execute_async_v3", lambda *_: False)
-    before = (rtx_bundle / "manifest.json").read_bytes()
+    before = (made_here(rtx_bundle) / "manifest.json").read_bytes()
     message = error_of("deploy.runtime", "build", rtx_bundle, cwd=rtx_bundle)
     assert "step 'body': TensorRT for RTX failed" in message
     assert (rtx_bundle / "manifest.json").read_bytes() == before
