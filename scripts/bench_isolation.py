@@ -17,6 +17,8 @@ import numpy as np
 from bench_rounds import paired, quartiles, spread
 from onnx import helper
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from backends.contract import TensorSpec
 from deploy.runtime import Pipeline
 from deploy.runtime.vision.image import load_image
@@ -79,7 +81,3 @@ def _measure_opening(bundle: Path) -> None:
     opening(trusted=True)
     rounds = [(opening(trusted=True), opening(isolate="always")) for _ in range(OPENINGS)]
     _print_row("opening the demo", np.array(rounds))
-
-
-if __name__ == "__main__":
-    main()
