@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from backends.bounds import Between, Name
 from backends.contract import Array, TensorError, Tensors
 from deploy.models.mask_rcnn.anchors import FINEST_SCALE, STRIDES
 
@@ -21,7 +23,12 @@ class RoIAlign:
         output: name of the output tensor.
     """
 
-    def __init__(self, size: int, rois: str = "rois", output: str = "roi_feats") -> None:
+    def __init__(
+        self,
+        size: Annotated[int, Between(1, 64)],
+        rois: Name = "rois",
+        output: Name = "roi_feats",
+    ) -> None:
         self._size, self._rois, self._output = size, rois, output
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
