@@ -97,8 +97,7 @@ def _read(kind: Any, data: Json, where: str) -> Any:
     if origin is not None and issubclass(origin, Sequence):
         return list(_read_tuple((*arguments, Ellipsis), data, where))
     if kind is float:
-        _check(int | float, data, where)
-        return _float(data, where)
+        return _float(data, where) if _has_type(float, data) else _refuse(where, "float", data)
     if kind is not Any:
         _check(kind, data, where)
     return data

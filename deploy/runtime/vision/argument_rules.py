@@ -56,7 +56,7 @@ class ArrayOf:
         >>> rule.fault(np.zeros((2, 4), np.float32), sizes)
         'float32[2, 4], where n = 3'
         >>> ArrayOf("int64", "k", index_of="n").fault(np.array([0, 3]), sizes)
-        'values from 0 to 3, where n = 3'
+        'values from 0 to 3, where n = 3, k = 2'
     """
 
     def __init__(self, dtype: str | None, *shape: Size, index_of: str = "") -> None:
