@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deploy.cli.compose import check_order, to_recipe
+from deploy.cli.compose import check_order, compose, to_recipe
 from deploy.partition.segments import partition_recipe
 from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
 from deploy.recipe.schema import RecipeError
@@ -190,6 +190,21 @@ def test_parameters_of_a_host_step_are_checked_before_the_model_is_built(params,
 def test_so_are_those_of_the_post_processing(post, message):
     with pytest.raises(PostError, match=message):
         check_recipe(recipe(model__post=[{"border": ["y:output"], **post}]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+model=yolov3"],
+        ["+model=yolov3_coco", "+partition=head_in_engine"],
+        ["+model=mask_rcnn"],
+        ["+model=mask_rcnn_coco", "+partition=regions_in_engine"],
+        ["+model=seq2seq"],
+    ],
+    ids=" ".join,
+)
+def test_the_parameters_of_every_shipped_model_pass(words):
+    check_recipe(compose([*words, "+backend=onnxruntime"]))
 
 
 @pytest.mark.parametrize(
