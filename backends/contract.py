@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from backends.bounds import Length, Name
 from backends.support import Support
 
 Array = npt.NDArray[Any]
@@ -76,7 +77,7 @@ class Dynamic:
         'float32[1..16, 3, 320, 320]'
     """
 
-    name: str
+    name: Name
     min: int
     opt: int
     max: int
@@ -99,8 +100,8 @@ class TensorSpec:
         (True, False)
     """
 
-    name: str
-    dtype: str
+    name: Annotated[str, Length(1, 1_000)]
+    dtype: Name
     shape: tuple[Dim, ...] | None
 
     @property
@@ -184,14 +185,14 @@ class Artifact:
         True
     """
 
-    name: str
-    backend: str
+    name: Name
+    backend: Name
     files: tuple[str, ...]
     inputs: Specs
     outputs: Specs
-    precision: str = "fp32"
-    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
-    tools: Mapping[str, str] = field(default_factory=dict)
+    precision: Name = "fp32"
+    options: Mapping[Name, bool | int | float | str] = field(default_factory=dict)
+    tools: Mapping[Name, Name] = field(default_factory=dict)
     source: tuple[str, ...] = ()
     unverified: bool = False
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backends.bounds import Name
 from backends.contract import Array, Tensors
 
 
@@ -26,7 +27,7 @@ class ErrorMetrics:
         ErrorMetrics(tensor='boxes', max_abs=0.5, max_rel=0.001, cosine=0.9999)
     """
 
-    tensor: str
+    tensor: Name
     max_abs: float
     max_rel: float
     cosine: float

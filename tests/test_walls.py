@@ -153,9 +153,10 @@ def test_a_recipe_with_host_steps_is_checked_without_the_desk_and_any_engine():
         "from backends import registry\n"
         "from deploy.recipe.validate import check_recipe\n"
         "from deploy.recipe.schema import *\n"
-        "loop = HostRecipe('loop', 'seq2seq.greedy', outputs={'y': HostTensorRecipe([1])})\n"
+        "pool = HostRecipe('pool', 'mask_rcnn.roi_align', params={'size': 7},\n"
+        "                  outputs={'y': HostTensorRecipe([1])})\n"
         "model = ModelRecipe('m', 'a:b', inputs={'x': InputRecipe([1])})\n"
-        "check_recipe(Recipe(model, BackendRecipe('b'), partition=PartitionRecipe(host=[loop])))\n"
+        "check_recipe(Recipe(model, BackendRecipe('b'), partition=PartitionRecipe(host=[pool])))\n"
         f"print(*sorted({{*{DESK_ONLY!r}, *registry.names()}} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

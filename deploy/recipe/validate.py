@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from backends.bounds import Name
+from backends.codec import FormatError, read_value
+from backends.json_limits import check_json
 from backends.options import parse_options
 from backends.registry import about, options_type
 from deploy.recipe.dynamic_shapes import check_dynamic
@@ -17,7 +20,9 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
-from deploy.runtime.execution.host_steps import host_factory
+from deploy.runtime.bundle.manifest import Classes
+from deploy.runtime.execution.host_steps import host_arguments
+from deploy.runtime.execution.post_steps import check_post
 
 _PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -27,14 +32,19 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises:
         RecipeError: a key has an invalid value; the text names the key and what it takes.
-        HostStepError: no code is registered under the id of a host step.
+        HostStepError: no code is registered under the id of a host step, or it does not take its
+            parameters.
+        PostError: likewise of the post-processing.
     """
     _check_source(recipe.model)
+    _check_texts(recipe.model)
     _check_inputs(recipe.model)
     check_dynamic(recipe.model)
     _check_partition(recipe.partition)
     _check_steps(recipe)
     _check_pre(recipe.model)
+    for post in recipe.model.post:
+        check_post(post.id, post.params)
     _check_numbers(recipe)
 
 
@@ -60,6 +70,16 @@ def _check_source(model: ModelRecipe) -> None:
             raise RecipeError(
                 f"model.marks.{name}.at", expected="input, output or both", got=mark.at
             )
+
+
+def _check_texts(model: ModelRecipe) -> None:
+    """Check what goes into the manifest as it is, and against the same bounds."""
+    for key, kind, value in (("name", Name, model.name), ("classes", Classes, model.classes)):
+        try:
+            check_json(value, f"model.{key}")
+            read_value(kind, value, f"model.{key}")
+        except FormatError as error:
+            raise RecipeError(str(error)) from error
 
 
 def _check_inputs(model: ModelRecipe) -> None:
@@ -293,7 +313,7 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _check_host(host: HostRecipe) -> None:
-    host_factory(host.name, host.id)
+    host_arguments(host.name, host.id, host.params, bool(host.calls))
     if not host.outputs:
         raise RecipeError(
             f"partition.host.{host.name}.outputs",

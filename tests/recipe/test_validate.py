@@ -3,12 +3,13 @@
 import pytest
 from omegaconf import OmegaConf
 
-from deploy.cli.compose import check_order, to_recipe
+from deploy.cli.compose import check_order, compose, to_recipe
 from deploy.partition.segments import partition_recipe
 from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.validate import check_recipe
 from deploy.runtime.execution.host_steps import HostStepError
+from deploy.runtime.execution.post_steps import PostError
 from tests.helpers.chains import from_text
 
 GOOD = {
@@ -20,7 +21,8 @@ GOOD = {
 def host(name, outputs=("tokens",), **more):
     """A host step as YAML has it."""
     tensors = {tensor: {"shape": [1]} for tensor in outputs}
-    return {"name": name, "id": "seq2seq.greedy", "outputs": tensors, **more}
+    params = {"size": 7}
+    return {"name": name, "id": "mask_rcnn.roi_align", "outputs": tensors, "params": params, **more}
 
 
 def recipe(**changes):
@@ -152,6 +154,77 @@ def test_a_host_step_without_code_is_refused_with_the_ids_that_have_some():
     message = r"host step 'loop': expected one of .*seq2seq\.greedy.*got 'seq2seq\.gredy'\. Correct"
     with pytest.raises(HostStepError, match=message):
         check_recipe(recipe(partition={"host": [lost]}))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"size": 7.5}, r"size: expected int from 1 to 64, got 7\.5"),
+        ({"size": 10**9}, r"size: expected int from 1 to 64, got 1000000000"),
+        ({}, "parameter 'size' is missing"),
+        ({"size": 7, "sides": 2}, "unknown parameter 'sides': expected size, rois, output"),
+        ({"size": 7, "rois": [[1]]}, r"rois: expected a string, got \[\[1\]\]"),
+    ],
+)
+def test_parameters_of_a_host_step_are_checked_before_the_model_is_built(params, message):
+    refusal = r"host step 'pool' \(mask_rcnn\.roi_align\) does not take its parameters: "
+    with pytest.raises(HostStepError, match=refusal + message):
+        check_recipe(recipe(partition={"host": [host("pool", params=params)]}))
+
+
+@pytest.mark.parametrize(
+    ("post", "message"),
+    [
+        (
+            {"id": "yolov3.boxes", "params": {"num_classes": 2, "max_per_img": 1.5}},
+            r"'yolov3\.boxes' does not take its parameters: max_per_img: expected int from 1 to "
+            r"10,000, got 1\.5",
+        ),
+        (
+            {"id": "yolov3.boxes", "params": {"num_classes": 2, "iou_thr": float("nan")}},
+            r"parameters\.iou_thr: expected a finite number, got nan",
+        ),
+        ({"id": "yolov3.boxen"}, r"host step 'yolov3\.boxen': expected one of .*yolov3\.boxes"),
+    ],
+)
+def test_so_are_those_of_the_post_processing(post, message):
+    with pytest.raises(PostError, match=message):
+        check_recipe(recipe(model__post=[{"border": ["y:output"], **post}]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+model=yolov3"],
+        ["+model=yolov3_coco", "+partition=head_in_engine"],
+        ["+model=mask_rcnn"],
+        ["+model=mask_rcnn_coco", "+partition=regions_in_engine"],
+        ["+model=seq2seq"],
+    ],
+    ids=" ".join,
+)
+def test_the_parameters_of_every_shipped_model_pass(words):
+    check_recipe(compose([*words, "+backend=onnxruntime"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model__classes": ["dog", "x" * 2_000]},
+            r"model\.classes\[1\]: expected a string of length 0 to 1,000, got one of len",
+        ),
+        (
+            {"model__classes": ["\ud800"]},
+            r"model\.classes\[0\]: expected valid text, got half",
+        ),
+        ({"model__classes": ["c"] * 100_001}, "array of length 0 to 100,000, got one of length 10"),
+        ({"model__name": "m" * 2_000}, "model.name: expected a string of length 0 to 1,000"),
+    ],
+)
+def test_names_that_no_manifest_may_have_are_refused_at_the_desk(changes, message):
+    with pytest.raises(RecipeError, match=message):
+        check_recipe(recipe(**changes))
 
 
 def test_a_segment_that_is_cut_away_at_the_end_is_refused_once_that_is_known(tmp_path):

@@ -7,14 +7,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import numpy as np
 
+from backends.bounds import Between
 from backends.contract import Array, TensorError, Tensors
 from deploy.models.mask_rcnn.anchors import RATIOS, SCALE, STRIDES, base_anchors
 from deploy.models.mask_rcnn.boxes import batched_nms, decode_deltas
 from deploy.models.mask_rcnn.roi_align_numpy import RoIAlign
 from deploy.runtime.execution.host_steps import HostFactory
+from deploy.runtime.vision.parameters import (
+    BoxCount,
+    CandidateCount,
+    Overlap,
+    Pixels,
+    Threshold,
+)
 
 _DELTA_STDS = np.array((0.1, 0.1, 0.2, 0.2), np.float32)  # by which box head deltas are normalised
 
@@ -34,13 +43,13 @@ class Proposals:
 
     def __init__(
         self,
-        height: int,
-        width: int,
-        scale: float = SCALE,
-        nms_pre: int = 1000,
-        max_per_img: int = 1000,
-        iou_thr: float = 0.7,
-        min_size: float = 0.0,
+        height: Pixels,
+        width: Pixels,
+        scale: Annotated[float, Between(0.01, 10_000)] = SCALE,
+        nms_pre: CandidateCount = 1000,
+        max_per_img: BoxCount = 1000,
+        iou_thr: Overlap = 0.7,
+        min_size: Annotated[float, Between(0, 100_000)] = 0.0,
     ) -> None:
         self._height, self._width = height, width
         self._anchors = [base_anchors(stride, scale) for stride in STRIDES]
@@ -144,11 +153,11 @@ class BoxDetections:
 
     def __init__(
         self,
-        height: int,
-        width: int,
-        score_thr: float = 0.05,
-        iou_thr: float = 0.5,
-        max_per_img: int = 100,
+        height: Pixels,
+        width: Pixels,
+        score_thr: Threshold = 0.05,
+        iou_thr: Overlap = 0.5,
+        max_per_img: BoxCount = 100,
     ) -> None:
         self._height, self._width = height, width
         self._score_thr, self._iou_thr, self._max_per_img = score_thr, iou_thr, max_per_img

@@ -13,6 +13,7 @@ from deploy.runtime.execution.post_steps import PostFactory
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
 from deploy.runtime.vision.masks import Masks
+from deploy.runtime.vision.parameters import Threshold
 
 _STRIP = 1 << 18  # multiplications per strip of a product
 
@@ -53,7 +54,7 @@ class MaskPost:
         threshold: a pixel belongs to the mask from this probability on.
     """
 
-    def __init__(self, threshold: float = 0.5) -> None:
+    def __init__(self, threshold: Threshold = 0.5) -> None:
         self._threshold = threshold
 
     def batch(self, tensors: Sequence[Array]) -> list[Detections]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
+from backends.bounds import Between, Name
 from backends.contract import Array, TensorError, Tensors
 from deploy.models.mask_rcnn.anchors import FINEST_SCALE, STRIDES
 
 _LEVELS = 4  # pyramid levels that regions are pooled from
+_MOST_SIDE = 16  # of a region, in sides of its map; the samples of a region grow with its sides
 
 
 class RoIAlign:
@@ -21,7 +24,12 @@ class RoIAlign:
         output: name of the output tensor.
     """
 
-    def __init__(self, size: int, rois: str = "rois", output: str = "roi_feats") -> None:
+    def __init__(
+        self,
+        size: Annotated[int, Between(1, 64)],
+        rois: Name = "rois",
+        output: Name = "roi_feats",
+    ) -> None:
         self._size, self._rois, self._output = size, rois, output
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -35,7 +43,8 @@ class RoIAlign:
             The output (n, C, size, size) float32 by its name.
 
         Raises:
-            TensorError: an input has another shape.
+            TensorError: an input has another shape, or a region is not finite or far larger than
+                the picture.
         """
         feats = [inputs[f"feats.{level}"] for level in range(_LEVELS)]
         rois = inputs[self._rois]
@@ -58,7 +67,11 @@ def multi_level_roi_align(feats: Sequence[Array], rois: Array, size: int) -> Arr
 
     Returns:
         (n, C, size, size) float32.
+
+    Raises:
+        TensorError: a region is not finite, or far larger than the picture.
     """
+    _check_regions(feats[0], rois)
     channels = feats[0].shape[1]
     pooled = np.empty((len(rois), channels, size, size), np.float32)
     levels = assign_levels(rois, len(feats))
@@ -68,6 +81,19 @@ def multi_level_roi_align(feats: Sequence[Array], rois: Array, size: int) -> Arr
             boxes = rois[indices, 1:] / np.float32(STRIDES[level]) - np.float32(0.5)
             _roi_align(feat[0], boxes, size, pooled, indices)
     return pooled
+
+
+def _check_regions(finest: Array, rois: Array) -> None:
+    limits = np.array(finest.shape[:1:-1], np.float32) * STRIDES[0] * _MOST_SIDE
+    sides = rois[:, 3:5] - rois[:, 1:3]
+    # written so that NaN does not pass
+    fits = np.isfinite(rois).all() and (sides <= limits).all()
+    if not fits:
+        raise TensorError(
+            "regions",
+            expected=f"finite, and sides of at most {limits.tolist()} pixels",
+            got="others",
+        )
 
 
 def assign_levels(rois: Array, count: int) -> Array:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 
+from backends.bounds import Between
 from backends.contract import Array, Tensors
 from deploy.runtime.execution.host_steps import HostFactory, SegmentFunction
+
+Token = Annotated[int, Between(-(1 << 31), (1 << 31) - 1)]
+"""The number of a word of the vocabulary, or one outside of it."""
 
 
 class Greedy:
@@ -32,12 +37,12 @@ class Greedy:
     def __init__(
         self,
         segments: Mapping[str, SegmentFunction],
-        start: int,
-        end: int,
-        pad: int,
-        steps: int,
-        first: int | None = None,
-        last: int | None = None,
+        start: Token,
+        end: Token,
+        pad: Token,
+        steps: Annotated[int, Between(1, 10_000)],
+        first: Token | None = None,
+        last: Token | None = None,
     ) -> None:
         if len(segments) != 1 or steps < 1:
             raise ValueError(f"expected a segment and steps >= 1, got {len(segments)} and {steps}")

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-Sizes = Sequence[Sequence[tuple[int, int]]]
-"""Per level, per anchor: width and height in input pixels."""
+from backends.bounds import Between, Length
+
+Side = Annotated[float, Between(0.01, 1_000_000)]
+"""The width or height of an anchor in input pixels."""
+
+
+Level = Annotated[Sequence[tuple[Side, Side]], Length(1, 100)]
+"""The width and height of each anchor of a level."""
+
+
+Sizes = tuple[Level, Level, Level]
+"""The anchors of each level, coarsest first; as many at each."""
 
 
 STRIDES = (32, 16, 8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.mark import mark
-from deploy.models.yolov3.anchors import ANCHORS, STRIDES, Sizes
+from deploy.models.yolov3.anchors import ANCHORS, STRIDES, Level, Sizes
 from deploy.models.yolov3.backbones import DarkNet53, MobileNetV2, Scale
 from deploy.models.yolov3.layers import Detect, leaky_conv
 
@@ -130,7 +130,7 @@ class YOLOv3(nn.Module):
         return boxes, scores, objectness
 
     def _decode_level(
-        self, raw: Tensor, sizes: Sequence[tuple[int, int]], stride: int
+        self, raw: Tensor, sizes: Level, stride: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         height, width = int(raw.shape[2]), int(raw.shape[3])
         attributes = 5 + self.num_classes
@@ -145,7 +145,7 @@ class YOLOv3(nn.Module):
 
 
 def _priors(
-    height: int, width: int, sizes: Sequence[tuple[int, int]], stride: int, like: Tensor
+    height: int, width: int, sizes: Level, stride: int, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Centres and half sizes (1, H * W * anchors, 2) of a level's anchors, in pixels.
 

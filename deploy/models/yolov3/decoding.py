@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backends.contract import Array
+from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import STRIDES
 from deploy.runtime.vision.compiling import as_compiled, can_compile
 from deploy.runtime.vision.detections import Detections
@@ -94,6 +94,9 @@ def make_map_decoder(half: Array, thresholds: Thresholds) -> MapDecoder:
     Args:
         half: (levels, anchors, 2) float32 half the anchors' widths and heights in input pixels.
         thresholds: the thresholds.
+
+    Raises:
+        TensorError: anchors of another shape.
     """
     decoder = CompiledMapDecoder if can_compile() else NumpyMapDecoder
     return decoder(half, thresholds)
@@ -103,6 +106,7 @@ class NumpyMapDecoder:
     """A ``MapDecoder`` in NumPy; the arguments are those of ``make_map_decoder``."""
 
     def __init__(self, half: Array, thresholds: Thresholds) -> None:
+        _check_anchors(half)
         self._half = half
         self._thresholds = thresholds
         self._grid = make_anchor_grid([(0, 0)] * len(half), half)
@@ -133,6 +137,7 @@ class CompiledMapDecoder:
     def __init__(self, half: Array, thresholds: Thresholds) -> None:
         from deploy.models.yolov3.decoding_numba import decode_maps
 
+        _check_anchors(half)
         self._decode_maps = decode_maps
         self._half = half
         self._strides = np.array(STRIDES, np.float32)
@@ -154,6 +159,14 @@ class CompiledMapDecoder:
             self._max_counts,
         )
         return Detections(boxes, scores, labels)
+
+
+def _check_anchors(half: Array) -> None:
+    levels = len(STRIDES)
+    if half.ndim != 3 or half.shape[::2] != (levels, 2) or not half.shape[1]:
+        raise TensorError(
+            "anchors", expected=f"[{levels}, 1 or more, 2]", got=str(list(half.shape))
+        )
 
 
 def _split_anchors(maps: Sequence[Array], half: Array) -> list[Array]:

@@ -7,9 +7,12 @@ may differ from NumPy's in their last bit.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.vision.argument_rules import ArrayOf, Each, Least, Number
 from deploy.runtime.vision.compiling import compiled
 from deploy.runtime.vision.nms_compiled import greedy
 
@@ -22,6 +25,13 @@ _MAX_LOG_SIZE = np.float32(20)
 _MIN_LOGIT = np.float32(-80)
 
 
+Maps = Annotated[
+    tuple[Array, ...],
+    Each("levels", ArrayOf("float32", "anchors", Least(5, "attributes"), None)),
+]
+"""(anchors, 5 + classes, cells) of each level, coarsest first."""
+
+
 @compiled
 def _sigmoid(x: np.float32) -> np.float32:
     probability: np.float32 = np.float32(1) / (np.float32(1) + np.exp(-max(x, _MIN_LOGIT)))
@@ -29,7 +39,7 @@ def _sigmoid(x: np.float32) -> np.float32:
 
 
 @compiled
-def _doubled(array: Array) -> Array:
+def _doubled(array: Annotated[Array, ArrayOf(None, "rows", "columns")]) -> Array:
     larger = np.empty((2 * len(array), array.shape[1]), array.dtype)
     larger[: len(array)] = array
     return larger
@@ -37,7 +47,7 @@ def _doubled(array: Array) -> Array:
 
 @compiled
 def find_candidates(
-    maps: tuple[Array, ...],
+    maps: Maps,
     conf_logit: float,
     score_logit: float,
     conf_thr: float,
@@ -83,10 +93,10 @@ def find_candidates(
 
 @compiled
 def decode_maps(
-    maps: tuple[Array, ...],
-    widths: tuple[int, ...],
-    half: Array,
-    strides: Array,
+    maps: Maps,
+    widths: Annotated[tuple[int, ...], Each("levels", Number(whole=True))],
+    half: Annotated[Array, ArrayOf("float32", "levels", "anchors", 2)],
+    strides: Annotated[Array, ArrayOf("float32", "levels")],
     logits: tuple[float, float],
     thresholds: tuple[float, float, float],
     max_counts: tuple[int, int],

@@ -16,6 +16,13 @@ from deploy.models.yolov3.decoding import (
 )
 from deploy.runtime.execution.post_steps import PostFactory
 from deploy.runtime.vision.detections import Detections
+from deploy.runtime.vision.parameters import (
+    BoxCount,
+    CandidateCount,
+    ClassCount,
+    Overlap,
+    Threshold,
+)
 
 
 class YoloPost:
@@ -28,23 +35,27 @@ class YoloPost:
         anchors: sizes per level, coarsest first; by default the published ones.
 
     Raises:
-        ValueError: an unknown backbone.
+        ValueError: an unknown backbone, or anchors that are not equally many at each level.
     """
 
     def __init__(
         self,
         backbone: str,
-        num_classes: int,
-        score_thr: float = 0.05,
-        conf_thr: float = 0.005,
-        nms_pre: int = 1000,
-        iou_thr: float = 0.45,
-        max_per_img: int = 100,
+        num_classes: ClassCount,
+        score_thr: Threshold = 0.05,
+        conf_thr: Threshold = 0.005,
+        nms_pre: CandidateCount = 1000,
+        iou_thr: Overlap = 0.45,
+        max_per_img: BoxCount = 100,
         anchors: Sizes | None = None,
     ) -> None:
         if anchors is None and backbone not in ANCHORS:
-            raise ValueError(f"backbone: expected {' or '.join(ANCHORS)}, got {backbone!r}")
-        self._half = np.array(ANCHORS[backbone] if anchors is None else anchors, np.float32) / 2
+            raise ValueError(f"backbone: expected {' or '.join(ANCHORS)}, got {backbone[:80]!r}")
+        sizes = ANCHORS[backbone] if anchors is None else anchors
+        counts = [len(level) for level in sizes]
+        if len(set(counts)) > 1:
+            raise ValueError(f"anchors: expected equally many at each level, got {counts}")
+        self._half = np.array(sizes, np.float32) / 2
         self._attributes = 5 + num_classes
         self._thresholds = Thresholds(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
         self._decode = make_map_decoder(self._half, self._thresholds)
@@ -101,12 +112,12 @@ class YoloBoxes:
 
     def __init__(
         self,
-        num_classes: int,
-        score_thr: float = 0.05,
-        conf_thr: float = 0.005,
-        nms_pre: int = 1000,
-        iou_thr: float = 0.45,
-        max_per_img: int = 100,
+        num_classes: ClassCount,
+        score_thr: Threshold = 0.05,
+        conf_thr: Threshold = 0.005,
+        nms_pre: CandidateCount = 1000,
+        iou_thr: Overlap = 0.45,
+        max_per_img: BoxCount = 100,
     ) -> None:
         self._classes = num_classes
         self._thresholds = Thresholds(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)

@@ -11,15 +11,17 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from backends.acceptance import TOLERANCES
+from backends.bounds import Length, Name
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import Artifact, DeployError, Dim, Dynamic, Specs, TensorSpec
 from backends.error_metrics import ErrorMetrics
 from backends.files import atomic_write, file_fault, name_fault
+from backends.json_limits import check_json
 from deploy.runtime.vision.image import Pre
 
 MANIFEST = "manifest.json"
@@ -37,7 +39,16 @@ _MOST_ELEMENTS = 1 << 31  # of a tensor
 _MOST_PIXELS = 1 << 28  # of the input picture
 _MOST_AXES = 32  # NumPy 1's own limit
 _MOST_STEPS = 1000
-_MOST_NAME = 1000  # characters
+_MOST_SPECS = 10_000  # of a step
+_SHOWN = 200  # characters of a text in an error
+
+Classes = Annotated[tuple[Name, ...], Length(0, 100_000)]
+"""Names of the labels of detections."""
+
+
+Tools = Annotated[Mapping[Name, Name], Length(0, 1_000)]
+"""Versions of libraries by their names."""
+
 
 Kind = Literal["engine", "source", "sample", "picture"]
 
@@ -79,11 +90,11 @@ class HostStep:
         calls: engine steps that it runs itself, any number of times; the chain skips them.
     """
 
-    name: str
-    id: str
+    name: Name
+    id: Name
     inputs: Specs
     outputs: Specs
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[Name, Any] = field(default_factory=dict)
     calls: tuple[str, ...] = ()
 
 
@@ -91,16 +102,16 @@ class HostStep:
 class PostStep:
     """The host step after the chain: a registered id, its input tensors, its parameters."""
 
-    id: str
+    id: Name
     inputs: tuple[str, ...]
-    params: Mapping[str, Any]
+    params: Mapping[Name, Any]
 
 
 @dataclass(frozen=True)
 class StepMetrics:
     """The errors of one tensor of a step, or of the whole chain (step ``chain``)."""
 
-    step: str
+    step: Name
     gap: ErrorMetrics
 
 
@@ -117,7 +128,7 @@ class Verification:
 
     status: Literal["passed", "failed", "pending", "not run"]
     gaps: tuple[StepMetrics, ...] = ()
-    notes: Mapping[str, float] = field(default_factory=dict)
+    notes: Annotated[Mapping[Name, float], Length(0, 1_000)] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,8 @@ class Manifest:
         format: the version of this description.
     """
 
-    model: str
-    classes: tuple[str, ...]
+    model: Name
+    classes: Classes
     inputs: Specs
     outputs: Specs
     steps: tuple[Artifact, ...]
@@ -150,7 +161,7 @@ class Manifest:
     post: PostStep | None
     sample: str | None
     files: Mapping[str, FileEntry]
-    tools: Mapping[str, str]
+    tools: Tools
     verification: Verification
     host: tuple[HostStep, ...] = ()
     alternatives: tuple[Artifact, ...] = ()
@@ -218,6 +229,7 @@ def parse_manifest(data: bytes, bundle: str) -> Manifest:
     parsed = _parse_json(data, bundle)
     _check_format(bundle, parsed)
     try:
+        check_json(parsed, MANIFEST)
         manifest = from_json(Manifest, parsed, MANIFEST)
         check_manifest(manifest)
     except FormatError as error:
@@ -306,9 +318,7 @@ def _check_steps(manifest: Manifest) -> None:
         raise _fault("steps", f"at most {_MOST_STEPS}", f"{count}")
     for name in names:
         if not STEP_NAME.fullmatch(name):
-            raise _fault(
-                "name of a step", "letters, digits, '_', '.' and '-'", repr(name[:_MOST_NAME])
-            )
+            raise _fault("name of a step", "letters, digits, '_', '.' and '-'", repr(name[:_SHOWN]))
         if names.count(name) > 1:
             raise FormatError(f"{MANIFEST}: two steps are called '{name}'")
     for step in manifest.artifacts:
@@ -346,15 +356,18 @@ def _all_specs(manifest: Manifest) -> Iterator[tuple[str, Specs]]:
 
 
 def _check_specs(field_name: str, specs: Specs) -> None:
-    names = [spec.name for spec in specs]
+    if len(specs) > _MOST_SPECS:
+        raise _fault(field_name, f"at most {_MOST_SPECS:,} tensors", f"{len(specs):,}")
+    seen: set[str] = set()
     for spec in specs:
-        if names.count(spec.name) > 1:
+        if spec.name in seen:
             raise FormatError(f"{MANIFEST}: {field_name}: '{spec.name}' is there twice")
+        seen.add(spec.name)
         _check_spec(f"{field_name}: '{spec.name[:80]}'", spec)
 
 
 def _check_spec(field_name: str, spec: TensorSpec) -> None:
-    if not 0 < len(spec.name) <= _MOST_NAME or spec.dtype not in DTYPES:
+    if spec.dtype not in DTYPES:
         dtypes = ", ".join(sorted(DTYPES))
         raise _fault(field_name, f"a dtype of NumPy ({dtypes})", repr(spec.dtype[:80]))
     if len(spec.dims) > _MOST_AXES or not all(map(_is_possible, spec.dims)):
@@ -371,7 +384,7 @@ def _is_possible(dim: Dim) -> bool:
 
 def _check_pre(pre: Pre, inputs: Specs) -> None:
     if [spec.name for spec in inputs] != [pre.input]:
-        raise _fault("pre.input", "the one input of the chain", repr(pre.input[:_MOST_NAME]))
+        raise _fault("pre.input", "the one input of the chain", repr(pre.input[:_SHOWN]))
     dims = inputs[0].dims  # another rank is refused when a picture comes
     if len(dims) == 4 and not inputs[0].accepts((*inputs[0].typical[:2], pre.height, pre.width)):
         raise _fault("pre", f"the size of {inputs[0]}", f"{pre.height} x {pre.width}")
@@ -385,7 +398,7 @@ def _check_known(field_name: str, names: Iterable[str], known: Collection[str]) 
     for name in names:
         if name not in known:
             expected = f"one of {', '.join(sorted(known))}"
-            raise _fault(field_name, expected, repr(name[:_MOST_NAME]))
+            raise _fault(field_name, expected, repr(name[:_SHOWN]))
 
 
 def _fault(field_name: str, expected: str, got: str) -> FormatError:

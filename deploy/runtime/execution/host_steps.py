@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from backends.codec import FormatError
 from backends.contract import (
     Array,
     Artifact,
@@ -19,6 +20,7 @@ from backends.contract import (
 )
 from deploy.runtime.bundle.manifest import HostStep
 from deploy.runtime.execution.registered import all_registered, find_registered, model_table
+from deploy.runtime.execution.step_params import read_params
 
 _ENTRY_POINTS = "deploy.host_steps"
 _FLOATS = ("float16", "float32")
@@ -143,13 +145,40 @@ def make_host_function(step: HostStep, segments: Mapping[str, SegmentFunction]) 
         HostStepError: nothing is registered under its id, or it does not take its parameters.
     """
     factory = host_factory(step.name, step.id)
-    arguments = {**step.params, "segments": segments} if step.calls else step.params
+    arguments = host_arguments(step.name, step.id, step.params, bool(step.calls))
+    if step.calls:
+        arguments["segments"] = segments
     try:
         return factory(**arguments)
-    except (TypeError, ValueError) as error:
-        raise HostStepError(
-            f"host step '{step.name}' ({step.id}) does not take its parameters: {error}"
-        ) from error
+    except DeployError:
+        raise
+    except Exception as error:  # whatever it is, the step is to be named
+        raise _refusal(step.name, step.id, error) from error
+
+
+def host_arguments(
+    step: str, id: str, params: Mapping[str, Any], calls_segments: bool
+) -> dict[str, Any]:
+    """The checked parameters of a host step, as keyword arguments of its factory.
+
+    Args:
+        step: the step's name, for errors.
+        id: such as ``mask_rcnn.proposals``.
+        params: as a manifest or a recipe has them.
+        calls_segments: whether the factory also gets ``segments``.
+
+    Raises:
+        HostStepError: nothing is registered under the id, or it does not take these parameters.
+    """
+    factory = host_factory(step, id)
+    try:
+        return read_params(factory, params, ["segments"] if calls_segments else [])
+    except FormatError as error:
+        raise _refusal(step, id, error) from error
+
+
+def _refusal(step: str, id: str, error: Exception) -> HostStepError:
+    return HostStepError(f"host step '{step}' ({id}) does not take its parameters: {error}")
 
 
 def host_factory(step: str, id: str) -> HostFactory:
@@ -167,7 +196,7 @@ def host_factory(step: str, id: str) -> HostFactory:
         raise HostStepError(
             f"host step '{step}'",
             expected=f"one of {', '.join(sorted(known))}",
-            got=repr(id),
+            got=repr(id[:200]),
             do=f"Correct its id, or register its code as an entry point in '{_ENTRY_POINTS}'.",
         )
     factory: HostFactory = registered

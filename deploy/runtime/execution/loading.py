@@ -11,7 +11,12 @@ from backends.contract import Artifact, Runner
 from backends.registry import loader
 from deploy.runtime.bundle.manifest import BundleError, Manifest, called_steps
 from deploy.runtime.execution.chain import Chain
-from deploy.runtime.execution.host_steps import HostRunner, SegmentCall, make_host_function
+from deploy.runtime.execution.host_steps import (
+    HostRunner,
+    SegmentCall,
+    host_arguments,
+    make_host_function,
+)
 from deploy.runtime.execution.schedule import Step, schedule
 
 
@@ -58,6 +63,8 @@ def load_chain(
         MissingLibraryError: an engine is not installed here.
         EngineError: an engine does not load its files.
     """
+    for host in manifest.host:  # before any engine is loaded
+        host_arguments(host.name, host.id, host.params, bool(host.calls))
     called, order = called_steps(manifest), ordered_steps(manifest)
     with ExitStack() as loaded:
         runners: dict[str, Runner] = {}

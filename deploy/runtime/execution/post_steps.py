@@ -7,8 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from backends.codec import FormatError
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.execution.registered import all_registered, find_registered, model_table
+from deploy.runtime.execution.step_params import read_params
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Placement
 
@@ -41,14 +43,49 @@ def make_post(id: str, params: Mapping[str, Any]) -> Post:
     Raises:
         PostError: nothing is registered under this id, or it does not take these parameters.
     """
-    factory, known = find_registered(id, _shipped(), _ENTRY_POINTS)
-    if factory is None:
-        raise PostError(f"host step '{id}'", expected=f"one of {', '.join(sorted(known))}", got=id)
+    factory = _factory(id)
+    arguments = _arguments(factory, id, params)
     try:
-        post: Post = factory(**params)
-    except (TypeError, ValueError) as error:
-        raise PostError(f"host step '{id}' does not take its parameters: {error}") from error
+        post: Post = factory(**arguments)
+    except DeployError:
+        raise
+    except Exception as error:  # whatever it is, the step is to be named
+        raise _refusal(id, error) from error
     return post
+
+
+def check_post(id: str, params: Mapping[str, Any]) -> None:
+    """Check the parameters of a post-processing step without creating it.
+
+    Args:
+        id: as of ``make_post``.
+        params: as of ``make_post``.
+
+    Raises:
+        PostError: as of ``make_post``, but for what only the factory itself can judge.
+    """
+    _arguments(_factory(id), id, params)
+
+
+def _factory(id: str) -> PostFactory:
+    registered, known = find_registered(id, _shipped(), _ENTRY_POINTS)
+    if registered is None:
+        raise PostError(
+            f"host step '{id[:200]}'", expected=f"one of {', '.join(sorted(known))}", got=id[:200]
+        )
+    factory: PostFactory = registered
+    return factory
+
+
+def _arguments(factory: PostFactory, id: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return read_params(factory, params)
+    except FormatError as error:
+        raise _refusal(id, error) from error
+
+
+def _refusal(id: str, error: Exception) -> PostError:
+    return PostError(f"host step '{id}' does not take its parameters: {error}")
 
 
 def placed_detections(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.vision.argument_rules import ArrayOf
 from deploy.runtime.vision.compiling import compiled
 
 
 @compiled
-def greedy(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int) -> Array:
+def greedy(
+    boxes: Annotated[Array, ArrayOf("float32", "n", 4)],
+    order: Annotated[Array, ArrayOf("int64", "k", index_of="n")],
+    labels: Annotated[Array, ArrayOf("int64", "n")],
+    iou_thr: float,
+    most: int,
+) -> Array:
     """Those of ``order`` that are kept; bit-equal to ``greedy_in_blocks``.
 
     Args:
@@ -19,7 +28,7 @@ def greedy(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int)
         iou_thr: a box is suppressed when its IoU with a better one of its class is above this.
         most: stop after this many boxes.
     """
-    kept = np.empty(min(most, len(order)), np.int64)
+    kept = np.empty(max(0, min(most, len(order))), np.int64)
     count, bound, zero = 0, np.float32(iou_thr), np.float32(0)
     for box in order:
         if count == len(kept):

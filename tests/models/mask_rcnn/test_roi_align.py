@@ -133,3 +133,11 @@ def test_other_shapes_are_refused():
     feats = {f"feats.{level}": feat for level, feat in enumerate(pyramid())}
     with pytest.raises(TensorError, match=r"feats and rois: expected \[1, C, H, W\] each, and"):
         RoIAlign(7)({**feats, "rois": np.zeros((3, 4), np.float32)})
+
+
+@pytest.mark.parametrize("corner", [np.nan, np.inf, -np.inf, 1e9, 3e38])
+def test_a_region_without_end_is_refused_before_it_is_sampled(corner):
+    feats = {f"feats.{level}": np.zeros((1, 2, 8, 8), np.float32) for level in range(4)}
+    regions = np.array([[0, 0, 0, 9, 9], [0, 1, 1, corner, 9]], np.float32)
+    with pytest.raises(TensorError, match=r"regions: expected finite, and sides of at most \[512"):
+        RoIAlign(7)({**feats, "rois": regions})

@@ -102,5 +102,5 @@ def test_what_a_bundle_names_is_found_and_its_parameters_are_checked():
     with pytest.raises(HostStepError, match="expected a segment and steps >= 1, got 2 and 2"):
         make_host_function(step, {"decoder": Told(), "another": Told()})
     params["steps"] = 0
-    with pytest.raises(HostStepError, match="got 1 and 0"):
+    with pytest.raises(HostStepError, match="steps: expected int from 1 to 10,000, got 0"):
         make_host_function(step, {"decoder": Told()})

@@ -63,13 +63,13 @@ def test_both_ways_agree_on_anything(kind, limits):
 def test_read_only_and_strided_maps_are_taken_without_compiling_anew():
     maps = one(crowded_maps(50, side=320))
     decode = CompiledMapDecoder(HALF, Thresholds())
-    expected, kinds = decode(maps), len(decode._decode_maps.signatures)
+    expected, kinds = decode(maps), len(decode._decode_maps.machine_code.signatures)
     strided = [np.asfortranarray(raw) for raw in maps]
     for raw in strided:
         raw.flags.writeable = False
     found = decode(strided)
     np.testing.assert_array_equal(found.boxes, expected.boxes)
-    assert len(decode._decode_maps.signatures) == kinds
+    assert len(decode._decode_maps.machine_code.signatures) == kinds
 
 
 def test_the_compiled_way_is_taken_where_it_can_be():

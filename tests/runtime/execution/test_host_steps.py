@@ -9,7 +9,7 @@ import pytest
 
 from backends.contract import Artifact, Dynamic, EngineError, TensorSpec
 from deploy.runtime.bundle.manifest import BundleError, HostStep, read_manifest
-from deploy.runtime.execution import host_steps
+from deploy.runtime.execution import host_steps, loading
 from deploy.runtime.execution.host_steps import HostStepError
 from deploy.runtime.pipeline import Pipeline
 from tests.conftest import spec, step
@@ -97,6 +97,13 @@ def test_parameters_that_its_code_does_not_take_are_refused(make_bundle):
     bundle = make_bundle([(step("one", "b", "y"), 1.0)], host=(add("odd", "x", "b", times=3),))
     with pytest.raises(HostStepError, match=r"'odd' \(test\.add\) does not take its parameters"):
         Pipeline.open(bundle)
+
+
+def test_they_are_refused_before_any_engine_is_loaded(make_bundle, monkeypatch):
+    bundle = make_bundle([(step("one", "b", "y"), 1.0)], host=(add("odd", "x", "b", times=3),))
+    monkeypatch.setattr(loading, "load", lambda *_, **__: pytest.fail("an engine was loaded"))
+    with pytest.raises(HostStepError, match="unknown parameter 'times': expected "):
+        Pipeline.open(bundle, trusted=True)
 
 
 def test_two_steps_of_one_name_are_refused(make_bundle):
