@@ -125,7 +125,7 @@ def test_an_input_of_unknown_rank_cannot_be_tried(tmp_path):
 def test_a_host_step_that_fails_is_named(tmp_path):
     step = HostStep("last", "test.no_such", (OUTPUT,), (TensorSpec("z", "int64", (4,)),))
     bundle = onnx_bundle(tmp_path / "b", double(), host=(step,), outputs=(OUTPUT,))
-    with pytest.raises(EngineError, match=r"trial: loading host step 'last': .*test\.no_such"):
+    with pytest.raises(EngineError, match=r"trial: starting: .*host step 'last': .*test\.no_such"):
         opened(bundle)
 
 
