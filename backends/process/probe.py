@@ -20,6 +20,7 @@ from backends.codec import from_json, to_json
 from backends.contract import Array, Artifact, DeployError
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from backends.registry import loader
+from backends.terminal import program_output
 
 _SECONDS = 8.0  # and one more for each megabyte
 _MEMORY = 8 << 30  # and eight times the files
@@ -48,6 +49,7 @@ def probe_load(root: Path, artifacts: Sequence[Artifact]) -> str:
     return failure + (f" ({'; '.join(tail)[:300]})" if tail else "")
 
 
+@program_output()
 def main() -> None:
     """The child process: reads the request from a line of its standard input."""
     request = json.loads(sys.stdin.readline())
