@@ -102,6 +102,17 @@ def not_regular(path: Path) -> str:
     return "" if stat.S_ISREG(mode) else file_type(mode)
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file, before it is opened or replaced; nothing at all is accepted.
+
+    Raises:
+        OSError: something else than a file has this name.
+    """
+    kind = not_regular(path)
+    if kind not in ("", "nothing"):
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))
+
+
 def check_utf8(path: Path) -> None:
     """Refuse a path that is not UTF-8, which converters cannot take.
 
@@ -149,9 +160,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OSError: it cannot be written, or something else than a file has this name; an earlier file
             is unchanged.
     """
-    kind = not_regular(path)
-    if kind not in ("", "nothing"):  # replacing /dev/null would harm every program
-        raise OSError(errno.EEXIST, f"it is {kind}", str(path))
+    check_regular(path)  # replacing /dev/null would harm every program
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as folder:
         part = Path(folder) / path.name
         yield part

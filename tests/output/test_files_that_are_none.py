@@ -16,6 +16,8 @@ from backends.contract import DeployError
 from backends.convert_cli import main as convert
 from backends.files import atomic_write, not_regular, write_text
 from backends.onnx.model_file import read_without_weights
+from deploy.analysis.accuracy.records import read_metrics
+from deploy.pipeline.build_record import read_build_record
 from deploy.runtime.accuracy.coco import Dataset
 from deploy.runtime.bundle.archive import open_members
 from deploy.runtime.bundle.integrity import verify_all
@@ -99,6 +101,14 @@ def convert_with_sample(path: Path) -> None:
     convert("onnxruntime", words)
 
 
+def _work_folder_with(path: Path) -> Path:
+    """A bundle, whose work folder has this in the place of its build record."""
+    work = path.with_name("bundle.work")
+    work.mkdir()
+    path.rename(work / path.name)
+    return path.with_name("bundle")
+
+
 READERS: dict[str, Callable[[Path], object]] = {
     "picture": load_image,
     "private key": private_key,
@@ -108,6 +118,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "weights.safetensors": load_weights_file,
     "weights.pth": load_weights_file,
     "sample.npz": convert_with_sample,
+    "blame.json": lambda path: read_metrics(path, ""),
+    "made.json": lambda path: read_build_record(_work_folder_with(path)),
 }
 
 
