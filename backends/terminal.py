@@ -77,6 +77,13 @@ class _Sink:
         with self._watched():
             self.target.flush()
 
+    def finish(self) -> None:
+        """Flush for the last time; what the interpreter flushes after that raises nothing."""
+        try:
+            self.flush()
+        finally:
+            self._ending = None
+
     @contextmanager
     def _watched(self) -> Iterator[None]:
         ending, self._ending = self._ending, None
@@ -132,6 +139,10 @@ class PrintableStream(io.TextIOBase):
         """Hand everything over to the system."""
         self._sink.flush()
 
+    def finish(self) -> None:
+        """Flush at the end of the program."""
+        self._sink.finish()
+
     def writable(self) -> bool:
         """True."""
         return True
@@ -186,5 +197,5 @@ def _install() -> None:
 
 
 def _flush() -> None:
-    if sys.stdout is not None:  # without one, nothing is printed
-        sys.stdout.flush()
+    if isinstance(sys.stdout, PrintableStream):  # without standard output, nothing is printed
+        sys.stdout.finish()

@@ -36,7 +36,7 @@ def assert_printable(output: bytes) -> None:
 def program_environment(**more: str) -> dict[str, str]:
     """The environment in which a program of this checkout runs."""
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1", **more}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "", **more}
 
 
 def program(*words: object, cwd: Path, **more: str) -> subprocess.CompletedProcess[bytes]:

@@ -51,12 +51,14 @@ def pipe_without_reader() -> Iterator[int]:
     os.close(writing)
 
 
-def ended(words: list[str], folder: Path, **streams: int) -> subprocess.CompletedProcess[str]:
+def ended(
+    words: list[str], folder: Path, unbuffered: str = "", **streams: int
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *words],
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
         cwd=folder,
-        env=program_environment(),
+        env=program_environment(PYTHONUNBUFFERED=unbuffered),
         text=True,
         check=False,
     )
@@ -68,6 +70,12 @@ def test_a_program_whose_reader_has_ended_ends_without_a_word(detector_folder, w
         done = ended(words, detector_folder, stdout=pipe)
     assert done.returncode == 141
     assert [line for line in done.stderr.splitlines() if not line.startswith("warning: ")] == []
+
+
+def test_so_does_one_that_writes_every_piece_at_once(detector_folder):
+    with pipe_without_reader() as pipe:
+        done = ended(["deploy.runtime", "--help"], detector_folder, "1", stdout=pipe)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
