@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from backends.bounds import Length, Name
 from backends.support import Support
+from backends.terminal import printable
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -30,7 +31,8 @@ class DeployError(Exception):
             f"{label} {text}" for label, text in (("expected", expected), ("got", got)) if text
         )
         sentence = f"{what}: {difference}" if difference else what
-        super().__init__(f"{sentence.rstrip('.')}. {do}" if do else sentence)
+        # also where no program of ours prints it: names in it come from files of others
+        super().__init__(printable(f"{sentence.rstrip('.')}. {do}" if do else sentence))
 
 
 class OptionError(DeployError):
@@ -392,15 +394,20 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
         >>> check_inputs((spec,), {"x": np.ones(2, np.float32)})
         [array([1., 1.], dtype=float32)]
     """
-    if len(inputs) != len(specs):
+    if not isinstance(inputs, Mapping) or len(inputs) != len(specs):
         raise _names_differ(specs, inputs)
     arrays = []
     for spec in specs:
         array = inputs.get(spec.name)
         if array is None:
             raise _names_differ(specs, inputs)
-        if array.shape != spec.shape or array.dtype != spec.dtype:  # spares a call, as a rule
-            check_tensor(spec, array.dtype, array.shape)
+        try:
+            shape, dtype = array.shape, array.dtype
+        except AttributeError as error:
+            got = type(array).__name__
+            raise TensorError(f"input '{spec.name}'", expected=str(spec), got=got) from error
+        if shape != spec.shape or dtype != spec.dtype:  # spares a call, as a rule
+            check_tensor(spec, dtype, shape)
         arrays.append(
             np.asarray(array, order="C")
         )  # ascontiguousarray turns a scalar into a vector
@@ -433,6 +440,7 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
         raise TensorError(f"input '{spec.name}'", expected=str(spec), got=f"{dtype}{list(shape)}")
 
 
-def _names_differ(specs: Specs, inputs: Tensors) -> TensorError:
+def _names_differ(specs: Specs, inputs: object) -> TensorError:
     names = ", ".join(spec.name for spec in specs)
-    return TensorError("inputs", expected=names, got=", ".join(inputs) or "none")
+    given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
+    return TensorError("inputs", expected=names, got=given or "none")

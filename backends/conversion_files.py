@@ -10,6 +10,7 @@ import numpy as np
 
 from backends.codec import from_json, to_json
 from backends.contract import Array, Artifact, Specs, Tensors, select_tensors
+from backends.files import check_regular
 
 ARTIFACT_FILE = "artifact.json"
 _INPUT, _OUTPUT = "input/", "output/"
@@ -71,6 +72,7 @@ def read_npz_sample(path: Path) -> Sample:
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an npz file by their names in the file; errors as of ``read_npz_sample``."""
+    check_regular(path)
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 

@@ -28,12 +28,15 @@ from backends.conversion_files import (
     write_artifact,
 )
 from backends.error_metrics import ErrorMetrics, compare_all, worst
+from backends.files import check_utf8, not_regular
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
 from backends.process.large_stack import call_with_large_stack
 from backends.registry import about, converter, loader, options_type
+from backends.terminal import program_output
 
 
+@program_output()
 def main(backend: str, argv: Sequence[str] | None = None) -> None:
     """Convert one ONNX file.
 
@@ -96,7 +99,9 @@ def _convert(
         options_type(backend), dict(map(_assignment, arguments.options)), backend
     )
     ranges = {dim.name: dim for dim in map(_range, arguments.range)}
+    check_utf8(arguments.model)
     segment = read_segment(arguments.model, arguments.name or arguments.model.stem, ranges)
+    check_utf8(arguments.out)
     _check_target(arguments.out)
     _check_machine(backend, segment)
     arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -143,10 +148,13 @@ def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorM
 def _sample(segment: Segment, path: Path | None) -> Sample:
     if path is None:
         return _reference_sample(segment)
+    if kind := not_regular(path):
+        raise ConversionError(f"sample '{path}'", expected="an npz file", got=kind)
     try:
         arrays = read_arrays(path)
     except (OSError, ValueError) as error:
-        raise ConversionError(f"sample '{path}' is not an npz file: {error}") from error
+        reason = type(error).__name__  # NumPy's own words may quote the file
+        raise ConversionError(f"sample '{path}' is not an npz file: {reason}") from error
     expected, got = sorted(sample_names(segment.inputs, segment.outputs)), sorted(arrays)
     if expected != got:
         raise ConversionError(f"sample '{path}'", expected=", ".join(expected), got=", ".join(got))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from backends.contract import DeployError
 
 PARTIAL = ".part-"  # prefix of unfinished files and folders, which a killed process may leave
+_OPEN_FILES = Path("/proc/self/fd")
 _MAX_NAME = 255  # bytes of a name on common file systems
 _FORBIDDEN = frozenset('\\:*?"<>|') | {chr(code) for code in (*range(32), 127)}
 _FILE_TYPES = {
@@ -41,6 +44,28 @@ def name_fault(name: str) -> str:
     return ""
 
 
+def names_fault(names: Iterable[str]) -> str:
+    """Why these names cannot be files of one folder on every system, or nothing.
+
+    Some systems do not tell capital letters from small ones, nor a letter with an accent from the
+    two characters that it consists of.
+    """
+    files: dict[str, str] = {}
+    for name in names:
+        other = files.setdefault(_folded(name), name)
+        if other is not name:
+            return f"'{other}' and '{name}' are one file on some systems"
+    for name in files.values():
+        for parent in PurePosixPath(name).parents:
+            if (other := files.get(_folded(str(parent)), "")) != "":
+                return f"'{other}' is a file, and the folder of '{name}'"
+    return ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFD", name).casefold()
+
+
 def file_fault(folder: Path, name: str) -> str:
     """Why ``name`` is no regular file inside the folder, reached without links, or nothing."""
     path = folder
@@ -61,13 +86,81 @@ def file_type(mode: int) -> str:
     return _FILE_TYPES.get(stat.S_IFMT(mode), "something else")
 
 
+def not_regular(path: Path) -> str:
+    """What there is in the place of a regular file, such as ``a FIFO``; empty where it is one.
+
+    Links are followed. Opening anything else may wait for ever, or never end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "nothing"
+    except OSError as error:
+        return f"an error: {error.strerror}"
+    except ValueError:
+        return "a path with a zero in it"
+    return "" if stat.S_ISREG(mode) else file_type(mode)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file, before it is opened or replaced; nothing at all is accepted.
+
+    Raises:
+        OSError: something else than a file has this name.
+    """
+    kind = not_regular(path)
+    if kind not in ("", "nothing"):
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse a path that is not UTF-8, which converters cannot take.
+
+    Raises:
+        DeployError: naming the path with escapes.
+    """
+    if not _is_utf8(path.absolute()):
+        raise DeployError(f"path '{path.absolute()}'", expected="UTF-8", do="Rename it.")
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """A file of a bundle under a path that is UTF-8, which bindings of engines need.
+
+    The file's own name must be UTF-8; its folder may have any name.
+
+    Raises:
+        DeployError: the folder is not UTF-8, on a system that has no other path to it.
+    """
+    if _is_utf8(path):
+        yield path
+        return
+    if not _OPEN_FILES.is_dir():
+        check_utf8(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        yield _OPEN_FILES / str(handle) / path.name
+    finally:
+        os.close(handle)
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file under a temporary path, which replaces ``path`` at the end of the block.
 
     Raises:
-        OSError: it cannot be written; an earlier file is unchanged.
+        OSError: it cannot be written, or something else than a file has this name; an earlier file
+            is unchanged.
     """
+    check_regular(path)  # replacing /dev/null would harm every program
     with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as folder:
         part = Path(folder) / path.name
         yield part
@@ -129,12 +222,12 @@ def write_text(target: str, text: str) -> None:
     Raises:
         DeployError: the file cannot be written.
     """
-    if target == "-":
+    if target in ("-", "/dev/stdout"):  # which a file of this name would replace
         print(text)
         return
     path = Path(target)
     try:
         with atomic_write(path) as part:
-            part.write_text(text + "\n")
+            part.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise DeployError(f"'{path}' cannot be written: {error.strerror}") from error

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
+from backends.files import utf8_path
 from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.ncnn.library import ncnn
@@ -36,10 +37,12 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
     _configure(net.opt, options)
-    if net.load_param(str(param)) != 0:
-        raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
-    if net.load_model(str(weights)) != 0:
-        raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
+    with utf8_path(param) as file:
+        if net.load_param(str(file)) != 0:
+            raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
+    with utf8_path(weights) as file:
+        if net.load_model(str(file)) != 0:
+            raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
     return NcnnRunner(net, artifact.inputs, artifact.outputs, axes, _read_only_inputs(checked))
 
 

@@ -21,6 +21,7 @@ from backends.nvidia.network import refused_node
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from backends.process.large_stack import call_with_large_stack
 from backends.support import Support
+from backends.terminal import program_output
 
 _MODULE = "tensorrt_rtx_bindings"
 _PARSER = "the parser of TensorRT for RTX"
@@ -51,6 +52,7 @@ def parser_support(onnx: Path, instead_of: str = "") -> Support:
     return support
 
 
+@program_output()
 def main() -> None:
     """The child process: ``MODEL.onnx ANSWER.json``."""
     end_with_parent()

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import onnx
@@ -39,16 +40,19 @@ def read_without_weights(path: Path, inline_bytes: int = 1024) -> onnx.ModelProt
         inline_bytes: the largest initializer that is kept.
 
     Raises:
-        OnnxFileError: the file is missing or is no ONNX model.
+        OnnxFileError: the file is missing, is no ONNX model, has a name with a line break, or a
+            path that is not UTF-8.
         UnsafeFileError: the path is no regular file, or external data are no proper files of the
             model's own folder (``check_external_data``).
     """
     real = _resolve(path)
+    _check_utf8(real)
     with _open(path, real) as (source, links):
         data = _stripped(path, source, real.name, inline_bytes) if links == 1 else None
         model = _parse(path, _read_all(path, source) if data is None else data)
         if not model.HasField("graph"):
             raise OnnxFileError(f"model '{path}' is not an ONNX file: it has no graph")
+        _check_names(path, model.graph)
         check_external_data(model, real.parent, {real.name: source.size})
     return model
 
@@ -60,6 +64,24 @@ def _resolve(path: Path) -> Path:
         raise OnnxFileError(f"model '{path}'", expected="an ONNX file", got="nothing") from error
     except (OSError, ValueError) as error:
         raise OnnxFileError(f"model '{path}' does not open: {error}") from error
+
+
+def _check_utf8(path: Path) -> None:
+    """Refuse a path that onnx cannot take, nor a file that refers to this one as its weights."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise OnnxFileError(f"model '{path}': its path is not UTF-8", do="Rename it.") from error
+
+
+def _check_names(path: Path, graph: onnx.GraphProto) -> None:
+    """Refuse names with line breaks, which could print lines of their own."""
+    names = chain(
+        (value.name for values in (graph.input, graph.output) for value in values),
+        (name for node in graph.node for name in (node.name, *node.input, *node.output)),
+    )
+    if any("\n" in str(name) for name in names):  # bytes where a name is not UTF-8
+        raise OnnxFileError(f"model '{path}' has a name with a line break", do="Rename it.")
 
 
 @contextmanager
@@ -88,12 +110,6 @@ def _check_regular(path: Path, state: os.stat_result) -> None:
 
 
 def _stripped(path: Path, source: ByteSource, name: str, inline_bytes: int) -> bytes | None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise OnnxFileError(
-            f"model {str(path)!r}: its name is not UTF-8", do="Rename it."
-        ) from error
     try:
         return strip_weights(source, name, inline_bytes)
     except GroupError:

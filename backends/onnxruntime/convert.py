@@ -10,7 +10,7 @@ from onnx.checker import ValidationError
 
 from backends.contract import Artifact, ConversionError, Segment
 from backends.onnxruntime import Options
-from backends.onnxruntime.session import FAILURES
+from backends.onnxruntime.session import FAILURES, SILENT
 from backends.options import options_json
 
 _MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"
@@ -72,7 +72,7 @@ def _optimize(segment: Segment, level: ort.GraphOptimizationLevel, target: Path)
     settings = ort.SessionOptions()
     settings.graph_optimization_level = level
     settings.optimized_model_filepath = str(target)
-    settings.log_severity_level = 3
+    settings.log_severity_level = SILENT
     # weights that the engine does not rewrite would stay in the segment's own external data
     model: bytes | Path = segment.onnx
     if _size(segment.onnx) < _INLINE_BYTES:

@@ -9,10 +9,11 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from backends.contract import EngineError
+from backends.files import utf8_path
 from backends.onnxruntime import Options
 from backends.options import clamp_threads
 
-_ERRORS_ONLY = 3
+SILENT = 4  # errors are raised, and its log would print names of the model as they are
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MIB = 1 << 20
 _SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
@@ -95,7 +96,7 @@ def _gpu_fault() -> str:
 def _settings(options: Options) -> ort.SessionOptions:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = clamp_threads(options.threads)
-    settings.log_severity_level = _ERRORS_ONLY
+    settings.log_severity_level = SILENT
     settings.add_session_config_entry(_SPIN, str(int(options.spin != "off")))
     settings.add_session_config_entry(_STOP, str(int(options.spin == "run")))
     return settings
@@ -108,6 +109,7 @@ def _session(
     do: str = "",
 ) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(path, settings, providers=providers)
+        with utf8_path(path) as file:
+            return ort.InferenceSession(file, settings, providers=providers)
     except FAILURES as error:
         raise EngineError(f"'{path.name}' does not load: {error}", do=do) from error

@@ -25,6 +25,7 @@ from backends.error_metrics import compare_all, worst
 from backends.options import Value
 from backends.process.child import module_command
 from backends.registry import about, names, self_checks
+from backends.terminal import printable
 from deploy.runtime.accuracy.step_errors import CHAIN, chain_tolerance
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.sample import read_sample
@@ -72,7 +73,7 @@ def write_checks(out: Path, machine: Machine, checks: Sequence[Check]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     data = {**asdict(machine), "checks": [asdict(check) for check in checks]}
     (out / "gpu.json").write_text(json.dumps(data, indent=2) + "\n")
-    (out / "gpu.md").write_text(as_markdown(machine, checks))
+    (out / "gpu.md").write_text(printable(as_markdown(machine, checks)), "utf-8")
 
 
 def as_markdown(machine: Machine, checks: Sequence[Check]) -> str:

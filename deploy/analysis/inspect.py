@@ -24,7 +24,7 @@ from deploy.partition.segments import Partition, partition_recipe
 from deploy.pipeline.work_folder import check_own_folder
 from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import Recipe, RecipeError
-from deploy.report.progress import plain_console
+from deploy.report.console import plain_console
 from deploy.runtime.bundle.manifest import HostStep
 
 _OUTPUTS = {"export", "segments", "plan.json", "plan.svg"}
@@ -63,7 +63,8 @@ def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) 
     text = json.dumps(inspection_json(inspection), indent=2)
     out.mkdir(parents=True, exist_ok=True)
     (out / "plan.json").write_text(text + "\n")
-    (out / "plan.svg").write_text(plan_svg(recipe.model.name, inspection.planned))
+    svg = plan_svg(recipe.model.name, inspection.planned)
+    (out / "plan.svg").write_text(svg, encoding="utf-8")
     if as_json:
         print(text)
         return files

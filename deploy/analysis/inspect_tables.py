@@ -50,7 +50,7 @@ def show(console: Console, inspection: Inspection, *, every: bool) -> None:
         f"{inspection.model}: {inspection.survey.nodes} operations, {total}", highlight=False
     )
     for spec in inspection.inputs:
-        console.print(f"  takes {spec.name} {spec}", highlight=False, markup=False)
+        console.print(f"  takes {spec.name} {spec}", highlight=False)
     if inspection.survey.marks:
         console.print("", _cut_table("mark", inspection.survey.marks), sep="\n")
     if inspection.survey.dropped:
@@ -64,7 +64,7 @@ def show(console: Console, inspection: Inspection, *, every: bool) -> None:
     if inspection.plan is not None:
         console.print("", _segment_table(inspection.plan), "", sep="\n")
         for line in _support_lines(inspection.plan):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
@@ -118,12 +118,12 @@ def _cut_table(title: str, cuts: Sequence[CutCandidate]) -> Table:
     for cut in cuts:
         before, after = cut.before, cut.after
         table.add_row(
-            _plain(cut.point),
-            _plain(_tensors(cut.tensors)),
+            cut.point,
+            _tensors(cut.tensors),
             format_bytes(_bytes(cut.tensors)),
             f"{format_count(before.parameters)} + {format_count(after.parameters)}",
             f"{format_flops(before)} + {format_flops(after)}",
-            "yes" if cut.legal else _plain(f"no, also {_few(cut.slips)}"),
+            "yes" if cut.legal else f"no, also {_few(cut.slips)}",
         )
     return table
 
@@ -138,8 +138,8 @@ def _segment_table(plan: Plan) -> Table:
         segment = planned.segment
         table.add_row(
             segment.name,
-            _plain(_named(segment.inputs)),
-            _plain(_named(segment.outputs)),
+            _named(segment.inputs),
+            _named(segment.outputs),
             format_bytes(_bytes(segment.inputs)),
             format_bytes(_bytes(segment.outputs)),
             format_count(planned.cost.parameters),
@@ -173,11 +173,6 @@ def _named(specs: Sequence[TensorSpec]) -> str:
 def _few(names: Sequence[str]) -> str:
     more = len(names) - _MAX_CROSSING
     return ", ".join(names[:_MAX_CROSSING]) + (f" and {more} more" if more > 0 else "")
-
-
-def _plain(text: str) -> str:
-    """The text, escaped for rich's markup."""
-    return text.replace("[", "\\[")
 
 
 def _candidate_json(cut: CutCandidate) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from backends.contract import DeployError
+from backends.files import check_utf8
 from deploy.cli.catalog import CONFIG, conf_folder, usage
 from deploy.cli.code_names import check_code
 from deploy.cli.compose import check_order, listed_backend_files, to_recipe
@@ -30,6 +31,7 @@ _CANCELLED = 130
 def main(words: Sequence[str]) -> None:
     """Run one job or a sweep; exit code 1 where it fails, 130 where it is cancelled."""
     signal.signal(signal.SIGTERM, _cancel)
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # its colours would be printed as escapes
     try:
         sys.argv[1:] = expand_words(words)
         check_arguments(sys.argv[1:])
@@ -109,6 +111,7 @@ def _paths(recipe: Recipe) -> RunPaths:
         bundle = sweep / "bundle"
     else:
         bundle = folder / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
+    check_utf8(bundle)
     return RunPaths(bundle, work_folder(bundle))
 
 

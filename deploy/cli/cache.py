@@ -16,7 +16,8 @@ from deploy.pipeline.cache_store import (
     default_cache_folder,
 )
 from deploy.recipe.schema import RecipeError
-from deploy.report.progress import format_bytes, plain_console
+from deploy.report.console import plain_console
+from deploy.report.progress import format_bytes
 
 _GIB = 1 << 30
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from backends.terminal import program_output
 from deploy.cli.desk import require_desk
 from deploy.runtime.commands.table import COMMANDS as DEVICE_COMMANDS
 from deploy.runtime.commands.table import RENAMED, Command, execute
@@ -35,10 +36,12 @@ _DESK_ONLY: Mapping[str, Command] = {
 COMMANDS: Mapping[str, Command] = {**DEVICE_COMMANDS, **_ON_THE_DEVICE_TOO, **_DESK_ONLY}
 
 
+@program_output()
 def main() -> None:
     """The command line.
 
-    Exit codes: 1 where something is wrong, 2 for wrong usage, 130 after Ctrl-C.
+    Exit codes: 1 where something is wrong, 2 for wrong usage, 130 after Ctrl-C, 141 where the
+    reader of the output has ended.
     """
     put_working_directory_last()
     if "_ARGCOMPLETE" in os.environ:

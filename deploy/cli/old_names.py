@@ -14,6 +14,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
+from backends.terminal import program_output
+
 COMMANDS = ("blame", "bundle", "cache", "doctor", "evaluate", "inspect")
 MODULES: Mapping[str, str] = {
     "deploy.runtime.archive": "deploy.runtime.bundle.archive",
@@ -73,6 +75,7 @@ class OldNames(MetaPathFinder, Loader):
         return compile(source, name, "exec")
 
 
+@program_output()
 def run_renamed_command(module: str) -> None:
     """Run the command that had a module of its own, with the words of this process."""
     command = module.rpartition(".")[2]

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 
 from backends.contract import DeployError
 from deploy.pipeline.sweep import read_rows, write_rows
+from deploy.report.console import plain_console
 from deploy.report.page import job_of, write_sweep
-from deploy.report.progress import plain_console
 from deploy.report.sweep import JobRow, Sweep, differing_overrides, sweep_table
 
 

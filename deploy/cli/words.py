@@ -34,8 +34,11 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
         more_configuration: whether groups have further choices, in folders of the user's own.
 
     Raises:
-        RecipeError: a choice that its group does not have, or a key that no recipe has.
+        RecipeError: a choice that its group does not have, a key that no recipe has, or a word that
+            is not UTF-8.
     """
+    for word in words:
+        _check_utf8(word)
     expanded = [_expand(word) for word in words]
     signs = (*_FOLDER_OPTIONS, "hydra.searchpath", "+hydra.searchpath")
     if more_configuration or any(word.startswith(signs) for word in expanded):
@@ -47,6 +50,14 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
     for word in keys:
         _check_key(word)
     return expanded
+
+
+def _check_utf8(word: str) -> None:
+    """Refuse bytes that Hydra's grammar has no letters for."""
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise RecipeError(f"'{word}'", expected="UTF-8", do="Rename it.") from error
 
 
 def recipe_keys() -> list[str]:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backends.contract import DeployError
+from backends.files import not_regular
 from backends.user_cache import cache_folder
 
 State = dict[str, Tensor]
@@ -86,10 +87,8 @@ def _read(model: nn.Module, path: Path, readers: Mapping[str, Reader]) -> State:
         ".safetensors": _read_safetensors,
         **readers,
     }
-    if not path.is_file():
-        raise WeightsError(
-            f"weights '{path}'", expected="a file", got="a folder" if path.is_dir() else "nothing"
-        )
+    if got := not_regular(path):
+        raise WeightsError(f"weights '{path}'", expected="a file", got=got)
     if path.suffix not in by_suffix:
         raise WeightsError(
             f"weights '{path}'",

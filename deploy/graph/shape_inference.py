@@ -11,6 +11,7 @@ import onnx
 
 from backends.onnx.model_file import OnnxFileError
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
+from backends.terminal import program_output
 from backends.user_cache import add_digest, has_digest
 
 _SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
@@ -61,6 +62,7 @@ def _infer_in_child(model: bytes, name: str) -> onnx.ModelProto:
     return inferred
 
 
+@program_output()
 def main(source: Path, target: Path) -> None:
     """The child process: infers the shapes of one file and writes another."""
     end_with_parent()

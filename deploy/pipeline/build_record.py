@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from backends.files import atomic_write
+from backends.files import atomic_write, check_regular
 from backends.user_cache import add_digest, has_digest
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
@@ -47,6 +47,7 @@ def read_build_record(
     bundle = bundle.absolute()
     path = work_folder(bundle) / WorkFile.BUILD_RECORD
     try:
+        check_regular(path)
         text = path.read_text()
         record = json.loads(text)
         recipe, points = _with_numeric_axes(record["recipe"]), record["points"]

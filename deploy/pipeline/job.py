@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from backends.contract import DeployError
 from deploy.pipeline.run import run_pipeline
 from deploy.pipeline.work_folder import lock_work_folder
 from deploy.recipe.output_paths import RunPaths
 from deploy.recipe.schema import Recipe
 from deploy.report.collect import collect_report
+from deploy.report.console import TerminalConsole
 from deploy.report.page import write_report
 from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult, print_result
@@ -33,7 +32,7 @@ def run_job(job: str, recipe: Recipe, bundle: Path, work: Path, command: str = "
     Raises:
         DeployError: the recipe is invalid or a stage failed.
     """
-    progress = Progress(Console(soft_wrap=True))
+    progress = Progress(TerminalConsole(soft_wrap=True))
     result = run_pipeline(recipe, RunPaths(bundle, work), progress)
     page = _write_report(work, result, recipe, progress.stages, job, command)
     print_result(progress.console, progress.stages, result, page)

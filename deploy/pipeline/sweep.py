@@ -14,6 +14,7 @@ from deploy.report.sweep import JobRow
 
 _JOB_RESULT = "result.json"
 _TABLE = "results"
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # also as wide characters
 
 
 def write_row(folder: Path, row: JobRow) -> None:
@@ -35,10 +36,27 @@ def write_rows(sweep: Path, rows: Sequence[JobRow]) -> None:
     """Write ``results.json`` and ``results.csv`` into the sweep's folder."""
     table = [asdict(row) for row in rows]
     (sweep / f"{_TABLE}.json").write_text(json.dumps(table, indent=2))
-    with (sweep / f"{_TABLE}.csv").open("w", newline="") as file:
+    with (sweep / f"{_TABLE}.csv").open(
+        "w", newline="", encoding="utf-8", errors="backslashreplace"
+    ) as file:
         writer = csv.DictWriter(file, [field.name for field in fields(JobRow)])
         writer.writeheader()
-        writer.writerows(table)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in table)
+
+
+def _cell(value: str | float | None) -> str | float | None:
+    """A value that no spreadsheet takes for a formula; numbers stay numbers."""
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _is_number(value):
+        return value
+    return f"'{value}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _job_number(folder: Path) -> int:

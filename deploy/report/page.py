@@ -18,6 +18,7 @@ from markupsafe import Markup
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import DeployError
 from backends.files import write_text
+from backends.terminal import printable
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.report.data import FORMAT, Environment, Report, TensorRow
 from deploy.report.pictures import compare_pictures
@@ -180,7 +181,8 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
 
 def _render(name: str, **variables: object) -> str:
     try:
-        return _template(name).render(variables)
+        # escaped as HTML by the templates; a reversed or invisible name would still deceive
+        return printable(_template(name).render(variables))
     except TemplateError as error:
         raise ReportError(
             f"template '{name}' cannot be rendered: {type(error).__name__}: {error}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
-
-_PLAIN_WIDTH = 140
 
 
 @dataclass
@@ -71,11 +68,6 @@ def stage_table(stages: Sequence[Stage]) -> Table:
             stage.name, f"{stage.seconds:.1f}", format_bytes(stage.size), format_error(stage.gap)
         )
     return table
-
-
-def plain_console() -> Console:
-    """A console for tables; in a file or a log it is wide enough for them."""
-    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
 
 
 def format_bytes(size: int | None) -> str:

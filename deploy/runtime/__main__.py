@@ -6,12 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from backends.terminal import program_output
 from deploy.runtime.commands.table import COMMANDS, RENAMED, execute
 from deploy.runtime.commands.version import VersionAction
 
 
+@program_output()
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command; exit code 0 is success, 1 a failure, and 2 wrong usage.
+
+    It is 141 where the reader of the output has ended.
 
     Args:
         words: the command and its arguments; by default those of the process.

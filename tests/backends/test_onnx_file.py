@@ -217,7 +217,7 @@ def test_a_fifo_in_the_place_of_the_folder_is_refused(tmp_path):
 
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.onnx"))
-    with pytest.raises(OnnxFileError, match=r"its name is not UTF-8. Rename it"):
+    with pytest.raises(OnnxFileError, match=r"its path is not UTF-8. Rename it"):
         read_without_weights(put(path, model(LONG)))
 
 

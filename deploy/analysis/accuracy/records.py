@@ -9,7 +9,7 @@ from pathlib import Path
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import DeployError
 from backends.error_metrics import ErrorMetrics
-from backends.files import write_text
+from backends.files import check_regular, write_text
 
 FORMAT = 1
 
@@ -183,6 +183,7 @@ def read_metrics(path: Path, manifest: str) -> Blame:
     """
     hint = "Run without --saved to measure."
     try:
+        check_regular(path)
         blame = from_json(Blame, json.loads(path.read_text()), path.name)
     except FileNotFoundError as error:
         raise BlameError(f"'{path}'", expected="saved metrics", got="nothing", do=hint) from error

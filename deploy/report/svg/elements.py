@@ -9,6 +9,7 @@ from itertools import pairwise
 from unicodedata import east_asian_width
 from xml.sax.saxutils import escape
 
+from backends.terminal import printable
 from deploy.report.svg.layered_layout import Point, Rect, Size
 
 _MARGIN = 20.0
@@ -158,5 +159,5 @@ def document(
 
 
 def _escape(text: str) -> str:
-    """Escaped text; characters that XML does not allow become a replacement character."""
-    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
+    """Escaped and printable text; what XML does not allow becomes a replacement character."""
+    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", printable(text)))

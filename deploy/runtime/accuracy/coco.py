@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends.contract import Array, DeployError, MissingLibraryError, install_hint
+from backends.files import not_regular
 from deploy.runtime.vision.detections import Detections
 
 Detect = Callable[[Path], Detections]
@@ -146,6 +147,8 @@ class Dataset:
 
 
 def _load(annotations: Path, coco: Any) -> Any:
+    if got := not_regular(annotations):
+        raise _no_dataset(annotations, got)
     try:
         with redirect_stdout(StringIO()):
             truth = coco(str(annotations))

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from backends.files import PARTIAL, atomic_write, fsync_tree, name_fault
+from backends.files import PARTIAL, atomic_write, fsync_tree, name_fault, not_regular
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import (
     MANIFEST,
@@ -81,8 +81,7 @@ def open_members(archive: Path) -> Iterator[Mapping[str, Member]]:
     Raises:
         BundleError: no file, a member that is no plain file, or has an unsafe or repeated name.
     """
-    if not archive.is_file():
-        got = "a folder" if archive.is_dir() else "nothing" if not archive.exists() else "no file"
+    if got := not_regular(archive):
         raise BundleError(f"archive '{archive}'", expected="a file", got=got)
     with archive.open("rb") as file:
         is_zip = file.read(2) == b"PK"  # a tar whose last file is a zip ends like a zip

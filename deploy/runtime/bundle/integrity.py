@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from backends.files import file_fault
 from deploy.runtime.bundle.manifest import (
@@ -65,14 +65,22 @@ def verify_all(bundle: Path, manifest: Manifest) -> None:
     """Compare every file of the folder with the manifest.
 
     Raises:
-        BundleError: as of ``verify_files``; or a file that the manifest does not list.
+        BundleError: as of ``verify_files``; or a file or folder that the manifest does not list.
     """
     verify_files(bundle, manifest, manifest.files)
-    listed = {MANIFEST, SIGNATURE, *manifest.files}
-    files = (path for path in bundle.rglob("*") if path.is_symlink() or not path.is_dir())
-    for path in sorted(files):
-        name = path.relative_to(bundle).as_posix()
-        if name not in listed:
+    files = {MANIFEST, SIGNATURE, *manifest.files}
+    folders = {str(parent) for name in files for parent in PurePosixPath(name).parents}
+    for path in sorted(bundle.rglob("*")):
+        name, is_folder = path.relative_to(bundle).as_posix(), _is_folder(path)
+        if name not in (folders if is_folder else files):
             raise BundleError(
-                f"bundle '{bundle}': file '{name}' is not in its manifest", do="Remove it."
+                f"bundle '{bundle}': {'folder' if is_folder else 'file'} '{name}' is not in its "
+                "manifest",
+                do="Remove it.",
             )
+    if (bundle / SIGNATURE).exists() and (fault := file_fault(bundle, SIGNATURE)):
+        raise BundleError(f"bundle '{bundle}': {SIGNATURE} {fault}")
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

@@ -20,7 +20,7 @@ from backends.bounds import Length, Name
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import Artifact, DeployError, Dim, Dynamic, Specs, TensorSpec
 from backends.error_metrics import ErrorMetrics
-from backends.files import atomic_write, file_fault, name_fault
+from backends.files import atomic_write, file_fault, name_fault, names_fault
 from backends.json_limits import check_json
 from deploy.runtime.vision.image import Pre
 
@@ -30,6 +30,7 @@ FORMAT = 2
 MOST_BYTES = 16 << 20  # of the file
 
 STEP_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # it names files and folders
+_LINE_BREAK = re.compile(rb"(?<!\\)(?:\\\\)*\\(?:n|u000[aA])")  # as JSON writes it in a text
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
 """The names of the dtypes that a tensor may have."""
@@ -234,6 +235,8 @@ def parse_manifest(data: bytes, bundle: str) -> Manifest:
         check_manifest(manifest)
     except FormatError as error:
         raise BundleError(f"bundle '{bundle}': {error}") from error
+    if _LINE_BREAK.search(data):  # a name with one could print a line of its own
+        raise BundleError(f"bundle '{bundle}': {MANIFEST} has a text with a line break")
     return manifest
 
 
@@ -297,6 +300,8 @@ def _check_files(manifest: Manifest) -> None:
                 "a SHA-256 of 64 hexadecimal digits and a size from 0 up",
                 f"{entry.sha256[:80]!r}, {entry.size}",
             )
+    if fault := names_fault((MANIFEST, SIGNATURE, *manifest.files)):
+        raise FormatError(f"{MANIFEST}: files: {fault}")
     for name, kind in _used_files(manifest):
         if name not in manifest.files:
             raise FormatError(f"{MANIFEST}: file '{name}' is used, but not listed in files")

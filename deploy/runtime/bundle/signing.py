@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import MissingLibraryError, install_hint
-from backends.files import atomic_write, file_fault
+from backends.files import atomic_write, file_fault, not_regular
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import (
     MANIFEST,
@@ -22,6 +22,7 @@ from deploy.runtime.bundle.manifest import (
 
 _PASSPHRASE = "DEPLOY_KEY_PASSPHRASE"
 _SIGNATURE_BYTES = 64
+_MOST_KEY_BYTES = 16 << 10
 _CONTEXT = b"backend-chain bundle manifest\0"  # domain separation: no signature of other data fits
 
 
@@ -102,8 +103,8 @@ def _read(path: Path, kind: Any, half: str, reader: Any) -> Any:
     try:
         key = reader()
     except (ValueError, TypeError, unsupported) as error:  # TypeError: a passphrase is missing
-        raise SignatureError(
-            f"key '{path}' is no readable {half} key: {error}",
+        raise SignatureError(  # without the library's words, which may quote the file
+            f"key '{path}' is no readable {half} key",
             do=f"If it has a passphrase, put that into {_PASSPHRASE}." if half == "private" else "",
         ) from error
     if not isinstance(key, kind):
@@ -114,10 +115,25 @@ def _read(path: Path, kind: Any, half: str, reader: Any) -> Any:
 
 
 def _key_bytes(path: Path) -> bytes:
+    """The bytes of a key; several processes of a command may read it, so a pipe will not do."""
+    got = not_regular(path)
+    if got not in ("", "nothing"):
+        raise SignatureError(
+            f"key '{path}'",
+            expected="a regular file",
+            got=got,
+            do="Save the key into a file first." if got == "a FIFO" else "",
+        )
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_KEY_BYTES + 1)
     except OSError as error:
         raise SignatureError(f"key '{path}' cannot be read: {error.strerror}") from error
+    if len(data) > _MOST_KEY_BYTES:
+        raise SignatureError(
+            f"key '{path}'", expected=f"at most {_MOST_KEY_BYTES:,} bytes", got="more"
+        )
+    return data
 
 
 def _signature(bundle: Path) -> bytes:

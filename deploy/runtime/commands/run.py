@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _detect(pipeline: Pipeline, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """The report's entry of one picture."""
+    from backends.terminal import printable_name
     from deploy.runtime.vision.image import ImageError, load_image
 
     try:
@@ -83,7 +84,11 @@ def _detect(pipeline: Pipeline, path: Path, arguments: argparse.Namespace) -> di
     detections = pipeline(pixels)
     shown = detections.above(arguments.score)
     if arguments.json != "-":
-        print(f"{path}: {len(shown)} found", *_lines(shown, pipeline.classes), sep="\n")
+        print(
+            f"{printable_name(str(path))}: {len(shown)} found",
+            *_lines(shown, pipeline.classes),
+            sep="\n",
+        )
     if arguments.out is not None:
         _draw(pixels, shown, pipeline.classes, arguments.out / f"{path.stem}.png")
     return {"image": str(path), "detections": detections.to_json(pipeline.classes)}

@@ -19,6 +19,7 @@ import numpy as np
 from backends.codec import from_json, to_json
 from backends.contract import Array, DeployError, Dynamic, EngineError, Specs, Tensors, TensorSpec
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
+from backends.terminal import program_output
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.trust import is_tried, remember_tried
 from deploy.runtime.execution.loading import load_chain
@@ -74,6 +75,7 @@ def try_first(root: Path, manifest: Manifest) -> None:
     remember_tried(manifest)
 
 
+@program_output()
 def main(progress: str) -> None:
     """The child process: reads the request from a line of its standard input."""
     request = json.loads(sys.stdin.readline())

@@ -23,6 +23,7 @@ from pathlib import Path
 from backends.codec import from_json
 from backends.contract import DeployError, Runner, Tensors
 from backends.process.child import end_with_parent
+from backends.terminal import program_output
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.execution.chain import Chain
@@ -95,6 +96,7 @@ class LoadedBundle:
         return Message(detections, {**values, "post": time.perf_counter() - start})
 
 
+@program_output()
 def main(connection: int, requests: int, results: int, seconds: float) -> None:
     """Answer requests until the parent closes the connection."""
     end_with_parent()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from backends.contract import DeployError, EngineError
 from backends.process.child import module_command
+from backends.terminal import program_output
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
 from deploy.runtime.latency import summarize_latency, timed_call
@@ -91,7 +92,8 @@ def main(bundle: str, choices: str, key: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except DeployError as problem:
-        sys.exit(f"error: {problem}")
+    with program_output():
+        try:
+            main(*sys.argv[1:])
+        except DeployError as problem:
+            sys.exit(f"error: {problem}")

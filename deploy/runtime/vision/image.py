@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from backends.contract import Array, DeployError
+from backends.files import not_regular
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 
@@ -20,7 +21,10 @@ Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 Decoded = Image.Image | npt.NDArray[np.uint8]
 
 
-_MOST_PIXELS = 200_000_000  # a header may declare any size; decoding more is refused
+_MOST_PIXELS = 178_956_970  # a header may declare any size; Pillow refuses more by itself
+
+
+_LONGEST_PATH = 4096
 
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run Ghostscript
@@ -46,7 +50,6 @@ _FAILURES = (  # what Pillow raises on damaged files
     MemoryError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 
@@ -121,14 +124,31 @@ def decode(source: Picture) -> Decoded:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if not isinstance(source, str | Path | Image.Image):
+        raise ImageError(
+            "picture", expected="a path, a Pillow image or an array", got=type(source).__name__
+        )
+    name = "of Pillow" if isinstance(source, Image.Image) else _shown(str(source))
     try:
         return _to_rgb(source) if isinstance(source, Image.Image) else _from_file(Path(source))
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"'{source}' is not a picture", expected=f"one of {', '.join(_FORMATS)}", got="another"
+            f"{name} is not a picture", expected=f"one of {', '.join(_FORMATS)}", got="another"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"picture {name}", expected=f"at most {_MOST_PIXELS:,} pixels", got="more"
         ) from error
     except _FAILURES as error:
-        raise ImageError(f"picture '{source}' cannot be decoded: {error}") from error
+        # what plugins say of a file's content may quote it
+        is_harmless = isinstance(error, OSError) or isinstance(source, Image.Image)
+        reason = str(error) if is_harmless else type(error).__name__
+        raise ImageError(f"picture {name} cannot be decoded: {reason}") from error
+
+
+def _shown(path: str) -> str:
+    """A path, or the length of what is none but the picture itself."""
+    return f"'{path}'" if len(path) <= _LONGEST_PATH else f"of {len(path):,} characters"
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
@@ -146,9 +166,8 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
 
 
 def _from_file(path: Path) -> Image.Image:
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing"
-        raise ImageError(f"picture '{path}'", expected="a file", got=got)
+    if got := not_regular(path):
+        raise ImageError(f"picture {_shown(str(path))}", expected="a file", got=got)
     with Image.open(path, formats=_FORMATS) as image:
         _check_size(path, image)
         return _to_rgb(image)

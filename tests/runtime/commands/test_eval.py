@@ -152,7 +152,7 @@ def test_a_picture_that_is_missing_is_named(make_squares_bundle, tmp_path):
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        (None, "got FileNotFoundError"),
+        (None, "got nothing"),
         ("{", "got JSONDecodeError"),
         ("[]", "got AssertionError"),
         ("{}", "got KeyError: 'images'"),

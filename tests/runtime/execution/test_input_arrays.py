@@ -167,7 +167,7 @@ def closed_picture() -> Image.Image:
         (truncated_picture, "cannot be decoded: image file is truncated"),
         (closed_picture, "cannot be decoded: Operation on closed image"),
         (lambda: Image.new("RGB", (0, 5)), "picture: expected pixels, got 0 x 5"),
-        (lambda: "a" * 5000, "cannot be decoded: .*File name too long"),
+        (lambda: "a" * 5000, "expected a file, got an error: File name too long"),
     ],
 )
 def test_what_pillow_cannot_decode_is_one_error_also_where_it_comes_from_pillow(make, message):

@@ -151,6 +151,28 @@ def test_a_file_that_claims_an_absurd_size_is_refused_before_decoding(tmp_path):
         load_image(tmp_path / "bomb.png")
 
 
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (178_956_970, "cannot be decoded: image file is truncated"),  # it was accepted
+        (178_956_971, "expected at most 178,956,970 pixels, got more"),
+        (200_000_000, "expected at most 178,956,970 pixels, got more"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+def test_the_largest_picture_is_as_large_as_the_error_says(pixels, message, tmp_path):
+    (tmp_path / "large.ppm").write_bytes(b"P5 %d 1 255\n" % pixels)
+    with pytest.raises(ImageError, match=message):
+        load_image(tmp_path / "large.ppm")
+
+
+def test_the_limit_holds_where_pillows_own_is_off(monkeypatch, tmp_path):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    (tmp_path / "large.ppm").write_bytes(b"P5 200000 1000 255\n")
+    with pytest.raises(ImageError, match="at most 178,956,970 pixels, got 200000 x 1000"):
+        load_image(tmp_path / "large.ppm")
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 90), (200, 67), (640, 480)])
 def test_opencv_enlarges_as_pillow_does_within_one_of_255(size):
     image = Image.fromarray(picture(60, 61))
