@@ -1,5 +1,6 @@
 """Weights files: every format loads, and a wrong file says what is wrong with it."""
 
+import json
 import pickle
 import re
 from pathlib import Path
@@ -45,6 +46,43 @@ def test_a_prefix_around_every_key_is_dropped(net, state, tmp_path):
 def test_safetensors_load(net, state, tmp_path):
     save_file(state, tmp_path / "a.safetensors")
     loads(net, tmp_path / "a.safetensors")
+
+
+LIES = {
+    "overlapping tensors": {key: {"data_offsets": [0, 16]} for key in ("0.bias", "1.bias")},
+    "a hole between tensors": {"0.bias": {"data_offsets": [1000, 1016]}},
+    "the end before the beginning": {"0.bias": {"data_offsets": [16, 0]}},
+    "beyond the file": {"0.bias": {"data_offsets": [1 << 40, (1 << 40) + 16]}},
+    "numbers that overflow": {"0.bias": {"shape": [1 << 62, 1 << 62]}},
+    "a dtype of another size": {"0.bias": {"dtype": "F64"}},
+    "a dtype that is none": {"0.bias": {"dtype": "F128"}},
+    "a negative size": {"0.bias": {"shape": [-4]}},
+    "a shape of other elements": {"0.bias": {"shape": [5]}},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_header_that_lies_is_refused_and_the_model_stays_as_it_was(lie, net, state, tmp_path):
+    save_file(state, tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    for name, changes in LIES[lie].items():
+        header[name] |= changes
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + data[8 + length :]
+    (tmp_path / "a.safetensors").write_bytes(content)
+    before = net.state_dict()["0.weight"].clone()
+    with pytest.raises(WeightsError, match=r"weights '.*a\.safetensors'"):
+        load_weights(net, tmp_path / "a.safetensors", {})
+    assert torch.equal(net.state_dict()["0.weight"], before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_another_precision_of_the_same_numbers_is_converted(dtype, net, state, tmp_path):
+    save_file({key: value.to(dtype) for key, value in state.items()}, tmp_path / "a.safetensors")
+    loads(net, tmp_path / "a.safetensors")
+    assert net.state_dict()["0.weight"].dtype == torch.float32
 
 
 def test_a_models_own_format_is_read_by_its_reader(net, state, tmp_path):

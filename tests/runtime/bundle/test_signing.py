@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from deploy.runtime import Pipeline
+from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import SIGNATURE, BundleError
 from deploy.runtime.bundle.signing import SignatureError, sign
 from tests.helpers.commands import BACKENDS, error_of, output_of, run_here
@@ -98,6 +100,24 @@ def test_a_signature_of_another_bundle_does_not_count(signed, tmp_path):
     (other / "manifest.json").write_text(text)
     with pytest.raises(SignatureError, match="does not fit"):
         Pipeline.open(other, key=public)
+
+
+def test_a_signature_of_an_earlier_version_does_not_fit_the_later_one(signed, tmp_path):
+    bundle, public = signed
+    earlier = {name: (bundle / name).read_bytes() for name in ("manifest.json", SIGNATURE)}
+    (bundle / "one/factor.txt").write_text("3.0")
+    manifest = json.loads(earlier["manifest.json"])
+    manifest["files"]["one/factor.txt"] |= vars(hash_file(bundle / "one/factor.txt"))
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SignatureError, match="does not fit"):
+        Pipeline.open(bundle, key=public)
+    sign(bundle, tmp_path / "key.pem")
+    with Pipeline.open(bundle, key=public):
+        pass
+    for name, message in (("manifest.json", "does not fit"), (SIGNATURE, "factor.txt'")):
+        (bundle / name).write_bytes(earlier[name])
+        with pytest.raises(BundleError, match=message):
+            Pipeline.open(bundle, key=public)
 
 
 def rsa_like(path: Path) -> None:
