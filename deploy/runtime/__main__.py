@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from deploy.runtime.commands.cancellation import cancellable
 from deploy.runtime.commands.table import COMMANDS, RENAMED, execute
 from deploy.runtime.commands.version import VersionAction
 
@@ -13,12 +14,15 @@ from deploy.runtime.commands.version import VersionAction
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command; exit code 0 is success, 1 a failure, and 2 wrong usage.
 
+    128 + the number of a signal is a cancelled one, such as 130 after Ctrl-C.
+
     Args:
         words: the command and its arguments; by default those of the process.
     """
-    words = _current_names(sys.argv[1:] if words is None else words)
-    arguments = _parser(words[0] if words else "").parse_args(words)
-    sys.exit(execute(COMMANDS[arguments.command], arguments))
+    with cancellable():
+        words = _current_names(sys.argv[1:] if words is None else words)
+        arguments = _parser(words[0] if words else "").parse_args(words)
+        sys.exit(execute(COMMANDS[arguments.command], arguments))
 
 
 def _current_names(words: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -83,20 +83,21 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
 def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
     steps = _checked_steps(bundle, manifest)
-    with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
-        converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
-        engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
+    names = {step.name for step in steps}
     try:
+        with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
+            converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
+            engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
         # this machine has run the engines that it built, and no others
         trusted = not any(artifact.unverified for artifact in manifest.artifacts)
         new, agrees = _verify(bundle, _with_engines(bundle, manifest, engines), trusted)
         write_manifest(bundle, new)
         _remove_signature(bundle)
     except BaseException:
-        _remove_engines(bundle, engines, manifest)
+        # which manifest is there decides: an interruption may come when the new one is in place
+        _remove_unlisted(bundle, names, read_manifest(bundle))
         raise
-    for name in {step.name for step in steps}:
-        _remove_unlisted(bundle, name, new)
+    _remove_unlisted(bundle, names, new)
     return agrees
 
 
@@ -227,20 +228,12 @@ def _remove_signature(bundle: Path) -> None:
         print(f"the signature of the bundle as it came is gone; sign it: {_SIGN} {bundle} KEYFILE")
 
 
-def _remove_unlisted(bundle: Path, step: str, manifest: Manifest) -> None:
-    """Delete the engines of earlier calls, also of calls that were killed."""
-    for path in sorted((bundle / step).rglob("*"), reverse=True):
+def _remove_unlisted(bundle: Path, steps: Iterable[str], manifest: Manifest) -> None:
+    """Delete engines that a manifest does not list, also those of calls that were killed."""
+    paths = (path for step in steps for path in sorted((bundle / step).rglob("*"), reverse=True))
+    for path in paths:
         if path.is_dir():
             with suppress(OSError):  # the folder is not empty
                 path.rmdir()
         elif path.relative_to(bundle).as_posix() not in manifest.files:
             path.unlink()
-
-
-def _remove_engines(bundle: Path, engines: Sequence[Artifact], manifest: Manifest) -> None:
-    """Delete the files of engines that the manifest does not list."""
-    names = [name for engine in engines for name in engine.files if name not in manifest.files]
-    for name in names:
-        (bundle / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the folder is not empty
-            (bundle / name).parent.rmdir()
