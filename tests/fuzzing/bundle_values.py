@@ -17,6 +17,7 @@ from tests.fuzzing.trees import Node, Seed, Tree
 
 MANIFEST, DOOR = "manifest.json", "door.json"
 PORT = 48377  # of the socket that nobody may connect to
+_LONGEST = 10_000  # values of a list; a manifest may have 16 MiB
 _FULL = 0.1  # of the cases go through the probe, as a bundle that this machine has not seen
 _INTEGERS = (
     0, 1, -1, 2, 3, 7, 255, 256, 65_535, 65_536, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 53,
@@ -71,7 +72,7 @@ def _alike(draw: Draw, old: Any) -> Any:
     if isinstance(old, str):
         return draw.one([*_TEXTS, f"{old}x", old.upper(), bad_path(draw, old or "x")])
     if isinstance(old, list):
-        shorter, longer = old[: len(old) // 2], old * draw.one([2, 50, 1000])
+        shorter, longer = old[: len(old) // 2], (old * draw.one([2, 50, 1000]))[:_LONGEST]
         return draw.one([[], shorter, longer, old[::-1], [_alike(draw, item) for item in old]])
     return old
 
@@ -123,7 +124,7 @@ def _name(draw: Draw, manifest: dict[str, Any], tree: Tree) -> str:
     text = draw.one(_TEXTS)
     place = draw.number(0, 3)
     if place == 0:
-        manifest["classes"] = draw.one([[text], [text] * 5000, [text, "b"], []])
+        manifest["classes"] = draw.one([[text], [text[:100]] * 5000, [text, "b"], []])
     elif place == 1:
         manifest["model"] = text
     elif place == 2:

@@ -61,9 +61,18 @@ def mutated_cache(draw: Draw, tree: Tree, seed: Seed) -> list[str]:
         path = draw.one([CACHE, f"{CACHE}/entries", *sorted(tree)])
         modes[path] = draw.one([0o777, 0o1777, 0o000, 0o770, 0o644])
         changes.append(f"mode of {path}")
+    for path in [path for path in tree if _is_below_another_file(path, tree)]:
+        del tree[path]
     actions = [draw.one(_ACTIONS) for _ in range(draw.number(2, 5))]
     tree[PLAN] = Node(_plan(actions, modes))
     return changes
+
+
+def _is_below_another_file(path: str, tree: Tree) -> bool:
+    """Whether it cannot exist, as after several changes."""
+    parts = path.split("/")
+    parents = ("/".join(parts[:count]) for count in range(1, len(parts)))
+    return any(parent in tree and tree[parent].sort != "folder" for parent in parents)
 
 
 def _plan(actions: list[str], modes: Mapping[str, int]) -> bytes:

@@ -18,14 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from backends.contract import DeployError
 from deploy.cli import app
-from deploy.recipe.schema import Recipe
+from deploy.recipe.schema import ModelRecipe, Recipe
 from deploy.report.sweep import JobRow
 from tests.fuzzing.configurations import WORDS
 from tests.fuzzing.worker import Door
 
 _JOB = "deploy.pipeline.job"
 _MODELS = Path(app.__file__).resolve().parents[1] / "models"
-_CODE = {"target", "rewrites", "readers"}
 
 
 def run_configuration(given: Path, out: Path, door: Door) -> None:
@@ -66,22 +65,22 @@ class _Stages:
         for path in (Path(path).expanduser().resolve() for path in paths if path):
             inside = any(path.is_relative_to(root) for root in self._roots)
             assert inside, f"the stages would use {path}"
-        for name in _code(vars(model)):
+        for name in _code(model):
             assert not name.startswith("tests."), f"the stages would import {name}"
         return JobRow(job, model.name, recipe.backend.name, "passed", bundle=str(bundle))
 
 
-def _code(values: Mapping[str, Any]) -> Iterator[str]:
-    """Every text under a key that names code, however deep."""
-    pending: list[tuple[bool, Any]] = [(False, values)]
+def _code(model: ModelRecipe) -> Iterator[str]:
+    """Every text that the stages would take for the name of code."""
+    yield from (model.target or "", *model.rewrites, *model.readers.values())
+    pending: list[Any] = list(model.params.values())
     while pending:
-        named, value = pending.pop()
+        value = pending.pop()
         if isinstance(value, Mapping):
-            pending += [(named or key in _CODE, item) for key, item in value.items()]
+            yield str(value.get("target", ""))
+            pending += value.values()
         elif isinstance(value, list):
-            pending += [(named, item) for item in value]
-        elif named and isinstance(value, str):
-            yield value
+            pending += value
 
 
 def _forget() -> None:

@@ -78,7 +78,7 @@ def campaign(home) -> str:
 
 @pytest.mark.parametrize("kind", SEVERAL_FILES)
 def test_cases_of_a_kind_are_refused_or_accepted(kind, home):
-    ended = fuzz(kind, "--mutants", "12", "--seed", "2", "--forks", "--out", str(home / "few"))
+    ended = fuzz(kind, "--mutants", "12", "--seed", "4", "--forks", "--out", str(home / "few"))
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -44,9 +44,9 @@ class _Cancellation:
 
 
 def _raise_again(number: int, frame: FrameType | None) -> None:
-    """Raise ``KeyboardInterrupt`` unless one is being handled, as where files are removed."""
+    """Raise ``KeyboardInterrupt`` unless the command ends already, as where files are removed."""
     error: BaseException | None = sys.exc_info()[1]
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__context__
     if error is None:
         raise KeyboardInterrupt
@@ -78,6 +78,7 @@ def cancellable() -> Iterator[None]:
             _exit(cancellation.number)
         raise
     except Exception:
+        cancellation.end()
         if cancellation.number:
             _exit(cancellation.number)
         raise

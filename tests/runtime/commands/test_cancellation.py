@@ -39,6 +39,15 @@ OTHER_ERROR = """
 """
 
 
+FAILED = """
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+        sys.exit("error: a module that was imported in part")
+"""
+
+
 def struck(tmp_path: Path, body: str, number: int, before: str = "") -> tuple[int, str, str]:
     """The code, the output and the errors of a process after a signal."""
     code = before + BEGIN.replace("{body}", body)
@@ -69,6 +78,11 @@ def test_what_is_undone_is_not_interrupted_by_the_same_signal(tmp_path):
         pass"""
     code, said, _ = struck(tmp_path, body, signal.SIGTERM)
     assert (code, said) == (143, "slowly\n")
+
+
+def test_an_error_that_the_interruption_led_to_has_the_code_of_the_signal(tmp_path):
+    code, _, errors = struck(tmp_path, FAILED, signal.SIGTERM)
+    assert (code, errors.splitlines()[-1]) == (143, "cancelled")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
