@@ -417,11 +417,19 @@ def check_inputs(specs: Specs, inputs: Tensors) -> list[Array]:
 def select_tensors(specs: Specs, values: Tensors) -> dict[str, Array]:
     """The values of these tensors, each in the dtype of its spec.
 
+    Raises:
+        TensorError: one of them is not there.
+
     Examples:
         >>> values = {"x": np.ones(2, np.float64), "unused": np.zeros(1)}
         >>> select_tensors((TensorSpec("x", "float32", (2,)),), values)
         {'x': array([1., 1.], dtype=float32)}
     """
+    missing = [spec.name for spec in specs if spec.name not in values]
+    if missing:
+        raise TensorError(
+            f"tensor '{missing[0]}'", expected=f"one of {', '.join(values)}"[:300], got="none"
+        )
     return {spec.name: values[spec.name].astype(spec.dtype, copy=False) for spec in specs}
 
 

@@ -16,6 +16,7 @@ from typing import IO
 import backends
 
 _ENDS_WITH_PARENT = "DEPLOY_ENDS_WITH_PARENT"
+_KILLED = 5.0  # seconds; an interrupted Popen.wait may hold its lock, and no end would be seen
 _ROOT = str(Path(backends.__file__).parents[1])
 
 # The packages of the parent come first, whatever other version is installed. Their folder is then
@@ -163,7 +164,8 @@ def _kill_group(child: subprocess.Popen[bytes]) -> None:
             child.kill()
         else:
             os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_KILLED)
 
 
 def failure(code: int) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,12 +23,9 @@ from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
 
-_CANCELLED = 130
-
 
 def main(words: Sequence[str]) -> None:
-    """Run one job or a sweep; exit code 1 where it fails, 130 where it is cancelled."""
-    signal.signal(signal.SIGTERM, _cancel)
+    """Run one job or a sweep; exit code 1 where it fails."""
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # its colours would be printed as escapes
     try:
         sys.argv[1:] = expand_words(words)
@@ -38,14 +33,6 @@ def main(words: Sequence[str]) -> None:
         _job()
     except RecipeError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("cancelled: nothing was written", file=sys.stderr)
-        sys.exit(_CANCELLED)
-
-
-def _cancel(number: int, frame: FrameType | None) -> None:
-    """SIGTERM is handled as Ctrl-C, so that child processes end too."""
-    raise KeyboardInterrupt
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)

@@ -40,6 +40,7 @@ _RESOLVERS = {"stem"}  # that a file of a folder may use
 _WRITTEN = {"bundle", "bundle.folder", "bundle.sign", "cache"}  # keys of paths that a run writes or
 _READ = {"model.weights", "model.file", "model.samples", "model.eval"}  # reads
 _SWEEP = "MULTIRUN"  # of hydra.mode, in the place of -m
+_UNREADABLE = (OSError, ValueError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
 _OWN_KEY = re.compile(r"_.+_")  # such as _target_, which Hydra calls
 _PER_RUN = (  # what Hydra notes of a run beside its settings
     "searchpath",
@@ -120,6 +121,12 @@ def check_folders(
             raise RecipeError(
                 f"configuration of '{folders[0]}': its lists of defaults include each other"
             ) from error
+        except (HydraException, OmegaConfBaseException):
+            raise  # it is told as any other mistake in words and files
+        except _UNREADABLE as error:
+            raise RecipeError(
+                f"configuration of '{folders[0]}' is not readable: {_first_line(error)}"
+            ) from error
 
 
 def _judge(
@@ -144,7 +151,7 @@ def _judge(
         loaded = loader._load_single_config(default, repository)
         folder = own.get(loaded.path)
         if folder is not None:
-            _check_links(folder, str(default.config_path))
+            _check_inside(folder, str(default.config_path))
             values = OmegaConf.to_container(loaded.config, resolve=False)
             _Content(folder / str(default.config_path), folder, words).check(values)
     settings = [word for word in typed if _is_of_hydra(word)]
@@ -242,42 +249,49 @@ def _jobs(loader: ConfigLoaderImpl, words: Sequence[str]) -> Iterator[list[str]]
 
 def _check_files(folder: Path) -> None:
     """Refuse files that are dangerous to read at all, wherever Hydra could find them."""
-    seen: set[Path] = set()
-    for path in _yaml_files(folder, seen):
+    for path in _yaml_files(folder):
         try:
             if not path.is_file() or path.stat().st_size > _MOST_BYTES:
                 raise RecipeError(f"configuration '{path}'", expected="a file of at most 1 MiB")
             for _ in leaves(yaml.safe_load(path.read_text()), ""):
                 pass  # counts them
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            first = str(error).partition("\n")[0]
-            raise RecipeError(f"configuration '{path}' is not readable: {first}") from error
+            raise RecipeError(
+                f"configuration '{path}' is not readable: {_first_line(error)}"
+            ) from error
 
 
-def _yaml_files(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Those that Hydra could load, also behind links."""
-    real = folder.resolve()
-    if real in seen:
-        return
-    seen.add(real)
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    """Those that Hydra could load.
+
+    Raises:
+        RecipeError: one of them, or a folder, is a link: Hydra would follow it.
+    """
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
-            if path.name.lower().endswith((".yaml", ".yml")):
+            is_yaml = path.name.lower().endswith((".yaml", ".yml"))
+            if path.is_symlink() and (is_yaml or path.is_dir()):
+                raise RecipeError(
+                    f"configuration '{path}'", expected="a file of its folder", got="a link"
+                )
+            if is_yaml:
                 yield path
             elif path.is_dir():
-                yield from _yaml_files(path, seen)
+                yield from _yaml_files(path)
 
 
-def _check_links(folder: Path, config_path: str) -> None:
-    """Refuse a file that is reached through a link."""
-    path = folder
-    for part in config_path.split("/"):
-        path = path / part
-        for name in (path, Path(f"{path}.yaml")):
-            if name.is_symlink():
-                raise RecipeError(
-                    f"configuration '{name}'", expected="a file of its folder", got="a link"
-                )
+def _check_inside(folder: Path, config_path: str) -> None:
+    """Refuse a name that leads out of the folder, where no file was looked at."""
+    if ".." in config_path.split("/"):
+        raise RecipeError(
+            f"configuration '{config_path}' of '{folder}'",
+            expected="a file of its folder",
+            got="a path out of it",
+        )
 
 
 def _resolvers(value: str) -> list[str]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from backends.terminal import program_output
 from deploy.cli.desk import require_desk
+from deploy.runtime.commands.cancellation import cancellable
 from deploy.runtime.commands.table import COMMANDS as DEVICE_COMMANDS
 from deploy.runtime.commands.table import RENAMED, Command, execute
 from deploy.runtime.commands.version import version_text
 
 PROGRAM, MAIN_JOB = "backend-chain", "deploy"
 MAIN_JOB_HELP = "export, cut, convert, chain and verify a model (the main job)"
-_CANCELLED = 130
 
 _ON_THE_DEVICE_TOO: Mapping[str, Command] = {
     "blame": Command("find the step and operator that make a bundle differ", "deploy.cli.blame"),
@@ -40,9 +40,14 @@ COMMANDS: Mapping[str, Command] = {**DEVICE_COMMANDS, **_ON_THE_DEVICE_TOO, **_D
 def main() -> None:
     """The command line.
 
-    Exit codes: 1 where something is wrong, 2 for wrong usage, 130 after Ctrl-C, 141 where the
-    reader of the output has ended.
+    Exit codes: 1 where something is wrong, 2 for wrong usage, 128 + the number of the signal where
+    it was cancelled, such as 130 after Ctrl-C, and 141 where the reader of the output has ended.
     """
+    with cancellable():
+        _main()
+
+
+def _main() -> None:
     put_working_directory_last()
     if "_ARGCOMPLETE" in os.environ:
         from deploy.cli.completion import complete
@@ -78,11 +83,7 @@ def run_command(name: str, words: Sequence[str]) -> int:
         arguments = parser.parse_intermixed_args(words)
     except TypeError:  # of argparse, where a command has commands of its own
         arguments = parser.parse_args(words)
-    try:
-        return execute(COMMANDS[name], arguments)
-    except KeyboardInterrupt:
-        print("cancelled", file=sys.stderr)
-        return _CANCELLED
+    return execute(COMMANDS[name], arguments)
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:

@@ -40,8 +40,8 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
     for word in words:
         _check_utf8(word)
     expanded = [_expand(word) for word in words]
-    signs = (*_FOLDER_OPTIONS, "hydra.searchpath", "+hydra.searchpath")
-    if more_configuration or any(word.startswith(signs) for word in expanded):
+    signs = (*_FOLDER_OPTIONS, "hydra.searchpath")
+    if more_configuration or any(word.lstrip("+").startswith(signs) for word in expanded):
         keys = [word for word in expanded if not word.startswith("+")]  # or a group of the user's
     else:
         keys = expanded

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from backends.codec import FormatError, from_json
 from backends.files import file_fault, fsync_path, name_fault
 from backends.user_cache import cache_folder, user_secret
 from deploy.export.fingerprint import CacheKey
@@ -31,7 +32,11 @@ from deploy.runtime.bundle.manifest import Content
 
 _ENTRY = "entry.json"
 _FILES = "files"
+_UNREADABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, FormatError),
+)
 _BLOCK = 1 << 20  # bytes
+_MOST_BYTES = 4 << 20  # of a description
 _STALE = 24 * 3600.0  # seconds after which a half-written entry is of a process that died
 
 
@@ -108,7 +113,7 @@ class CacheStore:
         source = self._entry_folder(digest)
         try:
             for name, file in entry.files.items():
-                if fault := file_fault(source / _FILES, name):
+                if fault := self._fault(source / _FILES / name):
                     raise _DamagedError(f"'{name}' {fault}")
                 if _copy(source / _FILES / name, out / name) != file.sha256:
                     raise _DamagedError(f"'{name}' was changed")
@@ -124,11 +129,13 @@ class CacheStore:
         """The description of an entry; none where there is no readable one."""
         path = self._entry_folder(digest) / _ENTRY
         try:
+            if self._fault(path) or path.stat().st_size > _MOST_BYTES:
+                return None
             used, record = path.stat().st_mtime, json.loads(path.read_text())
-            files = {name: Content(**file) for name, file in record["files"].items()}
+            files = {name: from_json(Content, file, name) for name, file in record["files"].items()}
             key = CacheKey(record["stage"], record["subject"], record["parts"])
             sealed = hmac.compare_digest(record["seal"], _seal(key, files))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+        except _UNREADABLE:
             return None
         if not sealed or key.digest != digest or any(map(name_fault, files)):
             return None
@@ -136,7 +143,7 @@ class CacheStore:
 
     def entries(self) -> list[CacheEntry]:
         """All entries, the most recently used first."""
-        digests = [path.parent.name for path in self.folder.glob(f"entries/*/*/{_ENTRY}")]
+        digests = {path.name for path in self._entry_paths()}
         entries = [entry for entry in map(self.entry, digests) if entry is not None]
         return sorted(entries, key=lambda entry: entry.used, reverse=True)
 
@@ -144,7 +151,7 @@ class CacheStore:
         """The first fault of an entry; empty where it is undamaged."""
         folder = self._entry_folder(entry.digest) / _FILES
         for name, file in entry.files.items():
-            if fault := file_fault(folder, name):
+            if fault := self._fault(folder / name):
                 return f"'{name}' {fault}"
             if hash_file(folder / name) != file:
                 return f"'{name}' was changed"
@@ -152,8 +159,7 @@ class CacheStore:
 
     def remove(self, digest: str) -> None:
         """Remove an entry atomically."""
-        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._staging()) as staging:
-            self._entry_folder(digest).rename(Path(staging) / digest)
+        self._remove_path(self._entry_folder(digest))
 
     def prune(self, limit: int | None = None) -> list[CacheEntry]:
         """Remove the least recently used entries beyond a limit, half-written and unreadable ones.
@@ -164,14 +170,15 @@ class CacheStore:
         Returns:
             The entries that were removed.
         """
-        for path in self._staging().iterdir():
+        for path in _entries_of(self.folder / "aside"):
+            with suppress(OSError):
+                if time.time() - path.lstat().st_mtime > _STALE:
+                    _delete(path)
+        for path in self._entry_paths():
+            misplaced = path != self._entry_folder(path.name)
             with suppress(FileNotFoundError):  # another process has removed it
-                if time.time() - path.stat().st_mtime > _STALE:
-                    shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob("entries/*/*"):
-            with suppress(FileNotFoundError):
-                if self.entry(path.name) is None and _is_own(path):
-                    self.remove(path.name)
+                if (misplaced or self.entry(path.name) is None) and _is_own(path):
+                    self._remove_path(path)
         removed = list(self._beyond(self.limit if limit is None else limit))
         for entry in removed:
             self.remove(entry.digest)
@@ -190,10 +197,9 @@ class CacheStore:
             staging = Path(tempfile.mkdtemp(dir=self._staging()))
             try:
                 _write_entry(staging / key.digest, key, source)
-                folder = self._entry_folder(key.digest)
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                if folder.exists():  # its description was not readable
-                    self.remove(key.digest)
+                self._own_folder("entries")
+                folder = self._own_folder(f"entries/{key.digest[:2]}") / key.digest
+                self.remove(key.digest)  # if there is one, its description was not readable
                 (staging / key.digest).rename(folder)
                 fsync_path(folder.parent)
             finally:
@@ -204,10 +210,11 @@ class CacheStore:
 
     def _locked(self, digest: str) -> AbstractContextManager[object]:
         """The lock of a key; the system releases it when the process dies."""
-        locks = self.folder / "locks"
         try:
-            locks.mkdir(parents=True, exist_ok=True)
-            return FileLock(locks / f"{digest}.lock").acquire()
+            path = self._own_folder("locks") / f"{digest}.lock"
+            if path.is_symlink():
+                raise OSError(f"'{path}' is a link")
+            return FileLock(path).acquire()
         except OSError as error:
             warnings.warn(f"the cache '{self.folder}' is not used: {error}", stacklevel=3)
             return nullcontext()
@@ -215,11 +222,38 @@ class CacheStore:
     def _entry_folder(self, digest: str) -> Path:
         return self.folder / "entries" / digest[:2] / digest
 
+    def _entry_paths(self) -> Iterator[Path]:
+        """Everything at the places of entries; links are not followed."""
+        for group in _entries_of(self.folder / "entries"):
+            yield from _entries_of(group)
+
+    def _remove_path(self, path: Path) -> None:
+        """Remove what is at the place of an entry, if no link leads there."""
+        groups = path.relative_to(self.folder).parents
+        if any((self.folder / group).is_symlink() for group in groups if group != Path()):
+            return
+        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._staging()) as staging:
+            path.rename(Path(staging) / "removed")
+
     def _staging(self) -> Path:
         """The folder for entries that are being written or removed."""
-        staging = self.folder / "aside"
-        staging.mkdir(parents=True, exist_ok=True)
-        return staging
+        return self._own_folder("aside")
+
+    def _own_folder(self, name: str) -> Path:
+        """A folder of the cache; it is made if it is missing.
+
+        Raises:
+            OSError: something else is there; what a link leads to is not the cache's.
+        """
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.is_symlink():
+            raise NotADirectoryError(f"'{folder}' is a link")
+        return folder
+
+    def _fault(self, path: Path) -> str:
+        """Why a path is no regular file of the cache, reached without links, or nothing."""
+        return file_fault(self.folder, path.relative_to(self.folder).as_posix())
 
 
 def check_own_cache(folder: Path) -> None:
@@ -229,7 +263,7 @@ def check_own_cache(folder: Path) -> None:
         RecipeError: naming the folder.
     """
     with suppress(FileNotFoundError):
-        if not _is_own(folder) or folder.stat().st_mode & stat.S_IWOTH:
+        if not _is_own(folder.resolve()) or folder.stat().st_mode & stat.S_IWOTH:
             raise RecipeError(
                 f"cache '{folder}'",
                 expected="a folder of your own that not everybody can write to",
@@ -239,7 +273,23 @@ def check_own_cache(folder: Path) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    return os.name != "posix" or path.stat().st_uid == os.getuid()
+    return os.name != "posix" or path.lstat().st_uid == os.getuid()
+
+
+def _entries_of(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is no folder, or a link."""
+    if folder.is_symlink():
+        return []
+    with suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
 
 
 class _DamagedError(Exception):

@@ -56,7 +56,11 @@ def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResu
     """
     recipe = _checked(recipe, paths)
     with lock_work_folder(paths.work):
-        return _run_locked(recipe, paths, progress)
+        try:
+            return _run_locked(recipe, paths, progress)
+        except KeyboardInterrupt:  # perhaps between the renames of ``publish``
+            restore_previous(paths.work / WorkFile.STAGING, paths.bundle)
+            raise
 
 
 def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:

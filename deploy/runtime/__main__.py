@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from backends.terminal import program_output
+from deploy.runtime.commands.cancellation import cancellable
 from deploy.runtime.commands.table import COMMANDS, RENAMED, execute
 from deploy.runtime.commands.version import VersionAction
 
@@ -15,14 +16,16 @@ from deploy.runtime.commands.version import VersionAction
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command; exit code 0 is success, 1 a failure, and 2 wrong usage.
 
-    It is 141 where the reader of the output has ended.
+    128 + the number of a signal is a cancelled one, such as 130 after Ctrl-C; 141 is one of which
+    the reader of the output has ended.
 
     Args:
         words: the command and its arguments; by default those of the process.
     """
-    words = _current_names(sys.argv[1:] if words is None else words)
-    arguments = _parser(words[0] if words else "").parse_args(words)
-    sys.exit(execute(COMMANDS[arguments.command], arguments))
+    with cancellable():
+        words = _current_names(sys.argv[1:] if words is None else words)
+        arguments = _parser(words[0] if words else "").parse_args(words)
+        sys.exit(execute(COMMANDS[arguments.command], arguments))
 
 
 def _current_names(words: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -84,22 +84,26 @@ def build_engines(bundle: Path, timeout: float, key: Path | None = None) -> bool
 def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     manifest = read_manifest(bundle) if key is None else read_signed(bundle, key)
     steps = _checked_steps(bundle, manifest)
-    with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
-        converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
-        engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
     own = is_own(manifest)
+    names = {step.name for step in steps}
     try:
-        built = _with_engines(bundle, manifest, engines)
-        new, agrees = _verify(bundle, built, trusted=own or key is not None)
-        write_manifest(bundle, new)
+        with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
+            converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
+            engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
+            built = _with_engines(bundle, manifest, engines)
+            drawing = Path(scratch) / Path(PICTURE).name
+            new, agrees = _verify(bundle, built, drawing, trusted=own or key is not None)
+            write_manifest(bundle, new)
+            if drawing.exists():
+                drawing.replace(bundle / PICTURE)
         if own:
             remember_own(new)
         _remove_signature(bundle)
     except BaseException:
-        _remove_engines(bundle, engines, manifest)
+        # which manifest is there decides: an interruption may come when the new one is in place
+        _remove_unlisted(bundle, names, read_manifest(bundle))
         raise
-    for name in {step.name for step in steps}:
-        _remove_unlisted(bundle, name, new)
+    _remove_unlisted(bundle, names, new)
     return agrees
 
 
@@ -179,8 +183,12 @@ def _replaced(
     )
 
 
-def _verify(bundle: Path, manifest: Manifest, trusted: bool) -> tuple[Manifest, bool]:
+def _verify(
+    bundle: Path, manifest: Manifest, drawing: Path, trusted: bool
+) -> tuple[Manifest, bool]:
     """Compare each step, the chain and the detections with the model's; print the errors.
+
+    The detections are drawn into the file ``drawing``, where the bundle has a sample picture.
 
     Returns:
         The manifest with the result, and whether all are within their tolerances.
@@ -191,7 +199,7 @@ def _verify(bundle: Path, manifest: Manifest, trusted: bool) -> tuple[Manifest, 
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
         violation = first_violation(manifest, errors, "the model")
         agrees = (violation is None) & check_detections(bundle, pipeline)
-        files = {**manifest.files, **_draw_sample(bundle, manifest, pipeline)}
+        files = {**manifest.files, **_draw_sample(bundle, manifest, pipeline, drawing)}
     if violation is not None:
         print(f"BAD {violation}")
     notes = rule_notes(recorded_rule(manifest))
@@ -215,15 +223,17 @@ def _measure_errors(
     return errors
 
 
-def _draw_sample(bundle: Path, manifest: Manifest, pipeline: Pipeline) -> dict[str, FileEntry]:
-    """Draw the detections in the sample picture; the file's entry, if there is one."""
+def _draw_sample(
+    bundle: Path, manifest: Manifest, pipeline: Pipeline, drawing: Path
+) -> dict[str, FileEntry]:
+    """Draw the detections in the sample picture; the entry of the bundle's file, if any."""
     picture = sample_picture(bundle, manifest)
     if picture is None or pipeline.post is None:
         return {}
     pixels = load_image(picture)
     detections = pipeline(pixels).above(CONFIDENT)
-    draw(pixels, detections, manifest.classes).save(bundle / PICTURE)
-    return {PICTURE: file_entry(bundle / PICTURE, "picture")}
+    draw(pixels, detections, manifest.classes).save(drawing)
+    return {PICTURE: file_entry(drawing, "picture")}
 
 
 def _remove_signature(bundle: Path) -> None:
@@ -232,20 +242,12 @@ def _remove_signature(bundle: Path) -> None:
         print(f"the signature of the bundle as it came is gone; sign it: {_SIGN} {bundle} KEYFILE")
 
 
-def _remove_unlisted(bundle: Path, step: str, manifest: Manifest) -> None:
-    """Delete the engines of earlier calls, also of calls that were killed."""
-    for path in sorted((bundle / step).rglob("*"), reverse=True):
+def _remove_unlisted(bundle: Path, steps: Iterable[str], manifest: Manifest) -> None:
+    """Delete engines that a manifest does not list, also those of calls that were killed."""
+    paths = (path for step in steps for path in sorted((bundle / step).rglob("*"), reverse=True))
+    for path in paths:
         if path.is_dir():
             with suppress(OSError):  # the folder is not empty
                 path.rmdir()
         elif path.relative_to(bundle).as_posix() not in manifest.files:
             path.unlink()
-
-
-def _remove_engines(bundle: Path, engines: Sequence[Artifact], manifest: Manifest) -> None:
-    """Delete the files of engines that the manifest does not list."""
-    names = [name for engine in engines for name in engine.files if name not in manifest.files]
-    for name in names:
-        (bundle / name).unlink(missing_ok=True)
-        with suppress(OSError):  # the folder is not empty
-            (bundle / name).parent.rmdir()

@@ -22,6 +22,9 @@ from deploy.cli.config_trust import check_folders
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
+from tests.fuzzing import trees
+from tests.fuzzing.configurations import FOLDER, configuration_tree
+from tests.fuzzing.draw import Draw
 from tests.helpers.commands import BACKENDS, error_of
 
 MODEL = """\
@@ -214,55 +217,16 @@ def test_a_word_of_the_shipped_configuration_is_no_code_of_it(untrusted_folder, 
         compose(WORDS[3:], untrusted_folder / "theirs")
 
 
-CALL = "{_target_: os.mkdir, path: CANARY}"
-FACTORY = "{handlers: {c: {(): os.mkdir, path: CANARY}}}"
-HEADERS = [
-    *("", "# @package _global_\n", "# @package hydra\n", " # @package hydra.callbacks\n"),
-    *("#@package _group_\n", "# x\u2028# @package hydra.callbacks\n", "\ufeff# @package hydra\n"),
-    *("# x\x85# @package hydra\n", "# @package hydra.job_logging\n"),
-]
-BODIES = [
-    *(f"callbacks: {{c: {CALL}}}", f"hydra: {{callbacks: {{c: {CALL}}}}}", f"c: {CALL}"),
-    *(f"a: &a {CALL}\nhydra: {{callbacks: {{c: *a}}}}", f"hydra: {{launcher: {CALL}}}"),
-    *(f"hydra: {{job_logging: {FACTORY}}}", FACTORY, f"hydra: {{sweeper: {CALL}}}"),
-    *(f"<<: {{hydra: {{callbacks: {{c: {CALL}}}}}}}", "model: {name: x}"),
-]
-DEFAULTS = [
-    *("", "defaults: [{override /hydra/callbacks: c}]\n", "defaults: ['/recipe@hydra: b']\n"),
-    *("defaults: [{/recipe@hydra.callbacks: b}, _self_]\n", "defaults: [b]\n"),
-    *("defaults: ['/recipe@_global_: b']\n", "defaults: [{override /hydra/launcher: c}]\n"),
-    *("defaults: [{override /hydra/job_logging: c}]\n", "defaults: ['${x}']\nx: b\n"),
-]
-
-
-def generated_folder(folder: Path, draw: random.Random) -> None:
-    """Files with a combination of header, defaults, body, place and link."""
-    names = ["recipe/a.yaml", "recipe/b.yaml", "hydra/callbacks/c.yaml", "hydra/launcher/c.yaml",
-             "hydra/job_logging/c.yaml", "hydra/sweeper/c.yml"]  # fmt: skip
-    for name in names:
-        plain = draw.random() < 0.4  # most others do not compose
-        text = draw.choice(HEADERS) + ("" if plain else draw.choice(DEFAULTS)) + draw.choice(BODIES)
-        if draw.random() < 0.1:
-            real = folder / "linked" / name.replace("/", "-")
-            real.parent.mkdir(exist_ok=True)
-            real.write_text(text)
-            path = folder / "theirs" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(real)
-        else:
-            write(folder, text, name)
-
-
 def reaches_hydra(folder: Path, words: list[str]) -> bool:
     """Whether the canary stands in Hydra's own settings, which Hydra acts on."""
-    search = f"hydra.searchpath=['file://{folder / 'theirs'}']"
+    search = f"hydra.searchpath=['file://{folder / FOLDER}']"
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         try:
             config = loader.load_configuration("deploy", [*words, search], RunMode.RUN)
-        except (HydraException, OmegaConfBaseException, YAMLError, RecursionError):
+        except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError):
             return False
-    return "CANARY" in OmegaConf.to_yaml(config.hydra)
+    return "fuzzing.canary" in OmegaConf.to_yaml(config.hydra)
 
 
 @pytest.mark.slow
@@ -270,18 +234,54 @@ def test_no_generated_folder_that_reaches_hydra_is_accepted(tmp_path):
     attacks = accepted = 0
     for seed in range(200):
         folder = tmp_path / str(seed)
-        folder.mkdir()
-        generated_folder(folder, random.Random(seed))
+        trees.write(configuration_tree(Draw(random.Random(seed), [], tmp_path / "outside")), folder)
         words = ["+model=yolov3", "+recipe=a"]
-        attacked = reaches_hydra(folder, words)
+        attacked = _is_small(folder) and reaches_hydra(folder, words)
         try:
-            check_folders([folder / "theirs"], words)
+            check_folders([folder / FOLDER], words)
         except (RecipeError, HydraException, OmegaConfBaseException):
             attacks += attacked
         else:
             assert not attacked, seed
             accepted += 1
-    assert attacks > 20 and accepted > 5  # of each there are some
+    assert attacks > 5 and accepted > 20  # of each there are some
+
+
+def _is_small(folder: Path) -> bool:
+    """Whether there is nothing that Hydra alone would read for ever."""
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    return all(path.is_file() and path.stat().st_size < 100_000 for path in files)
+
+
+@pytest.mark.parametrize("name", ["recipe/theirs.yaml", "recipe", "other.yaml"])
+def test_no_file_that_a_link_leads_to_is_read(untrusted_folder, name):
+    write(untrusted_folder, "x: 1\n", "recipe/theirs.yaml")
+    link = untrusted_folder / "theirs" / name
+    if link.exists():
+        link.rename(untrusted_folder / "elsewhere")
+    else:
+        (untrusted_folder / "elsewhere").write_text("a: [not yaml")
+    link.symlink_to(untrusted_folder / "elsewhere")
+    with pytest.raises(RecipeError, match="expected a file of its folder, got a link"):
+        judge(untrusted_folder)
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(untrusted_folder):
+    write(untrusted_folder, "# @package _global_\ndefaults: [/../elsewhere/evil]\n")
+    (untrusted_folder / "elsewhere").mkdir()
+    (untrusted_folder / "elsewhere" / "evil.yaml").write_text("x: 1\n")
+    with pytest.raises(RecipeError, match="expected a file of its folder, got a path out of it"):
+        judge(untrusted_folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# @package _global_ # more\n", "model: {}\nmodel: {}\n"],
+)
+def test_a_file_that_hydra_cannot_read_is_one_error(untrusted_folder, text):
+    write(untrusted_folder, text)
+    with pytest.raises(RecipeError, match=r"configuration of '.*theirs' is not readable: "):
+        judge(untrusted_folder)
 
 
 def test_no_folder_that_hydra_is_given_goes_unseen(untrusted_folder):

@@ -22,6 +22,7 @@ _FORBIDDEN = (
     "http.client.",
     "urllib.Request",
     "webbrowser.open",
+    "fuzzing.canary",  # of ``canary``, when it is imported or called
 )
 _PATHS = (
     "os.chmod",
@@ -36,6 +37,8 @@ _PATHS = (
     "os.utime",
     "shutil.",
 )
+# these do not follow a link at the end of a path
+_ITSELF = ("os.mkdir", "os.remove", "os.rename", "os.rmdir")
 _ROOT = str(Path(__file__).resolve().parents[2])
 _MODULES = ("backends.", "deploy.")
 _READS = ("os.listdir", "os.scandir")
@@ -90,7 +93,9 @@ class Audit:
         if event.startswith(_FORBIDDEN):
             return f"{event} {arguments!r}"[:300]
         if event.startswith((*_PATHS, *_READS)):
-            away = [one for one in arguments if isinstance(one, str | bytes) and self._away(one)]
+            paths = [one for one in arguments if isinstance(one, str | bytes)]
+            resolved = _itself if event in _ITSELF else _real
+            away = [one for one in paths if not self._is_inside(resolved(one))]
             if event in _READS:
                 away = [one for one in away if not _real(one).startswith(_READABLE)]
             return f"{event} {away}" if away else ""
@@ -127,8 +132,10 @@ class Audit:
         return f"import {arguments[0]} from {file}" if away else ""
 
     def _away(self, path: str | bytes) -> bool:
-        real = _real(path)
-        return not any(real == one or real.startswith(f"{one}/") for one in self.inside)
+        return not self._is_inside(_real(path))
+
+    def _is_inside(self, real: str) -> bool:
+        return any(real == one or real.startswith(f"{one}/") for one in self.inside)
 
 
 def _is_ours(code: str) -> bool:
@@ -142,6 +149,12 @@ def _real(path: str | bytes) -> str:
         return os.path.realpath(os.fsdecode(path))
     except ValueError:  # a NUL in it: no system call takes that
         return "/dev/null"
+
+
+def _itself(path: str | bytes) -> str:
+    """A path whose folders are resolved, and whose last name may be a link."""
+    folder, name = os.path.split(os.fsdecode(path))
+    return f"{_real(folder or '.')}/{name}"
 
 
 def _verb(writes: bool) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.fuzzing.arrays import mutated_npz
+from tests.fuzzing.bundle_values import hostile_bundle
+from tests.fuzzing.cache_entries import mutated_cache
+from tests.fuzzing.configurations import mutated_configuration
 from tests.fuzzing.draw import Draw
 from tests.fuzzing.members import mutated_archive
 from tests.fuzzing.octets import mutated
@@ -165,6 +168,9 @@ _BUNDLES: Mapping[str, Callable[[Draw, Tree, Seed], list[str]]] = {
     "onnx": _onnx,
     "ncnn": _ncnn,
     "manifest": _manifest,
+    "bundle-run": hostile_bundle,
+    "cache": mutated_cache,
+    "configuration": lambda draw, tree, seed: mutated_configuration(draw, tree),
 }
 _SINGLES: Mapping[str, Mutator] = {
     "archive": mutated_archive,

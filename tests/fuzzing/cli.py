@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.fuzzing import kept
@@ -12,6 +13,7 @@ from tests.fuzzing.campaign import Outcome
 from tests.fuzzing.cases import case
 from tests.fuzzing.ground import SAMPLE, Ground
 from tests.fuzzing.guided import guided
+from tests.fuzzing.journal import note, open_journal, read_journal
 from tests.fuzzing.report import Report, causes, table, write_fault, write_report
 from tests.fuzzing.seeds import KINDS, corpus
 from tests.fuzzing.shares import Asked, outcomes
@@ -54,6 +56,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("runs/fuzz"), metavar="DIR", help="of corpus and findings")
     add("--jobs", type=int, default=1, help="processes (1)")
     add("--forks", action="store_true", help="forks for the product's own children: faster")
+    add("--resume", action="store_true", help="go on with the run of this seed that was stopped")
     add("--keep", metavar="NAME", help="with --only: keep the case as a test of its own")
     add("--kept", action="store_true", help="the kept cases, in the place of mutants")
     add("--guided", action="store_true", help="let coverage choose the mutants")
@@ -80,7 +83,7 @@ def _campaign(kind: str, options: argparse.Namespace) -> Report:
         options.kept,
     )
     told = begun
-    for outcome in outcomes(asked, options.jobs):
+    for outcome in _journaled(asked, options):
         if options.only is not None:
             _tell_all(outcome)
         if report.add(outcome):
@@ -92,6 +95,22 @@ def _campaign(kind: str, options: argparse.Namespace) -> Report:
             print(report.progress(len(numbers), told - begun), flush=True)
     report.seconds = time.monotonic() - begun
     return report
+
+
+def _journaled(asked: Asked, options: argparse.Namespace) -> Iterator[Outcome]:
+    """The outcomes, with ``--resume`` those of the run before first; each is written down."""
+    if options.only is not None or options.kept:
+        yield from outcomes(asked, options.jobs)
+        return
+    folder, numbers = options.out / asked.kind, set(asked.numbers)
+    earlier = read_journal(folder, asked.seed) if options.resume else []
+    earlier = [outcome for outcome in earlier if outcome.number in numbers]
+    yield from earlier
+    left = sorted(numbers - {outcome.number for outcome in earlier})
+    with open_journal(folder, asked.seed, earlier) as journal:
+        for outcome in outcomes(replace(asked, numbers=left), options.jobs):
+            note(journal, outcome)
+            yield outcome
 
 
 def _given(kind: str, options: argparse.Namespace, number: int) -> Given:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.fuzzing.trees import Seed, read
+from tests.fuzzing.trees import Seed, read, write
 
 _ROOT = Path(__file__).resolve().parents[2]
 _ENTRIES = {"image": "picture.bin", "archive": "bundle.bin"}
@@ -115,6 +115,19 @@ def _weights(folder: Path) -> None:
     weights(folder)
 
 
+def _configurations(folder: Path) -> None:
+    from tests.fuzzing.configurations import plain_configuration
+
+    write(plain_configuration(), folder / "plain")
+
+
+def _caches(folder: Path) -> None:
+    from tests.fuzzing.cache_entries import OTHER_SECRET, SECRET, plain_cache
+
+    for name, secret in (("own", SECRET), ("also-own", SECRET), ("somebody-else", OTHER_SECRET)):
+        write(plain_cache(secret), folder / name)
+
+
 _MAKERS: Mapping[str, Callable[[Path], None]] = {
     "onnx": _onnx,
     "ncnn": _ncnn,
@@ -122,6 +135,9 @@ _MAKERS: Mapping[str, Callable[[Path], None]] = {
     "archive": _archives,
     "image": _pictures,
     "weights": _weights,
+    "bundle-run": _bundles,
+    "configuration": _configurations,
+    "cache": _caches,
 }
 KINDS = tuple(_MAKERS)
 

@@ -27,6 +27,9 @@ from deploy.runtime.commands.check import check
 from deploy.runtime.vision.image import Pre, load_image
 from deploy.runtime.vision.nms import nms
 from deploy.runtime.vision.preprocess import Letterbox
+from tests.fuzzing.bundle_target import run_to_the_end
+from tests.fuzzing.cache_target import use_cache
+from tests.fuzzing.configuration_target import run_configuration
 from tests.fuzzing.worker import Door, Target
 
 _MOST_GIB = 0.1
@@ -139,6 +142,9 @@ TARGETS: Mapping[str, Target] = {
     "archive": unpack_archive,
     "image": read_picture,
     "weights": read_weights,
+    "bundle-run": run_to_the_end,
+    "configuration": run_configuration,
+    "cache": use_cache,
 }
 
 
@@ -147,6 +153,13 @@ def warm(kind: str) -> None:
     if kind == "weights":
         importlib.import_module("deploy.export.weights")
         importlib.import_module("tests.fuzzing.seed_files")
+    if kind == "bundle-run":
+        run_to_the_end.listen()
+    if kind == "cache":
+        importlib.import_module("deploy.cli.cache")
+    if kind == "configuration":
+        importlib.import_module("deploy.recipe.validate")
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of Hydra come to the target as they are
     for backend in ("onnxruntime", "ncnn"):
         loader(backend)
     # machine code of host steps is kept beside them, outside any case's folder; and OpenCV sets

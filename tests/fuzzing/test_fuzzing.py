@@ -21,6 +21,17 @@ from tests.fuzzing.worker import Given
 ROOT = Path(__file__).resolve().parents[2]
 MUTANTS, SEED = "150", "1"
 
+SEVERAL_FILES = ("bundle-run", "cache", "configuration")
+HOLES = {
+    "configuration": {"folders are not looked at": "escape fuzzing.canary"},
+    "cache": {
+        "seals are not compared": "somebody else's files were taken",
+        "links are followed": "escape open to read",
+    },
+    "bundle-run": {
+        "names lead away": "bundle/integrity.py:verify_files",
+    },
+}
 PLANTED = {
     "accept": ("ok", ""),
     "refuse": ("refused", "DeployError"),
@@ -61,6 +72,33 @@ def campaign(home) -> str:
     words = ("--mutants", MUTANTS, "--seed", SEED, "--forks", "--out", str(home))
     ended = fuzz(*words)
     return ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("kind", SEVERAL_FILES)
+def test_cases_of_a_kind_are_refused_or_accepted(kind, home):
+    ended = fuzz(kind, "--mutants", "12", "--seed", "4", "--forks", "--out", str(home / "few"))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "hole"), [(kind, hole) for kind in HOLES for hole in HOLES[kind]])
+def test_a_hole_in_the_product_is_found(kind, hole, home):
+    command = [sys.executable, "-m", "tests.fuzzing.planted_holes", str(home / "holes"), kind, hole]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert HOLES[kind][hole] in ended.stdout
+
+
+@pytest.mark.slow
+def test_a_campaign_goes_on_where_it_was_stopped(home):
+    words = ("cache", "--out", str(home / "resumed"), "--resume")
+    fuzz(*words, "--mutants", "5")
+    journal = home / "resumed" / "cache" / "outcomes.jsonl"
+    first = journal.read_text()
+    journal.write_text(first + '{"number": 5, "verd')  # it was stopped while it wrote
+    ended = fuzz(*words, "--mutants", "8")
+    assert journal.read_text().startswith(first)
+    assert "| cache | 8 |" in ended.stdout, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -23,7 +23,7 @@ from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.engine_build import build_engines
 from tests.helpers.model_sources import TWO_PARTS
 
-_WORDS = [
+MODULE_WORDS = [
     "+model=module",
     "model.target=killed_net:Net",
     "model.inputs={image: {shape: [1, 3, 8, 8]}}",
@@ -54,7 +54,7 @@ class Scenario:
 def _run(folder: Path, *words: str) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-    recipe = compose([*_WORDS, f"cache={folder}/cache", *words])
+    recipe = compose([*MODULE_WORDS, f"cache={folder}/cache", *words])
     places = RunPaths(folder / "b", folder / "b.work")
     run_pipeline(recipe, places, Progress(Console(file=StringIO())))
 

@@ -243,6 +243,50 @@ def test_a_link_in_an_entry_is_damage(store, tmp_path):
         assert not store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("depth", range(4))
+def test_no_link_leads_a_cache_to_files_outside(depth, store, tmp_path):
+    store.fill(key(), tmp_path / "first", writer(tmp_path / "first"))
+    (described,) = store.folder.glob("entries/*/*/entry.json")
+    link = [described, *described.parents][depth]  # the description, or a folder above it
+    link.rename(tmp_path / "outside")
+    link.symlink_to(tmp_path / "outside")
+    outside = tmp_path / "outside"
+    before = content(outside) or outside.read_bytes()
+    assert store.entries() == []
+    assert not store.copy_entry(key().digest, tmp_path / "copy")
+    store.prune(0)
+    store.remove(key().digest)
+    assert (content(outside) or outside.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["entries", "aside", "locks", "entries/{group}", "locks/{key}.lock"]
+)
+def test_nothing_is_written_where_a_link_leads(name, store, tmp_path):
+    outside = tmp_path / "outside"
+    if name.endswith(".lock"):
+        outside.write_text("theirs")
+    else:
+        outside.mkdir()
+    link = store.folder / name.format(group=key().digest[:2], key=key().digest)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.warns(UserWarning, match="is a link"):
+        store.fill(key(), tmp_path / "out", writer(tmp_path / "out"))
+    assert (tmp_path / "out" / "net.txt").read_text() == "weights"
+    assert list(outside.iterdir()) == [] if outside.is_dir() else outside.read_text() == "theirs"
+
+
+def test_a_description_that_is_a_pipe_or_too_large_counts_as_absent(store, tmp_path):
+    store.fill(key(), tmp_path / "first", writer(tmp_path / "first"))
+    (described,) = store.folder.glob("entries/*/*/entry.json")
+    described.write_text(described.read_text() + " " * (5 * MIB))
+    assert store.entry(key().digest) is None
+    described.unlink()
+    os.mkfifo(described)
+    assert store.entry(key().digest) is None
+
+
 def test_own_entries_that_cannot_be_read_are_pruned(foreign_entry, store):
     foreign_entry(seal="")
     store.prune()

@@ -12,6 +12,8 @@ import pytest
 from filelock import FileLock
 
 from deploy.bundle import publish, restore_previous
+from deploy.pipeline import run
+from deploy.recipe.output_paths import RunPaths, WorkFile
 from tests.helpers.commands import BACKENDS, error_of, files
 from tests.helpers.processes import running, until
 
@@ -24,7 +26,7 @@ def converters(folder: Path) -> list[int]:
     return [*running(b"backends.", folder), *running(b"pnnx", folder)]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_cancelled_run_ends_its_converters_and_leaves_nothing(tmp_path, how):
     before = files(tmp_path)
     run = subprocess.Popen(
@@ -36,7 +38,7 @@ def test_a_cancelled_run_ends_its_converters_and_leaves_nothing(tmp_path, how):
     until(lambda: converters(tmp_path))
     run.send_signal(how)
     _, said = run.communicate(timeout=60)
-    assert (run.returncode, said.splitlines()[-1]) == (130, "cancelled: nothing was written")
+    assert (run.returncode, said.splitlines()[-1]) == (128 + how, "cancelled")
     until(lambda: not converters(tmp_path))
     assert files(tmp_path) == before
 
@@ -74,3 +76,20 @@ def test_a_bundle_is_there_again_after_a_kill_between_its_two_renames(tmp_path):
     publish(staging, bundle)
     assert [path.name for path in bundle.iterdir()] == ["new"]
     assert not old.exists()
+
+
+def test_the_earlier_bundle_is_there_after_ctrl_c_between_the_two_renames(tmp_path, monkeypatch):
+    paths = RunPaths(tmp_path / "b", tmp_path / "b.work")
+    paths.bundle.mkdir()
+    (paths.bundle / "earlier").touch()
+
+    def interrupted(recipe, paths, progress):
+        paths.bundle.rename(paths.work / WorkFile.PREVIOUS_BUNDLE)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_checked", lambda recipe, paths: recipe)
+    monkeypatch.setattr(run, "_run_locked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_pipeline(None, paths, None)
+    assert [path.name for path in paths.bundle.iterdir()] == ["earlier"]
+    assert not paths.work.exists()

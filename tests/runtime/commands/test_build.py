@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.runtime import engine_build
+from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.engine_build import build_engines
@@ -130,6 +132,26 @@ def test_a_converter_that_fails_leaves_the_bundle_as_it_was(pending_bundle):
     assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
     assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
     assert (pending_bundle / "manifest.json").read_text() == broken
+
+
+@pytest.mark.parametrize("moment", ["before the manifest", "after the manifest"])
+def test_an_interruption_leaves_the_bundle_as_it_was_or_as_it_is_built(
+    pending_bundle, monkeypatch, moment
+):
+    write = engine_build.write_manifest
+
+    def interrupted(bundle, manifest):
+        if moment == "after the manifest":
+            write(bundle, manifest)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine_build, "write_manifest", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_engines(pending_bundle, 120.0)
+    manifest = read_manifest(pending_bundle)
+    listed = {name: one for name, one in manifest.files.items() if one.kind != "picture"}
+    verify_files(pending_bundle, manifest, listed)
+    assert manifest.steps[0].pending == (moment == "before the manifest")
 
 
 def test_what_does_not_agree_is_marked_and_the_exit_code_says_so(pending_bundle):
