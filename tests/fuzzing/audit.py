@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -121,6 +122,10 @@ class Audit:
             return ""
         return f"subprocess.Popen {executable!r} {listed}"[:300]
 
+    def _socket(self, arguments: Sequence[object]) -> str:
+        """A pair of sockets within the machine has no address; to connect is another event."""
+        return "" if arguments[1] == socket.AF_UNIX else f"socket.__new__ {arguments!r}"[:300]
+
     def _dlopen(self, arguments: Sequence[object]) -> str:
         name = arguments[0]
         path = _real(name) if isinstance(name, str | bytes) else ""
@@ -164,6 +169,7 @@ def _verb(writes: bool) -> str:
 _CHECKS: dict[str, Callable[[Audit, Sequence[object]], str]] = {
     "open": Audit._open,
     "subprocess.Popen": Audit._popen,
+    "socket.__new__": Audit._socket,
     "ctypes.dlopen": Audit._dlopen,
     "import": Audit._import,
 }

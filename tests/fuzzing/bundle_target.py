@@ -78,7 +78,7 @@ run_to_the_end = _BundleRun()
 
 def _opened(bundle: Path, out: Path, full: bool) -> None:
     """Open it and call it, with a picture where it takes one."""
-    with Pipeline.open(bundle, trusted=not full) as pipeline:
+    with Pipeline.open(bundle, isolate="always" if full else "never") as pipeline:
         errors: list[DeployError] = []
         if pipeline.manifest.pre is not None:
             try:
@@ -95,7 +95,7 @@ def _opened(bundle: Path, out: Path, full: bool) -> None:
 
 
 def _checked(bundle: Path, out: Path, full: bool) -> None:
-    check(bundle, None)
+    check(bundle, None, isolate="always" if full else "never")
 
 
 def _verified(bundle: Path, out: Path, full: bool) -> None:

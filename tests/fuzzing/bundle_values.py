@@ -18,7 +18,7 @@ from tests.fuzzing.trees import Node, Seed, Tree
 MANIFEST, DOOR = "manifest.json", "door.json"
 PORT = 48377  # of the socket that nobody may connect to
 _LONGEST = 10_000  # values of a list; a manifest may have 16 MiB
-_FULL = 0.1  # of the cases go through the probe, as a bundle that this machine has not seen
+_FULL = 0.1  # of the cases run in a process of their own, the others after a trial in this one
 _INTEGERS = (
     0, 1, -1, 2, 3, 7, 255, 256, 65_535, 65_536, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 32, 1 << 53,
     1 << 62, (1 << 63) - 1, -(1 << 63), 1 << 64, 10**30, -(10**30),

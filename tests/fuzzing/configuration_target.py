@@ -26,6 +26,8 @@ from tests.fuzzing.worker import Door
 _JOB = "deploy.pipeline.job"
 _MODELS = Path(app.__file__).resolve().parents[1] / "models"
 
+os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # the main job does, and would be seen to change it
+
 
 def run_configuration(given: Path, out: Path, door: Door) -> None:
     """Do all that the main job does up to its first stage, in the folder ``out``."""

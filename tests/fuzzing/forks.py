@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, NoReturn
 
-from backends.process import probe
 from backends.process.child import Limits
 from deploy.graph import shape_inference
+from deploy.runtime.isolation import trial
 
 _STEP = 0.002
 
 
 def use_forks() -> None:
     """From now on, in this process."""
-    for module in (probe, shape_inference):
+    for module in (trial, shape_inference):
         module.run_limited = run_in_a_fork
 
 

@@ -109,7 +109,8 @@ def test_no_mutant_gets_further_than_it_may(kind, campaign, home):
     assert not report["faults"], json.dumps(report["faults"], indent=1)
     verdicts = report["verdicts"]
     assert verdicts["ok"] + verdicts["refused"] == report["cases"] == int(MUTANTS)
-    assert verdicts["ok"] > 5 and verdicts["refused"] > 5
+    # a cache is refused as a whole, and else an entry counts as absent
+    assert verdicts["ok"] > 5 and verdicts["refused"] > (0 if kind == "cache" else 5)
 
 
 @pytest.mark.slow
