@@ -69,8 +69,8 @@ def try_first(root: Path, manifest: Manifest) -> None:
         raise EngineError(
             f"bundle '{root}' did not pass its trial: {step}: {failure}"
             + (f" ({tail})" if tail else ""),
-            do="With isolate='auto' (--isolate auto) it runs in a process of its own, where a crash "
-            "is an error; a required signature, or trusted=True, leaves the trial out.",
+            do="With isolate='auto' (--isolate auto) it runs in a process of its own, where a "
+            "crash is an error; a required signature, or trusted=True, leaves the trial out.",
         )
     remember_tried(manifest)
 
