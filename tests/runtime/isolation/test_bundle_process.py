@@ -158,6 +158,19 @@ def test_what_loading_reports_is_raised_as_it_is(tmp_path):
     assert not children()
 
 
+def test_a_file_that_is_missing_or_claims_any_size_is_refused(tmp_path):
+    bundle = onnx_bundle(tmp_path / "b", double())
+    model = bundle / "net0" / "model.onnx"
+    with model.open("r+b") as file:
+        file.truncate(1 << 42)  # a hole
+    with pytest.raises(BundleError, match=r"file 'net0/model\.onnx': expected .* bytes"):
+        Pipeline.open(bundle)
+    model.unlink()
+    with pytest.raises(BundleError, match=r"file 'net0/model\.onnx' is missing"):
+        Pipeline.open(bundle)
+    assert not children()
+
+
 def test_wrong_tensors_are_refused_here_and_cost_no_process(tmp_path):
     with Pipeline.open(onnx_bundle(tmp_path / "b", double())) as pipeline:
         before = children()
