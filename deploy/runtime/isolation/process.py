@@ -31,6 +31,7 @@ from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory
 _MODULE = "deploy.runtime.isolation.worker"
 _MOST_OUTPUT = 1 << 16  # bytes of what its libraries print that are kept
 _TAIL = 3  # lines of that in an error
+_STANDARD_ERROR = 2  # the last of the three standard files
 _START = 22.0  # seconds for Python, its libraries and compiled host code to start, on small boards
 _SLOW = (
     "If this machine is only slow: Pipeline.open(..., trusted=True) sets no limit, nor does "
@@ -138,6 +139,7 @@ class _Life:
     """One process, from its start to its end."""
 
     def __init__(self, limits: Limits) -> None:
+        _occupy_standard_files()
         with ExitStack() as resources:
             self._requests = resources.enter_context(SharedMemory.create())
             self._results = resources.enter_context(SharedMemory.create())
@@ -203,6 +205,16 @@ class _Life:
     def close(self) -> None:
         """Kill the process and release the memory."""
         self._resources.close()
+
+
+def _occupy_standard_files() -> None:
+    """Where a program runs without standard files, let no other file get their numbers.
+
+    A child process would find its own standard files in the place of those that it inherits.
+    """
+    while (file := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(file)
 
 
 def check_can_isolate() -> None:

@@ -210,7 +210,7 @@ def test_a_folder_in_the_files_place_is_a_warning(run_conv, cached_files):
         assert run_conv() == 1
     texts = " ".join(str(warning.message) for warning in caught)
     assert "' cannot be read: Is a directory" in texts
-    assert "' cannot be written: Is a directory" in texts
+    assert "' cannot be written: it is a folder" in texts
     assert list(file.iterdir()) == []
 
 
