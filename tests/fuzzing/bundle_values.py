@@ -207,7 +207,7 @@ def _sample(draw: Draw, manifest: dict[str, Any], tree: Tree) -> str:
     old = arrays[key]
     arrays[key] = draw.one(
         [
-            np.full_like(old, np.nan if old.dtype.kind == "f" else np.iinfo(old.dtype).max),
+            np.full_like(old, np.nan if old.dtype.kind in "fc" else np.iinfo(old.dtype).max),
             np.full_like(old, np.inf if old.dtype.kind == "f" else np.iinfo(old.dtype).min),
             old.astype(draw.one(["float16", "float64", "int8", "bool", "complex64", ">f4"])),
             old[None], old.reshape(-1), old[..., :0], np.zeros((1 << 22,), old.dtype),
