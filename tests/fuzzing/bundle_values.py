@@ -196,6 +196,13 @@ def _dims(draw: Draw, manifest: dict[str, Any], tree: Tree) -> str:
     return f"size of {spec['name']}"
 
 
+def _extremes(dtype: np.dtype) -> tuple[object, object]:
+    """The most extreme values of a dtype."""
+    if dtype.kind in "iu":
+        return np.iinfo(dtype).max, np.iinfo(dtype).min
+    return (True, False) if dtype.kind == "b" else (np.nan, np.inf)
+
+
 def _sample(draw: Draw, manifest: dict[str, Any], tree: Tree) -> str:
     """The arrays of the sample: another dtype, shape or content, and a hash that fits."""
     name = manifest["sample"]
@@ -207,8 +214,7 @@ def _sample(draw: Draw, manifest: dict[str, Any], tree: Tree) -> str:
     old = arrays[key]
     arrays[key] = draw.one(
         [
-            np.full_like(old, np.nan if old.dtype.kind in "fc" else np.iinfo(old.dtype).max),
-            np.full_like(old, np.inf if old.dtype.kind == "f" else np.iinfo(old.dtype).min),
+            *(np.full_like(old, value) for value in _extremes(old.dtype)),
             old.astype(draw.one(["float16", "float64", "int8", "bool", "complex64", ">f4"])),
             old[None], old.reshape(-1), old[..., :0], np.zeros((1 << 22,), old.dtype),
             np.broadcast_to(old, (3, *old.shape)), np.asfortranarray(old),
