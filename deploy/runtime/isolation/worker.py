@@ -20,6 +20,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from backends.codec import from_json
 from backends.contract import DeployError, Runner, Tensors
 from backends.process.child import end_with_parent
@@ -32,6 +34,7 @@ from deploy.runtime.execution.post_steps import Post, make_post, placed_detectio
 from deploy.runtime.isolation.detections import pack_detections
 from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory, Values
 from deploy.runtime.vision.image import Placement
+from deploy.runtime.vision.nms import nms
 
 _CORES = os.cpu_count() or 1
 
@@ -58,6 +61,8 @@ class LoadedBundle:
             self._post_name = f"host step '{manifest.post.id}'"
             on_step(self._post_name)
             self._post = make_post(manifest.post.id, manifest.post.params)
+            # compiled now, as the time limit of a call is not meant for that
+            nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1), iou_thr=0.5, most=1)
 
     def call(self, request: Message) -> Message:
         """Call the function that the request names."""
