@@ -312,7 +312,14 @@ def _resolvers(value: str) -> list[str]:
 
 
 def _searched(words: Sequence[str]) -> list[str]:
-    """The folders that ``hydra.searchpath`` names; packages are installed code."""
+    """The folders that ``hydra.searchpath`` names; packages are installed code.
+
+    Raises:
+        RecipeError: the key is given twice. Hydra takes the last, and which file is found first
+            decides what is composed.
+    """
+    if (count := sum(map(_is_searchpath, words))) > 1:
+        raise RecipeError("hydra.searchpath", expected="one list of folders", got=f"{count} lists")
     names = override_leaves(words, lambda key: key == "hydra.searchpath")
     return [name.removeprefix("file://") for name in names if not name.startswith("pkg://")]
 

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from deploy.cli.catalog import conf_folder
 from deploy.cli.compose import compose
-from deploy.cli.config_trust import check_folders
+from deploy.cli.config_trust import check_arguments, check_folders
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
@@ -323,3 +323,14 @@ def test_what_a_bundle_was_made_of_counts_only_where_this_user_wrote_it(tmp_path
     with pytest.raises(RecipeError, match=message):
         read_build_record(tmp_path / "b", trusted=False)
     assert read_build_record(tmp_path / "b", trusted=True)[0]["model"]["target"] == "os:system"
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_folder_cannot_hide_behind_another_one_that_is_not_composed(sign, tmp_path):
+    """Hydra takes the last list; judged were both, of which the first one hides the files."""
+    for name in ("shown", "used"):
+        (tmp_path / name).mkdir()
+    words = [f"{sign}hydra.searchpath=['file://{tmp_path}/shown']"]
+    words += [f"hydra.searchpath=['file://{tmp_path}/used']"]
+    with pytest.raises(RecipeError, match=r"searchpath: expected one list of folders, got 2 lists"):
+        check_arguments(["+model=yolov3", *words])
