@@ -17,6 +17,7 @@ from deploy.graph.exported import Exported
 from deploy.partition.segments import reference_segment
 from deploy.recipe.dynamic_shapes import BATCH, named_ranges
 from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, RecipeError
+from deploy.recipe.state import zero_state
 
 
 def complete_inputs(model: ModelRecipe) -> ModelRecipe:
@@ -68,6 +69,7 @@ class OnnxSource:
     def __init__(self, model: ModelRecipe) -> None:
         assert model.reference is not None, "validated"
         self._engine = model.reference
+        self.recipe = model
         ranges = named_ranges(model.dynamic)
         inputs = tuple(
             TensorSpec(
@@ -78,6 +80,14 @@ class OnnxSource:
             for name, recipe in model.inputs.items()
         )
         self._exported = Exported(_model_file(model), inputs, by_name=True)
+
+    def initial_state(self) -> dict[str, Array]:
+        """See ``Source``; zeros."""
+        return zero_state(self.recipe)
+
+    def with_state(self, inputs: Tensors) -> dict[str, Array]:
+        """See ``Source``; the samples are noise of the right shape already."""
+        return dict(inputs)
 
     def identity(self) -> None:
         """See ``Source``; nothing is exported that could be cached."""

@@ -46,6 +46,7 @@ class Partition:
             PyTorch's own value of it.
         results: the names of those tensors that are outputs of the whole model.
         marks: for each of them, every mark that it is.
+        outputs: the name in the chain of each output of the graph that the chain has.
         reference_points: every point at which the whole model has a value to compare with.
     """
 
@@ -53,6 +54,7 @@ class Partition:
     points: Mapping[str, str]
     results: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, str]
     reference_points: tuple[str, ...]
 
 
@@ -151,7 +153,15 @@ def _partition(
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
     points = {name: point for name, point in chain.points.items() if name in used}
     marks = {name: cut_points.marks_on(chain.values[name]) for name in points}
-    return Partition(segments, points, chain.results, marks, _all_points(exported, cut_points))
+    names = {chain.values[name]: name for name in points}
+    return Partition(
+        segments,
+        points,
+        chain.results,
+        marks,
+        {output: names[v] for output, v in cut_points.outputs.items() if v in names},
+        _all_points(exported, cut_points),
+    )
 
 
 def _subgraphs(

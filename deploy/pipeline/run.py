@@ -11,7 +11,15 @@ from pathlib import Path
 from backends.contract import EngineError, Tensors
 from backends.conversion_files import write_sample
 from backends.process.child import module_command
-from deploy.bundle import assemble, check_target, publish, restore_previous, seal, write_picture
+from deploy.bundle import (
+    assemble,
+    check_target,
+    publish,
+    restore_previous,
+    seal,
+    write_picture,
+    write_state,
+)
 from deploy.convert import checked_options
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import Source, source_of
@@ -26,10 +34,11 @@ from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_wor
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
+from deploy.recipe.state import state_pairs
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
-from deploy.runtime.bundle.manifest import HostStep, Manifest
+from deploy.runtime.bundle.manifest import HostStep, Manifest, StateTensor
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
 from deploy.runtime.bundle.trust import remember_own
@@ -68,9 +77,10 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
-    inputs = sample_inputs(recipe.model, pictures)
     with progress.stage("model"):
         source = source_of(recipe)
+        recipe = replace(recipe, model=source.recipe)
+        inputs = source.with_state(sample_inputs(recipe.model, pictures))
     cache = _cache(recipe)
     exported = _export(recipe, source, inputs, cache, paths.work / WorkFile.EXPORT, progress)
     chain = _partition(recipe, exported, paths.work / WorkFile.SEGMENTS, progress)
@@ -81,7 +91,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     context = ConversionContext(cache, values, progress)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle") as stage:
-        manifest = _write_bundle(recipe.model, converted, chain, values, staging)
+        manifest = _write_bundle(
+            recipe.model, converted, chain, values, source.initial_state(), staging
+        )
         stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
         compared = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
@@ -162,11 +174,12 @@ def _export(
 
 @dataclass(frozen=True)
 class _ChainPlan:
-    """The segments and host steps of a model, and where each tensor has its reference value."""
+    """The segments and host steps of a model, where each tensor has its value, and the state."""
 
     partition: Partition
     host: Sequence[HostStep]
     points: Mapping[str, str]
+    state: Sequence[StateTensor]
 
 
 def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _ChainPlan:
@@ -177,7 +190,31 @@ def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress
             recipe.partition.host, partition.reference_points, no_others=exported.by_name
         )
         stage.size = _folder_size(out)
-    return _ChainPlan(partition, host, {**partition.points, **host_points})
+        state = _carried_state(recipe.model, partition)
+    return _ChainPlan(partition, host, {**partition.points, **host_points}, state)
+
+
+def _carried_state(model: ModelRecipe, partition: Partition) -> list[StateTensor]:
+    """The state by the names of the chain.
+
+    Raises:
+        RecipeError: the chain does not take or give a tensor of it.
+    """
+    pairs = state_pairs(model)
+    taken = {spec.name for segment in partition.segments for spec in segment.inputs}
+    for name, known in (
+        *((name, taken) for name in pairs),
+        *((name, partition.outputs.keys()) for name in pairs.values()),
+    ):
+        if name not in known:
+            raise RecipeError(
+                f"model.state needs '{name}'",
+                expected="an input or an output of the chain",
+                got="a chain without it",
+                do=f"Let a segment of the partition start or end at '{name}', or use cuts, which "
+                "keep all inputs and outputs of the model.",
+            )
+    return [StateTensor(name, partition.outputs[after]) for name, after in pairs.items()]
 
 
 def _write_bundle(
@@ -185,18 +222,25 @@ def _write_bundle(
     converted: ConvertedSegments,
     chain: _ChainPlan,
     values: Tensors,
+    initial_state: Tensors,
     staging: Path,
 ) -> Manifest:
     partition = chain.partition
     manifest = assemble(
-        model, converted.steps, staging, partition.results, chain.host, converted.alternatives
+        model,
+        converted.steps,
+        staging,
+        partition.results,
+        chain.host,
+        converted.alternatives,
+        chain.state,
     )
     if manifest.pre is not None:
-        outputs = [spec.name for spec in manifest.outputs]
+        outputs = [spec.name for spec in manifest.caller_outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
     known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
     write_sample(staging / TENSORS, manifest.inputs, known_outputs, values)
-    return seal(staging, manifest)
+    return seal(staging, write_state(staging, manifest, initial_state))
 
 
 def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:

@@ -102,6 +102,11 @@ class ModelRecipe:
         inputs: by their names.
         params: keyword arguments of the target. A mapping with its own ``target`` is replaced by
             the result of calling that with its ``params``.
+        state: what the model keeps between calls. A list of its buffers, each of which becomes an
+            input and an output of the chain; or ``{INPUT: OUTPUT}`` of inputs and outputs that
+            it has already. Pipelines carry them from one call to the next.
+        seed: of the random numbers while the target is called, so that a model without weights
+            is the same in every run.
         weights: a file or an ``https`` address; nothing where the target loads its weights itself.
         sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
         readers: suffix of a weights file to ``package.module:callable`` that reads it.
@@ -122,6 +127,8 @@ class ModelRecipe:
     reference: BackendRecipe | None = None
     inputs: dict[str, InputRecipe] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
+    seed: int = 0
     weights: str | None = None
     sha256: str | None = None
     readers: dict[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
+from deploy.recipe.state import check_state
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
@@ -40,6 +41,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_texts(recipe.model)
     _check_inputs(recipe.model)
     check_dynamic(recipe.model)
+    check_state(recipe.model)
     _check_partition(recipe.partition)
     _check_steps(recipe)
     _check_pre(recipe.model)
