@@ -11,7 +11,7 @@ import onnx
 
 from backends.contract import Array, Tensors, TensorSpec
 from backends.onnx.model_file import read_without_weights
-from backends.onnx.specs import dtype_of
+from backends.onnx.specs import dtype_of, fixed_size
 from deploy.convert import load_segment
 from deploy.graph.exported import Exported
 from deploy.partition.segments import reference_segment
@@ -55,7 +55,7 @@ def with_open_sizes(model: ModelRecipe) -> ModelRecipe:
         for value in graph.input
         if value.name not in model.inputs
         for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-        if not dim.HasField("dim_value")
+        if fixed_size(dim) is None
     ]
     names = {dim.dim_param or (BATCH if axis == 0 else "") for axis, dim in dims} - {""}
     ranges = {name: [1, 1, 2**31 - 1] for name in sorted(names)}
@@ -138,7 +138,7 @@ def _input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe
             )
         sizes = [_size(model, value.name, n, dim) for n, dim in enumerate(tensor.shape.dim)]
         return InputRecipe(sizes, dtype)
-    fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    fixed = [fixed_size(dim) for dim in tensor.shape.dim]
     if tensor.HasField("shape") and not _fits(recipe.shape, fixed):
         raise RecipeError(
             f"model.inputs.{value.name}.shape",
@@ -159,8 +159,9 @@ def _fits(shape: list[int | str], fixed: list[int | None]) -> bool:
 def _size(
     model: ModelRecipe, name: str, axis: int, dim: onnx.TensorShapeProto.Dimension
 ) -> int | str:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
+    fixed = fixed_size(dim)
+    if fixed is not None:
+        return fixed
     if dim.dim_param in model.dynamic:
         return str(dim.dim_param)
     if axis == 0 and BATCH in model.dynamic:
