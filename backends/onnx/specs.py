@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from backends.contract import ConversionError, Dim, Dynamic, Segment, TensorSpec
+from backends.contract import UNBOUNDED, ConversionError, Dim, Dynamic, Segment, TensorSpec
 from backends.onnx.model_file import read_without_weights
 
-_ANY = Dynamic("any", 0, 1, 2**31 - 1)  # an output whose size depends on the data
+_ANY = Dynamic("any", 0, 1, UNBOUNDED)  # an output whose size depends on the data
 
 
 def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segment:

@@ -1,8 +1,8 @@
 """Constant folding: nodes that give the same values in every run become constants.
 
 Once the sizes of the inputs are known, that holds of all that only computes with sizes. What is
-computed of floating-point parameters alone stays. Results are small, and operators are those whose cost is that of their result: a file of a stranger must
-not choose what is computed here.
+computed of floating-point parameters alone stays. Results are small, and operators are those whose
+cost is that of their result: a file of a stranger must not choose what is computed here.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ class _Folding:
         # what is computed of parameters alone is the model's own, and no matter of sizes
         self._parameters = {name for name, value in self._values.items() if value.dtype.kind == "f"}
         self._sizes: dict[str, list[int | None]] = {}  # what is known of the results of Shape
+        self._names = {name for node in graph.node for name in (*node.input, *node.output)}
+        self._names.update(value.name for value in (*graph.input, *graph.initializer))
         self._bytes = 0
 
     def run(self) -> bool:
@@ -127,9 +129,9 @@ class _Folding:
 
     def _branch(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
         graph = self._graph
-        used = {name for other in graph.node for name in (*other.input, *other.output)}
-        used.update(value.name for value in (*graph.input, *graph.initializer))
-        branch = inline_branch(node, bool(self._values[node.input[0]].all()), used)
+        branch = inline_branch(node, bool(self._values[node.input[0]].all()), self._names)
+        self._names.update(name for inner in branch.nodes for name in inner.output)
+        self._names.update(tensor.name for tensor in branch.initializers)
         # of both branches together, and of no use for the one that is taken
         stale = [value for value in graph.value_info if value.name in set(node.output)]
         for value in stale:
@@ -180,8 +182,8 @@ class _Folding:
         if node.op_type in ("Gather", "Slice") and node.input[0] in self._sizes:
             return self._selected_sizes(node)
         names = [name for name in node.input if name]
-        known = all(name in self._values for name in names)
-        if node.op_type not in _EVALUATED or not known or self._parameters.issuperset(names):
+        complete = all(name in self._values for name in names)
+        if node.op_type not in _EVALUATED or not complete or self._parameters.issuperset(names):
             return None
         return self._evaluated(node, {name: self._values[name] for name in names})
 

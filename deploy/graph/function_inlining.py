@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import onnx
@@ -10,6 +11,8 @@ from onnx import inliner
 from onnx_ir.passes.common import InlinePass
 
 from deploy.graph.nodes import MARK_DOMAIN, MARK_OP
+
+_MOST_NODES = 1 << 20  # of a model after inlining: functions that call others twice double them
 
 Block = onnx.GraphProto | onnx.FunctionProto
 
@@ -20,12 +23,13 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     Marks stay, and functions with marks inside: called twice, they would be two of one name.
 
     Raises:
-        PreconditionError: functions call each other in a circle.
-        ValueError: one is written for another version of the operators, and cannot be converted.
+        ValueError: functions call each other in a circle or too often, or one is written for
+            another version of the operators, and cannot be converted.
     """
     functions = [function for function in model.functions if not _is_mark(function)]
     if not functions:
         return model
+    _check_growth(model)
     if any(_has_other_opsets(function, model) for function in functions):
         return model if any(map(_has_marks, functions)) else _converted(model)
     kept = {_identifier(f) for f in model.functions if _is_mark(f) or _has_marks(f)}
@@ -33,6 +37,28 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     # onnx's own inliner leaves out the default values of a function's attributes
     inlined = InlinePass(lambda function: function.identifier() not in kept)(graph)
     return ir.serde.serialize_model(inlined.model)
+
+
+def _check_growth(model: onnx.ModelProto) -> None:
+    bodies = {(function.domain, function.name): function for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(calls: Counter[tuple[str, str]], callers: frozenset[tuple[str, str]]) -> int:
+        total = calls.total()
+        for called, times in calls.items():
+            if called in callers:
+                raise ValueError(f"function '{called[0]}::{called[1]}' calls itself")
+            if called in bodies and called not in sizes:
+                sizes[called] = size(_calls(_blocks([bodies[called]])), callers | {called})
+            total += times * sizes.get(called, 0)
+        return total
+
+    if size(_calls(_blocks([model.graph])), frozenset()) > _MOST_NODES:
+        raise ValueError(f"its functions stand for more than {_MOST_NODES:,} operators")
+
+
+def _calls(blocks_of_nodes: Iterator[Block]) -> Counter[tuple[str, str]]:
+    return Counter((node.domain, node.op_type) for block in blocks_of_nodes for node in block.node)
 
 
 def _identifier(function: onnx.FunctionProto) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from google.protobuf.message import EncodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from backends.contract import Array, DeployError, Dim, Specs
+from backends.contract import Array, DeployError, Dim, Specs, Tensors
 from backends.onnx.model_file import OnnxFileError, read_without_weights
 from backends.onnx.specs import fixed_size
 from deploy.graph.exported import Exported
@@ -42,6 +42,8 @@ def load_graph(exported: Exported, *, fold: bool = False) -> ir.Model:
     proto = read_without_weights(exported.onnx)
     folder = exported.onnx.resolve().parent
     _simplify(proto, folder)
+    if exported.constants:
+        _fix_input_values(proto.graph, exported.constants)
     if not _is_sorted(proto.graph):
         proto = _sorted(proto)
     if exported.by_name:
@@ -69,6 +71,21 @@ def _sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
     model = ir.serde.deserialize_model(proto)
     model.graph.sort()
     return ir.serde.serialize_model(model)
+
+
+def _fix_input_values(graph: onnx.GraphProto, values: Tensors) -> None:
+    """Turn inputs into constants."""
+    kept = [value for value in graph.input if value.name not in values]
+    constants = [
+        onnx.helper.make_node(
+            "Constant", [], [name], value=numpy_helper.from_array(np.asarray(value), name)
+        )
+        for name, value in values.items()
+    ]
+    nodes = [*constants, *graph.node]
+    del graph.input[:], graph.node[:]
+    graph.input.extend(kept)
+    graph.node.extend(nodes)
 
 
 def _fix_input_sizes(graph: onnx.GraphProto, inputs: Specs) -> bool:

@@ -1,4 +1,4 @@
-"""Shapes are inferred in files of all ages, and what a file says wrongly of them is not believed."""
+"""Shapes are inferred in files of all ages; what a file says wrongly of them is not believed."""
 
 from __future__ import annotations
 
