@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from backends.bounds import Length, Name
+from backends.bounds import Between, Length, Name
 from backends.support import Support
 from backends.terminal import printable
 
@@ -69,20 +69,42 @@ class TensorError(DeployError):
     """A tensor of the wrong name, dtype or shape."""
 
 
+UNBOUNDED = 2**31 - 1  # the largest size of a dimension of which no largest size is known
+
+
 @dataclass(frozen=True)
 class Dynamic:
     """A dimension that varies between calls: its smallest, typical and largest size.
+
+    Attributes:
+        multiple: what each of its sizes is a multiple of.
 
     Examples:
         >>> batch = Dynamic("batch", min=1, opt=4, max=16)
         >>> str(TensorSpec("image", "float32", (batch, 3, 320, 320)))
         'float32[1..16, 3, 320, 320]'
+        >>> height = Dynamic("height", min=32, opt=320, max=640, multiple=32)
+        >>> str(height), height.accepts(352), height.accepts(353)
+        ('32..640 by 32', True, False)
+        >>> str(Dynamic("boxes", min=0, opt=1, max=UNBOUNDED))
+        '0..'
     """
 
     name: Name
     min: int
     opt: int
     max: int
+    multiple: Annotated[int, Between(1, UNBOUNDED)] = 1
+
+    def accepts(self, size: int) -> bool:
+        """Whether the dimension may have this size."""
+        return self.min <= size <= self.max and size % self.multiple == 0
+
+    def __str__(self) -> str:
+        """Such as ``1..16``, ``0..`` without a known largest size, or ``32..640 by 32``."""
+        largest = "" if self.max >= UNBOUNDED else self.max
+        step = f" by {self.multiple}" if self.multiple > 1 else ""
+        return f"{self.min}..{largest}{step}"
 
 
 Dim = int | Dynamic
@@ -129,7 +151,7 @@ class TensorSpec:
         if len(shape) != len(self.shape):
             return False
         for size, dim in zip(shape, self.shape, strict=True):  # all() would take twice the time
-            if not (dim.min <= size <= dim.max if isinstance(dim, Dynamic) else size == dim):
+            if not (dim.accepts(size) if isinstance(dim, Dynamic) else size == dim):
                 return False
         return True
 
@@ -137,8 +159,7 @@ class TensorSpec:
         """Such as ``float32[1..16, 3, 320, 320]``, or ``float32[...]`` of unknown rank."""
         if self.shape is None:
             return f"{self.dtype}[...]"
-        dims = (f"{d.min}..{d.max}" if isinstance(d, Dynamic) else str(d) for d in self.shape)
-        return f"{self.dtype}[{', '.join(dims)}]"
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 Specs = tuple[TensorSpec, ...]
@@ -445,7 +466,21 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
         backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
-        raise TensorError(f"input '{spec.name}'", expected=str(spec), got=f"{dtype}{list(shape)}")
+        got = f"{dtype}{list(shape)}"
+        raise TensorError(
+            f"input '{spec.name}'", expected=str(spec), got=got, do=_multiples(spec, shape)
+        )
+
+
+def _multiples(spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    """What to do about the first size that is no multiple of what it must be, if there is one."""
+    for axis, (size, dim) in enumerate(zip(shape, spec.dims, strict=False)):
+        if isinstance(dim, Dynamic) and size % dim.multiple:
+            upper = size - size % dim.multiple + dim.multiple
+            sizes = [s for s in (upper - dim.multiple, upper) if dim.accepts(s)] or [dim.opt]
+            near = " or ".join(map(str, sizes))
+            return f"Axis {axis} is a multiple of {dim.multiple}: resize or pad to {near}."
+    return ""
 
 
 def _names_differ(specs: Specs, inputs: object) -> TensorError:

@@ -18,7 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from backends.acceptance import TOLERANCES, AcceptanceRule
-from backends.contract import Artifact, ConversionError, DeployError, Dynamic, Segment
+from backends.contract import (
+    UNBOUNDED,
+    Artifact,
+    ConversionError,
+    DeployError,
+    Dynamic,
+    Segment,
+)
 from backends.conversion_files import (
     ARTIFACT_FILE,
     Sample,
@@ -84,7 +91,14 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-check", action="store_true", help="keep the result without running it on the sample"
     )
-    parser.add_argument("--range", action="append", default=[], metavar="DIM=MIN,OPT,MAX")
+    parser.add_argument(
+        "--range",
+        action="append",
+        default=[],
+        metavar="DIM=MIN,OPT,MAX[,MULTIPLE]",
+        help="the sizes of an open dimension; without MAX there is no largest one. A dimension "
+        "without a name is TENSOR.AXIS",
+    )
     parser.add_argument("options", nargs="*", metavar="option=value")
     return parser
 
@@ -194,8 +208,12 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def _range(text: str) -> Dynamic:
     name, sizes = _assignment(text)
+    parts = sizes.split(",")
     try:
-        minimum, optimum, maximum = (int(size) for size in sizes.split(","))
+        minimum, optimum, maximum, multiple = parts if len(parts) == 4 else (*parts, "1")
+        largest = int(maximum) if maximum else UNBOUNDED
+        return Dynamic(name, int(minimum), int(optimum), largest, int(multiple))
     except ValueError as error:
-        raise ConversionError("--range", expected="DIM=MIN,OPT,MAX", got=text) from error
-    return Dynamic(name, minimum, optimum, maximum)
+        raise ConversionError(
+            "--range", expected="DIM=MIN,OPT,MAX or DIM=MIN,OPT,MAX,MULTIPLE", got=text
+        ) from error

@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from backends.contract import ConversionError, Dim, Dynamic, Segment, TensorSpec
+from backends.contract import UNBOUNDED, ConversionError, Dim, Dynamic, Segment, TensorSpec
 from backends.onnx.model_file import read_without_weights
 
-_ANY = Dynamic("any", 0, 1, 2**31 - 1)  # an output whose size depends on the data
+_ANY = Dynamic("any", 0, 1, UNBOUNDED)  # an output whose size depends on the data
 
 
 def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segment:
@@ -22,7 +22,8 @@ def read_segment(path: Path, name: str, ranges: Mapping[str, Dynamic]) -> Segmen
         path: the file. Of a symbolic link the segment is its target, beside which the external
             data are.
         name: the segment's name.
-        ranges: the sizes of each symbolic dimension.
+        ranges: the sizes of each open dimension, by its name, or of one without a name by
+            ``<tensor>.<axis>``.
 
     Raises:
         OnnxFileError: the file is missing or is no ONNX model.
@@ -58,6 +59,14 @@ def dtype_of(value: onnx.ValueInfoProto) -> str:
         ) from error
 
 
+def fixed_size(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    """The size of a dimension; None where the file leaves it open.
+
+    Some exporters write an open size as -1 or 0.
+    """
+    return int(dim.dim_value) if dim.dim_value > 0 else None
+
+
 def _spec(
     value: onnx.ValueInfoProto, ranges: Mapping[str, Dynamic], default: Dynamic | None = None
 ) -> TensorSpec:
@@ -67,23 +76,27 @@ def _spec(
     dtype = dtype_of(value)
     if not tensor.HasField("shape"):
         return TensorSpec(value.name, dtype, None)
-    dims = tuple(_dim(dim, value.name, ranges, default) for dim in tensor.shape.dim)
+    axes = enumerate(tensor.shape.dim)
+    dims = tuple(_dim(dim, value.name, axis, ranges, default) for axis, dim in axes)
     return TensorSpec(value.name, dtype, dims)
 
 
 def _dim(
     dim: onnx.TensorShapeProto.Dimension,
     tensor: str,
+    axis: int,
     ranges: Mapping[str, Dynamic],
     default: Dynamic | None,
 ) -> Dim:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
-    if dim.dim_param in ranges:
-        return ranges[dim.dim_param]
+    size = fixed_size(dim)
+    if size is not None:
+        return size
+    name = dim.dim_param or f"{tensor}.{axis}"
+    if name in ranges:
+        return ranges[name]
     if default is None:
         raise ConversionError(
-            f"dimension '{dim.dim_param}' of '{tensor}' has no sizes",
-            do=f"Pass --range {dim.dim_param or 'NAME'}=MIN,OPT,MAX.",
+            f"axis {axis} of '{tensor}' has an open size '{name}' without a range",
+            do=f"Pass --range {name}=MIN,OPT,MAX.",
         )
     return replace(default, name=dim.dim_param or "any")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.codec import FormatError
-from backends.contract import Artifact, ConversionError, Dynamic, Segment, Specs
+from backends.contract import UNBOUNDED, Artifact, ConversionError, Dynamic, Segment, Specs
 from backends.conversion_files import ARTIFACT_FILE, read_artifact
 from backends.files import file_fault, name_fault
 from backends.options import Value
@@ -118,12 +118,18 @@ def _arguments(
     ranges = [
         argument
         for dim in _dynamic_dims((*segment.inputs, *segment.outputs))
-        for argument in ("--range", f"{dim.name}={dim.min},{dim.opt},{dim.max}")
+        for argument in ("--range", f"{dim.name}={_sizes(dim)}")
     ]
     check = ["--no-check"] if sample is None else ["--sample", str(sample)]
     files = [str(segment.onnx), str(out), "--name", segment.name, *check]
     assignments = [f"{key}={_text(value)}" for key, value in options.items()]
     return [*files, "--precision", precision, *ranges, *assignments]
+
+
+def _sizes(dim: Dynamic) -> str:
+    largest = "" if dim.max >= UNBOUNDED else dim.max
+    multiple = f",{dim.multiple}" if dim.multiple > 1 else ""
+    return f"{dim.min},{dim.opt},{largest}{multiple}"
 
 
 def _artifact_fault(segment: Segment, backend: str, out: Path) -> str:

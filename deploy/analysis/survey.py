@@ -88,7 +88,7 @@ def survey(exported: Exported) -> ModelSurvey:
 
 
 def _survey(exported: Exported) -> ModelSurvey:
-    model = load_graph(exported)
+    model = load_graph(exported, fold=True)
     points = extract_cut_points(model, exported.marks, by_name=exported.by_name)
     costs = _CutCosts(model, exported)
     return ModelSurvey(

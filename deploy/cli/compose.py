@@ -137,11 +137,27 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         values.pop("code", None)  # is read from the command line alone
         if isinstance(values.get("bundle"), str):
             values["bundle"] = {"folder": values["bundle"]}
+        _shape_values(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         problem = str(error).splitlines()[0]
         raise RecipeError(f"{error.full_key or 'recipe'}: {problem}", do=_keys(error)) from error
+
+
+def _shape_values(values: Mapping[str, Any]) -> None:
+    """Give each input of the model that has a value the shape of that value, unless it has one."""
+    model = values.get("model")
+    inputs = model.get("inputs") if isinstance(model, dict) else None
+    for spec in inputs.values() if isinstance(inputs, dict) else ():
+        if isinstance(spec, dict) and "value" in spec:
+            spec.setdefault("shape", _nested_shape(spec["value"]))
+
+
+def _nested_shape(value: object) -> list[int]:
+    if not isinstance(value, list):
+        return []
+    return [len(value), *(_nested_shape(value[0]) if value else ())]
 
 
 def _without_nulls(value: Any) -> Any:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
-from backends.contract import Array, Tensors, TensorSpec
+from backends.contract import UNBOUNDED, Array, Tensors, TensorSpec
 from backends.onnx.model_file import read_without_weights
-from backends.onnx.specs import dtype_of
+from backends.onnx.specs import dtype_of, fixed_size
 from deploy.convert import load_segment
+from deploy.export.input_values import input_value
 from deploy.graph.exported import Exported
+from deploy.graph.shape_inference import has_shape
 from deploy.partition.segments import reference_segment
-from deploy.recipe.dynamic_shapes import BATCH, named_ranges
+from deploy.recipe.dynamic_shapes import BATCH, named_ranges, varying_inputs
 from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, RecipeError
 from deploy.recipe.state import zero_state
 
@@ -40,9 +44,15 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
                 got=name,
                 do=f"Did you mean {near[0]}?" if near else "",
             )
-    return replace(
-        model, inputs={name: _input_recipe(model, value) for name, value in values.items()}
-    )
+    inputs = {name: _input_recipe(model, value) for name, value in values.items()}
+    if inputs and all(recipe.value is not None for recipe in inputs.values()):
+        raise RecipeError(
+            "model.inputs",
+            expected="an input without a value",
+            got=f"values of all inputs ({', '.join(inputs)})",
+            do="Leave out the value of one that changes between runs.",
+        )
+    return replace(model, inputs=inputs)
 
 
 def with_open_sizes(model: ModelRecipe) -> ModelRecipe:
@@ -51,16 +61,15 @@ def with_open_sizes(model: ModelRecipe) -> ModelRecipe:
     For commands that only inspect a file; they compute with such sizes as 1.
     """
     graph = read_without_weights(_model_file(model)).graph
-    dims = [
-        (axis, dim)
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = {
+        value.name: InputRecipe(_named_sizes(value), dtype_of(value))
         for value in graph.input
-        if value.name not in model.inputs
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim)
-        if not dim.HasField("dim_value")
-    ]
-    names = {dim.dim_param or (BATCH if axis == 0 else "") for axis, dim in dims} - {""}
-    ranges = {name: [1, 1, 2**31 - 1] for name in sorted(names)}
-    return replace(model, dynamic={**ranges, **model.dynamic})
+        if value.name not in {*model.inputs, *weights} and has_shape(value)
+    }
+    names = {size for recipe in inputs.values() for size in recipe.shape if isinstance(size, str)}
+    ranges = {name: [1, 1, UNBOUNDED] for name in sorted(names)}
+    return replace(model, inputs={**inputs, **model.inputs}, dynamic={**ranges, **model.dynamic})
 
 
 class OnnxSource:
@@ -77,9 +86,14 @@ class OnnxSource:
                 recipe.dtype,
                 tuple(ranges[size] if isinstance(size, str) else size for size in recipe.shape),
             )
-            for name, recipe in model.inputs.items()
+            for name, recipe in varying_inputs(model).items()
         )
-        self._exported = Exported(_model_file(model), inputs, by_name=True)
+        constants = {
+            name: np.array(recipe.value, recipe.dtype).reshape(recipe.shape)
+            for name, recipe in model.inputs.items()
+            if recipe.value is not None
+        }
+        self._exported = Exported(_model_file(model), inputs, by_name=True, constants=constants)
 
     def initial_state(self) -> dict[str, Array]:
         """See ``Source``; zeros."""
@@ -141,15 +155,20 @@ def _input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe
     dtype = dtype_of(value)
     recipe = model.inputs.get(value.name)
     if recipe is None:
-        if not tensor.HasField("shape"):
+        if not has_shape(value):
             raise RecipeError(
                 f"input '{value.name}' of the file has no shape",
                 do=f"Pass model.inputs={{{value.name}: {{shape: [...]}}}}.",
             )
-        sizes = [_size(model, value.name, n, dim) for n, dim in enumerate(tensor.shape.dim)]
-        return InputRecipe(sizes, dtype)
-    fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
-    if tensor.HasField("shape") and not _fits(recipe.shape, fixed):
+        return InputRecipe(
+            [_size(model, value, axis) for axis in range(len(tensor.shape.dim))], dtype
+        )
+    fixed = [fixed_size(dim) for dim in tensor.shape.dim]
+    if recipe.value is not None:
+        sizes = fixed if has_shape(value) else None
+        array = input_value(value.name, recipe.value, dtype, sizes)
+        return InputRecipe(list(array.shape), dtype, value=array.tolist())
+    if has_shape(value) and not _fits(recipe.shape, fixed):
         raise RecipeError(
             f"model.inputs.{value.name}.shape",
             expected=str(["any" if size is None else size for size in fixed]),
@@ -166,20 +185,37 @@ def _fits(shape: list[int | str], fixed: list[int | None]) -> bool:
     )
 
 
-def _size(
-    model: ModelRecipe, name: str, axis: int, dim: onnx.TensorShapeProto.Dimension
-) -> int | str:
-    if dim.HasField("dim_value"):
-        return int(dim.dim_value)
+def _size(model: ModelRecipe, value: onnx.ValueInfoProto, axis: int) -> int | str:
+    dim = value.type.tensor_type.shape.dim[axis]
+    fixed = fixed_size(dim)
+    if fixed is not None:
+        return fixed
     if dim.dim_param in model.dynamic:
         return str(dim.dim_param)
     if axis == 0 and BATCH in model.dynamic:
         return BATCH
-    size = dim.dim_param or f"axis {axis}"
+    name, sizes = value.name, _named_sizes(value)
+    listed = ", ".join(map(str, sizes))
+    ranges = ", ".join(f"{size}: [min, opt, max]" for size in sizes if isinstance(size, str))
     raise RecipeError(
-        f"input '{name}' of the file leaves the size '{size}' open",
+        f"input '{name}' of the file leaves the size '{dim.dim_param or f'axis {axis}'}' open",
         expected="its sizes",
         got="none",
-        do=f"Fix it: model.inputs={{{name}: {{shape: [...]}}}}, or give its range: "
-        f"model.dynamic={{{dim.dim_param or BATCH}: [min, opt, max]}}.",
+        do=f"Fix them: model.inputs={{{name}: {{shape: [{listed}]}}}} with numbers for the names, "
+        f"or let them vary: with these names, and model.dynamic={{{ranges}}}.",
     )
+
+
+def _named_sizes(value: onnx.ValueInfoProto) -> list[int | str]:
+    """The sizes of the file, with a name for each open one that can be written anywhere."""
+    dims = value.type.tensor_type.shape.dim
+    return [
+        fixed_size(dim)
+        or _plain_name(dim.dim_param or (BATCH if axis == 0 else f"{value.name}_{axis}"))
+        for axis, dim in enumerate(dims)
+    ]
+
+
+def _plain_name(name: str) -> str:
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"size_{plain}" if plain[:1].isdigit() else plain

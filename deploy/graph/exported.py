@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.contract import Specs
+from backends.contract import Array, Specs
 from deploy.graph.points import MarkedTensor
 
 
@@ -19,6 +20,8 @@ class Exported:
             or has its range here.
         outputs: the graph's outputs, where they are known.
         marks: every tensor marked while tracing, also those that the exporter dropped.
+        constants: inputs of the file that are the same in every run, with their values; they are
+            not among ``inputs``.
         by_name: whether every tensor of the graph is a cut point by its name. Of a model that
             PyTorch exports only the marks are: PyTorch's own value is known only there.
     """
@@ -28,3 +31,4 @@ class Exported:
     outputs: Specs = ()
     marks: tuple[MarkedTensor, ...] = ()
     by_name: bool = False
+    constants: Mapping[str, Array] = field(default_factory=dict)

@@ -13,22 +13,28 @@ from google.protobuf.message import EncodeError
 from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
-from backends.contract import Array, DeployError, Dim, Specs
+from backends.contract import Array, DeployError, Dim, Specs, Tensors
 from backends.onnx.model_file import OnnxFileError, read_without_weights
+from backends.onnx.specs import fixed_size
 from deploy.graph.exported import Exported
-from deploy.graph.shape_inference import infer_shapes
-
-Block = onnx.GraphProto | onnx.FunctionProto
+from deploy.graph.function_inlining import blocks
+from deploy.graph.simplification import simplify_graph
+from deploy.graph.writing import MIN_IR_VERSION
 
 _DENSE_LIMIT = 2**30  # values of a sparse tensor that is written out
 
 
-def load_graph(exported: Exported) -> ir.Model:
+def load_graph(exported: Exported, *, fold: bool = False) -> ir.Model:
     """Read a model.
 
     Weights of the top graph stay on disk. Sparse tensors become dense. Weights that are graph
-    inputs too, as in old files, become weights alone. Shapes that the file leaves out are
-    inferred if every tensor is a cut point.
+    inputs too, as in old files, become weights alone. Where every tensor is a cut point, functions
+    are inlined, and shapes that the file leaves out are inferred.
+
+    Args:
+        exported: the model.
+        fold: whether nodes become constants that give the same values in every run, such as those
+            that compute with sizes which are fixed.
 
     Raises:
         DeployError: the file is no ONNX model, or its weights lie where they must not.
@@ -36,12 +42,13 @@ def load_graph(exported: Exported) -> ir.Model:
     proto = read_without_weights(exported.onnx)
     folder = exported.onnx.resolve().parent
     _simplify(proto, folder)
+    if exported.constants:
+        _fix_input_values(proto.graph, exported.constants)
     if not _is_sorted(proto.graph):
         proto = _sorted(proto)
     if exported.by_name:
         changed = _fix_input_sizes(proto.graph, exported.inputs)
-        if changed or not _has_all_shapes(proto.graph):
-            proto = infer_shapes(proto, str(exported.onnx))
+        proto = simplify_graph(proto, str(exported.onnx), sizes_changed=changed, fold=fold)
     model = ir.serde.deserialize_model(proto)
     ir.external_data.set_base_dir(model.graph, folder)
     return model
@@ -66,15 +73,19 @@ def _sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
     return ir.serde.serialize_model(model)
 
 
-def _has_all_shapes(graph: onnx.GraphProto) -> bool:
-    """Whether the file has the shape of every tensor, so that none has to be inferred."""
-    complete = {
-        value.name
-        for value in (*graph.value_info, *graph.output)
-        if value.type.tensor_type.HasField("shape")
-        and all(dim.WhichOneof("value") for dim in value.type.tensor_type.shape.dim)
-    }
-    return all(name in complete for node in graph.node for name in node.output if name)
+def _fix_input_values(graph: onnx.GraphProto, values: Tensors) -> None:
+    """Turn inputs into constants."""
+    kept = [value for value in graph.input if value.name not in values]
+    constants = [
+        onnx.helper.make_node(
+            "Constant", [], [name], value=numpy_helper.from_array(np.asarray(value), name)
+        )
+        for name, value in values.items()
+    ]
+    nodes = [*constants, *graph.node]
+    del graph.input[:], graph.node[:]
+    graph.input.extend(kept)
+    graph.node.extend(nodes)
 
 
 def _fix_input_sizes(graph: onnx.GraphProto, inputs: Specs) -> bool:
@@ -120,7 +131,7 @@ def _simplify(model: onnx.ModelProto, folder: Path) -> None:
     The graph library knows no sparse tensors, and shape inference takes no weight for a constant
     that is a graph input too.
     """
-    for block in _blocks(model):
+    for block in blocks(model):
         for node in block.node:
             for attribute in node.attribute:
                 _simplify_attribute(attribute, folder)
@@ -129,7 +140,8 @@ def _simplify(model: onnx.ModelProto, folder: Path) -> None:
             if block is not model.graph:
                 for tensor in block.initializer:
                     _load_external_data(tensor, folder)
-    _drop_weight_inputs(model.graph)
+            _open_invalid_sizes(block)
+    _drop_weight_inputs(model)
 
 
 def _simplify_attribute(attribute: onnx.AttributeProto, folder: Path) -> None:
@@ -175,24 +187,27 @@ def _dense(sparse: onnx.SparseTensorProto) -> Array:
     return dense
 
 
-def _drop_weight_inputs(graph: onnx.GraphProto) -> None:
+def _open_invalid_sizes(graph: onnx.GraphProto) -> None:
+    """Clear the sizes by which some exporters say that a size is open."""
+    for value in (*graph.input, *graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.HasField("dim_value") and fixed_size(dim) is None:
+                dim.ClearField("dim_value")
+    for value in graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:  # inside the graph a tensor may be empty
+                dim.ClearField("dim_value")
+
+
+def _drop_weight_inputs(model: onnx.ModelProto) -> None:
+    graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     kept = [value for value in graph.input if value.name not in weights]
     if len(kept) < len(graph.input):
         del graph.input[:]
         graph.input.extend(kept)
-
-
-def _blocks(model: onnx.ModelProto) -> Iterator[Block]:
-    """Everything that holds nodes: the top graph, functions, and the bodies in them."""
-    pending: list[Block] = [model.graph, *model.functions]
-    while pending:
-        block = pending.pop()
-        yield block
-        for node in block.node:
-            for attribute in node.attribute:
-                pending.extend([attribute.g] if attribute.HasField("g") else [])
-                pending.extend(attribute.graphs)
+    # of an older version, shape inference would take weights that are no inputs for unknown
+    model.ir_version = max(model.ir_version, MIN_IR_VERSION)
 
 
 _LIBRARY_ERRORS = (  # what the graph's libraries raise

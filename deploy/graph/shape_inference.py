@@ -1,76 +1,101 @@
-"""Shape inference, first in a child process: an untrusted file can crash it or never end."""
+"""Shapes of the tensors of an ONNX graph, as its operators and its inputs determine them."""
 
 from __future__ import annotations
 
-import hashlib
-import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
 
 import onnx
+from onnx.shape_inference import InferenceError
 
-from backends.onnx.model_file import OnnxFileError
-from backends.process.child import Limits, end_with_parent, module_command, run_limited
-from backends.terminal import program_output
-from backends.user_cache import add_digest, has_digest
+Hints = Mapping[str, onnx.ValueInfoProto]
+"""What a file itself says of its tensors, by their names."""
 
-_SECONDS, _MEMORY = 8.0, 4 << 30  # and more for each megabyte of the file
-_CACHE_KIND = "inferred"
-_TAIL = 300  # characters of the child's last line in an error
-_MODULE = "deploy.graph.shape_inference"
+_INVENTED = "unk__"  # what onnx calls a size that it cannot infer
 
 
-def infer_shapes(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The model with every shape that follows from its operators.
-
-    A child process infers first. A model that it succeeded with is remembered by its digest, and
-    then inferred in this process.
-
-    Args:
-        model: without its large weights.
-        name: of the file, for errors.
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every shape that follows from its operators, or else from what it says.
 
     Raises:
-        OnnxFileError: its operators contradict each other, or inference crashes or does not end.
+        InferenceError: operators contradict each other in types.
     """
-    data = model.SerializeToString()
-    digest = hashlib.sha256(data).hexdigest()
-    if has_digest(_CACHE_KIND, digest):
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except InferenceError:  # perhaps what the file says of a tensor is wrong
+        hints, inferred = take_hints(model), infer_without_hints(model)
+        return restore_hints(inferred, hints)
+
+
+def take_hints(model: onnx.ModelProto) -> Hints:
+    """What the file says of the tensors that nodes give."""
+    return {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+
+
+def infer_without_hints(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes that follow from its operators alone.
+
+    What a file says of a tensor can be wrong, such as a batch of 1 where an exporter left the
+    batch of the input open afterwards.
+
+    Raises:
+        InferenceError: operators contradict each other in types.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    for output in bare.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    return _infer_what_works(bare)
+
+
+def restore_hints(model: onnx.ModelProto, hints: Hints) -> onnx.ModelProto:
+    """The model with what its file says of tensors of which nothing was inferred.
+
+    Where all inputs are of fixed size, also with single sizes that were not inferred.
+    """
+    graph = model.graph
+    known = {value.name: value for value in (*graph.value_info, *graph.output)}
+    fixed = all(has_fixed_shape(value) for value in graph.input)
+    restored = False
+    for name, hint in hints.items():
+        value = known.get(name)
+        if value is None:
+            graph.value_info.append(hint)
+        elif not has_shape(value) and has_shape(hint):
+            value.CopyFrom(hint)
+        elif not (fixed and _restore_sizes(value, hint)):
+            continue
+        restored = True
+    return _infer_what_works(model) if restored else model
+
+
+def _restore_sizes(value: onnx.ValueInfoProto, hint: onnx.ValueInfoProto) -> bool:
+    dims, hinted = value.type.tensor_type.shape.dim, hint.type.tensor_type.shape.dim
+    restored = False
+    for dim, hinted_dim in zip(dims, hinted, strict=False) if len(dims) == len(hinted) else ():
+        unknown = not dim.HasField("dim_value") and (
+            not dim.dim_param or dim.dim_param.startswith(_INVENTED)
+        )
+        if unknown and hinted_dim.HasField("dim_value"):
+            dim.dim_value, restored = hinted_dim.dim_value, True
+    return restored
+
+
+def _infer_what_works(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Inference that leaves out the operators that it cannot deal with."""
+    try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
-    inferred = _infer_in_child(data, name)
-    add_digest(_CACHE_KIND, digest)
-    return inferred
+    except InferenceError:  # the propagation of values knows less of them
+        return onnx.shape_inference.infer_shapes(model)
 
 
-def _infer_in_child(model: bytes, name: str) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target, log = (Path(folder) / part for part in ("model", "inferred", "log"))
-        source.write_bytes(model)
-        with log.open("w+") as output:
-            command = module_command(_MODULE, str(source), str(target))
-            limits = Limits(_SECONDS + len(model) / 1e6, _MEMORY + 64 * len(model))
-            ending = run_limited(command, limits, output)
-        if ending or not target.is_file():
-            last_line = log.read_text(errors="replace").strip().rpartition("\n")[2][-_TAIL:]
-            raise OnnxFileError(
-                f"model '{name}' breaks ONNX's rules: its shapes cannot be inferred: "
-                f"{ending or 'no result'} {last_line}".rstrip(),
-                do="Save it again with an exporter that you trust.",
-            )
-        inferred = onnx.ModelProto()
-        inferred.ParseFromString(target.read_bytes())
-    return inferred
+def has_shape(value: onnx.ValueInfoProto) -> bool:
+    """Whether the rank of a tensor is known."""
+    return bool(value.type.tensor_type.HasField("shape"))
 
 
-@program_output()
-def main(source: Path, target: Path) -> None:
-    """The child process: infers the shapes of one file and writes another."""
-    end_with_parent()
-    model = onnx.ModelProto()
-    model.ParseFromString(source.read_bytes())
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    target.write_bytes(inferred.SerializeToString())
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+def has_fixed_shape(value: onnx.ValueInfoProto) -> bool:
+    """Whether all sizes of a tensor are known."""
+    dims = value.type.tensor_type.shape.dim
+    return has_shape(value) and all(dim.HasField("dim_value") for dim in dims)

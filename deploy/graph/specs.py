@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
-from backends.contract import DeployError, Dim, Dynamic, TensorSpec
-
-_LARGEST = 2**31 - 1
+from backends.contract import UNBOUNDED, DeployError, Dim, Dynamic, TensorSpec
 
 
 def spec_of(
@@ -62,4 +60,4 @@ def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mappin
         dim.evaluate({dynamic.name: dynamic.max for dynamic in ranges.values()}),
     ]
     known = [size for size in sizes if isinstance(size, int)]
-    return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, _LARGEST)
+    return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, UNBOUNDED)

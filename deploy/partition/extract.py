@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass, RemoveUnusedFunctionsPass, RemoveUnusedOpsetsPass
@@ -80,7 +81,7 @@ class SegmentSizes:
                 )
             return
         name = str(dim.value)
-        self._ranges[name] = Dynamic(name, sizes.min, sizes.opt, sizes.max)
+        self._ranges[name] = replace(sizes, name=name)
         if sizes.min == sizes.max:
             self.fixed[name] = sizes.min
 

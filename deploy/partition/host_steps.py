@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
-from backends.contract import Dim, Dynamic, EngineError, Segment, Specs, TensorSpec
+from backends.contract import (
+    UNBOUNDED,
+    Dim,
+    Dynamic,
+    EngineError,
+    Segment,
+    Specs,
+    TensorSpec,
+)
 from deploy.recipe.dynamic_shapes import parse_range
 from deploy.recipe.schema import HostRecipe, HostTensorRecipe, ModelRecipe, RecipeError
 from deploy.recipe.validate import check_unique_producers
@@ -192,7 +200,7 @@ def _check_axis(
     dim, sizes = expected.dims[axis], _bounds(output.dims[axis])
     low, _, high = _bounds(dim)
     where = f"axis {axis} of '{output.name}', which host step '{step}' gives"
-    if sizes[0] < low or sizes[2] > high:
+    if sizes[0] < low or sizes[2] > high or _step(output.dims[axis]) % _multiple(dim):
         raise RecipeError(
             where,
             expected=f"{_describe_dim(dim)}, as segment '{segment.name}' takes it",
@@ -230,8 +238,21 @@ def _bounds(dim: Dim) -> list[int]:
     return [dim.min, dim.opt, dim.max] if isinstance(dim, Dynamic) else [dim] * 3
 
 
+def _multiple(dim: Dim) -> int:
+    return dim.multiple if isinstance(dim, Dynamic) else 1
+
+
+def _step(dim: Dim) -> int:
+    """What each size of a dimension is a multiple of."""
+    return dim.multiple if isinstance(dim, Dynamic) else dim
+
+
 def _describe_dim(dim: Dim) -> str:
-    return f"{dim.min} to {dim.max}" if isinstance(dim, Dynamic) else str(dim)
+    if not isinstance(dim, Dynamic):
+        return str(dim)
+    highest = "any size" if dim.max >= UNBOUNDED else str(dim.max)
+    step = f", a multiple of {dim.multiple}" if dim.multiple > 1 else ""
+    return f"{dim.min} to {highest}{step}"
 
 
 def select_post_step(

@@ -43,6 +43,7 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
     inputs = {
         name: _noise(generator, typical_shape(model, name), np.dtype(spec.dtype), spec.range)
         for name, spec in model.inputs.items()
+        if spec.value is None
     }
     if model.pre is not None and pictures:
         tensor, _ = Letterbox(preprocessing(model, model.pre))(decode(pictures[0]))

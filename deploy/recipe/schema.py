@@ -54,11 +54,14 @@ class InputRecipe:
         dtype: NumPy's name of the data type.
         range: the smallest and largest value of samples, both included; by default samples are
             normally distributed floats, integers from 0 to 99, and booleans.
+        value: of an ONNX file, what the input is in every run, as a number or nested lists. The
+            chain then has no such input. Its shape need not be given.
     """
 
     shape: list[Any]
     dtype: str = "float32"
     range: list[float] | None = None
+    value: Any = None
 
 
 @dataclass
@@ -110,8 +113,9 @@ class ModelRecipe:
         weights: a file or an ``https`` address; nothing where the target loads its weights itself.
         sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
         readers: suffix of a weights file to ``package.module:callable`` that reads it.
-        dynamic: name of a dynamic size to ``[min, opt, max]``. The names are used in the shapes of
-            the inputs; a ``batch`` that no shape uses is axis 0 of every input.
+        dynamic: name of a dynamic size to ``[min, opt, max]``, or to ``{min, opt, max, multiple}``
+            for sizes that are multiples. The names are used in the shapes of the inputs; a
+            ``batch`` that no shape uses is axis 0 of every input.
         marks: marks on modules by path, for code without marks.
         rewrites: Python modules with rewrites for the export.
         classes: names of the labels of detections.
@@ -132,7 +136,7 @@ class ModelRecipe:
     weights: str | None = None
     sha256: str | None = None
     readers: dict[str, str] = field(default_factory=dict)
-    dynamic: dict[str, list[int]] = field(default_factory=dict)
+    dynamic: dict[str, Any] = field(default_factory=dict)
     marks: dict[str, MarkRecipe] = field(default_factory=dict)
     rewrites: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
@@ -159,7 +163,7 @@ class SegmentRecipe:
     start: list[str]
     end: list[str]
     outputs: list[str] | None = None
-    dynamic: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+    dynamic: dict[str, dict[int, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -197,7 +201,7 @@ class HostRecipe:
     inputs: list[str] = field(default_factory=list)
     outputs: dict[str, HostTensorRecipe] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
-    dynamic: dict[str, list[int]] = field(default_factory=dict)
+    dynamic: dict[str, Any] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
 

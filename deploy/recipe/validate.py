@@ -94,6 +94,12 @@ def _check_inputs(model: ModelRecipe) -> None:
         )
     for name, spec in model.inputs.items():
         _check_range(name, spec)
+        if spec.value is not None and model.file is None:
+            raise RecipeError(
+                f"model.inputs.{name}.value does nothing for a model in Python",
+                do="Leave the input out, and make the value a default of forward, or one of "
+                "model.params.",
+            )
         for size in spec.shape:
             if not (isinstance(size, str) and size) and not (isinstance(size, int) and size >= 1):
                 raise RecipeError(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import IO, NoReturn
 
 from backends.process.child import Limits
-from deploy.graph import shape_inference
+from deploy.graph import simplification
 from deploy.runtime.isolation import trial
 
 _STEP = 0.002
@@ -21,7 +21,7 @@ _STEP = 0.002
 
 def use_forks() -> None:
     """From now on, in this process."""
-    for module in (trial, shape_inference):
+    for module in (trial, simplification):
         module.run_limited = run_in_a_fork
 
 

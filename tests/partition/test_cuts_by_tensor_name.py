@@ -50,7 +50,7 @@ CONTROL = {
 }
 
 
-@pytest.mark.parametrize("of", CONTROL)
+@pytest.mark.parametrize("of", ["If", "Loop", "Scan"])
 def test_a_tensor_inside_a_body_is_refused_with_the_operation(tmp_path, of):
     inputs, node, functions = CONTROL[of]
     exported = by_name(tmp_path, inputs, "y", "a = Neg(x)", node, functions=functions)
@@ -60,6 +60,13 @@ def test_a_tensor_inside_a_body_is_refused_with_the_operation(tmp_path, of):
         with pytest.raises(PartitionError, match=message.format(".* of segment 's'")):
             partition(exported, [cut], tmp_path)
     assert outputs_of(partition(exported, [], tmp_path, across=[["a"]])) == [["a"], ["y"]]
+
+
+def test_a_tensor_inside_a_function_is_a_cut_point(tmp_path):
+    inputs, node, functions = CONTROL["function 'custom::Twice'"]
+    exported = by_name(tmp_path, inputs, "y", "a = Neg(x)", node, functions=functions)
+    segments = partition(exported, [], tmp_path, across=[["a", "inside"]])
+    assert outputs_of(segments) == [["a", "inside"], ["y"]]
 
 
 @pytest.mark.parametrize("named", [True, False])

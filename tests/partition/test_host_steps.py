@@ -112,7 +112,7 @@ def test_a_host_step_has_the_specs_of_what_it_takes_and_gives():
         (last(ANY, dtype="int64"), r"expected int64\[.*, as segment 'last' takes it, got float32"),
         (
             Segment("last", Path("f"), (spec("kept", ANY),), (spec("y", ANY),)),
-            r"expected float32\[0..2147483647\], as segment 'last' takes it, got float32\[0..4, 3",
+            r"expected float32\[0..\], as segment 'last' takes it, got float32\[0..4, 3",
         ),
     ],
 )

@@ -411,7 +411,8 @@ def _check_spec(field_name: str, spec: TensorSpec) -> None:
 
 def _is_possible(dim: Dim) -> bool:
     if isinstance(dim, Dynamic):
-        return 0 <= dim.min <= dim.opt <= dim.max < _MOST_ELEMENTS
+        ascending = 0 <= dim.min <= dim.opt <= dim.max < _MOST_ELEMENTS
+        return ascending and not any(s % dim.multiple for s in (dim.min, dim.opt, dim.max))
     return 0 <= dim <= _MOST_ELEMENTS
 
 

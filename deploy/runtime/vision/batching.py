@@ -22,24 +22,25 @@ def batch_size(inputs: Specs, requested: int | Literal["auto"]) -> int:
         DeployError: the bundle does not take so many.
     """
     dim = _batch_dim(inputs)
-    least, typical, most = (
-        (dim.min, dim.opt, dim.max) if isinstance(dim, Dynamic) else (1, dim, dim)
-    )
-    size = typical if requested == "auto" else requested
-    if not least <= size <= most:
+    sizes = dim if isinstance(dim, Dynamic) else Dynamic("batch", 1, dim, dim)
+    size = sizes.opt if requested == "auto" else requested
+    if not sizes.accepts(size):
+        step = f" in steps of {sizes.multiple}" if sizes.multiple > 1 else ""
         raise DeployError(
             "batch",
-            expected=f"{least} to {most}, as the bundle was made for",
+            expected=f"{sizes.min} to {sizes.max}{step}, as the bundle was made for",
             got=str(requested),
             do="Pass batch='auto', or export the model with such a batch.",
         )
     return size
 
 
-def least_batch(inputs: Specs) -> int:
-    """The smallest batch that a call takes."""
+def padded_batch(inputs: Specs, count: int) -> int:
+    """The smallest batch that a call takes of ``count`` items, the rest of it left empty."""
     dim = _batch_dim(inputs)
-    return dim.min if isinstance(dim, Dynamic) else dim
+    if isinstance(dim, Dynamic):
+        return max(dim.min, -(-count // dim.multiple) * dim.multiple)
+    return max(dim, count)
 
 
 def _batch_dim(inputs: Specs) -> Dim:

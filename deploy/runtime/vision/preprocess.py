@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from backends.contract import Array, Specs
-from deploy.runtime.vision.batching import least_batch
+from deploy.runtime.vision.batching import padded_batch
 from deploy.runtime.vision.image import Decoded, Picture, Placement, Pre, decode
 
 
@@ -146,7 +146,7 @@ class Preparer:
         self._name = pre.input
         self._dtype = inputs[0].dtype
         self._shape = (3, pre.height, pre.width)
-        self._least_batch = least_batch(inputs)
+        self._inputs = inputs
         self._letterbox = Letterbox(pre)
         self._free: defaultdict[int, list[Array]] = defaultdict(list)
 
@@ -157,7 +157,7 @@ class Preparer:
             ImageError: not a picture.
         """
         decoded = [decode(picture) for picture in pictures]
-        tensor = self._allocate(max(len(decoded), self._least_batch))
+        tensor = self._allocate(padded_batch(self._inputs, len(decoded)))
         placements = [
             self._letterbox(picture, tensor[index : index + 1])[1]
             for index, picture in enumerate(decoded)
