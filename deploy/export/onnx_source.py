@@ -44,7 +44,7 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
                 got=name,
                 do=f"Did you mean {near[0]}?" if near else "",
             )
-    inputs = {name: _input_recipe(model, value) for name, value in values.items()}
+    inputs = {name: input_recipe(model, value) for name, value in values.items()}
     if inputs and all(recipe.value is not None for recipe in inputs.values()):
         raise RecipeError(
             "model.inputs",
@@ -133,9 +133,7 @@ class OnnxReference:
         self.name = f"the whole model in {backend.name}"
         self._points = points
         segment = reference_segment(exported, sorted(set(points.values())), out)
-        folder = out / "engine"
-        folder.mkdir()
-        self._runner = load_segment(segment, backend, folder)
+        self._runner = load_segment(segment, backend, out / "engine")
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
@@ -148,7 +146,12 @@ def _model_file(model: ModelRecipe) -> Path:
     return Path(model.file).expanduser()
 
 
-def _input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
+def input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
+    """An input of a file with all its sizes, from the recipe where that has them.
+
+    Raises:
+        RecipeError: as of ``complete_inputs``.
+    """
     if not value.type.HasField("tensor_type"):
         raise RecipeError(f"input '{value.name}' of the file", expected="a tensor", got="another")
     tensor = value.type.tensor_type

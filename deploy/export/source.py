@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backends.contract import Array, Tensors
+from deploy.export.onnx_files import OnnxFiles
 from deploy.export.onnx_source import OnnxSource
 from deploy.export.torch_source import TorchSource
 from deploy.graph.exported import Exported
@@ -75,6 +76,8 @@ def source_of(recipe: Recipe) -> Source:
     Raises:
         DeployError: the model cannot be built, or the file cannot be read.
     """
+    if recipe.model.files:
+        return OnnxFiles(recipe)
     if recipe.model.file is not None:
         return OnnxSource(recipe.model)
     return TorchSource(recipe.model, {backend.name for backend in recipe.backends})

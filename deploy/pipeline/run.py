@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import EngineError, Tensors
@@ -21,24 +20,23 @@ from deploy.bundle import (
     write_state,
 )
 from deploy.convert import checked_options
+from deploy.export.onnx_files import OnnxFiles, complete_files
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import Source, source_of
-from deploy.graph.exported import Exported
-from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
-from deploy.partition.segments import Partition, partition_recipe
+from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
+from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
-from deploy.recipe.state import state_pairs
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
-from deploy.runtime.bundle.manifest import HostStep, Manifest, StateTensor
+from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
 from deploy.runtime.bundle.trust import remember_own
@@ -82,8 +80,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         recipe = replace(recipe, model=source.recipe)
         inputs = source.with_state(sample_inputs(recipe.model, pictures))
     cache = _cache(recipe)
-    exported = _export(recipe, source, inputs, cache, paths.work / WorkFile.EXPORT, progress)
-    chain = _partition(recipe, exported, paths.work / WorkFile.SEGMENTS, progress)
+    chain = _plan(recipe, source, inputs, cache, paths.work, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values = reference(inputs)
@@ -122,7 +119,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
 
 def _checked(recipe: Recipe, paths: RunPaths) -> Recipe:
     """Refuse all that can be refused before any stage; complete the inputs of an ONNX file."""
-    if recipe.model.file is not None and recipe.model.target is None:
+    if recipe.model.files and not (recipe.model.file or recipe.model.target):
+        recipe = complete_files(recipe)
+    if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
         recipe = replace(recipe, model=complete_inputs(recipe.model))
     check_recipe(recipe)
     check_backends(recipe)
@@ -158,69 +157,34 @@ def _cache(recipe: Recipe) -> CacheStore | None:
     return CacheStore(folder, int(recipe.cache_gib * _GIB))
 
 
-def _export(
+def _plan(
     recipe: Recipe,
     source: Source,
     inputs: Tensors,
     cache: CacheStore | None,
-    out: Path,
+    work: Path,
     progress: Progress,
-) -> Exported:
+) -> ChainPlan:
+    segments = work / WorkFile.SEGMENTS
+    if isinstance(source, OnnxFiles):
+        with progress.stage("partition") as stage:
+            plan = plan_files(recipe, source, segments)
+            stage.size = _folder_size(segments)
+        return plan
+    out, name = work / WorkFile.EXPORT, recipe.model.name
     with progress.stage("export") as stage:
-        exported, stage.from_cache = export_cached(cache, recipe.model.name, source, inputs, out)
+        exported, stage.from_cache = export_cached(cache, name, source, inputs, out)
         stage.size = _folder_size(out)
-    return exported
-
-
-@dataclass(frozen=True)
-class _ChainPlan:
-    """The segments and host steps of a model, where each tensor has its value, and the state."""
-
-    partition: Partition
-    host: Sequence[HostStep]
-    points: Mapping[str, str]
-    state: Sequence[StateTensor]
-
-
-def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _ChainPlan:
     with progress.stage("partition") as stage:
-        partition = partition_recipe(recipe, exported, out)
-        host = resolve_host_steps(recipe.partition.host, partition.segments, exported.inputs)
-        host_points = host_step_points(
-            recipe.partition.host, partition.reference_points, no_others=exported.by_name
-        )
-        stage.size = _folder_size(out)
-        state = _carried_state(recipe.model, partition)
-    return _ChainPlan(partition, host, {**partition.points, **host_points}, state)
-
-
-def _carried_state(model: ModelRecipe, partition: Partition) -> list[StateTensor]:
-    """The state by the names of the chain.
-
-    Raises:
-        RecipeError: the chain does not take or give a tensor of it.
-    """
-    pairs = state_pairs(model)
-    taken = {spec.name for segment in partition.segments for spec in segment.inputs}
-    for name, known in (
-        *((name, taken) for name in pairs),
-        *((name, partition.outputs.keys()) for name in pairs.values()),
-    ):
-        if name not in known:
-            raise RecipeError(
-                f"model.state needs '{name}'",
-                expected="an input or an output of the chain",
-                got="a chain without it",
-                do=f"Let a segment of the partition start or end at '{name}', or use cuts, which "
-                "keep all inputs and outputs of the model.",
-            )
-    return [StateTensor(name, partition.outputs[after]) for name, after in pairs.items()]
+        plan = plan_graph(recipe, exported, segments)
+        stage.size = _folder_size(segments)
+    return plan
 
 
 def _write_bundle(
     model: ModelRecipe,
     converted: ConvertedSegments,
-    chain: _ChainPlan,
+    chain: ChainPlan,
     values: Tensors,
     initial_state: Tensors,
     staging: Path,

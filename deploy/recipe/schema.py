@@ -93,6 +93,21 @@ class PostRecipe:
 
 
 @dataclass
+class FileRecipe:
+    """An ONNX file that is one segment of several.
+
+    Attributes:
+        file: the path.
+        inputs: the name in the chain of inputs, by their names in the file; by default the same.
+        outputs: likewise of outputs.
+    """
+
+    file: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class ModelRecipe:
     """A model: its code or its file, weights, inputs, and pre- and post-processing.
 
@@ -101,6 +116,8 @@ class ModelRecipe:
         target: ``package.module:callable`` that returns a ``torch.nn.Module``.
         file: instead of a target, an ONNX file. Its inputs are needed only to fix sizes that the
             file leaves open.
+        files: instead of a target, several ONNX files, each a segment under its name here. Tensors
+            of one name are the same tensor.
         reference: for a file, the backend that runs the whole model as the reference.
         inputs: by their names.
         params: keyword arguments of the target. A mapping with its own ``target`` is replaced by
@@ -128,6 +145,7 @@ class ModelRecipe:
     name: str
     target: str | None = None
     file: str | None = None
+    files: dict[str, FileRecipe] = field(default_factory=dict)
     reference: BackendRecipe | None = None
     inputs: dict[str, InputRecipe] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +162,11 @@ class ModelRecipe:
     post: list[PostRecipe] = field(default_factory=list)
     samples: str | None = None
     eval: str | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the model is ONNX files, and no code."""
+        return self.file is not None or bool(self.files)
 
 
 @dataclass

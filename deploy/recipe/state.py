@@ -73,7 +73,7 @@ def check_state(model: ModelRecipe) -> None:
             expected="[BUFFER, ...] of the model, or {INPUT: OUTPUT} of its inputs and outputs",
             got=str(state),
         )
-    if model.file is not None and not isinstance(state, Mapping) and state:
+    if model.is_onnx and not isinstance(state, Mapping) and state:
         raise RecipeError(
             "model.state of an ONNX file",
             expected="{INPUT: OUTPUT}, its inputs and the outputs with their next values",

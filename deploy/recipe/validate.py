@@ -51,11 +51,13 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_source(model: ModelRecipe) -> None:
-    if (model.target is None) == (model.file is None):
+    sources = {"target": model.target, "file": model.file, "files": model.files}
+    given = [key for key, value in sources.items() if value]
+    if len(given) != 1:
         raise RecipeError(
             "model",
-            expected="a target or a file",
-            got="none of them" if model.target is None else "both",
+            expected="a target, a file or files",
+            got=" and ".join(given) or "none of them",
             do="Pass model.target=package.module:callable, or +model=onnx model.file=FILE.onnx.",
         )
     target_only = {
@@ -64,7 +66,7 @@ def _check_source(model: ModelRecipe) -> None:
         "marks": model.marks,
         "rewrites": model.rewrites,
     }
-    for key, value in target_only.items() if model.file else ():
+    for key, value in target_only.items() if model.is_onnx else ():
         if value:
             raise RecipeError(f"model.{key} does nothing for an ONNX file", do="Leave it out.")
     for name, mark in model.marks.items():
@@ -85,7 +87,7 @@ def _check_texts(model: ModelRecipe) -> None:
 
 
 def _check_inputs(model: ModelRecipe) -> None:
-    if not model.inputs and model.file is None:
+    if not model.inputs and not model.is_onnx:
         raise RecipeError(
             "model.inputs",
             expected="at least one input",
@@ -94,7 +96,7 @@ def _check_inputs(model: ModelRecipe) -> None:
         )
     for name, spec in model.inputs.items():
         _check_range(name, spec)
-        if spec.value is not None and model.file is None:
+        if spec.value is not None and not model.is_onnx:
             raise RecipeError(
                 f"model.inputs.{name}.value does nothing for a model in Python",
                 do="Leave the input out, and make the value a default of forward, or one of "
