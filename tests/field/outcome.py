@@ -20,10 +20,13 @@ FAULTS = (DEAD_END, TRACEBACK, CRASHED, WRONG)
 
 _REMEDIES = (
     "Add", "Call", "Change", "Choose", "Cut", "Export", "Fix", "Fold", "Give", "Install", "Keep",
-    "Leave", "List", "Make", "Mark", "Name", "Pass", "Put", "Quote", "Remove", "Rename", "Replace",
-    "Return", "Run", "Save", "Set", "Start", "Update", "Use", "Wrap", "Write", "Did you mean",
+    "Leave", "Let", "List", "Make", "Mark", "Name", "Pass", "Put", "Quote", "Remove", "Rename",
+    "Replace", "Return", "Run", "Save", "Set", "Start", "Update", "Use", "Wrap", "Write",
+    "Did you mean",
 )  # fmt: skip
-_REMEDY = re.compile(rf"(?:^|[.:;!?)'\"]\s+|\n\s*|, or |so )(?:{'|'.join(_REMEDIES)})\b")
+_VERBS = "|".join(_REMEDIES)
+_REMEDY = re.compile(rf"(?:^|[.:;!?)'\"]\s+|\n\s*)(?:{_VERBS})\b|, or (?:choose|cut|pass|give)\b")
+_OPEN = str(2**31 - 1)  # of an open size; it says nothing to a person
 _REPEAT = re.compile(r"\n\s*To repeat it:.*")
 _NAMED = re.compile(r"'([^'\n]+)'|model\.[\w.]+|partition\.[\w.]+")
 
@@ -75,7 +78,9 @@ def refusal_text(errors: str) -> str:
 
 def is_helpful(refusal: str, names: Collection[str]) -> bool:
     """Whether a refusal names something of the model's, and says what to do."""
-    return bool(_REMEDY.search(refusal)) and names_something(refusal, names)
+    return (
+        bool(_REMEDY.search(refusal)) and names_something(refusal, names) and _OPEN not in refusal
+    )
 
 
 def names_something(refusal: str, names: Collection[str]) -> bool:
