@@ -107,7 +107,7 @@ class Campaign:
         )
         if finished.code != 0:
             text = f"on real samples: {finished.errors.strip()[-1500:]}"
-            return replace(result, verdict=outcome.WRONG, text=text)
+            return replace(result, verdict=outcome.BROKEN, text=text)
         answer = json.loads(finished.output.strip().splitlines()[-1])
         agrees = answer["max_rel"] <= AGREES
         return replace(

@@ -13,9 +13,10 @@ FAILED = "failed verification"
 TRACEBACK = "traceback"
 CRASHED = "crashed"  # of the command itself, by a signal
 WRONG = "wrong"  # verified, and differs on real samples
+BROKEN = "broken"  # verified, and does not run on real samples
 TIMEOUT = "timeout"
 
-FAULTS = (DEAD_END, TRACEBACK, CRASHED, WRONG)
+FAULTS = (DEAD_END, TRACEBACK, CRASHED, WRONG, BROKEN)
 """Verdicts that make the check fail."""
 
 _REMEDIES = (

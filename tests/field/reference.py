@@ -42,7 +42,7 @@ def read_samples(path: Path) -> Iterator[dict[str, Array]]:
     with np.load(path) as arrays:
         values = dict(arrays)
     for number in range(len(next(iter(values.values())))):
-        yield {name: value[number] for name, value in values.items()}
+        yield {name: np.asarray(value[number]) for name, value in values.items()}
 
 
 def errors(expected: Arrays, outputs: Arrays, names: list[str]) -> dict[str, float]:

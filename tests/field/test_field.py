@@ -71,6 +71,13 @@ def test_the_samples_of_a_file_are_read_one_by_one(tmp_path):
     np.testing.assert_array_equal(samples[1]["image"], sample(model, 1)["image"])
 
 
+def test_a_sample_of_a_scalar_is_an_array(tmp_path):
+    write_samples(MODELS["pitch"], tmp_path / "samples.npz")
+    first = next(read_samples(tmp_path / "samples.npz"))
+    assert isinstance(first["fmin"], np.ndarray)
+    assert first["fmin"].shape == ()
+
+
 def test_a_file_of_another_hash_is_refused(tmp_path):
     file = PackagedFile("net==1.0", "net/model.onnx", "0" * 64)
     path = tmp_path / "net-1.0/net/model.onnx"
