@@ -29,7 +29,7 @@ _VERBS = "|".join(_REMEDIES)
 _REMEDY = re.compile(rf"(?:^|[.:;!?)'\"]\s+|\n\s*)(?:{_VERBS})\b|, or (?:choose|cut|pass|give)\b")
 _OPEN = str(2**31 - 1)  # of an open size; it says nothing to a person
 _REPEAT = re.compile(r"\n\s*To repeat it:.*")
-_NAMED = re.compile(r"'([^'\n]+)'|model\.[\w.]+|partition\.[\w.]+")
+_NAMED = re.compile(r"\b(?:tensor|node|input|output) '[^'\n]+'|\b(?:model|partition)\.\w")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def is_helpful(refusal: str, names: Collection[str]) -> bool:
 
 def names_something(refusal: str, names: Collection[str]) -> bool:
     """Whether a refusal names a node, a tensor, a mark, a module or an option."""
-    if any(match.group(1) in names or not match.group(1) for match in _NAMED.finditer(refusal)):
+    if _NAMED.search(refusal):
         return True
     return any(re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", refusal) for name in names)
 

@@ -49,6 +49,7 @@ def test_a_traceback_counts_even_where_the_command_succeeds():
     [
         "tensor 'features': expected float32, got float64. Cut so that it stays outside.",
         "input 'conv_1' leaves the size 'n' open. Fix it: model.inputs={...}.",
+        "tensor 'labels' of no known name: expected float32, got int64. Cut before it.",
         "malformed point: got 'features:in'. Did you mean features:input?",
         "no operator for node 'conv_1' (Resize):\n  Cut around it, or choose another backend.",
     ],
@@ -65,6 +66,7 @@ def test_a_refusal_that_names_a_tensor_and_a_remedy_helps(text):
         "tensor 'features': expected float32, got float64.",
         "the model cannot be exported. Choose another backend.",
         "files are of fixed shape, and 'features' is float32[0..2147483647]. Let nothing vary.",
+        "ncnn layer 'Clip_19' (Clip): bottoms: expected 1, got 2. Choose another backend.",
         "ncnn has no Tensor.slice. Choose another backend for this segment.",
     ],
 )
