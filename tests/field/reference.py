@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,11 @@ def main(bundle: Path, model: str, samples: Path, file: str = "") -> None:
             taken = {spec.name: inputs[spec.name] for spec in pipeline.manifest.inputs}
             outputs = pipeline.chain(taken)
             expected = run(inputs)
-            for name, error in errors(expected, outputs, names).items():
+            found = errors(expected, outputs, names)
+            for spec in pipeline.manifest.outputs:
+                if not has_declared_shape(outputs[spec.name].shape, spec.shape):
+                    found[f"{spec.name} of another shape than declared"] = float("inf")
+            for name, error in found.items():
                 if not error <= worst:
                     worst, place = error, f"sample {number}, output {name}"
     print(json.dumps({"max_rel": worst, "place": place}))
@@ -57,6 +61,17 @@ def errors(expected: Arrays, outputs: Arrays, names: list[str]) -> dict[str, flo
         name: relative_error(expected[key], outputs[name])
         for key, name in zip(keys, names, strict=True)
     }
+
+
+def has_declared_shape(shape: tuple[int, ...], declared: Sequence[object] | None) -> bool:
+    """Whether a shape has the number of axes and the fixed sizes that a manifest declares."""
+    return declared is None or (
+        len(shape) == len(declared)
+        and all(
+            not isinstance(size, int) or size == got
+            for size, got in zip(declared, shape, strict=True)
+        )
+    )
 
 
 def relative_error(expected: Array, value: Array) -> float:

@@ -16,7 +16,7 @@ from tests.field.cli import MODELS, main
 from tests.field.model_list import PackagedFile
 from tests.field.packaged_files import FILES
 from tests.field.packages import PackageError, packaged_file
-from tests.field.reference import errors, read_samples, relative_error
+from tests.field.reference import errors, has_declared_shape, read_samples, relative_error
 from tests.field.samples import COUNT, sample, write_samples
 
 
@@ -103,6 +103,13 @@ def test_outputs_are_compared_by_name_or_else_by_place():
     }
     assert errors({"0": first}, {"a": second}, ["a"]) == {"a": 1}
     assert list(errors({"0": first, "1": first}, {"a": first}, ["a"]).values()) == [np.inf]
+
+
+def test_a_shape_is_checked_against_the_declared_sizes():
+    assert has_declared_shape((4, 2), (object(), 2))
+    assert has_declared_shape((4, 2), None)
+    assert not has_declared_shape((4,), (1,))
+    assert not has_declared_shape((4, 2), (4,))
 
 
 def test_a_mistyped_model_is_refused_with_the_similar_ones(tmp_path):
