@@ -486,4 +486,4 @@ def _multiples(spec: TensorSpec, shape: tuple[int, ...]) -> str:
 def _names_differ(specs: Specs, inputs: object) -> TensorError:
     names = ", ".join(spec.name for spec in specs)
     given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
-    return TensorError("inputs", expected=names, got=given or "none")
+    return TensorError("inputs", expected=names or "none", got=given or "none")

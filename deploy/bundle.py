@@ -14,7 +14,8 @@ from pathlib import Path
 from PIL import Image
 
 from backends.acceptance import CONFIDENT
-from backends.contract import Artifact, Specs
+from backends.contract import Artifact, Specs, Tensors
+from backends.conversion_files import write_sample
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
 from deploy.recipe.sample_inputs import preprocessing
@@ -26,10 +27,18 @@ from deploy.runtime.bundle.manifest import (
     HostStep,
     Kind,
     Manifest,
+    StateTensor,
     Verification,
     write_manifest,
 )
-from deploy.runtime.bundle.sample import DETECTIONS, IMAGE, PICTURE, TENSORS, step_sample_name
+from deploy.runtime.bundle.sample import (
+    DETECTIONS,
+    IMAGE,
+    PICTURE,
+    STATE,
+    TENSORS,
+    step_sample_name,
+)
 from deploy.runtime.execution.schedule import Step
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.draw import draw
@@ -71,6 +80,7 @@ def assemble(
     results: Sequence[str] = (),
     host: Sequence[HostStep] = (),
     alternatives: Sequence[Converted] = (),
+    state: Sequence[StateTensor] = (),
 ) -> Manifest:
     """Copy the artifacts' files into the new folder ``out``, and describe them as a manifest.
 
@@ -81,6 +91,7 @@ def assemble(
         results: tensors that are outputs of the chain even where a later step takes them.
         host: the host steps of the chain.
         alternatives: further artifacts that may run in the place of these.
+        state: what the chain carries between calls.
 
     Returns:
         The manifest, not yet written: without post-processing, sample and verification.
@@ -100,7 +111,12 @@ def assemble(
     inputs, outputs = chain_specs(
         [*(step for step in steps if step.name not in called), *host], results
     )
-    takes_picture = model.pre is not None and [spec.name for spec in inputs] == [model.pre.input]
+    carried = {tensor.input for tensor in state}
+    takes_picture = (
+        model.pre is not None
+        and model.pre.input not in carried
+        and [spec.name for spec in inputs if spec.name not in carried] == [model.pre.input]
+    )
     return Manifest(
         model=model.name,
         classes=tuple(model.classes),
@@ -115,7 +131,24 @@ def assemble(
         verification=Verification(status="not run", gaps=(), notes={}),
         host=tuple(host),
         alternatives=other_artifacts,
+        state=tuple(state),
     )
+
+
+def write_state(out: Path, manifest: Manifest, initial: Tensors) -> Manifest:
+    """Write the first values of a state into the bundle; without a state nothing is done.
+
+    Args:
+        out: the bundle's folder.
+        manifest: its manifest.
+        initial: the values, by the names of the inputs.
+    """
+    if not manifest.state:
+        return manifest
+    carried = {tensor.input for tensor in manifest.state}
+    specs = tuple(spec for spec in manifest.inputs if spec.name in carried)
+    write_sample(out / STATE, specs, (), initial)
+    return replace(manifest, initial_state=STATE)
 
 
 def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Specs, Specs]:
@@ -194,6 +227,8 @@ def _kind(manifest: Manifest, name: str) -> Kind:
         return "engine"
     if any(name in artifact.source for artifact in manifest.artifacts):
         return "source"
+    if name == manifest.initial_state:
+        return "state"
     return "sample" if name.startswith("sample/") else "picture"
 
 

@@ -129,19 +129,28 @@ def defer_build(
     )
 
 
-def load_segment(segment: Segment, backend: BackendRecipe, folder: Path) -> Runner:
-    """Convert and load a segment in this process, unchecked.
+def convert_here(segment: Segment, backend: BackendRecipe, folder: Path) -> Artifact:
+    """Convert a segment in this process, unchecked.
 
     Args:
         segment: in fp32.
         backend: the backend and its options.
-        folder: an existing folder that gets the files of the artifact.
+        folder: gets the files of the artifact.
 
     Raises:
         OptionError: an option that the backend does not have.
         ConversionError: the backend cannot convert the segment.
-        EngineError: the artifact does not load.
     """
     options = parse_options(options_type(backend.name), backend.options, backend.name)
-    artifact = converter(backend.name)(segment, options, folder)
-    return loader(backend.name)(artifact, folder)
+    folder.mkdir(exist_ok=True)
+    return converter(backend.name)(segment, options, folder)
+
+
+def load_segment(segment: Segment, backend: BackendRecipe, folder: Path) -> Runner:
+    """Convert and load a segment in this process, unchecked; see ``convert_here``.
+
+    Raises:
+        EngineError: the artifact does not load.
+    """
+    artifact = convert_here(segment, backend, folder)
+    return loader(artifact.backend)(artifact, folder)

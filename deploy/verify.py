@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from backends.acceptance import AcceptanceRule
-from backends.contract import Array, Tensors
+from backends.contract import Array, Tensors, select_tensors
+from backends.error_metrics import compare_all
 from deploy.recipe.schema import RecipeError, VerifyRecipe
 from deploy.runtime.accuracy.coco import Dataset, DatasetError, Detect, Scores
 from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
@@ -17,6 +20,7 @@ from deploy.runtime.accuracy.step_errors import (
     VerificationError,
     alternative_errors,
     chain_errors,
+    chain_tolerance,
     first_violation,
     rule_notes,
     step_errors,
@@ -25,6 +29,9 @@ from deploy.runtime.bundle.manifest import Manifest, Verification
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture
+
+_CALLS = 4  # of a series that carries a state
+
 
 ReferenceFunction = Callable[[Tensors], dict[str, Array]]
 """From the inputs of the chain to the whole model's value of every tensor of the chain."""
@@ -95,17 +102,59 @@ def verify(
         errors += alternative_errors(bundle, manifest, reference.values, trusted=True)
         errors += chain_errors(manifest, pipeline.chain, reference.values)
         problem = first_violation(manifest, errors, reference.name)
+        problem = problem or _stream_problem(pipeline, reference)
         verdict = Verdict(Verification(_status(problem), tuple(errors)), problem)
         if pipeline.post is None:
             return verdict
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
-        found = tuple(pipeline(picture) for picture in reference.pictures)
+        found = tuple(_detect_alone(pipeline, picture) for picture in reference.pictures)
         verdict = _with_detections(verdict, expected, found, _rule(recipe))
         if reference.annotations is None:
             return verdict
         maps = [evaluate_coco(reference.annotations, detect) for detect in (pipeline, torch)]
     return _with_maps(verdict, *maps)
+
+
+def _detect_alone(pipeline: Pipeline, picture: Path) -> Detections:
+    """The detections in a picture, whatever pictures came before it."""
+    pipeline.reset_state()
+    return pipeline(picture)
+
+
+def _stream_problem(pipeline: Pipeline, reference: ReferenceData) -> VerificationError | None:
+    """Compare a series of calls that carry their state, from its first values on.
+
+    Each call gets other inputs, the elements of the sample in another order.
+    """
+    manifest = pipeline.manifest
+    if not manifest.state:
+        return None
+    stream = pipeline.open_stream()
+    state = dict(stream.values)
+    inputs = select_tensors(manifest.caller_inputs, reference.values)
+    for number in range(_CALLS):
+        changed = {name: _rolled(array, number) for name, array in inputs.items()}
+        values = reference.whole_model({**changed, **state})
+        state = {tensor.input: values[tensor.output] for tensor in manifest.state}
+        outputs = {**stream(changed), **stream.values}
+        expected = {**values, **state}
+        metrics = compare_all({name: expected[name] for name in outputs}, outputs)
+        tolerance = chain_tolerance(manifest)
+        bad = next((item for item in metrics if not tolerance.admits(item)), None)
+        if bad is not None:
+            return VerificationError(
+                f"call {number + 1} of a series does not agree with {reference.name} at "
+                f"'{bad.tensor}'",
+                expected=str(tolerance),
+                got=f"max_rel {bad.max_rel:.3g}, cosine {bad.cosine:.6f}",
+                do="The bundle is marked unverified.",
+            )
+    return None
+
+
+def _rolled(array: Array, number: int) -> Array:
+    return np.roll(array, number)
 
 
 def expected_detections_only(
@@ -136,14 +185,18 @@ class ReferencePipeline:
     def __call__(self, picture: Picture) -> Detections:
         """What PyTorch finds, in the picture's own pixels."""
         inputs, placement = self.pipeline.prepare(picture)
-        return self.pipeline.finish(self.reference(inputs), placement)
+        return self.pipeline.finish(self._outputs(inputs), placement)
+
+    def _outputs(self, inputs: Tensors) -> dict[str, Array]:
+        """The model's outputs in the first call of a series."""
+        return self.reference({**inputs, **self.pipeline.open_stream().values})
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
         """As a call; it also writes the seconds of pre, model, post and total to ``seconds``."""
         start = time.perf_counter()
         inputs, placement = self.pipeline.prepare(picture)
         prepared = time.perf_counter()
-        outputs = self.reference(inputs)
+        outputs = self._outputs(inputs)
         ran = time.perf_counter()
         detections = self.pipeline.finish(outputs, placement)
         end = time.perf_counter()

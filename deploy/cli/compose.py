@@ -138,6 +138,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         if isinstance(values.get("bundle"), str):
             values["bundle"] = {"folder": values["bundle"]}
         _shape_values(values)
+        _expand_files(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -152,6 +153,14 @@ def _shape_values(values: Mapping[str, Any]) -> None:
     for spec in inputs.values() if isinstance(inputs, dict) else ():
         if isinstance(spec, dict) and "value" in spec:
             spec.setdefault("shape", _nested_shape(spec["value"]))
+
+
+def _expand_files(values: Mapping[str, Any]) -> None:
+    """Write each entry of ``model.files`` that is a path alone in full."""
+    model = values.get("model")
+    files = model.get("files") if isinstance(model, dict) else None
+    if isinstance(files, dict):
+        files |= {name: {"file": path} for name, path in files.items() if isinstance(path, str)}
 
 
 def _nested_shape(value: object) -> list[int]:

@@ -39,6 +39,7 @@ _MOST_JOBS = 10_000  # of a sweep
 _RESOLVERS = {"stem"}  # that a file of a folder may use
 _WRITTEN = {"bundle", "bundle.folder", "bundle.sign", "cache"}  # keys of paths that a run writes or
 _READ = {"model.weights", "model.file", "model.samples", "model.eval"}  # reads
+_READ_FILES = "model.files."
 _SWEEP = "MULTIRUN"  # of hydra.mode, in the place of -m
 _UNREADABLE = (OSError, ValueError, TypeError, AttributeError, AssertionError, yaml.YAMLError)
 _OWN_KEY = re.compile(r"_.+_")  # such as _target_, which Hydra calls
@@ -192,7 +193,8 @@ class _Content:
                 f"configuration '{self._path}' sets {key}, which says where files are written",
                 do="Give it on the command line.",
             )
-        outside = key in _READ and "${" not in value and not self._is_inside(value)
+        is_read = key in _READ or key.startswith(_READ_FILES)
+        outside = is_read and "${" not in value and not self._is_inside(value)
         if outside and not self._vouched:
             raise RecipeError(
                 f"configuration '{self._path}' sets {key} to a file outside its folder",

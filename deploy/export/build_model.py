@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
+import torch
 from torch import nn
 
 from deploy.export.weights import Reader, load_weights, local_file
@@ -26,7 +30,8 @@ def build_model(recipe: ModelRecipe) -> nn.Module:
         WeightsError: the weights are missing or belong to another model.
     """
     assert recipe.target is not None, "validated"
-    model = _call("model", recipe.target, recipe.params)
+    with _seeded(recipe.seed):
+        model = _call("model", recipe.target, recipe.params)
     if not isinstance(model, nn.Module):
         raise RecipeError(
             f"model.target {recipe.target}", expected="a torch.nn.Module", got=type(model).__name__
@@ -38,6 +43,21 @@ def build_model(recipe: ModelRecipe) -> nn.Module:
         }
         load_weights(model, local_file(recipe.weights, recipe.sha256), readers)
     return model.eval()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed all random numbers that a target may draw; those of others go on behind the block."""
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % (1 << 32))
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
 
 
 def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:

@@ -236,6 +236,35 @@ def export(
     return exported
 
 
+def eager_outputs(model: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
+    """A copy of each output of the eager model in evaluation mode, by its name.
+
+    Args:
+        model: the module; its training flags are restored.
+        inputs: see ``export``; they stay as they are.
+
+    Raises:
+        ExportError: ``forward`` fails with these inputs.
+    """
+    args, kwargs = _call_arguments(model, {name: value.clone() for name, value in inputs.items()})
+    with _evaluation_mode(model):
+        try:
+            result = model(*args, **kwargs)
+        except _FAILURES as error:
+            raise _forward_error(error) from error
+    return {name: value.detach().clone() for name, value in named_tensors(result, "output")}
+
+
+def _forward_error(error: BaseException) -> DeployError:
+    if isinstance(error, DeployError):
+        return error
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ExportError(
+        f"forward fails on the sample: {line}",
+        do="Check the names, shapes, dtypes and ranges of model.inputs.",
+    )
+
+
 def reference_values(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
     """The eager model's value of every point, by its name, and of every input and output.
 

@@ -29,6 +29,7 @@ from deploy.graph.shape_inference import has_shape
 from deploy.partition.segments import reference_segment
 from deploy.recipe.dynamic_shapes import BATCH, named_ranges, varying_inputs
 from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, RecipeError
+from deploy.recipe.state import zero_state
 
 
 def complete_inputs(model: ModelRecipe) -> ModelRecipe:
@@ -51,7 +52,7 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
                 got=name,
                 do=f"Did you mean {near[0]}?" if near else "",
             )
-    inputs = {name: _input_recipe(model, value) for name, value in values.items()}
+    inputs = {name: input_recipe(model, value) for name, value in values.items()}
     if inputs and all(recipe.value is not None for recipe in inputs.values()):
         raise RecipeError(
             "model.inputs",
@@ -85,6 +86,7 @@ class OnnxSource:
     def __init__(self, model: ModelRecipe) -> None:
         assert model.reference is not None, "validated"
         self._engine = model.reference
+        self.recipe = model
         ranges = named_ranges(model.dynamic)
         inputs = tuple(
             TensorSpec(
@@ -100,6 +102,14 @@ class OnnxSource:
             if recipe.value is not None
         }
         self._exported = Exported(_model_file(model), inputs, by_name=True, constants=constants)
+
+    def initial_state(self) -> dict[str, Array]:
+        """See ``Source``; zeros."""
+        return zero_state(self.recipe)
+
+    def with_state(self, inputs: Tensors) -> dict[str, Array]:
+        """See ``Source``; the samples are noise of the right shape already."""
+        return dict(inputs)
 
     def identity(self) -> None:
         """See ``Source``; nothing is exported that could be cached."""
@@ -132,10 +142,8 @@ class OnnxReference:
         self.name = f"the whole model in {backend.name}"
         self._points = points
         segment = reference_segment(exported, sorted(set(points.values())), out)
-        folder = out / "engine"
-        folder.mkdir()
         try:
-            self._runner = load_segment(segment, backend, folder)
+            self._runner = load_segment(segment, backend, out / "engine")
         except (ConversionError, EngineError) as error:
             raise _with_advice(error, exported) from error
 
@@ -174,7 +182,12 @@ def _model_file(model: ModelRecipe) -> Path:
     return Path(model.file).expanduser()
 
 
-def _input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
+def input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
+    """An input of a file with all its sizes, from the recipe where that has them.
+
+    Raises:
+        RecipeError: as of ``complete_inputs``.
+    """
     if not value.type.HasField("tensor_type"):
         raise RecipeError(f"input '{value.name}' of the file", expected="a tensor", got="another")
     tensor = value.type.tensor_type

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backends.contract import Array, Tensors
+from deploy.export.onnx_files import OnnxFiles
 from deploy.export.onnx_source import OnnxSource
 from deploy.export.torch_source import TorchSource
 from deploy.graph.exported import Exported
-from deploy.recipe.schema import Recipe
+from deploy.recipe.schema import ModelRecipe, Recipe
 
 
 class Reference(Protocol):
@@ -29,6 +30,19 @@ class Reference(Protocol):
 
 class Source(Protocol):
     """A model that can be exported to one ONNX graph."""
+
+    @property
+    def recipe(self) -> ModelRecipe:
+        """The model's recipe with all inputs of the graph, the tensors of a state among them."""
+        ...
+
+    def initial_state(self) -> dict[str, Array]:
+        """The first value of each tensor that is carried between calls, by the input's name."""
+        ...
+
+    def with_state(self, inputs: Tensors) -> dict[str, Array]:
+        """Sample inputs with a value of the state, as it is in the middle of a series of calls."""
+        ...
 
     def identity(self) -> dict[str, Any] | None:
         """Everything beside the inputs that determines the result of ``export``, as JSON values.
@@ -62,6 +76,8 @@ def source_of(recipe: Recipe) -> Source:
     Raises:
         DeployError: the model cannot be built, or the file cannot be read.
     """
+    if recipe.model.files:
+        return OnnxFiles(recipe)
     if recipe.model.file is not None:
         return OnnxSource(recipe.model)
     return TorchSource(recipe.model, {backend.name for backend in recipe.backends})

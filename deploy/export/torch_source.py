@@ -6,7 +6,7 @@ import difflib
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,19 @@ from torch import Tensor, nn
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
 from deploy.export.fingerprint import loaded_code, versions
+from deploy.export.forward_check import check_forward
 from deploy.export.module_marks import mark_modules
-from deploy.export.onnx_export import ExportError, export, reference_values
+from deploy.export.module_state import restored_state
+from deploy.export.onnx_export import ExportError, eager_outputs, export, reference_values
 from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
+from deploy.export.stateful_model import StatefulModel
 from deploy.graph.exported import Exported
 from deploy.recipe.dynamic_shapes import dynamic_axes
-from deploy.recipe.schema import ModelRecipe
+from deploy.recipe.schema import InputRecipe, ModelRecipe, RecipeError
+from deploy.recipe.state import state_pairs, state_paths, zero_state
 
 # fields of the recipe that do not affect an export
-_NOT_EXPORTED = {"samples": None, "eval": None, "classes": None, "pre": None, "post": None}
+_NOT_EXPORTED = dict.fromkeys(("samples", "eval", "classes", "pre", "post", "seed"))
 
 
 # distributions whose versions affect an export
@@ -33,11 +37,18 @@ _EXPORTERS = ("torch", "onnxscript", "onnx", "onnx-ir", "numpy")
 
 
 class TorchSource:
-    """A ``torch.nn.Module`` with marks on its modules, and the rewrites for the backends in use."""
+    """A ``torch.nn.Module`` with marks on its modules, and the rewrites for the backends in use.
+
+    Each call and each export leave the model's state as it was: some models keep what a call made.
+
+    Attributes:
+        recipe: the model's recipe, with the tensors of its state among the inputs.
+    """
 
     def __init__(self, recipe: ModelRecipe, backends: Collection[str]) -> None:
-        self._recipe = recipe
         self._model = build_model(recipe)
+        self._stateful = StatefulModel(self._model, list(recipe.inputs), state_paths(recipe))
+        self.recipe = self._recipe = _with_state_inputs(recipe, self._stateful.initial_state)
         self._rewrites = applicable_rewrites(collect_rewrites(recipe.rewrites), backends)
 
     def identity(self) -> dict[str, Any]:
@@ -57,8 +68,39 @@ class TorchSource:
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``."""
+        with self._prepared(rewritten=False):
+            check_forward(self._model, self._outputs, _to_torch(inputs))
         with self._prepared(rewritten=True):
-            return export(self._model, _to_torch(inputs), out, dynamic_axes(self._recipe))
+            return export(self._called, _to_torch(inputs), out, dynamic_axes(self._recipe))
+
+    def initial_state(self) -> dict[str, Array]:
+        """See ``Source``; of a buffer its own value, else zeros."""
+        return {**zero_state(self.recipe), **_to_numpy(self._stateful.initial_state)}
+
+    def with_state(self, inputs: Tensors) -> dict[str, Array]:
+        """See ``Source``: the state is that after a call, since a first one is often zeros."""
+        initial = self.initial_state()
+        if not initial:
+            return dict(inputs)
+        with self._prepared(rewritten=False):
+            outputs = _to_numpy(self._outputs(_to_torch({**inputs, **initial})))
+        for name, after in state_pairs(self.recipe).items():
+            if after not in outputs:
+                raise RecipeError(
+                    f"model.state.{name}",
+                    expected=f"an output of the model ({', '.join(outputs)})",
+                    got=after,
+                )
+        pairs = state_pairs(self.recipe).items()
+        return {**inputs, **{name: outputs[after] for name, after in pairs}}
+
+    @property
+    def _called(self) -> nn.Module:
+        """What takes all inputs: the model, or where it has a state the module around it."""
+        return self._stateful if state_paths(self._recipe) else self._model
+
+    def _outputs(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return eager_outputs(self._called, inputs)
 
     def reference(self, points: Mapping[str, str], out: Path) -> TorchReference:
         """See ``Source``."""
@@ -67,7 +109,7 @@ class TorchSource:
     def values(self, inputs: Tensors, *, rewritten: bool) -> dict[str, Array]:
         """The eager model's value of every point, input and output, with or without rewrites."""
         with self._prepared(rewritten=rewritten):
-            return reference_values(self._model, _to_torch(inputs))
+            return reference_values(self._called, _to_torch(inputs))
 
     @contextmanager
     def _prepared(self, *, rewritten: bool) -> Iterator[None]:
@@ -75,6 +117,7 @@ class TorchSource:
             if rewritten:
                 stack.enter_context(apply_rewrites(self._model, self._rewrites))
             stack.enter_context(mark_modules(self._model, self._recipe.marks))
+            stack.enter_context(restored_state(self._model))
             yield
 
 
@@ -120,8 +163,21 @@ def _not_reached(point: str, values: Collection[str]) -> ExportError:
     )
 
 
+def _with_state_inputs(recipe: ModelRecipe, state: Mapping[str, Tensor]) -> ModelRecipe:
+    inputs = {
+        name: InputRecipe(list(value.shape), str(value.dtype).removeprefix("torch."))
+        for name, value in state.items()
+    }
+    return replace(recipe, inputs={**recipe.inputs, **inputs})
+
+
 def _to_torch(inputs: Tensors) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(value) for name, value in inputs.items()}
+    """Copies, since a forward may change its inputs in place."""
+    return {name: torch.from_numpy(value.copy()) for name, value in inputs.items()}
+
+
+def _to_numpy(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
+    return {name: value.detach().cpu().numpy() for name, value in tensors.items()}
 
 
 _MODULE_ATTRIBUTES = frozenset(vars(nn.Module()))

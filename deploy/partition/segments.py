@@ -25,7 +25,7 @@ from deploy.partition.subgraphs import (
     cut_between,
     whole_subgraph,
 )
-from deploy.partition.tensor_names import NamedSubgraph, name_tensors
+from deploy.partition.tensor_names import NamedSubgraph, NamedTensor, name_tensors
 from deploy.recipe.dynamic_shapes import parse_range
 from deploy.recipe.schema import Recipe, SegmentRecipe
 from deploy.recipe.validate import check_segments
@@ -46,6 +46,7 @@ class Partition:
             PyTorch's own value of it.
         results: the names of those tensors that are outputs of the whole model.
         marks: for each of them, every mark that it is.
+        outputs: the name in the chain of each output of the graph that the chain has.
         reference_points: every point at which the whole model has a value to compare with.
     """
 
@@ -53,6 +54,7 @@ class Partition:
     points: Mapping[str, str]
     results: tuple[str, ...]
     marks: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, str]
     reference_points: tuple[str, ...]
 
 
@@ -151,7 +153,15 @@ def _partition(
     used = {spec.name for segment in segments for spec in (*segment.inputs, *segment.outputs)}
     points = {name: point for name, point in chain.points.items() if name in used}
     marks = {name: cut_points.marks_on(chain.values[name]) for name in points}
-    return Partition(segments, points, chain.results, marks, _all_points(exported, cut_points))
+    names = {chain.values[name]: name for name in points}
+    return Partition(
+        segments,
+        points,
+        chain.results,
+        marks,
+        {output: names[v] for output, v in cut_points.outputs.items() if v in names},
+        _all_points(exported, cut_points),
+    )
 
 
 def _subgraphs(
@@ -197,15 +207,50 @@ def reference_segment(exported: Exported, tensors: Sequence[str], out: Path) -> 
 
 
 def _reference_segment(exported: Exported, tensors: Sequence[str], out: Path) -> Segment:
-    model = load_graph(exported)  # not folded, to find out what folding did wrong
-    if any(node.op_type == "If" for node in model.graph):
-        # some engines load no file that has a branch which its sizes rule out
-        model = load_graph(exported, fold=True)
+    model = _load_as_it_is(exported)
     cut_points = extract_cut_points(model, exported.marks, by_name=True)
     index = GraphIndex(model, same_names_same_sizes=False)
     names = [name for name in tensors if name not in cut_points.inputs]
     subgraph = whole_subgraph(index, cut_points, "reference", names)
     (named,) = name_tensors([subgraph], cut_points).subgraphs
+    return _write_segment(exported, model, named, out)
+
+
+def _load_as_it_is(exported: Exported) -> ir.Model:
+    """The graph without folding, to find out what folding did wrong."""
+    model = load_graph(exported)
+    if any(node.op_type == "If" for node in model.graph):
+        # some engines load no file that has a branch which its sizes rule out
+        return load_graph(exported, fold=True)
+    return model
+
+
+def file_segment(
+    exported: Exported, name: str, names: Mapping[str, str], out: Path, *, fold: bool
+) -> Segment:
+    """A whole file as one segment.
+
+    Args:
+        exported: the file.
+        name: of the segment.
+        names: the name in the chain of each input and output of the file.
+        out: the folder that gets ``<name>.onnx``.
+        fold: whether what is the same in every run becomes a constant; see ``load_graph``.
+    """
+    with onnx_rule_errors(exported):
+        model = load_graph(exported, fold=True) if fold else _load_as_it_is(exported)
+        cut_points = extract_cut_points(model, exported.marks, by_name=True)
+        index = GraphIndex(model, same_names_same_sizes=False)
+        subgraph = whole_subgraph(index, cut_points, name)
+        named = NamedSubgraph(
+            subgraph,
+            tuple(NamedTensor(names[start.point], start.value) for start in subgraph.starts),
+            tuple(NamedTensor(names[end.point], end.value) for end in subgraph.ends),
+        )
+        return _write_segment(exported, model, named, out)
+
+
+def _write_segment(exported: Exported, model: ir.Model, named: NamedSubgraph, out: Path) -> Segment:
     segment = _segment(exported, out, named, SegmentSizes(exported, named, {}))
     weights = write_model(extract_segment(model, named, {}), segment.onnx, INLINE_BYTES)
     if weights is not None:

@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import EngineError, Tensors
 from backends.conversion_files import write_sample
 from backends.process.child import module_command
-from deploy.bundle import assemble, check_target, publish, restore_previous, seal, write_picture
+from deploy.bundle import (
+    assemble,
+    check_target,
+    publish,
+    restore_previous,
+    seal,
+    write_picture,
+    write_state,
+)
 from deploy.convert import checked_options
+from deploy.export.onnx_files import OnnxFiles, complete_files
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import Source, source_of
-from deploy.graph.exported import Exported
-from deploy.partition.host_steps import host_step_points, resolve_host_steps, select_post_step
-from deploy.partition.segments import Partition, partition_recipe
+from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
+from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
@@ -29,7 +36,7 @@ from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, Rec
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
-from deploy.runtime.bundle.manifest import HostStep, Manifest
+from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
 from deploy.runtime.bundle.trust import remember_own
@@ -68,12 +75,12 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
-    inputs = sample_inputs(recipe.model, pictures)
     with progress.stage("model"):
         source = source_of(recipe)
+        recipe = replace(recipe, model=source.recipe)
+        inputs = source.with_state(sample_inputs(recipe.model, pictures))
     cache = _cache(recipe)
-    exported = _export(recipe, source, inputs, cache, paths.work / WorkFile.EXPORT, progress)
-    chain = _partition(recipe, exported, paths.work / WorkFile.SEGMENTS, progress)
+    chain = _plan(recipe, source, inputs, cache, paths.work, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values = reference(inputs)
@@ -81,7 +88,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     context = ConversionContext(cache, values, progress)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle") as stage:
-        manifest = _write_bundle(recipe.model, converted, chain, values, staging)
+        manifest = _write_bundle(
+            recipe.model, converted, chain, values, source.initial_state(), staging
+        )
         stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
         compared = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
@@ -110,7 +119,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
 
 def _checked(recipe: Recipe, paths: RunPaths) -> Recipe:
     """Refuse all that can be refused before any stage; complete the inputs of an ONNX file."""
-    if recipe.model.file is not None and recipe.model.target is None:
+    if recipe.model.files and not (recipe.model.file or recipe.model.target):
+        recipe = complete_files(recipe)
+    if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
         recipe = replace(recipe, model=complete_inputs(recipe.model))
     check_recipe(recipe)
     check_backends(recipe)
@@ -146,57 +157,54 @@ def _cache(recipe: Recipe) -> CacheStore | None:
     return CacheStore(folder, int(recipe.cache_gib * _GIB))
 
 
-def _export(
+def _plan(
     recipe: Recipe,
     source: Source,
     inputs: Tensors,
     cache: CacheStore | None,
-    out: Path,
+    work: Path,
     progress: Progress,
-) -> Exported:
+) -> ChainPlan:
+    segments = work / WorkFile.SEGMENTS
+    if isinstance(source, OnnxFiles):
+        with progress.stage("partition") as stage:
+            plan = plan_files(recipe, source, segments)
+            stage.size = _folder_size(segments)
+        return plan
+    out, name = work / WorkFile.EXPORT, recipe.model.name
     with progress.stage("export") as stage:
-        exported, stage.from_cache = export_cached(cache, recipe.model.name, source, inputs, out)
+        exported, stage.from_cache = export_cached(cache, name, source, inputs, out)
         stage.size = _folder_size(out)
-    return exported
-
-
-@dataclass(frozen=True)
-class _ChainPlan:
-    """The segments and host steps of a model, and where each tensor has its reference value."""
-
-    partition: Partition
-    host: Sequence[HostStep]
-    points: Mapping[str, str]
-
-
-def _partition(recipe: Recipe, exported: Exported, out: Path, progress: Progress) -> _ChainPlan:
     with progress.stage("partition") as stage:
-        partition = partition_recipe(recipe, exported, out)
-        host = resolve_host_steps(recipe.partition.host, partition.segments, exported.inputs)
-        host_points = host_step_points(
-            recipe.partition.host, partition.reference_points, no_others=exported.by_name
-        )
-        stage.size = _folder_size(out)
-    return _ChainPlan(partition, host, {**partition.points, **host_points})
+        plan = plan_graph(recipe, exported, segments)
+        stage.size = _folder_size(segments)
+    return plan
 
 
 def _write_bundle(
     model: ModelRecipe,
     converted: ConvertedSegments,
-    chain: _ChainPlan,
+    chain: ChainPlan,
     values: Tensors,
+    initial_state: Tensors,
     staging: Path,
 ) -> Manifest:
     partition = chain.partition
     manifest = assemble(
-        model, converted.steps, staging, partition.results, chain.host, converted.alternatives
+        model,
+        converted.steps,
+        staging,
+        partition.results,
+        chain.host,
+        converted.alternatives,
+        chain.state,
     )
     if manifest.pre is not None:
-        outputs = [spec.name for spec in manifest.outputs]
+        outputs = [spec.name for spec in manifest.caller_outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
     known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
     write_sample(staging / TENSORS, manifest.inputs, known_outputs, values)
-    return seal(staging, manifest)
+    return seal(staging, write_state(staging, manifest, initial_state))
 
 
 def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:

@@ -123,7 +123,7 @@ def check_dynamic(model: ModelRecipe) -> None:
                 )
     used = _names_in_shapes(model)
     for name in ranges:
-        if name not in used and name != BATCH and model.file is None:
+        if name not in used and name != BATCH and not model.is_onnx:
             raise RecipeError(
                 f"model.dynamic.{name} is no size of an input",
                 do=f"Use {name} in a shape, such as [1, 3, {name}, 224].",

@@ -93,6 +93,21 @@ class PostRecipe:
 
 
 @dataclass
+class FileRecipe:
+    """An ONNX file that is one segment of several.
+
+    Attributes:
+        file: the path.
+        inputs: the name in the chain of inputs, by their names in the file; by default the same.
+        outputs: likewise of outputs.
+    """
+
+    file: str
+    inputs: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class ModelRecipe:
     """A model: its code or its file, weights, inputs, and pre- and post-processing.
 
@@ -101,10 +116,17 @@ class ModelRecipe:
         target: ``package.module:callable`` that returns a ``torch.nn.Module``.
         file: instead of a target, an ONNX file. Its inputs are needed only to fix sizes that the
             file leaves open.
+        files: instead of a target, several ONNX files, each a segment under its name here. Tensors
+            of one name are the same tensor.
         reference: for a file, the backend that runs the whole model as the reference.
         inputs: by their names.
         params: keyword arguments of the target. A mapping with its own ``target`` is replaced by
             the result of calling that with its ``params``.
+        state: what the model keeps between calls. A list of its buffers, each of which becomes an
+            input and an output of the chain; or ``{INPUT: OUTPUT}`` of inputs and outputs that
+            it has already. Pipelines carry them from one call to the next.
+        seed: of the random numbers while the target is called, so that a model without weights
+            is the same in every run.
         weights: a file or an ``https`` address; nothing where the target loads its weights itself.
         sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
         readers: suffix of a weights file to ``package.module:callable`` that reads it.
@@ -123,9 +145,12 @@ class ModelRecipe:
     name: str
     target: str | None = None
     file: str | None = None
+    files: dict[str, FileRecipe] = field(default_factory=dict)
     reference: BackendRecipe | None = None
     inputs: dict[str, InputRecipe] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    state: Any = None
+    seed: int = 0
     weights: str | None = None
     sha256: str | None = None
     readers: dict[str, str] = field(default_factory=dict)
@@ -137,6 +162,11 @@ class ModelRecipe:
     post: list[PostRecipe] = field(default_factory=list)
     samples: str | None = None
     eval: str | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the model is ONNX files, and no code."""
+        return self.file is not None or bool(self.files)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
+from deploy.recipe.state import check_state
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
@@ -40,6 +41,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_texts(recipe.model)
     _check_inputs(recipe.model)
     check_dynamic(recipe.model)
+    check_state(recipe.model)
     _check_partition(recipe.partition)
     _check_steps(recipe)
     _check_pre(recipe.model)
@@ -49,11 +51,13 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _check_source(model: ModelRecipe) -> None:
-    if (model.target is None) == (model.file is None):
+    sources = {"target": model.target, "file": model.file, "files": model.files}
+    given = [key for key, value in sources.items() if value]
+    if len(given) != 1:
         raise RecipeError(
             "model",
-            expected="a target or a file",
-            got="none of them" if model.target is None else "both",
+            expected="a target, a file or files",
+            got=" and ".join(given) or "none of them",
             do="Pass model.target=package.module:callable, or +model=onnx model.file=FILE.onnx.",
         )
     target_only = {
@@ -62,7 +66,7 @@ def _check_source(model: ModelRecipe) -> None:
         "marks": model.marks,
         "rewrites": model.rewrites,
     }
-    for key, value in target_only.items() if model.file else ():
+    for key, value in target_only.items() if model.is_onnx else ():
         if value:
             raise RecipeError(f"model.{key} does nothing for an ONNX file", do="Leave it out.")
     for name, mark in model.marks.items():
@@ -83,7 +87,7 @@ def _check_texts(model: ModelRecipe) -> None:
 
 
 def _check_inputs(model: ModelRecipe) -> None:
-    if not model.inputs and model.file is None:
+    if not model.inputs and not model.is_onnx:
         raise RecipeError(
             "model.inputs",
             expected="at least one input",
@@ -92,7 +96,7 @@ def _check_inputs(model: ModelRecipe) -> None:
         )
     for name, spec in model.inputs.items():
         _check_range(name, spec)
-        if spec.value is not None and model.file is None:
+        if spec.value is not None and not model.is_onnx:
             raise RecipeError(
                 f"model.inputs.{name}.value does nothing for a model in Python",
                 do="Leave the input out, and make the value a default of forward, or one of "

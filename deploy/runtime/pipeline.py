@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, overload
 
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
+from deploy.runtime.bundle.sample import read_initial_state
 from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
+from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
 from deploy.runtime.isolation.process import check_can_isolate
 from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
@@ -47,11 +49,19 @@ class Pipeline:
         ['box', 'class', 'label', 'score']
     """
 
-    def __init__(self, manifest: Manifest, chain: Chain, post: Post | IsolatedPost | None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        chain: Chain,
+        post: Post | IsolatedPost | None,
+        initial_state: Tensors | None = None,
+    ) -> None:
         self.manifest = manifest
         self.chain = chain
         self.post = post
-        self._preparer = Preparer(manifest.pre, manifest.inputs) if manifest.pre else None
+        self._preparer = Preparer(manifest.pre, manifest.caller_inputs) if manifest.pre else None
+        self._initial_state = initial_state or {}
+        self._own_stream = self.open_stream() if self._initial_state else None
 
     @classmethod
     def open(
@@ -132,12 +142,12 @@ class Pipeline:
         trusted = trusted or is_own(manifest)
         if isolate == "always" or (isolate == "auto" and not trusted):
             check_can_isolate()
-            return cls(chosen, *open_isolated(root, chosen))
+            return cls(chosen, *open_isolated(root, chosen), read_initial_state(root, chosen))
         verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
         if not trusted:
             try_first(root, chosen)
         post = make_post(chosen.post.id, chosen.post.params) if chosen.post else None
-        return cls(chosen, load_chain(root, chosen), post)
+        return cls(chosen, load_chain(root, chosen), post, read_initial_state(root, chosen))
 
     @classmethod
     def without_engines(cls, manifest: Manifest) -> Pipeline:
@@ -145,21 +155,55 @@ class Pipeline:
         post = make_post(manifest.post.id, manifest.post.params) if manifest.post else None
         return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
-    def __call__(self, picture: Picture) -> Detections:
-        """Detect what is in a picture.
+    @overload
+    def __call__(self, inputs: Picture) -> Detections: ...
+
+    @overload
+    def __call__(self, inputs: Tensors) -> dict[str, Array]: ...
+
+    def __call__(self, inputs: Picture | Tensors) -> Detections | dict[str, Array]:
+        """Detect what is in a picture, or run the chain on tensors.
+
+        State of the model is carried from one call to the next; see ``reset_state``.
 
         Args:
-            picture: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8 in RGB.
+            inputs: a picture: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8
+                in RGB. Or a mapping of tensors: each of the chain's inputs but its state.
 
         Returns:
-            The detections in pixels of the picture; boxes without masks are not clipped to it.
+            Of a picture the detections in its pixels; boxes without masks are not clipped to it.
+            Of tensors the outputs of the chain by name, without its state.
 
         Raises:
             ImageError: not a picture.
+            TensorError: a tensor is missing, unknown, or of another dtype or shape.
             EngineError: a step failed; the pipeline stays usable.
             DeployError: this bundle takes tensors, not pictures.
+
+        Examples:
+            >>> with Pipeline.open("bundles/speech") as pipeline:  # doctest: +SKIP
+            ...     for chunk in chunks:
+            ...         words = pipeline({"audio": chunk})["words"]
         """
-        return self._detect(self._prepare_batch([picture]))[0]
+        if isinstance(inputs, Mapping):
+            return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
+        return self._detect(self._prepare_batch([inputs]))[0]
+
+    def open_stream(self) -> StatefulChain:
+        """A further series of calls with a state of its own, on the same engines.
+
+        Examples:
+            >>> with Pipeline.open("bundles/speech") as pipeline:  # doctest: +SKIP
+            ...     streams = {speaker: pipeline.open_stream() for speaker in speakers}
+            ...     words = streams["anna"]({"audio": chunk})["words"]
+        """
+        state = self.manifest.state
+        return StatefulChain(self.chain, self.manifest.inputs, state, self._initial_state)
+
+    def reset_state(self) -> None:
+        """Put the state of the pipeline's own calls back to what it was before the first."""
+        if self._own_stream is not None:
+            self._own_stream.reset()
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
         """Detect as a call does, and measure.
@@ -229,7 +273,7 @@ class Pipeline:
         return (detections for batch in batches for detections in batch)
 
     def _stages(self) -> list[StreamStage]:
-        if isinstance(self.chain, IsolatedChain):
+        if isinstance(self.chain, IsolatedChain) or self._own_stream is not None:
             return [self._prepare_batch, self._detect]
         return [
             self._inputs_and_batch,
@@ -253,13 +297,19 @@ class Pipeline:
         self, prepared: Prepared, seconds: dict[str, float] | None = None
     ) -> list[Detections]:
         """The detections of each picture; ``seconds`` gets those of each step and of ``post``."""
-        if isinstance(self.chain, IsolatedChain) and self.post is not None:
+        stream = self._own_stream
+        if stream is None and isinstance(self.chain, IsolatedChain) and self.post is not None:
             detections = self.chain.detect(prepared.inputs, prepared.placements, seconds)
             self._release(prepared)
             return detections
+        if stream is not None:
+            outputs = stream(prepared.inputs, seconds)
+        elif seconds is None:
+            outputs = self.chain(prepared.inputs)
+        else:
+            outputs = self.chain.timed(prepared.inputs, seconds)
         if seconds is None:
-            return self._postprocess(self.chain(prepared.inputs), prepared)
-        outputs = self.chain.timed(prepared.inputs, seconds)
+            return self._postprocess(outputs, prepared)
         start = time.perf_counter()
         detections = self._postprocess(outputs, prepared)
         seconds["post"] = time.perf_counter() - start

@@ -51,7 +51,7 @@ Tools = Annotated[Mapping[Name, Name], Length(0, 1_000)]
 """Versions of libraries by their names."""
 
 
-Kind = Literal["engine", "source", "sample", "picture"]
+Kind = Literal["engine", "source", "sample", "picture", "state"]
 
 
 class BundleError(DeployError):
@@ -72,7 +72,8 @@ class FileEntry(Content):
 
     Attributes:
         kind: ``engine`` files are loaded by a backend, ``source`` files are segments that an
-            engine is built from, ``sample`` files serve the check, a ``picture`` is for people.
+            engine is built from, ``sample`` files serve the check, a ``picture`` is for people,
+            a ``state`` file has the first values of a state.
     """
 
     kind: Kind
@@ -106,6 +107,14 @@ class PostStep:
     id: Name
     inputs: tuple[str, ...]
     params: Mapping[Name, Any]
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor that is carried between calls: an input of the chain, and the output after it."""
+
+    input: Name
+    output: Name
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,8 @@ class Manifest:
         verification: its errors against PyTorch.
         host: the host steps between the artifacts.
         alternatives: further artifacts for some of the steps, under the names of these.
+        state: the tensors that are carried from one call to the next.
+        initial_state: the file with their values before the first call.
         format: the version of this description.
     """
 
@@ -166,7 +177,21 @@ class Manifest:
     verification: Verification
     host: tuple[HostStep, ...] = ()
     alternatives: tuple[Artifact, ...] = ()
+    state: tuple[StateTensor, ...] = ()
+    initial_state: str | None = None
     format: int = FORMAT
+
+    @property
+    def caller_inputs(self) -> Specs:
+        """The inputs that a caller gives: those of the chain without its state."""
+        carried = {tensor.input for tensor in self.state}
+        return tuple(spec for spec in self.inputs if spec.name not in carried)
+
+    @property
+    def caller_outputs(self) -> Specs:
+        """The outputs that a caller gets: those of the chain without its state."""
+        carried = {tensor.output for tensor in self.state}
+        return tuple(spec for spec in self.outputs if spec.name not in carried)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -283,7 +308,8 @@ def check_manifest(manifest: Manifest) -> None:
     for field_name, specs in _all_specs(manifest):
         _check_specs(field_name, specs)
     if manifest.pre is not None:
-        _check_pre(manifest.pre, manifest.inputs)
+        _check_pre(manifest.pre, manifest.caller_inputs)
+    _check_state(manifest)
     if manifest.post is not None:
         outputs = [spec.name for spec in manifest.outputs]
         _check_known("post.inputs", manifest.post.inputs, outputs)
@@ -315,6 +341,8 @@ def _used_files(manifest: Manifest) -> Iterator[tuple[str, Kind]]:
         yield from ((name, "source") for name in step.source)
     if manifest.sample is not None:
         yield manifest.sample, "sample"
+    if manifest.initial_state is not None:
+        yield manifest.initial_state, "state"
 
 
 def _check_steps(manifest: Manifest) -> None:
@@ -398,6 +426,30 @@ def _check_pre(pre: Pre, inputs: Specs) -> None:
     numbers = np.array([*pre.mean, *pre.std, pre.pad])
     if not is_size or not np.isfinite(numbers).all() or not all(pre.std):
         raise _fault("pre", "a size in pixels, and std other than 0", str(pre)[:200])
+
+
+def _check_state(manifest: Manifest) -> None:
+    """A state is an input and an output of one fixed shape, and each is there once."""
+    inputs = {spec.name: spec for spec in manifest.inputs}
+    outputs = {spec.name: spec for spec in manifest.outputs}
+    for names, known in (
+        ([tensor.input for tensor in manifest.state], inputs),
+        ([tensor.output for tensor in manifest.state], outputs),
+    ):
+        _check_known("state", names, known)
+        if len(set(names)) < len(names):
+            raise _fault("state", "each tensor once", ", ".join(names)[:_SHOWN])
+    for tensor in manifest.state:
+        before, after = inputs[tensor.input], outputs[tensor.output]
+        dynamic = any(isinstance(dim, Dynamic) for dim in before.dims)
+        if before.shape is None or dynamic or before.dims != after.dims:
+            raise _fault(
+                f"state '{tensor.input[:80]}'",
+                "an input and an output of one fixed shape",
+                f"{before} and {after}"[:_SHOWN],
+            )
+    if bool(manifest.state) != (manifest.initial_state is not None):
+        raise _fault("initial_state", "a file where there is a state, and none elsewhere", "")
 
 
 def _check_known(field_name: str, names: Iterable[str], known: Collection[str]) -> None:

@@ -21,6 +21,7 @@ from deploy.runtime.vision.detections import Detections
 IMAGE = "sample/image.png"
 DETECTIONS = "sample/detections.json"
 TENSORS = "sample/tensors.npz"
+STATE = "state.npz"
 PICTURE = "detections.png"  # for people: the sample's detections, drawn
 
 _MOST_BYTES = 4 << 30  # of all arrays together
@@ -99,6 +100,32 @@ def _check_header(name: str, file: IO[bytes], size: int) -> None:
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject or file.tell() + prod(shape) * dtype.itemsize != size:
         raise ValueError(f"'{name}' of {dtype}{list(shape)} in {size} bytes")
+
+
+def read_initial_state(bundle: Path, manifest: Manifest) -> dict[str, Array]:
+    """The state before the first call, by the names of the chain's inputs; empty without one.
+
+    Raises:
+        BundleError: the file was changed or is damaged, or holds other tensors.
+    """
+    name = manifest.initial_state
+    if name is None:
+        return {}
+    verify_files(bundle, manifest, [name])
+    try:
+        arrays = split_sample(read_untrusted_arrays(bundle / name)).inputs
+    except _FAULTS as error:
+        raise BundleError(f"bundle '{bundle}': '{name}' holds no state: {error}") from error
+    specs = {spec.name: spec for spec in manifest.inputs}
+    for tensor in manifest.state:
+        array, spec = arrays.get(tensor.input), specs[tensor.input]
+        if array is None or array.dtype.name != spec.dtype or not spec.accepts(array.shape):
+            raise BundleError(
+                f"bundle '{bundle}': '{name}'",
+                expected=f"'{spec.name}' as {spec}",
+                got="none" if array is None else f"{array.dtype}{list(array.shape)}",
+            )
+    return {tensor.input: arrays[tensor.input] for tensor in manifest.state}
 
 
 def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:

@@ -1,0 +1,126 @@
+"""A deployed bundle beside its model on real samples, without this project's own verification.
+
+``python -m tests.field.reference BUNDLE MODEL SAMPLES [FILE]`` prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+def main(bundle: Path, model: str, samples: Path, file: str = "") -> None:
+    """Print the largest relative error over all samples and outputs, and where it is."""
+    from deploy.runtime import Pipeline
+
+    run = _file_runner(Path(file)) if file else _architecture_runner(model)
+    worst, place = 0.0, ""
+    with Pipeline.open(bundle) as pipeline:
+        names = [spec.name for spec in pipeline.manifest.outputs]
+        for number, inputs in enumerate(read_samples(samples)):
+            taken = {spec.name: inputs[spec.name] for spec in pipeline.manifest.inputs}
+            outputs = pipeline.chain(taken)
+            expected = run(inputs)
+            found = errors(expected, outputs, names)
+            for spec in pipeline.manifest.outputs:
+                if not has_declared_shape(outputs[spec.name].shape, spec.shape):
+                    found[f"{spec.name} of another shape than declared"] = float("inf")
+            for name, error in found.items():
+                if not error <= worst:
+                    worst, place = error, f"sample {number}, output {name}"
+    print(json.dumps({"max_rel": worst, "place": place}))
+
+
+def read_samples(path: Path) -> Iterator[dict[str, Array]]:
+    """Each sample of an npz file whose arrays are stacked along their first axis."""
+    with np.load(path) as arrays:
+        values = dict(arrays)
+    for number in range(len(next(iter(values.values())))):
+        yield {name: np.asarray(value[number]) for name, value in values.items()}
+
+
+def errors(expected: Arrays, outputs: Arrays, names: list[str]) -> dict[str, float]:
+    """The largest error of each output over its largest magnitude; inf where shapes differ.
+
+    Outputs are those of the same name, or else of the same place.
+    """
+    keys = names if set(names) <= set(expected) else list(expected)
+    if len(keys) != len(names):
+        return {f"{len(names)} outputs for {len(keys)}": float("inf")}
+    return {
+        name: relative_error(expected[key], outputs[name])
+        for key, name in zip(keys, names, strict=True)
+    }
+
+
+def has_declared_shape(shape: tuple[int, ...], declared: Sequence[object] | None) -> bool:
+    """Whether a shape has the number of axes and the fixed sizes that a manifest declares."""
+    return declared is None or (
+        len(shape) == len(declared)
+        and all(
+            not isinstance(size, int) or size == got
+            for size, got in zip(declared, shape, strict=True)
+        )
+    )
+
+
+def relative_error(expected: Array, value: Array) -> float:
+    """The largest error over the largest magnitude; NaN agrees with NaN, infinity with itself."""
+    if expected.shape != value.shape:
+        return float("inf")
+    if expected.dtype.kind in "biu":
+        return float(np.mean(expected != value)) if expected.size else 0.0
+    first, second = expected.astype(np.float64), value.astype(np.float64)
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    if not np.isfinite(second[~same]).all() or not np.isfinite(first[~same]).all():
+        return float("inf")
+    finite = first[np.isfinite(first)]
+    scale = max(float(np.abs(finite).max(initial=0.0)), 1e-12)
+    return float(np.abs(first[~same] - second[~same]).max(initial=0.0)) / scale
+
+
+def _file_runner(file: Path) -> Callable[[Arrays], Arrays]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    taken = {value.name for value in session.get_inputs()}
+
+    def run(inputs: Arrays) -> Arrays:
+        values = session.run(None, {name: inputs[name] for name in taken})
+        return dict(zip(names, values, strict=True))
+
+    return run
+
+
+def _architecture_runner(target: str) -> Callable[[Arrays], Arrays]:
+    import torch
+    from torch.utils import _pytree
+
+    module, _, name = target.partition(":")
+    model = vars(import_module(module))[name]()
+
+    def run(inputs: Arrays) -> Arrays:
+        with torch.no_grad():
+            result = model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+        leaves = [leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        return {str(number): leaf.numpy() for number, leaf in enumerate(leaves)}
+
+    return run
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), *sys.argv[4:])

@@ -1,0 +1,72 @@
+"""The table of the results, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.field.campaign import Result
+from tests.field.outcome import PASSED
+
+_LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "ncnn")
+_LONGEST = 300  # characters of a text in the table
+
+
+def write_report(results: Sequence[Result], out: Path) -> None:
+    """Write ``results.json`` and ``results.md`` into a folder."""
+    versions = {name: version(name) for name in _LIBRARIES}
+    about = {"python": platform.python_version(), "versions": versions}
+    rows = [asdict(result) for result in results]
+    text = json.dumps({**about, "results": rows}, indent=1, ensure_ascii=False)
+    (out / "results.json").write_text(f"{text}\n")
+    (out / "results.md").write_text(f"{summary(results)}\n\n{table(results)}\n\n{texts(results)}\n")
+
+
+def summary(results: Sequence[Result]) -> str:
+    """How many cases of each engine have each verdict."""
+    engines = sorted({result.engine for result in results})
+    counts = Counter((result.verdict, result.engine) for result in results)
+    verdicts = sorted({result.verdict for result in results}, key=lambda each: each != PASSED)
+    lines = [f"| verdict | {' | '.join(engines)} |", "|---" * (len(engines) + 1) + "|"]
+    lines += [
+        f"| {verdict} | {' | '.join(str(counts[verdict, engine]) for engine in engines)} |"
+        for verdict in verdicts
+    ]
+    return "\n".join(lines)
+
+
+def table(results: Sequence[Result]) -> str:
+    """A row for each case."""
+    lines = [
+        "| model | kind | engine | cuts | verdict | max_rel | on real samples | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each.model} | {each.kind} | {each.engine} | {_cell(each.cuts)} | {each.verdict} | "
+        f"{_error(each.max_rel)} | {_error(each.real)} | {each.seconds:.0f} |"
+        for each in results
+    ]
+    return "\n".join(lines)
+
+
+def texts(results: Sequence[Result]) -> str:
+    """Why each case that did not pass did not."""
+    return "\n".join(
+        f"- `{each.key}`: {each.verdict}: {_cell(each.text)}"
+        for each in results
+        if each.verdict != PASSED
+    )
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _cell(text: str) -> str:
+    line = " ".join(text.split()).replace("|", r"\|")
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
