@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from backends.contract import Array, DeployError, Dynamic, Specs
+from deploy.export.dynamic_dims import dynamic_dims, name_multiples, sample_size
 from deploy.export.mark_session import capture, exporting, restart
 from deploy.export.nested_tensors import named_tensors
 from deploy.graph.exported import Exported
@@ -105,16 +106,12 @@ def _export_program(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> ir.M
         raise _export_error(error) from error
     if program is None:
         raise ExportError("the exporter", expected="a program", got="nothing")
+    name_multiples(program, axes)
     return program.model
 
 
 def _dynamic_shapes(inputs: Inputs, by_position: bool, axes: DynamicAxes) -> Any:
-    ranges = {size for input_axes in axes.values() for size in input_axes.values()}
-    dims = {
-        size.name: torch.export.Dim(size.name, min=size.min, max=size.max)
-        for size in ranges
-        if size.min < size.max
-    }
+    dims = dynamic_dims(axes)
     if not dims:
         return None
     shapes = {
@@ -132,8 +129,7 @@ def _resize_dynamic_axes(inputs: Inputs, axes: DynamicAxes) -> Inputs:
     for name, input_axes in axes.items():
         for axis, size in input_axes.items():
             value = resized[name]
-            length = min(max(2, size.opt), size.max)
-            indices = torch.arange(length) % value.shape[axis]
+            indices = torch.arange(sample_size(size)) % value.shape[axis]
             resized[name] = value.index_select(axis, indices).clone()
     return resized
 
