@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
+from deploy.export.export_failures import ExportError
 from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.module_marks import mark_modules
-from deploy.export.onnx_export import ExportError, export, reference_values
+from deploy.export.onnx_export import export, reference_values
 from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.graph.exported import Exported
 from deploy.recipe.dynamic_shapes import dynamic_axes

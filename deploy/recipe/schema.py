@@ -89,6 +89,9 @@ class PostRecipe:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+MODEL_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
 @dataclass
 class ModelRecipe:
     """A model: its code or its file, weights, inputs, and pre- and post-processing.
@@ -104,6 +107,8 @@ class ModelRecipe:
             the result of calling that with its ``params``.
         weights: a file or an ``https`` address; nothing where the target loads its weights itself.
         sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
+        dtype: a float dtype to which the model is cast once its weights are loaded, such as float32
+            for weights that were saved in bfloat16.
         readers: suffix of a weights file to ``package.module:callable`` that reads it.
         dynamic: name of a dynamic size to ``[min, opt, max]``. The names are used in the shapes of
             the inputs; a ``batch`` that no shape uses is axis 0 of every input.
@@ -124,6 +129,7 @@ class ModelRecipe:
     params: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     sha256: str | None = None
+    dtype: str | None = None
     readers: dict[str, str] = field(default_factory=dict)
     dynamic: dict[str, list[int]] = field(default_factory=dict)
     marks: dict[str, MarkRecipe] = field(default_factory=dict)
