@@ -139,7 +139,7 @@ class _Search:
             return numbers
         half = len(numbers) // 2
         first = self._faulty_ones(numbers[:half])
-        return first + self._faulty_ones(numbers[half:], is_faulty=not first)
+        return first + self._faulty_ones(numbers[half:], is_faulty=not first and not self.is_spent)
 
     def bisect(self) -> list[int]:
         """The first node that shows the fault together with all that it needs."""
