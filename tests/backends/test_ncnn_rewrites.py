@@ -143,7 +143,37 @@ def selected(condition):
 HALF = np.random.default_rng(0).random((1, 4, 8, 8)) > 0.5
 ROLLED = {"x": [1, 2, 6, 8]}
 
+
+def normalised(*nodes):
+    """What pnnx fuses to a layer of its own, written with axes that are an input."""
+    weights = {"axis": ints(-1), "channel": ints(1), "two": np.float32(2)}
+    weights |= {"eps": np.float32(1e-5), "shape": ints(*IMAGE)}
+    return model_of([node("Relu", "x", "r"), *nodes], {"x": IMAGE}, ["y"], weights)
+
+
 MODELS = {
+    "a normalisation of vectors": lambda: normalised(
+        node("ReduceL2", "r channel", "length"),
+        node("Clip", "length eps", "positive"),
+        node("Expand", "positive shape", "wide"),
+        node("Div", "r wide"),
+    ),
+    "a layer normalisation": lambda: normalised(
+        node("ReduceMean", "r axis", "mean"),
+        node("Sub", "r mean", "centred"),
+        node("Pow", "centred two", "square"),
+        node("ReduceMean", "square axis", "variance"),
+        node("Add", "variance eps", "more"),
+        node("Sqrt", "more", "deviation"),
+        node("Div", "centred deviation"),
+    ),
+    "a softmax in steps": lambda: normalised(
+        node("ReduceMax", "r channel", "top"),
+        node("Sub", "r top", "below"),
+        node("Exp", "below", "powers"),
+        node("ReduceSum", "powers channel", "total"),
+        node("Div", "powers total"),
+    ),
     "focus": lambda: focus(False),
     "focus in two steps": lambda: focus(True),
     "every third row of an odd number": lambda: sliced([1], [8], [2], [3]),

@@ -41,6 +41,7 @@ _COMPUTED = {
     "Clip": [clip_to_computed_bounds],
     "DepthToSpace": [depth_to_space],
     "Gather": [gather_of_indices],
+    "ReduceL2": [composed_reduction],
     "ReduceLogSum": [composed_reduction],
     "ReduceMax": [extreme_over_axes],
     "ReduceMin": [extreme_over_axes],
@@ -53,7 +54,7 @@ _COMPUTED = {
     **{operator: [recurrent_states] for operator in ("GRU", "LSTM", "RNN")},
     **{
         f"Reduce{kind}": [single_axis_reduction]
-        for kind in ("Mean", "Sum", "L1", "L2", "LogSumExp")
+        for kind in ("Mean", "Sum", "L1", "LogSumExp")
     },
 }
 _REWRITES: dict[str, list[Rewrite]] = {

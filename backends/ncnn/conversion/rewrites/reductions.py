@@ -57,7 +57,10 @@ def extreme_over_axes(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
 
 
 def composed_reduction(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
-    """Sums of squares and logarithms of sums over axes that are an input, in two steps."""
+    """Sums of squares, their roots and logarithms of sums over axes that are an input, in steps.
+
+    A root with what follows is a normalisation for pnnx, of which it loses an axis.
+    """
     if len(node.input) < 2 or not graph.is_float(node.input[0]):
         return None
     middle = graph.new_name("middle")
@@ -66,6 +69,9 @@ def composed_reduction(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
         square = graph.node(node, "Mul", [node.input[0], node.input[0]], middle)
         inputs = [middle, *node.input[1:]]
         return [square, graph.node(node, "ReduceSum", inputs, node.output[0], keepdims=keepdims)]
+    if node.op_type == "ReduceL2":
+        total = graph.node(node, "ReduceSumSquare", node.input, middle, keepdims=keepdims)
+        return [total, graph.node(node, "Sqrt", [middle], node.output[0])]
     total = graph.node(node, "ReduceSum", node.input, middle, keepdims=keepdims)
     return [total, graph.node(node, "Log", [middle], node.output[0])]
 
