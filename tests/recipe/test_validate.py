@@ -84,7 +84,7 @@ def test_a_missing_backend_lists_the_backends():
         ({"model__inputs__x__dtype": "complex64"}, r"got complex64\. Take real and imaginary part"),
         ({"model__inputs__x__dtype": "flot32"}, r"got flot32\. Did you mean float32"),
         ({"model__target": "???"}, "model: expected a target, a file or files, got none of them. Pass"),
-        ({"model__file": "a.onnx"}, "model: expected a target, a file or files, got both"),
+        ({"model__file": "a.onnx"}, "model: expected a target, a file or files, got target and file"),
         (
             {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
             "model.weights does nothing for an ONNX file",
