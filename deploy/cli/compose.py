@@ -52,7 +52,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})
     recipe = to_recipe(config, files)
-    check_code(recipe, overrides)
+    check_code(recipe, overrides, config)
     return recipe
 
 
