@@ -22,6 +22,7 @@ from deploy.cli.code_names import check_code
 from deploy.cli.compose import check_order, listed_backend_files, to_recipe
 from deploy.cli.config_trust import check_arguments
 from deploy.cli.override_values import readable_word
+from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
@@ -34,7 +35,7 @@ def main(words: Sequence[str]) -> None:
     """Run one job or a sweep; exit code 1 where it fails."""
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # its colours would be printed as escapes
     try:
-        sys.argv[1:] = expand_words(words)
+        sys.argv[1:] = legal_words(expand_words(words))
         check_arguments(sys.argv[1:])
         _job()
     except RecipeError as error:

@@ -94,7 +94,10 @@ def test_a_missing_backend_lists_the_backends():
             {"model__dynamic": {"batch": [1, 2, 3]}, "model__inputs__y": {"shape": []}},
             "model.inputs.y: expected a batch axis, got a scalar",
         ),
-        ({"partition": {"cuts": [["a"], 3]}}, r"partition\.cuts\.1: expected a mark.*got 3"),
+        (
+            {"partition": {"cuts": [["a"], {"b": 3}]}},
+            r"partition\.cuts\.1: expected a mark.*got .*b.: 3",
+        ),
         (
             {"partition": {"cuts": ["a"], "segments": [{"name": "s", "start": [], "end": []}]}},
             "partition: expected segments or cuts, got both",
