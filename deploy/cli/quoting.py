@@ -70,6 +70,8 @@ def _legal(word: str, is_sweep: bool) -> str:
             do="A value with spaces stands in quotes: 'model.file=my model.onnx'.",
         )
     path, parsed = _path(key), _parse(word)
+    if path is not None and key[0] not in "+~" and _is_of_users_mapping(path):
+        return _legal(f"++{word}", is_sweep)  # Hydra would take known keys alone
     if path is None or (parsed is not None and _FUNCTION.match(value)):
         return word
     try:
@@ -164,6 +166,12 @@ def _legal_key(scalar: Scalar, path: list[str]) -> str:
             do=f"Write it into a file of a --config-dir, in quotes: {{'{bare}': ...}}.",
         )
     return scalar.text
+
+
+def _is_of_users_mapping(path: list[str]) -> bool:
+    """Whether a key is of the user's own choice, such as that of an input."""
+    kinds = [kind_at(path[:count]) for count in range(1, len(path))]
+    return path[0] in ("model", "verify") and any(get_origin(kind) is dict for kind in kinds)
 
 
 def _names_keys(path: list[str]) -> bool:

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import onnx
 
-from backends.contract import Array, Tensors, TensorSpec
+from backends.contract import (
+    Array,
+    ConversionError,
+    EngineError,
+    Runner,
+    Tensors,
+    TensorSpec,
+)
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import dtype_of
+from backends.registry import about
 from deploy.convert import load_segment
+from deploy.export.noise_floor import noise_floors
 from deploy.graph.exported import Exported
 from deploy.partition.segments import reference_segment
 from deploy.recipe.dynamic_shapes import BATCH, named_ranges
@@ -108,14 +117,34 @@ class OnnxReference:
         """
         self.name = f"the whole model in {backend.name}"
         self._points = points
-        segment = reference_segment(exported, sorted(set(points.values())), out)
+        self._segment = reference_segment(exported, sorted(set(points.values())), out)
+        self._backend, self._out = backend, out
         folder = out / "engine"
         folder.mkdir()
-        self._runner = load_segment(segment, backend, folder)
+        self._runner = load_segment(self._segment, backend, folder)
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
-        values = {**inputs, **self._runner(inputs)}
+        return self._values(self._runner, inputs)
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
+        """See ``Reference``; the engine computes the file with its options for another rounding."""
+        other = about(self._backend.name).other_rounding
+        if not other:
+            return {}
+        options = {**self._backend.options, **other}
+        folder = self._out / "other_rounding"
+        folder.mkdir(exist_ok=True)
+        try:
+            with load_segment(
+                self._segment, replace(self._backend, options=options), folder
+            ) as runner:
+                return noise_floors(values, self._values(runner, inputs))
+        except (ConversionError, EngineError):
+            return {}  # such as fused operators of its own, which it does not run without fusions
+
+    def _values(self, runner: Runner, inputs: Tensors) -> dict[str, Array]:
+        values = {**inputs, **runner(inputs)}
         return {name: values[point] for name, point in self._points.items()}
 
 

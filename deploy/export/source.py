@@ -26,6 +26,15 @@ class Reference(Protocol):
         """The value of every tensor of the chain, by name, for these inputs of the model."""
         ...
 
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
+        """The noise floor of each tensor: its ``max_rel`` against the model computed otherwise.
+
+        Args:
+            inputs: of the model.
+            values: the reference's value of every tensor for them.
+        """
+        ...
+
 
 class Source(Protocol):
     """A model that can be exported to one ONNX graph."""

@@ -18,6 +18,7 @@ from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
 from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.module_marks import mark_modules
+from deploy.export.noise_floor import noise_floors, torch_values_otherwise
 from deploy.export.onnx_export import ExportError, export, reference_values
 from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.graph.exported import Exported
@@ -69,6 +70,15 @@ class TorchSource:
         with self._prepared(rewritten=rewritten):
             return reference_values(self._model, _to_torch(inputs))
 
+    def values_otherwise(self, inputs: Tensors) -> dict[str, Array]:
+        """The values of the model without rewrites, computed in another precision or order."""
+
+        def run(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Array]:
+            with mark_modules(model, self._recipe.marks):
+                return reference_values(model, given)
+
+        return torch_values_otherwise(self._model, _to_torch(inputs), run)
+
     @contextmanager
     def _prepared(self, *, rewritten: bool) -> Iterator[None]:
         with ExitStack() as stack:
@@ -107,6 +117,12 @@ class TorchReference:
             if point not in values:
                 raise _not_reached(point, values)
         return {tensor: values[point] for tensor, point in self._points.items()}
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
+        """See ``Reference``."""
+        others = self._source.values_otherwise(inputs)
+        by_tensor = {name: others[at] for name, at in self._points.items() if at in others}
+        return noise_floors(values, by_tensor)
 
 
 def _not_reached(point: str, values: Collection[str]) -> ExportError:

@@ -20,6 +20,7 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
+from deploy.recipe.tolerances import recipe_rule
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
@@ -46,6 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
     for post in recipe.model.post:
         check_post(post.id, post.params)
     _check_numbers(recipe)
+    recipe_rule(recipe.verify)
 
 
 def _check_source(model: ModelRecipe) -> None:
