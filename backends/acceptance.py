@@ -56,6 +56,10 @@ class Tolerance:
         """Whether the error is within both bounds; a NaN never is."""
         return metrics.max_rel <= self.max_rel and metrics.cosine >= self.cosine
 
+    def or_looser(self, other: Tolerance) -> Tolerance:
+        """The looser of both in each bound."""
+        return Tolerance(max(self.max_rel, other.max_rel), min(self.cosine, other.cosine))
+
     def __str__(self) -> str:
         """Such as ``max_rel <= 0.001 and cosine >= 0.9999``."""
         return f"max_rel <= {self.max_rel:g} and cosine >= {self.cosine:g}"
@@ -78,14 +82,16 @@ operators add such steps up.
 
 
 FLOOR_FACTOR = 2.0
-"""How often the noise floor counts: a right engine and the reference may each be off by one."""
+"""How often the noise floor counts: a right engine and the reference may each be off by one.
+
+Of the cosine similarity, what is missing to 1 grows with the square of the error.
+"""
 
 
-MOST_BY_FLOOR = 1e-2
-"""The largest ``max_rel`` that a noise floor allows, ten times the tolerance of fp32.
+MOST_BY_FLOOR = Tolerance(max_rel=1e-2, cosine=0.999)
+"""The loosest tolerance that a noise floor gives: ten times that of fp32, in both bounds.
 
-Whatever the floor is, an engine that is off by more is wrong, or the sample is no test. The cosine
-similarity is not lowered by a floor.
+Whatever the floor is, an engine that is off by more is wrong, or the sample is no test.
 """
 
 
@@ -106,14 +112,15 @@ class AcceptanceRule:
         cosine: in the place of ``Tolerance.cosine`` of every precision.
         min_matched: the share of detections that must have a partner, from 0 to 1.
         tensors: bounds of single tensors, in the place of those above.
-        floors: the noise floor of tensors: the largest ``max_rel`` of the reference against itself,
-            computed in another way.
+        floors: the noise floor of tensors: the error of the reference against itself, computed in
+            another way.
         quantised: the tensors of segments that are quantised already.
 
     Examples:
         >>> AcceptanceRule().chain_tolerance(["fp32", "fp16"])
         Tolerance(max_rel=0.05, cosine=0.999)
-        >>> AcceptanceRule(floors={"scores": 0.002}).tolerance("fp32", "scores")
+        >>> floor = Tolerance(max_rel=0.002, cosine=0.99999)
+        >>> AcceptanceRule(floors={"scores": floor}).tolerance("fp32", "scores")
         Tolerance(max_rel=0.004, cosine=0.9999)
         >>> AcceptanceRule().detections_agree(97, 100)
         False
@@ -123,7 +130,7 @@ class AcceptanceRule:
     cosine: float | None = None
     min_matched: float = MIN_MATCHED
     tensors: Mapping[str, Bounds] = field(default_factory=dict)
-    floors: Mapping[str, float] = field(default_factory=dict)
+    floors: Mapping[str, Tolerance] = field(default_factory=dict)
     quantised: frozenset[str] = frozenset()
 
     def tolerance(self, precision: str, tensor: str = "") -> Tolerance:
@@ -134,13 +141,13 @@ class AcceptanceRule:
             tensor: one of its outputs; by default what holds for all.
         """
         default, own = TOLERANCES[precision], self.tensors.get(tensor, Bounds())
-        max_rel, cosine = default.max_rel, default.cosine
         if tensor in self.quantised:
-            max_rel, cosine = max(max_rel, QUANTISED.max_rel), min(cosine, QUANTISED.cosine)
-        by_floor = min(FLOOR_FACTOR * self.floors.get(tensor, 0.0), MOST_BY_FLOOR)
+            default = default.or_looser(QUANTISED)
+        if tensor in self.floors:
+            default = default.or_looser(by_floor(self.floors[tensor]))
         return Tolerance(
-            _first(own.max_rel, self.max_rel, max(max_rel, by_floor)),
-            _first(own.cosine, self.cosine, cosine),
+            _first(own.max_rel, self.max_rel, default.max_rel),
+            _first(own.cosine, self.cosine, default.cosine),
         )
 
     def chain_tolerance(self, precisions: Iterable[str], tensor: str = "") -> Tolerance:
@@ -156,6 +163,15 @@ class AcceptanceRule:
     def detections_agree(self, matched: int, total: int) -> bool:
         """Whether enough of the detections, counted from both sides, have a partner."""
         return matched_share(matched, total) >= self.min_matched
+
+
+def by_floor(floor: Tolerance) -> Tolerance:
+    """The tolerance that a noise floor gives."""
+    missing = FLOOR_FACTOR**2 * (1 - floor.cosine)
+    return Tolerance(
+        min(FLOOR_FACTOR * floor.max_rel, MOST_BY_FLOOR.max_rel),
+        max(1 - missing, MOST_BY_FLOOR.cosine),
+    )
 
 
 DEFAULT_RULE = AcceptanceRule()

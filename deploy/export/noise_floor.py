@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from backends.acceptance import Tolerance
 from backends.contract import Array, DeployError, Tensors
 from backends.error_metrics import compare
 
@@ -18,8 +19,8 @@ _FAULTS = (RuntimeError, TypeError, ValueError, AttributeError, MemoryError, Dep
 Values = Callable[[nn.Module, Mapping[str, torch.Tensor]], dict[str, Array]]
 
 
-def noise_floors(values: Tensors, others: Tensors) -> dict[str, float]:
-    """The largest relative difference of each floating-point tensor; of others there is no noise.
+def noise_floors(values: Tensors, others: Tensors) -> dict[str, Tolerance]:
+    """The error of each floating-point tensor; of others there is no noise.
 
     A tensor that the other computation does not have in the same shape, or not with finite values,
     has no floor.
@@ -28,12 +29,16 @@ def noise_floors(values: Tensors, others: Tensors) -> dict[str, float]:
         values: of the reference.
         others: of the same model, computed in another order or precision.
     """
-    floors = {
-        name: compare(name, others[name].astype(value.dtype), value).max_rel
+    errors = {
+        name: compare(name, others[name].astype(value.dtype), value)
         for name, value in values.items()
         if value.dtype.kind == "f" and name in others
     }
-    return {name: floor for name, floor in floors.items() if np.isfinite(floor)}
+    return {
+        name: Tolerance(error.max_rel, error.cosine)
+        for name, error in errors.items()
+        if np.isfinite(error.max_rel)
+    }
 
 
 def torch_values_otherwise(
@@ -68,7 +73,7 @@ def _other_kernels() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
             yield
     finally:
         torch.set_num_threads(threads)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from backends.acceptance import Tolerance
 from backends.contract import (
     Array,
     ConversionError,
@@ -127,7 +128,7 @@ class OnnxReference:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
         return self._values(self._runner, inputs)
 
-    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
         """See ``Reference``; the engine computes the file with its options for another rounding."""
         other = about(self._backend.name).other_rounding
         if not other:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
 from deploy.export.onnx_source import OnnxSource
 from deploy.export.torch_source import TorchSource
@@ -26,8 +27,8 @@ class Reference(Protocol):
         """The value of every tensor of the chain, by name, for these inputs of the model."""
         ...
 
-    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
-        """The noise floor of each tensor: its ``max_rel`` against the model computed otherwise.
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
+        """The noise floor of each tensor: its error against the model computed otherwise.
 
         Args:
             inputs: of the model.

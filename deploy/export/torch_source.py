@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
 from deploy.export.fingerprint import loaded_code, versions
@@ -118,7 +119,7 @@ class TorchReference:
                 raise _not_reached(point, values)
         return {tensor: values[point] for tensor, point in self._points.items()}
 
-    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, float]:
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
         """See ``Reference``."""
         others = self._source.values_otherwise(inputs)
         by_tensor = {name: others[at] for name, at in self._points.items() if at in others}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.acceptance import FLOOR_FACTOR, TOLERANCES, AcceptanceRule
+from backends.acceptance import TOLERANCES, AcceptanceRule, Tolerance, by_floor
 from backends.contract import Segment, Tensors
 from backends.error_metrics import compare
 from backends.onnx.quantised import is_quantised
@@ -22,7 +22,10 @@ An engine that ignores its inputs would then be off by no more than ten toleranc
 
 
 def acceptance_rule(
-    recipe: VerifyRecipe, segments: Sequence[Segment], floors: Mapping[str, float], names: Tensors
+    recipe: VerifyRecipe,
+    segments: Sequence[Segment],
+    floors: Mapping[str, Tolerance],
+    names: Tensors,
 ) -> AcceptanceRule:
     """The rule of a run: of its recipe, with what was measured of the reference.
 
@@ -37,8 +40,10 @@ def acceptance_rule(
     """
     rule = recipe_rule(recipe)
     check_tolerances(rule, [*names])
-    least = TOLERANCES["fp32"].max_rel
-    large = {name: floor for name, floor in floors.items() if FLOOR_FACTOR * floor > least}
+    least = TOLERANCES["fp32"]
+    large = {
+        name: floor for name, floor in floors.items() if least.or_looser(by_floor(floor)) != least
+    }
     return replace(rule, floors=large, quantised=quantised_tensors(segments))
 
 

@@ -20,6 +20,7 @@ from backends.acceptance import (
     TOLERANCES,
     AcceptanceRule,
     Bounds,
+    Tolerance,
 )
 from backends.contract import Segment, TensorSpec
 from backends.convert_cli import main as convert_main
@@ -56,29 +57,44 @@ def verdict_of(bundle: Path, wrong_by: float, rule: AcceptanceRule) -> Verdict:
 
 def test_an_engine_within_twice_the_floor_is_not_blamed_and_the_floor_is_recorded(tripling_bundle):
     assert verdict_of(tripling_bundle, 3e-3, AcceptanceRule()).problem is not None
-    verdict = verdict_of(tripling_bundle, 3e-3, AcceptanceRule(floors={"y": 2e-3}))
+    verdict = verdict_of(tripling_bundle, 3e-3, AcceptanceRule(floors={"y": Tolerance(2e-3, 1.0)}))
     assert verdict.problem is None
-    assert verdict.verification.notes == {"noise_floor of y": 2e-3}
-    beyond = verdict_of(tripling_bundle, 5e-3, AcceptanceRule(floors={"y": 2e-3}))
+    assert verdict.verification.notes == {
+        "noise_floor.max_rel of y": 2e-3,
+        "noise_floor.cosine of y": 1.0,
+    }
+    beyond = verdict_of(tripling_bundle, 5e-3, AcceptanceRule(floors={"y": Tolerance(2e-3, 1.0)}))
     assert "max_rel <= 0.004" in str(beyond.problem)
-    assert "(the reference differs from itself by 2.0e-03)" in str(beyond.problem)
+    assert "(the reference differs from itself by 2.0e-03, cosine 1.000000)" in str(beyond.problem)
 
 
 @pytest.mark.parametrize("floor", [0.01, 1.0, 1e6])
 def test_no_floor_hides_an_engine_that_is_wrong(floor, tripling_bundle):
-    rule = AcceptanceRule(floors={"y": floor})
-    assert rule.tolerance("fp32", "y").max_rel == MOST_BY_FLOOR
-    assert rule.tolerance("fp32", "y").cosine == TOLERANCES["fp32"].cosine
-    verdict = verdict_of(tripling_bundle, 2 * MOST_BY_FLOOR, rule)
+    rule = AcceptanceRule(floors={"y": Tolerance(floor, -1.0)})
+    assert rule.tolerance("fp32", "y") == MOST_BY_FLOOR == Tolerance(1e-2, 0.999)
+    verdict = verdict_of(tripling_bundle, 2 * MOST_BY_FLOOR.max_rel, rule)
     assert verdict.verification.status == "failed"
     assert "pass real samples with model.samples=FOLDER" in str(verdict.problem)
-    assert verdict_of(tripling_bundle, MOST_BY_FLOOR / 2, rule).problem is None
+    assert verdict_of(tripling_bundle, MOST_BY_FLOOR.max_rel / 2, rule).problem is None
+
+
+def test_the_missing_cosine_counts_by_the_square_of_the_factor():
+    rule = AcceptanceRule(floors={"y": Tolerance(1e-3, 1 - 1e-4)})
+    assert rule.tolerance("fp32", "y") == Tolerance(2e-3, pytest.approx(1 - 4e-4))
+    blind = AcceptanceRule(floors={"y": Tolerance(1e-3, -1.0)})
+    assert blind.tolerance("fp32", "y").cosine == 0.999
 
 
 def test_a_floor_does_not_tighten_and_a_bound_of_the_recipe_comes_before_it():
-    assert AcceptanceRule(floors={"y": 1e-9}).tolerance("fp32", "y") == TOLERANCES["fp32"]
-    assert AcceptanceRule(floors={"y": 1.0}).tolerance("fp16", "y") == TOLERANCES["fp16"]
-    own = AcceptanceRule(floors={"y": 1.0}, tensors={"y": Bounds(max_rel=1e-5)})
+    assert (
+        AcceptanceRule(floors={"y": Tolerance(1e-9, 1.0)}).tolerance("fp32", "y")
+        == TOLERANCES["fp32"]
+    )
+    assert (
+        AcceptanceRule(floors={"y": Tolerance(1.0, 0.0)}).tolerance("fp16", "y")
+        == TOLERANCES["fp16"]
+    )
+    own = AcceptanceRule(floors={"y": Tolerance(1.0, 0.0)}, tensors={"y": Bounds(max_rel=1e-5)})
     assert own.tolerance("fp32", "y").max_rel == 1e-5
     general = AcceptanceRule(max_rel=1e-4, quantised=frozenset({"y"}))
     assert general.tolerance("fp32", "y") == replace(QUANTISED, max_rel=1e-4)
@@ -89,7 +105,7 @@ def test_the_rule_is_read_again_from_the_notes_of_a_bundle(tripling_bundle):
         max_rel=0.02,
         min_matched=0.5,
         tensors={"y of z": Bounds(cosine=0.9), "a": Bounds(0.1, 0.2)},
-        floors={"b": 2e-3},
+        floors={"b": Tolerance(2e-3, 0.99999)},
         quantised=frozenset({"c"}),
     )
     manifest = read_manifest(tripling_bundle)
@@ -147,7 +163,7 @@ class Cancels(nn.Module):
         return {"y": (x + self.scale) - self.scale, "sure": x * 2, "count": x.argmax(1)}
 
 
-def floors_of(model: nn.Module) -> dict[str, float]:
+def floors_of(model: nn.Module) -> dict[str, Tolerance]:
     inputs = {"x": torch.linspace(0.1, 1, 8).reshape(1, 8)}
     values = reference_values(model, inputs)
     return noise_floors(values, torch_values_otherwise(model, inputs, reference_values))
@@ -155,8 +171,8 @@ def floors_of(model: nn.Module) -> dict[str, float]:
 
 def test_the_floor_of_pytorch_is_its_distance_from_float64():
     floors = floors_of(Cancels())
-    assert 5e-4 < floors["y"] < 5e-3
-    assert floors["sure"] < 1e-7 and "count" not in floors
+    assert 5e-4 < floors["y"].max_rel < 5e-3 and 1e-8 < 1 - floors["y"].cosine < 1e-5
+    assert floors["sure"].max_rel < 1e-7 and "count" not in floors
 
 
 def test_a_model_that_cannot_run_in_float64_is_compared_with_other_kernels():
@@ -169,7 +185,7 @@ def test_a_model_that_cannot_run_in_float64_is_compared_with_other_kernels():
             return {"y": self.conv(x.float())}
 
     model = NamesItsDtype()
-    assert floors_of(model)["y"] < 1e-6
+    assert floors_of(model)["y"].max_rel < 1e-6
     assert next(model.parameters()).dtype == torch.float32
 
 
@@ -209,9 +225,11 @@ def test_the_floor_of_an_onnx_file_is_measured_by_its_own_engine(tmp_path):
     reference = OnnxReference(exported, {"x": "x", "y": "y"}, engine, tmp_path / "out")
     inputs = {"x": np.ones((1, 8), np.float32)}
     floors = reference.floors(inputs, reference(inputs))
-    assert floors.keys() == {"x", "y"} and floors["y"] < 1e-5
+    assert floors.keys() == {"x", "y"} and floors["y"].max_rel < 1e-5
     wrong = {name: value + np.float32(1) for name, value in reference(inputs).items()}
-    assert reference.floors(inputs, wrong)["y"] > 0.1, "the two computations are not compared"
+    assert reference.floors(inputs, wrong)["y"].max_rel > 0.1, (
+        "the two computations are not compared"
+    )
 
 
 def quantised_file(path: Path) -> Path:

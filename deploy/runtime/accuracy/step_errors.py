@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backends.acceptance import (
-    FLOOR_FACTOR,
     MIN_MATCHED,
     MOST_BY_FLOOR,
     AcceptanceRule,
     Bounds,
     Tolerance,
+    by_floor,
     loosest,
 )
 from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors, select_tensors
@@ -176,7 +176,10 @@ def recorded_rule(manifest: Manifest) -> AcceptanceRule:
         cosine=notes.get("tolerance.cosine"),
         min_matched=notes.get(MIN_MATCHED_NOTE, MIN_MATCHED),
         tensors={tensor: Bounds(**bounds) for tensor, bounds in own.items()},
-        floors=_noted(notes, f"{FLOOR_NOTE}{_OF}"),
+        floors={
+            tensor: Tolerance(max_rel, notes.get(f"{FLOOR_NOTE}.cosine{_OF}{tensor}", 1.0))
+            for tensor, max_rel in _noted(notes, f"{FLOOR_NOTE}.max_rel{_OF}").items()
+        },
         quantised=frozenset(_noted(notes, f"quantised{_OF}")),
     )
 
@@ -192,7 +195,11 @@ def rule_notes(rule: AcceptanceRule) -> dict[str, float]:
         if value is not None
     }
     share = {} if rule.min_matched == MIN_MATCHED else {MIN_MATCHED_NOTE: rule.min_matched}
-    floors = {f"{FLOOR_NOTE}{_OF}{tensor}": floor for tensor, floor in rule.floors.items()}
+    floors = {
+        f"{FLOOR_NOTE}.{name}{_OF}{tensor}": value
+        for tensor, floor in rule.floors.items()
+        for name, value in (("max_rel", floor.max_rel), ("cosine", floor.cosine))
+    }
     quantised = {f"quantised{_OF}{tensor}": 1.0 for tensor in sorted(rule.quantised)}
     return {**share, **settings, **floors, **quantised}
 
@@ -272,15 +279,19 @@ def first_violation(
 
 def _by_floor(rule: AcceptanceRule, tensor: str) -> str:
     floor = rule.floors.get(tensor)
-    return "" if floor is None else f" (the reference differs from itself by {floor:.1e})"
+    if floor is None:
+        return ""
+    differs = f"{floor.max_rel:.1e}, cosine {floor.cosine:.6f}"
+    return f" (the reference differs from itself by {differs})"
 
 
 def _no_test(rule: AcceptanceRule, tensor: str) -> str:
-    if FLOOR_FACTOR * rule.floors.get(tensor, 0.0) <= MOST_BY_FLOOR:
+    floor = rule.floors.get(tensor)
+    if floor is None or by_floor(floor) != by_floor(floor).or_looser(MOST_BY_FLOOR):
         return ""
     return (
-        " The reference is less certain of this tensor than any engine may be: pass real samples "
-        "with model.samples=FOLDER."
+        " The reference is as uncertain of this tensor as an engine may be at most: pass real "
+        "samples with model.samples=FOLDER."
     )
 
 
