@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.partition.host_steps import select_post_step
-from deploy.recipe.schema import ModelRecipe, PostRecipe, VerifyRecipe
+from deploy.recipe.schema import ModelRecipe, PostRecipe
 from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import VerificationError
 from deploy.runtime.bundle.manifest import read_manifest
@@ -23,7 +23,7 @@ def verdict_of(bundle, values, **precision):
     manifest = read_manifest(bundle)
     steps = tuple(replace(one, **precision) for one in manifest.steps)
     evidence = ReferenceData(lambda inputs: values, values, (), None)
-    return verify(bundle, replace(manifest, steps=steps), evidence, VerifyRecipe())
+    return verify(bundle, replace(manifest, steps=steps), evidence)
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.contract import EngineError, Tensors
+from backends.contract import DeployError, EngineError, Tensors
 from backends.conversion_files import write_sample
 from backends.process.child import module_command
 from deploy.bundle import (
@@ -22,8 +23,9 @@ from deploy.bundle import (
 from deploy.convert import checked_options
 from deploy.export.onnx_files import OnnxFiles, complete_files
 from deploy.export.onnx_source import complete_inputs
-from deploy.export.source import Source, source_of
+from deploy.export.source import Reference, Source, source_of
 from deploy.partition.host_steps import select_post_step
+from deploy.pipeline.agreement import acceptance_rule, unmoved_outputs
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
@@ -31,7 +33,7 @@ from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
-from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
+from deploy.recipe.sample_inputs import real_samples, sample_inputs, sample_pictures
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
@@ -79,13 +81,18 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         source = source_of(recipe)
         recipe = replace(recipe, model=source.recipe)
         inputs = source.with_state(sample_inputs(recipe.model, pictures))
+        stored = real_samples(recipe.model, pictures)
+        samples = [{**source.with_state(sample), **sample} for sample in stored] or [inputs]
     cache = _cache(recipe)
     chain = _plan(recipe, source, inputs, cache, paths.work, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
-        values = reference(inputs)
+        values, *others = map(reference, samples)
+        floors = reference.floors(samples[0], values)
+        rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
+        unmoved = _unmoved(recipe.model, reference, pictures, values, others, chain)
     write_build_record(paths.work, recipe, chain.points)
-    context = ConversionContext(cache, values, progress)
+    context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle") as stage:
         manifest = _write_bundle(
@@ -93,8 +100,17 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         )
         stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
-        compared = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
-        verdict = _verify(recipe, manifest, compared, staging)
+        compared = ReferenceData(
+            reference,
+            values,
+            pictures,
+            _annotations(recipe),
+            reference.name,
+            others,
+            rule,
+            unmoved,
+        )
+        verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
             sign(staging, _key_file(recipe.bundle.sign))
@@ -207,15 +223,31 @@ def _write_bundle(
     return seal(staging, write_state(staging, manifest, initial_state))
 
 
-def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
+def _unmoved(
+    model: ModelRecipe,
+    reference: Reference,
+    pictures: Sequence[Path],
+    values: Tensors,
+    others: Sequence[Tensors],
+    chain: ChainPlan,
+) -> dict[str, float]:
+    """The outputs of the chain that a second sample hardly changes."""
+    try:
+        second = others[0] if others else reference(sample_inputs(model, pictures[1:], seed=1))
+    except DeployError:  # noise may take another branch of the model than the sample
+        return {}
+    return unmoved_outputs(values, second, chain.partition.results)
+
+
+def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     """Compare the bundle with the reference, unless the device has to build engines first.
 
     The sample picture is written in both cases.
     """
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, data, recipe.verify)
+        verdict = expected_detections_only(manifest, data)
     else:
-        verdict = verify(staging, manifest, data, recipe.verify)
+        verdict = verify(staging, manifest, data)
     if verdict.expected:
         detections = verdict.found[0] if verdict.found else None
         write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)

@@ -83,8 +83,14 @@ def test_a_missing_backend_lists_the_backends():
         ),
         ({"model__inputs__x__dtype": "complex64"}, r"got complex64\. Take real and imaginary part"),
         ({"model__inputs__x__dtype": "flot32"}, r"got flot32\. Did you mean float32"),
-        ({"model__target": "???"}, "model: expected a target, a file or files, got none of them. Pass"),
-        ({"model__file": "a.onnx"}, "model: expected a target, a file or files, got target and file"),
+        (
+            {"model__target": "???"},
+            "expected a target, a file or files, got none of them. Pass",
+        ),
+        (
+            {"model__file": "a.onnx"},
+            "expected a target, a file or files, got target and file",
+        ),
         (
             {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
             "model.weights does nothing for an ONNX file",
@@ -101,7 +107,10 @@ def test_a_missing_backend_lists_the_backends():
             {"model__dynamic": {"batch": [1, 2, 3]}, "model__inputs__y": {"shape": []}},
             "model.inputs.y: expected a batch axis, got a scalar",
         ),
-        ({"partition": {"cuts": [["a"], 3]}}, r"partition\.cuts\.1: expected a mark.*got 3"),
+        (
+            {"partition": {"cuts": [["a"], {"b": 3}]}},
+            r"partition\.cuts\.1: expected a mark.*got .*b.: 3",
+        ),
         (
             {"partition": {"cuts": ["a"], "segments": [{"name": "s", "start": [], "end": []}]}},
             "partition: expected segments or cuts, got both",

@@ -11,8 +11,14 @@ from typing import Any
 
 from backends.acceptance import AcceptanceRule
 from backends.contract import MissingLibraryError, Tensors, install_hint
+from backends.error_metrics import worst
 from deploy.analysis.accuracy.measure import measure_steps
-from deploy.analysis.accuracy.ranking import Ranking, rank_steps, segment_to_bisect
+from deploy.analysis.accuracy.ranking import (
+    Ranking,
+    beyond_tolerance,
+    rank_steps,
+    segment_to_bisect,
+)
 from deploy.analysis.accuracy.records import (
     Bisection,
     BlameError,
@@ -95,7 +101,13 @@ def debug_bundle(bundle: Path, options: DebugOptions) -> Ranking:
 
 
 def _rule(options: DebugOptions, manifest: Manifest) -> AcceptanceRule:
-    rule = replace(recorded_rule(manifest), max_rel=options.max_rel, cosine=options.cosine)
+    rule = recorded_rule(manifest)
+    if options.max_rel is not None:
+        own = {name: replace(bounds, max_rel=None) for name, bounds in rule.tensors.items()}
+        rule = replace(rule, max_rel=options.max_rel, tensors=own)
+    if options.cosine is not None:
+        own = {name: replace(bounds, cosine=None) for name, bounds in rule.tensors.items()}
+        rule = replace(rule, cosine=options.cosine, tensors=own)
     return rule if options.min_matched is None else replace(rule, min_matched=options.min_matched)
 
 
@@ -107,8 +119,10 @@ def _bisect(
     ranking: Ranking,
 ) -> Bisection:
     segment = _select_segment(options.segment, ranking)
-    tolerance = ranking.rule.tolerance(segment.precision)
-    if all(map(tolerance.admits, segment.own)):
+    beyond = beyond_tolerance(segment, ranking.rule)
+    wrong = worst(beyond).tensor if beyond else ""
+    tolerance = ranking.rule.tolerance(segment.precision, wrong)
+    if not beyond:
         raise BlameError(
             f"segment '{segment.name}' is within its tolerance ({tolerance}): there is nothing to "
             "bisect",
