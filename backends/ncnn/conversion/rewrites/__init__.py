@@ -52,10 +52,7 @@ _COMPUTED = {
     "Tile": [tile],
     "Where": [guard_of_a_softmax, select_by_constant],
     **{operator: [recurrent_states] for operator in ("GRU", "LSTM", "RNN")},
-    **{
-        f"Reduce{kind}": [single_axis_reduction]
-        for kind in ("Mean", "Sum", "L1", "LogSumExp")
-    },
+    **{f"Reduce{kind}": [single_axis_reduction] for kind in ("Mean", "Sum", "L1", "LogSumExp")},
 }
 _REWRITES: dict[str, list[Rewrite]] = {
     operator: [*([unchanged] if operator in _PASSING.split() else []), *_COMPUTED.get(operator, [])]
