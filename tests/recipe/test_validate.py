@@ -77,8 +77,8 @@ def test_a_missing_backend_lists_the_backends():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__target": "???"}, "model: expected a target, a file or files, got none of them. Pass"),
-        ({"model__file": "a.onnx"}, "model: expected a target, a file or files, got target and file"),
+        ({"model__target": "???"}, "model: expected a target, a file or files, got none of"),
+        ({"model__file": "a.onnx"}, "model: expected a target, a file or files, got target and"),
         (
             {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
             "model.weights does nothing for an ONNX file",
