@@ -195,7 +195,12 @@ class OnnxFiles:
                 _check_wire(file, known[name], value)
                 sizes = known[name].dims
                 ranges |= {
-                    dim.name: [dim.min, dim.opt, dim.max]
+                    dim.name: {
+                        "min": dim.min,
+                        "opt": dim.opt,
+                        "max": dim.max,
+                        "multiple": dim.multiple,
+                    }
                     for dim in sizes
                     if isinstance(dim, Dynamic)
                 }
