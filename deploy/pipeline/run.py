@@ -25,7 +25,12 @@ from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
-from deploy.recipe.sample_inputs import real_samples, sample_inputs, sample_pictures
+from deploy.recipe.sample_inputs import (
+    real_samples,
+    sample_inputs,
+    sample_pictures,
+    typical_sample,
+)
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
@@ -69,19 +74,21 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
-    inputs = sample_inputs(recipe.model, pictures)
-    samples = real_samples(recipe.model, pictures) or [inputs]
+    real = real_samples(recipe.model, pictures)
+    samples = real or [sample_inputs(recipe.model, pictures)]
     with progress.stage("model"):
         source = source_of(recipe)
     cache = _cache(recipe)
-    exported = _export(recipe, source, inputs, cache, paths.work / WorkFile.EXPORT, progress)
+    traced = typical_sample(recipe.model, samples)
+    exported = _export(recipe, source, traced, cache, paths.work / WorkFile.EXPORT, progress)
     chain = _partition(recipe, exported, paths.work / WorkFile.SEGMENTS, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
         floors = reference.floors(samples[0], values)
         rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
-        unmoved = _unmoved(recipe.model, reference, pictures, values, others, chain)
+        others_or_noise = others or ([] if real else _second(recipe.model, reference, pictures))
+        unmoved = unmoved_outputs(values, others_or_noise[:1], chain.partition.results)
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
@@ -213,20 +220,12 @@ def _write_bundle(
     return seal(staging, manifest)
 
 
-def _unmoved(
-    model: ModelRecipe,
-    reference: Reference,
-    pictures: Sequence[Path],
-    values: Tensors,
-    others: Sequence[Tensors],
-    chain: _ChainPlan,
-) -> dict[str, float]:
-    """The outputs of the chain that a second sample hardly changes."""
+def _second(model: ModelRecipe, reference: Reference, pictures: Sequence[Path]) -> list[Tensors]:
+    """The reference's values for a second sample: the second picture, and other noise."""
     try:
-        second = others[0] if others else reference(sample_inputs(model, pictures[1:], seed=1))
+        return [reference(sample_inputs(model, pictures[1:], seed=1))]
     except DeployError:  # noise may take another branch of the model than the sample
-        return {}
-    return unmoved_outputs(values, second, chain.partition.results)
+        return []
 
 
 def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:

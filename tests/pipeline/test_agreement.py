@@ -182,7 +182,8 @@ def test_a_model_that_cannot_run_in_float64_is_compared_with_other_kernels():
             self.conv = nn.Linear(8, 4)
 
         def forward(self, x):
-            return {"y": self.conv(x.float())}
+            assert x.dtype == torch.float32
+            return {"y": self.conv(x)}
 
     model = NamesItsDtype()
     assert floors_of(model)["y"].max_rel < 1e-6
@@ -266,9 +267,10 @@ def test_a_quantised_segment_and_what_follows_it_have_a_tolerance_of_their_own(t
 def test_an_output_that_two_samples_hardly_change_is_named():
     first = {"still": np.full(4, 5e-5), "lively": np.arange(4.0), "class": np.array([1])}
     second = {"still": np.full(4, 5.01e-5), "lively": np.arange(4.0) + 1, "class": np.array([1])}
-    unmoved = unmoved_outputs(first, second, first)
+    unmoved = unmoved_outputs(first, [second], first)
     assert unmoved == {"still": pytest.approx(2e-3)}
-    assert unmoved_outputs(first, {**second, "still": np.full(5, 0.0)}, first) == {}
+    assert unmoved_outputs(first, [{**second, "still": np.full(5, 0.0)}], first) == {}
+    assert unmoved_outputs(first, [], first) == {}
     assert HARDLY_MOVES == 1e-2 and FLOOR_FACTOR == 2
 
 
@@ -314,6 +316,28 @@ def test_a_file_that_holds_no_arrays_is_one_error(content, tmp_path):
         RecipeError, match=r"expected an .npz file of arrays, got a file that NumPy"
     ):
         stored_samples(replace(MODEL, samples=str(tmp_path)))
+
+
+def test_one_real_sample_is_enough_where_noise_would_be_no_input(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.table = torch.nn.Embedding(5, 4)\n"
+        "    def forward(self, ids):\n"
+        "        return {'y': self.table(ids)}\n"
+        "def net():\n"
+        "    torch.manual_seed(0)\n"
+        "    return Net()\n"
+    )
+    np.savez(tmp_path / "one.npz", ids=np.array([[0, 4, 2]]))
+    done = run_here(
+        "deploy", "+model=module", "model.target=nets:net", f"+backend={BACKEND}", "cache=off",
+        "model.inputs.ids={shape: [1, 3], dtype: int64}", "model.samples=one.npz", "bench.runs=0",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_standalone_converter_takes_a_tolerance_of_an_output(tmp_path, capsys):
