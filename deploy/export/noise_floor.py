@@ -15,7 +15,17 @@ from backends.contract import Array, DeployError, Tensors
 from backends.error_metrics import compare
 
 _MOST_BYTES = 2 << 30  # of tensors of a model that is copied in float64
-_FAULTS = (RuntimeError, TypeError, ValueError, AttributeError, MemoryError, DeployError)
+_FAULTS = (  # what code raises that expects another dtype
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    DeployError,
+)
 Values = Callable[[nn.Module, Mapping[str, torch.Tensor]], dict[str, Array]]
 
 
@@ -52,19 +62,16 @@ def torch_values_otherwise(
         run: runs a module on inputs, and returns the values of its tensors by name.
 
     Returns:
-        The values; none where neither works.
+        The values.
     """
     try:
         if _bytes(model) <= _MOST_BYTES:
             doubled = {name: _double(value) for name, value in inputs.items()}
             return run(copy.deepcopy(model).double(), doubled)
     except _FAULTS:
-        pass  # an operator without float64, or a dtype that the code names
-    try:
-        with _other_kernels():
-            return run(model, inputs)
-    except _FAULTS:
-        return {}
+        pass  # of the model's own code, which may name a dtype; or an operator without float64
+    with _other_kernels():
+        return run(model, inputs)
 
 
 @contextmanager

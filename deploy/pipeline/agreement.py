@@ -57,16 +57,19 @@ def quantised_tensors(segments: Sequence[Segment]) -> frozenset[str]:
     return frozenset(found)
 
 
-def unmoved_outputs(first: Tensors, second: Tensors, outputs: Iterable[str]) -> dict[str, float]:
+def unmoved_outputs(
+    first: Tensors, others: Sequence[Tensors], outputs: Iterable[str]
+) -> dict[str, float]:
     """The floating-point outputs that two samples hardly change, and by how much.
 
     Args:
         first: the reference's values for a sample.
-        second: for another.
+        others: for others; of these the first counts, and without one there is no answer.
         outputs: the names of the outputs.
     """
     pairs = {
         name: (first[name], second[name])
+        for second in others[:1]
         for name in outputs
         if name in first and name in second and first[name].dtype.kind == "f"
     }

@@ -33,7 +33,12 @@ from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
-from deploy.recipe.sample_inputs import real_samples, sample_inputs, sample_pictures
+from deploy.recipe.sample_inputs import (
+    real_samples,
+    sample_inputs,
+    sample_pictures,
+    typical_sample,
+)
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
@@ -80,17 +85,19 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     with progress.stage("model"):
         source = source_of(recipe)
         recipe = replace(recipe, model=source.recipe)
-        inputs = source.with_state(sample_inputs(recipe.model, pictures))
-        stored = real_samples(recipe.model, pictures)
-        samples = [{**source.with_state(sample), **sample} for sample in stored] or [inputs]
+        real = real_samples(recipe.model, pictures)
+        noise = source.with_state(sample_inputs(recipe.model, pictures))
+        samples = [{**source.with_state(sample), **sample} for sample in real] or [noise]
     cache = _cache(recipe)
-    chain = _plan(recipe, source, inputs, cache, paths.work, progress)
+    traced = typical_sample(recipe.model, samples)
+    chain = _plan(recipe, source, traced, cache, paths.work, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
         floors = reference.floors(samples[0], values)
         rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
-        unmoved = _unmoved(recipe.model, reference, pictures, values, others, chain)
+        others_or_noise = others or ([] if real else _second(recipe.model, reference, pictures))
+        unmoved = unmoved_outputs(values, others_or_noise[:1], chain.partition.results)
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
@@ -223,20 +230,12 @@ def _write_bundle(
     return seal(staging, write_state(staging, manifest, initial_state))
 
 
-def _unmoved(
-    model: ModelRecipe,
-    reference: Reference,
-    pictures: Sequence[Path],
-    values: Tensors,
-    others: Sequence[Tensors],
-    chain: ChainPlan,
-) -> dict[str, float]:
-    """The outputs of the chain that a second sample hardly changes."""
+def _second(model: ModelRecipe, reference: Reference, pictures: Sequence[Path]) -> list[Tensors]:
+    """The reference's values for a second sample: the second picture, and other noise."""
     try:
-        second = others[0] if others else reference(sample_inputs(model, pictures[1:], seed=1))
+        return [reference(sample_inputs(model, pictures[1:], seed=1))]
     except DeployError:  # noise may take another branch of the model than the sample
-        return {}
-    return unmoved_outputs(values, second, chain.partition.results)
+        return []
 
 
 def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Array
-from deploy.recipe.dynamic_shapes import typical_shape
+from backends.contract import Array, Tensors
+from deploy.recipe.dynamic_shapes import typical_shape, varying_inputs
 from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
 from deploy.recipe.state import state_pairs
 from deploy.recipe.stored_samples import stored_samples
@@ -77,6 +77,17 @@ def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str,
         else sample
         for number, sample in enumerate(stored)
     ]
+
+
+def typical_sample(model: ModelRecipe, samples: Sequence[Tensors]) -> Tensors:
+    """A sample whose dynamic sizes are at their ``opt``, which an export needs; else noise."""
+    shapes = {name: typical_shape(model, name) for name in varying_inputs(model)}
+    fitting = (
+        sample
+        for sample in samples
+        if all(sample[name].shape == shape for name, shape in shapes.items())
+    )
+    return next(fitting, None) or sample_inputs(model, [])
 
 
 def _picture_input(model: ModelRecipe, picture: Path, name: str) -> dict[str, Array]:

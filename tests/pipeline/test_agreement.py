@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,10 @@ from backends.acceptance import (
 )
 from backends.contract import Segment, TensorSpec
 from backends.convert_cli import main as convert_main
+from backends.error_metrics import ErrorMetrics
+from deploy.analysis.accuracy.debugging import DebugOptions, effective_rule
+from deploy.analysis.accuracy.ranking import beyond_tolerance
+from deploy.analysis.accuracy.records import StepBlame
 from deploy.export.noise_floor import noise_floors, torch_values_otherwise
 from deploy.export.onnx_export import reference_values
 from deploy.export.onnx_source import OnnxReference
@@ -124,6 +127,22 @@ def test_check_applies_the_recorded_tolerance_of_a_tensor(bound, good, make_bund
     assert f"tolerance: max_rel <= {bound:g} and" in capsys.readouterr().out
 
 
+def test_blame_ranks_by_the_recorded_rule_and_its_options_replace_it(tripling_bundle):
+    rule = AcceptanceRule(tensors={"y": Bounds(max_rel=0.5)}, floors={"z": Tolerance(2e-3, 1.0)})
+    manifest = read_manifest(tripling_bundle)
+    noted = replace(manifest, verification=Verification("failed", notes=rule_notes(rule)))
+    errors = [ErrorMetrics(name, 1.0, 3e-3, 1.0) for name in ("x", "y", "z")]
+    measured = StepBlame("only", "scaler", "fp32", tuple(errors))
+
+    def beyond(options: DebugOptions) -> list[str]:
+        wrong = beyond_tolerance(measured, effective_rule(options, noted))
+        return [metrics.tensor for metrics in wrong]
+
+    assert beyond(DebugOptions()) == ["x"]
+    assert beyond(DebugOptions(max_rel=1e-3)) == ["x", "y", "z"]
+    assert beyond(DebugOptions(max_rel=1e-2)) == []
+
+
 @pytest.mark.parametrize(
     ("tolerance", "message"),
     [
@@ -182,7 +201,8 @@ def test_a_model_that_cannot_run_in_float64_is_compared_with_other_kernels():
             self.conv = nn.Linear(8, 4)
 
         def forward(self, x):
-            return {"y": self.conv(x.float())}
+            assert x.dtype == torch.float32
+            return {"y": self.conv(x)}
 
     model = NamesItsDtype()
     assert floors_of(model)["y"].max_rel < 1e-6
@@ -266,9 +286,10 @@ def test_a_quantised_segment_and_what_follows_it_have_a_tolerance_of_their_own(t
 def test_an_output_that_two_samples_hardly_change_is_named():
     first = {"still": np.full(4, 5e-5), "lively": np.arange(4.0), "class": np.array([1])}
     second = {"still": np.full(4, 5.01e-5), "lively": np.arange(4.0) + 1, "class": np.array([1])}
-    unmoved = unmoved_outputs(first, second, first)
+    unmoved = unmoved_outputs(first, [second], first)
     assert unmoved == {"still": pytest.approx(2e-3)}
-    assert unmoved_outputs(first, {**second, "still": np.full(5, 0.0)}, first) == {}
+    assert unmoved_outputs(first, [{**second, "still": np.full(5, 0.0)}], first) == {}
+    assert unmoved_outputs(first, [], first) == {}
     assert HARDLY_MOVES == 1e-2 and FLOOR_FACTOR == 2
 
 
@@ -316,6 +337,29 @@ def test_a_file_that_holds_no_arrays_is_one_error(content, tmp_path):
         stored_samples(replace(MODEL, samples=str(tmp_path)))
 
 
+@pytest.mark.skipif("onnxruntime" not in BACKENDS, reason="needs a backend with whole numbers")
+def test_one_real_sample_is_enough_where_noise_would_be_no_input(tmp_path):
+    (tmp_path / "nets.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.table = torch.nn.Embedding(5, 4)\n"
+        "    def forward(self, ids):\n"
+        "        return {'y': self.table(ids)}\n"
+        "def net():\n"
+        "    torch.manual_seed(0)\n"
+        "    return Net()\n"
+    )
+    np.savez(tmp_path / "one.npz", ids=np.array([[0, 4, 2]]))
+    done = run_here(
+        "deploy", "+model=module", "model.target=nets:net", "+backend=onnxruntime", "cache=off",
+        "model.inputs.ids={shape: [1, 3], dtype: int64}", "model.samples=one.npz", "bench.runs=0",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_standalone_converter_takes_a_tolerance_of_an_output(tmp_path, capsys):
     path = model_file(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], ["y"], [])
     sample = tmp_path / "s.npz"
@@ -358,10 +402,16 @@ def test_samples_tolerances_and_warnings_go_through_a_run(tmp_path):
     assert notes == {"samples": 2.0, "tolerance.max_rel of y": 0.02}
     stored = np.load(tmp_path / "b" / "sample" / "tensors.npz")
     assert stored["input/x"][0, -1] == 1
+
+
+def test_a_sample_or_a_tolerance_that_is_not_there_is_one_error(tmp_path):
+    model_file(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], ["y"], [])
+    base = ("+model=onnx", "model.file=m.onnx", f"+backend={BACKEND}", "cache=off")
     (tmp_path / "empty").mkdir()
-    error = error_of("deploy", *base[:-1], "bundle=c", "model.samples=empty", cwd=tmp_path)
+    error = error_of("deploy", *base, "model.samples=empty", cwd=tmp_path)
     assert "expected a folder with .npz files, or one .npz file, got none" in error
-    wrong = ("bundle=c", "verify.tolerance={z: {max_rel: 1}}")
-    done = run_here("deploy", *base[:-1], *wrong, cwd=tmp_path)
-    assert "verify.tolerance.z: expected an output of a step (still, x, y), got z" in done.stderr
-    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["format"] == 2
+    error = error_of("deploy", *base, "model.samples=nowhere", cwd=tmp_path)
+    assert "model.samples 'nowhere': expected a folder of pictures or .npz files" in error
+    done = run_here("deploy", *base, "verify.tolerance={z: {max_rel: 1}}", cwd=tmp_path)
+    assert "verify.tolerance.z: expected an output of a step (x, y), got z" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -86,7 +86,7 @@ def debug_bundle(bundle: Path, options: DebugOptions) -> Ranking:
         ConversionError: the reference's backend cannot run the segment.
     """
     manifest = read_manifest(bundle)
-    files, rule = RunFiles(bundle), _rule(options, manifest)
+    files, rule = RunFiles(bundle), effective_rule(options, manifest)
     if options.saved:
         blame = read_metrics(files.metrics, hash_file(bundle / MANIFEST).sha256)
         return rank_steps(blame, rule)
@@ -100,7 +100,8 @@ def debug_bundle(bundle: Path, options: DebugOptions) -> Ranking:
     return rank_steps(blame, rule)
 
 
-def _rule(options: DebugOptions, manifest: Manifest) -> AcceptanceRule:
+def effective_rule(options: DebugOptions, manifest: Manifest) -> AcceptanceRule:
+    """The rule that the bundle was verified by, with what the options put in its place."""
     rule = recorded_rule(manifest)
     if options.max_rel is not None:
         own = {name: replace(bounds, max_rel=None) for name, bounds in rule.tensors.items()}
