@@ -23,6 +23,7 @@ from deploy.runtime.accuracy.step_errors import (
     chain_tolerance,
     first_violation,
     rule_notes,
+    shape_violation,
     step_errors,
 )
 from deploy.runtime.bundle.manifest import Manifest, Verification
@@ -101,7 +102,8 @@ def verify(
         errors = [item for step in steps for item in step_errors(*step, reference.values)]
         errors += alternative_errors(bundle, manifest, reference.values, trusted=True)
         errors += chain_errors(manifest, pipeline.chain, reference.values)
-        problem = first_violation(manifest, errors, reference.name)
+        problem = shape_violation(manifest, reference.values)
+        problem = problem or first_violation(manifest, errors, reference.name)
         problem = problem or _stream_problem(pipeline, reference)
         verdict = Verdict(Verification(_status(problem), tuple(errors)), problem)
         if pipeline.post is None:

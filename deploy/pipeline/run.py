@@ -27,7 +27,7 @@ from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
-from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
+from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
@@ -84,6 +84,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values = reference(inputs)
+        chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
