@@ -26,10 +26,11 @@ from deploy.export.mark_session import (
     MarkSession,
     active_session,
     capture,
+    check_containers,
     exporting,
     restart,
 )
-from deploy.export.nested_tensors import iter_tensors
+from deploy.export.nested_tensors import iter_tensors, replace_children
 from deploy.graph.points import check_name
 
 __all__ = [
@@ -52,7 +53,8 @@ def mark(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Mark the tensors that go into a function and those that it returns.
 
-    Tensors may have any shape and dtype, and may be nested in lists, tuples, dicts and dataclasses.
+    Tensors may have any shape and dtype, and may be nested in lists, tuples, dicts, dataclasses and
+    classes that are registered with ``torch.utils._pytree``.
 
     Args:
         name: the mark's name. Functions with one name count as calls of one mark.
@@ -136,6 +138,7 @@ def mark_here(name: str, value: R) -> R:
         return value
     check_name(name)
     if not any(iter_tensors(value, name)):
+        check_containers(value, f"value of mark '{name}'")
         raise _no_tensors(name, "value", value)
     call = session.begin_call(name)
     return session.mark_tensors(value, name, call, "output", name)  # type: ignore[no-any-return]
@@ -178,6 +181,7 @@ def _inputs_to_mark(
         return [path for path in with_tensors if path not in ("self", "cls")]
     for path in inputs:
         if path not in with_tensors and arguments[path] is not None:
+            check_containers(arguments[path], f"input '{path}' of mark '{name}'")
             raise _no_tensors(name, f"input '{path}'", arguments[path])
     return [path for path in inputs if path in with_tensors]
 
@@ -213,6 +217,4 @@ def _mark_elements(
     marked = session.mark_tensors(named, name, call, "output", "")
     if marked is named:
         return result
-    if hasattr(result, "_fields"):
-        return type(result)(*marked.values())
-    return type(result)(marked.values())
+    return replace_children(result, marked)

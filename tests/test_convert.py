@@ -24,6 +24,7 @@ from tests.helpers.graphs import conv
         ("hang", r"no end within 0\.5 s \(convert\.timeout\)"),
         ("nothing", "exit code 0, but no artifact"),
         ("complain", r"exit code 1\n    operator Foo is not mine"),
+        ("explain", r"node 'foo' is not mine\. Cut before it\.\n    and behind it"),
         (
             "devour",
             r"exit code 1, within convert\.timeout=60, convert\.memory_gib=1, .*\n(.*\n)*.*Memory",

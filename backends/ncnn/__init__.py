@@ -46,5 +46,10 @@ def runs_row_by_row(inputs: Specs, outputs: Specs) -> bool:
 
 
 def one_row_shape(spec: TensorSpec) -> tuple[int, ...]:
-    """The shape of a tensor in the net: with one row where their number is dynamic."""
+    """The shape of a tensor with one row, where the number of rows is dynamic."""
     return tuple(1 if isinstance(dim, Dynamic) else dim for dim in spec.dims)
+
+
+def net_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """The shape of a tensor in the net, where a single number has one axis."""
+    return one_row_shape(spec) or (1,)

@@ -88,7 +88,10 @@ class NcnnRunner:
 
     def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
         # a Mat may borrow its array's memory; the arrays live until the extractor is cleared
-        mats = [self._mat(f"in{index}", array) for index, array in enumerate(arrays)]
+        mats = [
+            self._mat(f"in{index}", array if array.ndim else array.reshape(1))
+            for index, array in enumerate(arrays)
+        ]
         extractor = self._net.create_extractor()
         try:
             for index, mat in enumerate(mats):

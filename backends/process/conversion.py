@@ -17,6 +17,7 @@ from backends.options import Value
 from backends.process.child import Limits, module_command, run_limited
 from backends.registry import package
 
+CONVERTER_ERROR = "error: "  # what a converter prints before the error that ends it
 _TAIL = 15  # lines of a failed converter's stderr that the error shows
 _GIB = 1 << 30
 _OUT_OF_MEMORY = ("MemoryError", "bad_alloc", "File too large", "SIGXFSZ", "Cannot allocate memory")
@@ -85,6 +86,7 @@ def convert_in_child(
     fault = fault or _artifact_fault(segment, backend, out)
     if fault:
         shutil.rmtree(out, ignore_errors=True)
+        fault, lines = _own_error(segment.name, fault, lines)
         stderr = "".join(f"\n    {line}" for line in lines)
         repeat = shlex.join([sys.executable, "-m", package(backend), *arguments])
         raise ConversionError(
@@ -92,6 +94,16 @@ def convert_in_child(
             do=f"\n  To repeat it: {repeat}",
         )
     return read_artifact(out)
+
+
+def _own_error(segment: str, fault: str, lines: list[str]) -> tuple[str, list[str]]:
+    """The converter's own error instead of an exit code, and the lines that belong to it."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(CONVERTER_ERROR)]
+    if fault != "exit code 1" or not starts:
+        return fault, lines
+    own = lines[starts[-1] :]
+    sentence = own[0].removeprefix(CONVERTER_ERROR).removeprefix(f"segment '{segment}': ")
+    return sentence, own[1:]
 
 
 def conversion_command(

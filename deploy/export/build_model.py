@@ -12,8 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from deploy.export.module_kinds import plain_module
 from deploy.export.weights import Reader, load_weights, local_file
-from deploy.recipe.schema import ModelRecipe, RecipeError
+from deploy.recipe.schema import MODEL_DTYPES, ModelRecipe, RecipeError
+
+_DTYPES = {name: getattr(torch, name) for name in MODEL_DTYPES}
 
 
 def build_model(recipe: ModelRecipe) -> nn.Module:
@@ -30,19 +33,27 @@ def build_model(recipe: ModelRecipe) -> nn.Module:
         WeightsError: the weights are missing or belong to another model.
     """
     assert recipe.target is not None, "validated"
+    where = f"model.target {recipe.target}"
     with _seeded(recipe.seed):
         model = _call("model", recipe.target, recipe.params)
-    if not isinstance(model, nn.Module):
-        raise RecipeError(
-            f"model.target {recipe.target}", expected="a torch.nn.Module", got=type(model).__name__
-        )
     if recipe.weights is not None:
         readers = {
             suffix: cast(Reader, _resolve("model.readers", name))
             for suffix, name in recipe.readers.items()
         }
-        load_weights(model, local_file(recipe.weights, recipe.sha256), readers)
-    return model.eval()
+        module = _with_weights(model, where)
+        load_weights(module, local_file(recipe.weights, recipe.sha256), readers)
+    module = plain_module(model, where)
+    return module if recipe.dtype is None else module.to(_DTYPES[recipe.dtype])
+
+
+def _with_weights(model: Any, where: str) -> nn.Module:
+    if not isinstance(model, nn.Module):
+        plain_module(model, where)  # says what is no module
+        raise RecipeError(
+            f"model.weights does nothing for a {type(model).__name__}", do="Leave it out."
+        )
+    return model
 
 
 @contextmanager
@@ -71,9 +82,13 @@ def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:
     }
     try:
         return target(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
         shown = ", ".join(f"{param}={value!r}" for param, value in params.items())
-        raise RecipeError(f"{key}.target {name}({shown}): {error}") from error
+        raise RecipeError(f"{key}.target {name}({shown}): {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _resolve(key: str, name: str) -> Callable[..., Any]:

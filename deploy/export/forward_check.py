@@ -9,14 +9,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from deploy.export.export_failures import ExportError, is_model_code
 from deploy.export.module_state import ModuleState, find_tensor, restored_state
-from deploy.export.onnx_export import ExportError
 
 Forward = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """From the inputs of a model to its outputs, both by name."""
@@ -27,8 +28,6 @@ _DRIFT = 1e-6  # relative, where state has changed: a slow one adds up over the 
 # (input, weight, bias, running_mean, running_var, training, momentum, eps)
 _BATCH_NORMS = ("native_batch_norm", "native_batch_norm_legit")
 _SHOWN = 5  # paths in an error
-_ROOT = Path(__file__).resolve().parents[2]
-_NOT_USERS = (Path(torch.__file__).resolve().parent, _ROOT / "deploy", _ROOT / "backends")
 
 
 def check_forward(model: nn.Module, forward: Forward, inputs: Mapping[str, Tensor]) -> None:
@@ -189,18 +188,17 @@ class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called for each operator; see ``TorchDispatchMode``."""
         name = func.overloadpacket.__name__.strip("_")
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self.random.setdefault(name, _user_line())
+            self.random.setdefault(name, _model_line())
         if name in _BATCH_NORMS and args[3] is not None and args[5]:
-            self.training.setdefault(name, _user_line())
+            self.training.setdefault(name, _model_line())
         return func(*args, **(kwargs or {}))
 
 
-def _user_line() -> str:
-    """File and line of the innermost call that is neither torch's nor this project's."""
-    frame = sys._getframe(1)
+def _model_line() -> str:
+    """File and line of the innermost call that is code of the model."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if path.is_file() and not any(path.is_relative_to(folder) for folder in _NOT_USERS):
-            return f"{path.name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        if is_model_code(frame.f_code.co_filename):
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        frame = frame.f_back
     return ""

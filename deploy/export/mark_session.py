@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from backends.contract import DeployError
-from deploy.export.nested_tensors import replace_tensors
+from deploy.export.nested_tensors import replace_tensors, unknown_containers
 from deploy.graph.points import MarkedTensor, Side
 
 
@@ -63,7 +63,9 @@ class MarkSession:
         """``value`` with each of its tensors replaced by the visitor's result.
 
         Raises:
-            MarkError: two tensors inside ``value`` have one path.
+            MarkError: two tensors inside ``value`` have one path, or all lie in a container of an
+                unknown class.
+            ContainerError: a container cannot be rebuilt with the marked tensors.
         """
         names: set[MarkedTensor] = set()
 
@@ -75,7 +77,26 @@ class MarkSession:
             self.marked.append(at)
             return self._visitor(tensor, at)
 
-        return replace_tensors(value, visit, path)
+        marked = replace_tensors(value, visit, path)
+        if not names:
+            check_containers(value, f"{side} of mark '{mark}'")
+        return marked
+
+
+def check_containers(value: Any, what: str) -> None:
+    """Refuse tensors that a mark does not see.
+
+    Raises:
+        MarkError: some lie in a container of an unknown class.
+    """
+    for container in unknown_containers(value, ""):
+        raise MarkError(
+            what,
+            expected="tensors, also within lists, tuples, dicts, dataclasses and classes that "
+            "torch.utils._pytree knows",
+            got=f"a {container.type.__name__}, whose tensors would be lost",
+            do=container.remedy,
+        )
 
 
 _session: ContextVar[MarkSession | None] = ContextVar("marks", default=None)

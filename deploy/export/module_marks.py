@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from deploy.export.mark_session import MarkError, MarkSession, active_session
+from deploy.export.module_kinds import WrappedModule
 from deploy.export.nested_tensors import iter_tensors
 from deploy.graph.points import check_name
 from deploy.recipe.schema import MarkRecipe
@@ -81,7 +82,7 @@ class _MarkHooks:
 
 
 def _find_module(model: nn.Module, name: str, path: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    modules = _modules_by_path(model, name)
     if path not in modules:
         near = difflib.get_close_matches(path, [key for key in modules if key], n=3, cutoff=0.4)
         raise MarkError(
@@ -91,3 +92,16 @@ def _find_module(model: nn.Module, name: str, path: str) -> nn.Module:
             do=f"Did you mean {' or '.join(near)}?" if near else "See model.named_modules().",
         )
     return modules[path]
+
+
+def _modules_by_path(model: nn.Module, name: str) -> dict[str, nn.Module]:
+    if not isinstance(model, WrappedModule):
+        return dict(model.named_modules(remove_duplicate=False))
+    if model.torchscript:
+        raise MarkError(
+            f"model.marks.{name} is on a TorchScript or quantized module, in which marks leave no "
+            "trace",
+            do="Deploy it without marks and cuts, and then cut the ONNX file of that run, "
+            "<bundle>.work/export/exported.onnx, by tensor names: +model=onnx model.file=FILE.",
+        )
+    return {**dict(model.wrapped.named_modules(remove_duplicate=False)), "": model}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,12 @@ import torch
 from torch import nn
 
 from backends.contract import Array, DeployError, Dynamic, Specs
+from deploy.export.dynamic_dims import dynamic_dims, name_multiples, sample_size
+from deploy.export.export_failures import FAILURES, ExportError, export_failure, run_failure
+from deploy.export.graph_outputs import name_graph_outputs, named_outputs
 from deploy.export.mark_session import capture, exporting, restart
-from deploy.export.nested_tensors import named_tensors
+from deploy.export.module_kinds import WrappedModule
+from deploy.export.torchscript_export import export_torchscript
 from deploy.graph.exported import Exported
 from deploy.graph.nodes import MARK_DOMAIN, mark_function
 from deploy.graph.points import MarkedTensor
@@ -27,25 +31,19 @@ from deploy.recipe.dynamic_shapes import DynamicAxes
 Inputs = Mapping[str, torch.Tensor]
 
 
-# raised by the exporter, and by a forward that cannot be traced
-_FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError)
-
-
-class ExportError(DeployError):
-    """The model cannot be exported, or not with these inputs."""
-
-
 @dataclass(frozen=True)
 class _TracedModel:
     """The exporter's result.
 
     Attributes:
         model: the ONNX model.
+        inputs: the name of each graph input.
         outputs: the name of each graph output.
         marks: the marked tensors in the graph.
     """
 
     model: ir.Model
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     marks: tuple[MarkedTensor, ...]
 
@@ -82,39 +80,44 @@ def _trace(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> _TracedModel:
         MarkError: a mark does not fit its function.
     """
     names: list[str] = []
-    with _evaluation_mode(model), _flat_outputs(model, names), _silenced(), exporting() as marks:
+    with (
+        _evaluation_mode(model),
+        _flat_outputs(model, inputs, names),
+        _silenced(),
+        exporting() as marks,
+    ):
         program = _export_program(model, _resize_dynamic_axes(inputs, axes), axes)
-    return _TracedModel(program, tuple(names), tuple(marks))
+    _, kwargs = _call_arguments(model, inputs)
+    return _TracedModel(program, tuple(kwargs or inputs), tuple(names), tuple(marks))
 
 
 def _export_program(model: nn.Module, inputs: Inputs, axes: DynamicAxes) -> ir.Model:
     args, kwargs = _call_arguments(model, inputs)
+    names = list(inputs) if args else list(kwargs)
     try:
+        if isinstance(model, WrappedModule) and model.torchscript:
+            return export_torchscript(model, args, kwargs, names, axes)
         program = torch.onnx.export(
             model,
             args,
             kwargs=kwargs,
-            input_names=list(inputs) if args else list(kwargs),
+            input_names=names,
             dynamic_shapes=_dynamic_shapes(inputs, bool(args), axes),
             dynamo=True,
             verbose=False,
         )
     except DeployError:
         raise
-    except _FAILURES as error:
-        raise _export_error(error) from error
+    except FAILURES as error:
+        raise export_failure(error, model, inputs) from error
     if program is None:
         raise ExportError("the exporter", expected="a program", got="nothing")
+    name_multiples(program, axes)
     return program.model
 
 
 def _dynamic_shapes(inputs: Inputs, by_position: bool, axes: DynamicAxes) -> Any:
-    ranges = {size for input_axes in axes.values() for size in input_axes.values()}
-    dims = {
-        size.name: torch.export.Dim(size.name, min=size.min, max=size.max)
-        for size in ranges
-        if size.min < size.max
-    }
+    dims = dynamic_dims(axes)
     if not dims:
         return None
     shapes = {
@@ -132,20 +135,9 @@ def _resize_dynamic_axes(inputs: Inputs, axes: DynamicAxes) -> Inputs:
     for name, input_axes in axes.items():
         for axis, size in input_axes.items():
             value = resized[name]
-            length = min(max(2, size.opt), size.max)
-            indices = torch.arange(length) % value.shape[axis]
+            indices = torch.arange(sample_size(size)) % value.shape[axis]
             resized[name] = value.index_select(axis, indices).clone()
     return resized
-
-
-def _export_error(error: BaseException) -> DeployError:
-    """The innermost cause as an error: it is the one that the model's author can fix."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, DeployError):
-        return error
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ExportError(f"the model cannot be exported: {line}")
 
 
 @contextmanager
@@ -162,16 +154,16 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _flat_outputs(model: nn.Module, names: list[str]) -> Iterator[None]:
+def _flat_outputs(model: nn.Module, inputs: Collection[str], names: list[str]) -> Iterator[None]:
     """Make the model return a flat tuple of tensors, and write their names to ``names``."""
 
     def flatten(module: nn.Module, args: Any, result: Any) -> tuple[torch.Tensor, ...]:
-        tensors = named_tensors(result, "output")
+        tensors = named_outputs(result, inputs)
         names[:] = [name for name, _ in tensors]
         return tuple(tensor for _, tensor in tensors)
 
     with ExitStack() as stack:
-        stack.callback(model.register_forward_pre_hook(_restart_marks).remove)
+        stack.callback(model.register_forward_pre_hook(_restart_marks, prepend=True).remove)
         stack.callback(model.register_forward_hook(flatten).remove)
         yield
 
@@ -224,10 +216,8 @@ def export(
     dynamic = axes or {}
     _check_axes(dynamic, inputs)
     traced = _trace(model, inputs, dynamic)
-    _check_outputs(traced.outputs, inputs)
     graph = traced.model.graph
-    for value, name in zip(graph.outputs, traced.outputs, strict=True):
-        value.name = name
+    name_graph_outputs(traced.model, traced.inputs, traced.outputs)
     ranges = {size.name: size for input_axes in dynamic.values() for size in input_axes.values()}
     exported = Exported(
         out / "exported.onnx",
@@ -249,24 +239,23 @@ def eager_outputs(model: nn.Module, inputs: Inputs) -> dict[str, torch.Tensor]:
 
     Raises:
         ExportError: ``forward`` fails with these inputs.
+        OutputError: its result cannot become outputs of a graph.
     """
-    args, kwargs = _call_arguments(model, {name: value.clone() for name, value in inputs.items()})
     with _evaluation_mode(model):
-        try:
-            result = model(*args, **kwargs)
-        except _FAILURES as error:
-            raise _forward_error(error) from error
-    return {name: value.detach().clone() for name, value in named_tensors(result, "output")}
+        outputs = _run(model, inputs)
+    return {name: value.detach().clone() for name, value in outputs}
 
 
-def _forward_error(error: BaseException) -> DeployError:
-    if isinstance(error, DeployError):
-        return error
-    line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return ExportError(
-        f"forward fails on the sample: {line}",
-        do="Check the names, shapes, dtypes and ranges of model.inputs.",
-    )
+def _run(model: nn.Module, inputs: Inputs) -> list[tuple[str, torch.Tensor]]:
+    copies = {name: value.clone() for name, value in inputs.items()}  # forward may change them
+    args, kwargs = _call_arguments(model, copies)
+    try:
+        result = model(*args, **kwargs)
+    except DeployError:
+        raise
+    except FAILURES as error:
+        raise run_failure(error, model, inputs) from error
+    return named_outputs(result, inputs)
 
 
 def reference_values(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
@@ -277,17 +266,19 @@ def reference_values(model: nn.Module, inputs: Inputs) -> dict[str, Array]:
         inputs: see ``export``.
 
     Raises:
-        ExportError: the inputs do not fit ``forward``.
+        ExportError: the inputs do not fit ``forward``, or it fails on them.
         MarkError: a mark does not fit its function.
     """
-    args, kwargs = _call_arguments(model, inputs)
     with _evaluation_mode(model), capture() as values:
-        copies = {name: value.clone() for name, value in inputs.items()}
-        outputs = named_tensors(model(*args, **kwargs), "output")
-    return {
-        name: value.detach().cpu().numpy()
-        for name, value in {**copies, **values, **dict(outputs)}.items()
-    }
+        outputs = _run(model, inputs)
+    return {name: _to_array(value) for name, value in {**inputs, **values, **dict(outputs)}.items()}
+
+
+def _to_array(tensor: torch.Tensor) -> Array:
+    """The values in NumPy's own dtypes: bfloat16, which it lacks, as float32."""
+    value = tensor.detach().cpu()
+    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return array
 
 
 def _specs(values: Sequence[ir.Value], ranges: Mapping[str, Dynamic]) -> Specs:
@@ -304,18 +295,6 @@ def _check_axes(axes: DynamicAxes, inputs: Inputs) -> None:
                     expected=f"an axis {axis} for '{size.name}'",
                     got="a scalar" if rank == 0 else f"{rank} axes",
                 )
-
-
-def _check_outputs(outputs: Sequence[str], inputs: Inputs) -> None:
-    if not outputs:
-        raise ExportError("the model returns no tensor")
-    repeated = sorted({name for name in outputs if outputs.count(name) > 1 or name in inputs})
-    if repeated:
-        raise ExportError(
-            "outputs of the model",
-            expected="names of their own",
-            got=f"{', '.join(repeated)} twice, as two outputs or as input and output",
-        )
 
 
 def _check_stayed_dynamic(exported: Exported, axes: DynamicAxes) -> None:

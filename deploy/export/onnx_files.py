@@ -7,7 +7,7 @@ chain.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from deploy.export.onnx_source import OnnxSource, check_input_types, input_recip
 from deploy.export.reference_chain import ReferenceChain
 from deploy.graph.exported import Exported
 from deploy.graph.value_types import how_to_save_before, other_type
-from deploy.partition.host_steps import resolve_host_steps
+from deploy.partition.host_steps import declared_spec, resolve_host_steps
 from deploy.partition.segments import Partition, file_segment
 from deploy.recipe.dynamic_shapes import named_ranges, varying_inputs
 from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import (
     FileRecipe,
+    HostRecipe,
     InputRecipe,
     ModelRecipe,
     Recipe,
@@ -75,8 +76,7 @@ def complete_files(recipe: Recipe) -> Recipe:
     files = list(_read_files(recipe.model))
     _check_order(files)
     _check_shared_inputs(files)
-    produced = {name for file in files for name in file.outputs.values()}
-    produced |= {name for host in recipe.partition.host for name in host.outputs}
+    chain_inputs = _chain_inputs(files, recipe.partition.host)
     known = {name for file in files for name in file.inputs}
     for name in recipe.model.inputs:
         if name not in known:
@@ -89,7 +89,7 @@ def complete_files(recipe: Recipe) -> Recipe:
         name: _input_recipe(recipe.model, name, value)
         for file in files
         for name, value in file.inputs.items()
-        if name not in produced
+        if name in chain_inputs
     }
     segments = [
         SegmentRecipe(file.name, list(file.inputs), list(file.outputs), [*file.outputs.values()])
@@ -113,11 +113,8 @@ class OnnxFiles:
         self._model = recipe.model
         self._host = recipe.partition.host
         self._files = list(_read_files(recipe.model))
-        produced = {name for file in self._files for name in file.outputs.values()}
-        produced |= {name for host in self._host for name in host.outputs}
-        inputs = {
-            name: value for name, value in recipe.model.inputs.items() if name not in produced
-        }
+        names = _chain_inputs(self._files, self._host)
+        inputs = {name: value for name, value in recipe.model.inputs.items() if name in names}
         self.recipe = replace(recipe.model, inputs=inputs)
 
     def initial_state(self) -> dict[str, Array]:
@@ -173,7 +170,7 @@ class OnnxFiles:
         return tuple(_spec(name, value, ranges) for name, value in inputs.items())
 
     def _segments(self, out: Path, observed: Specs, *, fold: bool) -> Iterator[Segment]:
-        known = {spec.name: spec for spec in self.inputs}
+        known = {spec.name: spec for spec in (*self.inputs, *self._declared_outputs())}
         for file in self._files:
             model = self._file_model(file, known)
             exported = OnnxSource(model).export(sample_inputs(model, []), out / file.name)
@@ -183,6 +180,12 @@ class OnnxFiles:
             segment = file_segment(exported, file.name, file.names, out, fold=fold)
             known |= {spec.name: spec for spec in segment.outputs}
             yield segment
+
+    def _declared_outputs(self) -> Iterator[TensorSpec]:
+        for host in self._host:
+            for name, tensor in host.outputs.items():
+                if tensor.shape is not None:
+                    yield declared_spec(host, name, tensor.shape, tensor.dtype)
 
     def _file_model(self, file: _File, known: Mapping[str, TensorSpec]) -> ModelRecipe:
         """A recipe of this file alone, whose inputs have the sizes of what they are wired to."""
@@ -202,6 +205,14 @@ class OnnxFiles:
             else:
                 inputs[value.name] = _input_recipe(self._model, name, value)
         return replace(self._model, file=str(file.path), files={}, inputs=inputs, dynamic=ranges)
+
+
+def _chain_inputs(files: Sequence[_File], hosts: Sequence[HostRecipe]) -> set[str]:
+    """The tensors that files take and nothing gives; what a called file takes, its caller gives."""
+    called = {name for host in hosts for name in host.calls}
+    taken = {name for file in files if file.name not in called for name in file.inputs}
+    produced = {name for file in files for name in file.outputs.values()}
+    return taken - produced - {name for host in hosts for name in host.outputs}
 
 
 def _read_files(model: ModelRecipe) -> Iterator[_File]:
@@ -316,6 +327,6 @@ def _check_wire(file: _File, spec: TensorSpec, value: onnx.ValueInfoProto) -> No
         raise RecipeError(
             f"file '{file.name}' takes '{spec.name}'",
             expected=_describe(value),
-            got=f"{spec}, as an earlier file gives it",
+            got=f"{spec}, as an earlier step gives it",
             do="Put a host step between them that converts it, or wire other names.",
         )

@@ -15,6 +15,7 @@ from backends.contract import (
     UNBOUNDED,
     Array,
     ConversionError,
+    DeployError,
     EngineError,
     Tensors,
     TensorSpec,
@@ -163,16 +164,44 @@ class OnnxReference:
 
         Raises:
             ConversionError: the backend cannot run the file.
+            EngineError: the backend does not load it.
         """
         self.name = f"the whole model in {backend.name}"
         self._points = points
         segment = reference_segment(exported, sorted(set(points.values())), out)
-        self._runner = load_segment(segment, backend, out / "engine")
+        try:
+            self._runner = load_segment(segment, backend, out / "engine")
+        except (ConversionError, EngineError) as error:
+            raise _with_advice(error, exported) from error
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
         values = {**inputs, **self._runner(inputs)}
         return {name: values[point] for name, point in self._points.items()}
+
+
+def _with_advice(error: DeployError, exported: Exported) -> DeployError:
+    """The error of an engine that does not take a file, with what to do if fixed sizes may be why.
+
+    A branch that is never taken with these sizes may be invalid with them.
+    """
+    graph = read_without_weights(exported.onnx).graph
+    sizes = {value.name: _named_sizes(value) for value in graph.input}
+    fixed = {
+        size: str(dim)
+        for spec in exported.inputs
+        for size, dim in zip(sizes[spec.name], spec.dims, strict=False)
+        if isinstance(size, str) and isinstance(dim, int)
+    }
+    if not fixed or not any(node.op_type == "If" for node in graph.node):
+        return error
+    ranges = ", ".join(f"{name}: [{size}, {size}, {size}]" for name, size in fixed.items())
+    return type(error)(
+        str(error).rstrip("."),
+        do="The file has branches (If), of which one may be invalid with sizes that are fixed: "
+        f"let them vary: model.dynamic={{{ranges}}}, with these names in the shapes of "
+        "model.inputs, and with other sizes where they are possible.",
+    )
 
 
 def _model_file(model: ModelRecipe) -> Path:

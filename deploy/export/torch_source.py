@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
+from deploy.export.export_failures import ExportError
 from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.forward_check import check_forward
 from deploy.export.module_marks import mark_modules
 from deploy.export.module_state import restored_state
-from deploy.export.onnx_export import ExportError, eager_outputs, export, reference_values
+from deploy.export.onnx_export import eager_outputs, export, reference_values
 from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.export.stateful_model import StatefulModel
 from deploy.graph.exported import Exported

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx
 import onnx_ir as ir
-from onnx import inliner
+from onnx import defs, inliner
 from onnx_ir.passes.common import InlinePass
 
 from deploy.graph.nodes import MARK_DOMAIN, MARK_OP
@@ -24,16 +24,18 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     Marks stay, and functions with marks inside: called twice, they would be two of one name.
 
     Raises:
-        ValueError: functions call each other in a circle or too often, or one is written for
-            another version of the operators, and cannot be converted.
+        ValueError: functions call each other in a circle or too often.
     """
     functions = [function for function in model.functions if not _is_mark(function)]
     if not functions:
         return model
     _check_growth(model)
-    if any(_has_other_opsets(function, model) for function in functions):
-        return model if any(map(_has_marks, functions)) else _converted(model)
     kept = {_identifier(f) for f in model.functions if _is_mark(f) or _has_marks(f)}
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    for function in functions:
+        _raise_versions(function, versions)
+    if any(_has_other_opsets(function, versions) for function in functions):
+        return model if any(map(_has_marks, functions)) else _converted(model)
     set_aside_unknown_types(model.graph)
     graph = ir.serde.deserialize_model(model)
     # onnx's own inliner leaves out the default values of a function's attributes
@@ -79,8 +81,29 @@ def _has_marks(function: onnx.FunctionProto) -> bool:
     )
 
 
-def _has_other_opsets(function: onnx.FunctionProto, model: onnx.ModelProto) -> bool:
-    versions = {opset.domain: opset.version for opset in model.opset_import}
+def _raise_versions(function: onnx.FunctionProto, versions: Mapping[str, int]) -> None:
+    """Give a function the model's version of the operators, where its own are the same in both."""
+    own = {opset.domain: opset.version for opset in function.opset_import}
+    nodes = [node for block in _blocks([function]) for node in block.node]
+    for opset in function.opset_import:
+        version = versions.get(opset.domain, opset.version)
+        if all(
+            _since(node, own[opset.domain]) == _since(node, version)
+            for node in nodes
+            if node.domain == opset.domain
+        ):
+            opset.version = version
+
+
+def _since(node: onnx.NodeProto, version: int) -> int:
+    """The version in which an operator got its present form; 0 of what is no standard operator."""
+    try:
+        return int(defs.get_schema(node.op_type, version, node.domain).since_version)
+    except defs.SchemaError:
+        return 0
+
+
+def _has_other_opsets(function: onnx.FunctionProto, versions: Mapping[str, int]) -> bool:
     return any(
         versions.get(opset.domain, opset.version) != opset.version
         for opset in function.opset_import
@@ -88,7 +111,10 @@ def _has_other_opsets(function: onnx.FunctionProto, model: onnx.ModelProto) -> b
 
 
 def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Inlined by onnx, which converts bodies to the model's version of the operators."""
+    """Inlined by onnx, which converts bodies to the model's version of the operators.
+
+    Where it cannot, the functions stay: some engines run them.
+    """
     complete = onnx.ModelProto()
     complete.CopyFrom(model)
     defaults = {
@@ -100,7 +126,10 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
             for default in defaults.get((node.domain, node.op_type), ()):
                 if default.name not in given:
                     node.attribute.append(default)
-    return inliner.inline_local_functions(complete, convert_version=True)
+    try:
+        return inliner.inline_local_functions(complete, convert_version=True)
+    except RuntimeError:
+        return model
 
 
 def blocks(model: onnx.ModelProto) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -93,10 +93,18 @@ class CutPoints:
         by_point = self._tensors_by_point(where, cut.end, self.outputs)
         return [tensor for tensors in by_point.values() for tensor in tensors]
 
-    def tensors_across(self, points: Sequence[str]) -> list[BoundaryTensor]:
+    def tensors_across(
+        self, points: Sequence[str], is_constant: Callable[[ir.Value], bool]
+    ) -> list[BoundaryTensor]:
         """The tensors at which one entry of ``cuts`` cuts the whole graph.
 
-        A bare mark stands for its outputs, or for its inputs where it has no outputs.
+        A bare mark stands for its outputs, or for its inputs where it has no outputs. Where a whole
+        side of a mark is named, constants and tensors that nothing uses are left out of it, such as
+        an attention mask that is the same in every run: no part needs them from another one.
+
+        Args:
+            points: of the entry.
+            is_constant: whether a value is the same in every run.
 
         Raises:
             PartitionError: there are none, or one names nothing.
@@ -104,8 +112,20 @@ class CutPoints:
         where = f"cut at [{', '.join(points)}]"
         full = [self._with_side(point) for point in points]
         by_point = self._tensors_by_point(where, full, self.outputs)
-        tensors = [tensor for tensors in by_point.values() for tensor in tensors]
+        tensors = [
+            tensor
+            for point, of_point in by_point.items()
+            for tensor in self._varying(point, of_point, is_constant)
+        ]
         return list({tensor.value: tensor for tensor in tensors}.values())
+
+    def _varying(
+        self, point: str, tensors: list[BoundaryTensor], is_constant: Callable[[ir.Value], bool]
+    ) -> list[BoundaryTensor]:
+        """The tensors without constants; all of them where all are constant, or one is named."""
+        is_named = point in self.tensors or point in self.outputs or parse_point(point).path
+        varying = [tensor for tensor in tensors if not is_constant(tensor.value)]
+        return tensors if is_named or not varying else varying
 
     def marks_on(self, value: ir.Value) -> tuple[str, ...]:
         """Every marked tensor that is this value."""
@@ -149,7 +169,8 @@ class CutPoints:
             of_mark = [tensor for tensor in traced if tensor.mark == point.mark]
             raise _unknown_point(f"no point '{text}' in the {where}", text, of_mark)
         alive = [tensor for tensor in covered if tensor in self.marks]
-        if not alive or (len(alive) < len(covered) and not where.startswith("start")):
+        may_lack_some = where.startswith("start") or (where.startswith("cut at") and not point.path)
+        if not alive or (len(alive) < len(covered) and not may_lack_some):
             raise _dropped(where, text, [t for t in covered if t in self.dropped])
         return [BoundaryTensor(str(t), t.path, self.marks[t]) for t in alive]
 

@@ -120,7 +120,7 @@ def _output(
     segment_inputs: Mapping[str, TensorSpec],
 ) -> TensorSpec:
     if tensor.shape is not None:
-        return TensorSpec(name, tensor.dtype, tuple(_dims(host, name, tensor.shape)))
+        return declared_spec(host, name, tensor.shape, tensor.dtype)
     if name not in segment_inputs:
         raise RecipeError(
             f"'{name}', which host step '{host.name}' gives",
@@ -129,6 +129,15 @@ def _output(
             do=f"Pass outputs: {{{name}: {{shape: [...]}}}}.",
         )
     return segment_inputs[name]
+
+
+def declared_spec(host: HostRecipe, name: str, shape: Sequence[object], dtype: str) -> TensorSpec:
+    """The spec of an output that a host step declares.
+
+    Raises:
+        RecipeError: a size is no number, and no name of the step's ``dynamic``.
+    """
+    return TensorSpec(name, dtype, tuple(_dims(host, name, shape)))
 
 
 def _dims(host: HostRecipe, name: str, shape: Sequence[object]) -> Iterator[Dim]:

@@ -119,7 +119,18 @@ def _check_ends_depend(
                 f"the end {end.point} of segment '{cut.name}' depends on no start",
                 expected=f"a tensor that depends on {', '.join(cut.start)}",
                 got=describe_origin(end.value),
+                do=_without_constants(index, cut, ends) if constant else "",
             )
+
+
+def _without_constants(index: GraphIndex, cut: Cut, ends: Sequence[BoundaryTensor]) -> str:
+    others = [end.point for end in ends if not index.is_constant(end.value)]
+    if not others:
+        return "Each segment gets its own copy of constants: end it elsewhere."
+    return (
+        f"Each segment gets its own copy of constants: write end: [{', '.join(others)}] for "
+        f"'{cut.name}'."
+    )
 
 
 def _check_not_bypassed(
@@ -203,7 +214,7 @@ def cut_across(
     """
     parts = _Parts(index, cut_points)
     for number, points in enumerate(cuts):
-        tensors = cut_points.tensors_across(points)
+        tensors = cut_points.tensors_across(points, index.is_constant)
         parts.add(tensors, f"the cut at [{', '.join(points)}]", first=not number)
     parts.add_rest()
     return parts.subgraphs()
@@ -243,7 +254,7 @@ class _Parts:
                 do="Leave it out.",
             )
         for end in ends:
-            self._check_end(end, cut)
+            self._check_end(end, cut, tensors)
         self._add([*ends, *(self._independent_outputs() if first else [])])
         self.cuts.append(cut)
 
@@ -269,7 +280,8 @@ class _Parts:
     def _add(self, ends: list[BoundaryTensor]) -> None:
         number = len(self.slices)
         backward_slice = BackwardSlice(self.index, self.available, ends)
-        subgraph = backward_slice.subgraph(f"part{number}", backward_slice.used_starts())
+        starts = [*backward_slice.used_starts(), *([] if number else self._unused_results())]
+        subgraph = backward_slice.subgraph(f"part{number}", starts)
         self._check_not_bypassed(backward_slice, subgraph)
         self.owner |= {node: number for node in subgraph.nodes if node not in subgraph.shared}
         self.slices.append(subgraph)
@@ -288,6 +300,14 @@ class _Parts:
             if self.cut_points.inputs.get(name) is not value and self._is_independent(value)
         ]
 
+    def _unused_results(self) -> list[BoundaryTensor]:
+        """The graph's inputs that are outputs too and that no node takes: a part must have them."""
+        return [
+            BoundaryTensor(name, name, value)
+            for name, value in self.cut_points.inputs.items()
+            if self.cut_points.outputs.get(name) is value and not value.uses()
+        ]
+
     def _is_independent(self, value: ir.Value) -> bool:
         return (
             value.is_graph_input()
@@ -295,12 +315,16 @@ class _Parts:
             or value.producer() in self.index.input_independent
         )
 
-    def _check_end(self, end: BoundaryTensor, cut: str) -> None:
+    def _check_end(self, end: BoundaryTensor, cut: str, tensors: Sequence[BoundaryTensor]) -> None:
         if self.index.is_constant(end.value):
+            others = [t.point for t in tensors if not self.index.is_constant(t.value)]
             raise PartitionError(
                 f"{cut}: {end.point} is the same in every run",
                 got=describe_origin(end.value),
-                do="Leave it out: every part gets its own copy of constants.",
+                do=f"Every part gets its own copy of constants: write [{', '.join(others)}]."
+                if others
+                else "Every part gets its own copy of constants: cut at a tensor that depends on "
+                "an input.",
             )
         producer = end.value.producer()
         if producer in self.owner:

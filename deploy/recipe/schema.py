@@ -92,6 +92,9 @@ class PostRecipe:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+MODEL_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
 @dataclass
 class FileRecipe:
     """An ONNX file that is one segment of several.
@@ -129,6 +132,8 @@ class ModelRecipe:
             is the same in every run.
         weights: a file or an ``https`` address; nothing where the target loads its weights itself.
         sha256: the SHA-256 of the weights, complete or its first digits; checked after a download.
+        dtype: a float dtype to which the model is cast once its weights are loaded, such as float32
+            for weights that were saved in bfloat16.
         readers: suffix of a weights file to ``package.module:callable`` that reads it.
         dynamic: name of a dynamic size to ``[min, opt, max]``, or to ``{min, opt, max, multiple}``
             for sizes that are multiples. The names are used in the shapes of the inputs; a
@@ -153,6 +158,7 @@ class ModelRecipe:
     seed: int = 0
     weights: str | None = None
     sha256: str | None = None
+    dtype: str | None = None
     readers: dict[str, str] = field(default_factory=dict)
     dynamic: dict[str, Any] = field(default_factory=dict)
     marks: dict[str, MarkRecipe] = field(default_factory=dict)

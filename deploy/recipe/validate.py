@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
 from backends.bounds import Name
@@ -12,6 +13,7 @@ from backends.registry import about, options_type
 from deploy.recipe.dynamic_shapes import check_dynamic
 from deploy.recipe.schema import (
     ALL,
+    MODEL_DTYPES,
     BackendRecipe,
     HostRecipe,
     InputRecipe,
@@ -25,6 +27,10 @@ from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
 
+_INPUT_DTYPES = (
+    *("float32", "float64", "float16", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
 _PRECISIONS = ("fp32", "fp16", "bf16")
 
 
@@ -63,12 +69,15 @@ def _check_source(model: ModelRecipe) -> None:
     target_only = {
         "params": model.params,
         "weights": model.weights,
+        "dtype": model.dtype,
         "marks": model.marks,
         "rewrites": model.rewrites,
     }
     for key, value in target_only.items() if model.is_onnx else ():
         if value:
             raise RecipeError(f"model.{key} does nothing for an ONNX file", do="Leave it out.")
+    if model.dtype is not None and model.dtype not in MODEL_DTYPES:
+        raise RecipeError("model.dtype", expected=", ".join(MODEL_DTYPES), got=repr(model.dtype))
     for name, mark in model.marks.items():
         if mark.at not in ("input", "output", "both"):
             raise RecipeError(
@@ -102,6 +111,8 @@ def _check_inputs(model: ModelRecipe) -> None:
                 do="Leave the input out, and make the value a default of forward, or one of "
                 "model.params.",
             )
+        if not model.is_onnx:
+            _check_dtype(name, spec.dtype)
         for size in spec.shape:
             if not (isinstance(size, str) and size) and not (isinstance(size, int) and size >= 1):
                 raise RecipeError(
@@ -109,6 +120,24 @@ def _check_inputs(model: ModelRecipe) -> None:
                     expected="sizes from 1 up, and names of model.dynamic",
                     got=str(spec.shape),
                 )
+
+
+def _check_dtype(name: str, dtype: str) -> None:
+    """Refuse a dtype that an input of PyTorch code cannot have outside PyTorch."""
+    if dtype in _INPUT_DTYPES:
+        return
+    do = f"Did you mean {' or '.join(near)}?" if (near := _similar(dtype, _INPUT_DTYPES)) else ""
+    if dtype.startswith("complex"):
+        do = "Take real and imaginary part in a last axis of 2: torch.view_as_complex in forward."
+    elif dtype.startswith(("bfloat16", "float8")):
+        do = "Take float32, and pass model.dtype=float32 if the model has another dtype."
+    raise RecipeError(
+        f"model.inputs.{name}.dtype", expected=", ".join(_INPUT_DTYPES), got=dtype, do=do
+    )
+
+
+def _similar(text: str, known: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(text, known, n=2)
 
 
 def _check_range(name: str, spec: InputRecipe) -> None:

@@ -16,7 +16,8 @@ from tests.helpers.graphs import conv, kernel, save
 if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
     pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
 
-from backends.ncnn.convert import batch_axes, convert
+from backends.ncnn.conversion.diagnosis import batch_axes
+from backends.ncnn.convert import convert
 from backends.ncnn.run import NcnnRunner, load
 
 
@@ -39,25 +40,32 @@ def test_without_fp16_neither_the_file_nor_the_engine_is_half(tmp_path):
 
 def test_reductions_over_computed_axes_are_refused_by_name(tmp_path):
     nodes = [
-        helper.make_node("Cast", ["axes"], ["computed"], to=7),
-        helper.make_node("ReduceMean", ["image", "computed"], ["out"], name="mean", keepdims=0),
+        helper.make_node("ReduceMax", ["image"], ["top"], keepdims=0),
+        helper.make_node("Cast", ["top"], ["whole"], to=7),
+        helper.make_node("Unsqueeze", ["whole", "zero"], ["computed"]),
+        helper.make_node("ReduceMean", ["image", "computed"], ["out"], name="mean", keepdims=1),
     ]
-    weights = {"axes": np.array([2, 3], np.int32)}
-    segment = save(tmp_path / "m.onnx", nodes, {"image": [1, 3, 4, 6]}, {"out": [1, 3]}, weights)
+    shapes = {"image": [1, 3, 4, 6]}, {"out": [1, 3, 4, 1]}
+    segment = save(tmp_path / "m.onnx", nodes, *shapes, {"zero": np.array([0])})
     (tmp_path / "out").mkdir()
-    with pytest.raises(ConversionError, match="ReduceMean 'mean' computes its axes"):
+    with pytest.raises(
+        ConversionError,
+        match=r"ReduceMean 'mean' \(tensor 'out'\): it computes its axes 'computed'",
+    ):
         convert(segment, Options(), tmp_path / "out")
 
 
 def test_an_operator_that_ncnn_lacks_is_named(tmp_path):
     nodes = [
         helper.make_node("Conv", ["image", "w"], ["y"], kernel_shape=[1, 1]),
-        helper.make_node("ReduceMax", ["y", "axes"], ["out"], keepdims=0),
+        helper.make_node("Hardmax", ["y"], ["out"]),
     ]
-    weights = {"w": kernel(2, 3, 1, 1), "axes": np.array([2, 3])}
-    segment = save(tmp_path / "m.onnx", nodes, {"image": [1, 3, 4, 6]}, {"out": [1, 2]}, weights)
+    weights = {"w": kernel(2, 3, 1, 1)}
+    segment = save(
+        tmp_path / "m.onnx", nodes, {"image": [1, 3, 4, 6]}, {"out": [1, 2, 4, 6]}, weights
+    )
     (tmp_path / "out").mkdir()
-    with pytest.raises(ConversionError, match="ncnn has no ReduceMax"):
+    with pytest.raises(ConversionError, match=r"ncnn cannot compute Hardmax \(tensor 'out'\)"):
         convert(segment, Options(), tmp_path / "out")
 
 

@@ -129,6 +129,33 @@ def test_folded_values_are_those_that_the_engine_computes(tmp_path, case):
     assert (run(segment.onnx, {"x": X})["y"] == whole).all()
 
 
+OLD = {  # the same of older operators, whose axes are attributes
+    7: """sl = Slice<axes = [0], starts = [1], ends = [3]>(shape)
+        f = ReduceProd<axes = [0], keepdims = 1>(sl)""",
+    9: """p, q, o = Split<axis = 0, split = [1, 1, 1]>(shape)
+        pq = Concat<axis = 0>(p, q) m = Unsqueeze<axes = [1]>(pq) t = Transpose(m)
+        s = ReduceSum<axes = [1], keepdims = 0>(t) f = Add(s, o)""",
+    11: """i2 = Constant<value = int64 {2}>() g = Gather<axis = 0>(shape, i2)
+        u = Unsqueeze<axes = [0, 1]>(g) v = Squeeze<axes = [1]>(u)
+        c = Cast<to = 1>(v) k = Constant<value = float {3.0}>() lo = Clip(c, , k)
+        f = Cast<to = 7>(lo)""",
+}
+
+
+@pytest.mark.parametrize("opset", OLD)
+def test_older_operators_are_folded_as_they_were_then(tmp_path, opset):
+    model = parsed(
+        f"""{{ shape = Shape(x) {OLD[opset]}
+        r = Relu(x) flat = Flatten<axis = 1>(r) as = Cast<to = 1>(f) y = Add(flat, as) }}""",
+        opset=opset,
+    )
+    exported = saved(tmp_path, model)
+    assert live_operators(exported, tmp_path) == ["Relu", "Flatten", "Add"]
+    (segment,) = partition(exported, [], tmp_path / "again").segments
+    whole = run(tmp_path / "m.onnx", {"x": X})["y"]
+    assert (run(segment.onnx, {"x": X})["y"] == whole).all()
+
+
 BRANCH = """{
     shape = Shape(x)
     i2 = Constant<value = int64[1] {2}>()

@@ -12,6 +12,8 @@ from torch import nn
 
 from backends import registry
 from deploy import convert as stage
+from deploy.graph.loading import load_graph
+from deploy.partition import segments
 from deploy.pipeline.run import run_pipeline
 from deploy.recipe.output_paths import RunPaths
 from deploy.recipe.schema import (
@@ -125,6 +127,8 @@ def torch_recipe(**chain: BackendRecipe) -> Recipe:
 def deploy_with_faults(planned: Recipe, folder: Path, monkeypatch) -> tuple[Path, RunResult]:
     """Deploy with the faulty backends; a conversion is not compared with its sample."""
     monkeypatch.setattr(registry, "_packages", lambda: PACKAGES_WITH_FAULTY)
+    # axes that are computed are the place of one fault, and folding would make them constants
+    monkeypatch.setattr(segments, "load_graph", lambda exported, **_: load_graph(exported))
     convert_in_child = stage.convert_in_child
     monkeypatch.setattr(
         stage,

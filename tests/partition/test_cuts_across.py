@@ -220,10 +220,40 @@ def test_a_constant_is_no_place_to_cut(tmp_path):
     body = [mark_of("v", "v", "w"), "n = Neg(w)", mark_of("o", "o", "n"), "a = Add(x, v)"]
     body += [mark_of("m", "m", "a"), "y = Add(m, o)"]
     exported = text_model(tmp_path, "x", "y", *body, weights=weights)
-    message = r"the cut at \[{}\]: {} is the same in every run: got {}.*Leave it out"
+    message = r"the cut at \[{}\]: {} is the same in every run: got {}\. Every part gets its own"
     assert_refused(exported, tmp_path, message.format("v", "v:output.v", "a weight"), ["v"])
     assert_refused(exported, tmp_path, message.format("m, o", "o:output.o", "Neg '.*'"), ["m", "o"])
+    with pytest.raises(PartitionError, match=r"copy of constants: write \[m:output\.m\]\."):
+        partition(exported, [], tmp_path, across=[["m", "o:output.o"]])
     assert inputs_of(cut_across_and_compare(exported, tmp_path, ["m"])) == [["x"], ["m"]]
+
+
+@pytest.mark.parametrize("point", ["layer", "layer:input"])
+def test_a_whole_mark_is_cut_without_its_constants_and_without_what_nothing_uses(tmp_path, point):
+    weights = "<float[3] w = {1.0, 2.0, 3.0}>"
+    body = [
+        "a = Neg(x)",
+        input_mark("h", "layer", "a").replace('path = "layer"', 'path = "states"'),
+    ]
+    body += ["n = Abs(w)", input_mark("m", "layer", "n").replace('path = "layer"', 'path = "mask"')]
+    body += ["y = Add(h, m)"]
+    exported = text_model(tmp_path, "x", "y", *body, weights=weights)
+    unused = MarkedTensor("layer", 0, "input", "position_ids")
+    exported = replace(exported, marks=(*exported.marks, unused))
+    assert inputs_of(cut_across_and_compare(exported, tmp_path, [point])) == [["x"], ["states"]]
+    named = "layer:input.mask"
+    assert_refused(exported, tmp_path, rf"{named} is the same in every run: got Abs", [named])
+    named = "layer:input.position_ids"
+    assert_refused(exported, tmp_path, rf"the exporter dropped {named}", [named])
+
+
+def test_an_end_that_is_constant_says_what_to_write(tmp_path):
+    weights = "<float[3] w = {1.0, 2.0, 3.0}>"
+    body = ["a = Neg(x)", mark_of("m", "m", "a"), "n = Abs(w)", mark_of("o", "o", "n")]
+    exported = text_model(tmp_path, "x", "y", *body, "y = Add(m, o)", weights=weights)
+    cut = Cut("body", ["x"], ["m:output", "o:output"])
+    with pytest.raises(PartitionError, match=r"constants: write end: \[m:output\.m\] for 'body'"):
+        partition(exported, [cut], tmp_path)
 
 
 def test_noise_on_both_sides_bypasses_the_cut(tmp_path):
@@ -264,9 +294,11 @@ def test_a_dropped_mark_is_named(tmp_path):
     exported = text_model(tmp_path, "x", "y", "a = Neg(x)", mark_of("m", "m", "a"), "y = Abs(m)")
     gone = MarkedTensor("m", 0, "output", "gone")
     exported = replace(exported, marks=(*exported.marks, gone))
+    named = "m:output.gone"
     assert_refused(
-        exported, tmp_path, r"'m:output' in the cut at \[m\]: .*dropped m:output.gone", ["m"]
+        exported, tmp_path, rf"'{named}' in the cut at \[{named}\]: .*dropped {named}", [named]
     )
+    cut_across_and_compare(exported, tmp_path / "all", ["m"])
     cut_across_and_compare(exported, tmp_path, ["m:output.m"])
 
 

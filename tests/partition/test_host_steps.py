@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from backends.contract import Artifact, Dynamic, Segment, TensorSpec
-from deploy.export.onnx_export import ExportError, export
+from deploy.export.export_failures import ExportError
+from deploy.export.onnx_export import export
 from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.host_steps import host_step_points, resolve_host_steps
 from deploy.partition.segments import partition

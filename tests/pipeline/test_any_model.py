@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import BACKENDS, QUICK, error_of, output_of, run_here
@@ -47,6 +48,21 @@ class Picker(nn.Module):
         return {"chosen": chosen, "large": chosen > 10}
 
 
+class Keys(nn.Module):
+    # results with the names of operators and inputs, and weights in half precision
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, image):
+        y = self.head(self.body(image)).relu()
+        return {"image": image, "conv2d": y.flip(1), "relu": y * 2}
+
+
+def half():
+    return Keys().bfloat16()
+
+
 class Slow(nn.Module):
     def __init__(self):
         super().__init__()
@@ -65,6 +81,7 @@ from deploy.rewrite import rewrite
 def forward(original, self, x):
     return torch.nn.functional.gelu(mark_here("inner", self.body(x)))
 """
+IMAGE = "model.inputs={image: {shape: [1, 3, 8, 8]}}"
 GATE = "model.inputs={image: {shape: [1, 3, 8, 8]}, depth: {shape: [1, 1, 8, 8]}}"
 
 
@@ -154,6 +171,36 @@ def test_two_inputs_and_two_outputs_cut_by_marks_in_yaml(user_folder, backend):
     assert [spec.name for spec in manifest.inputs] == ["image", "depth"]
     assert [spec.name for spec in manifest.outputs] == ["map", "mean"]
     assert [spec.name for spec in manifest.steps[1].inputs] == ["one", "two"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_results_keep_their_keys_whatever_has_that_name_in_the_graph(user_folder, backend):
+    marks = "model.marks={body: {module: body}}"
+    words = ["model.dtype=float32", marks, "partition.cuts=[body]", f"+backend={backend}"]
+    output_of(*module("half", IMAGE, *words), cwd=user_folder)
+    manifest = read_manifest(user_folder / "b")
+    assert sorted(spec.name for spec in manifest.outputs) == ["conv2d", "image", "relu"]
+
+
+@pytest.mark.parametrize(
+    ("target", "file"), [("torch.jit:load", "net.pt"), ("torch.export:load", "net.pt2")]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_files_of_torchscript_and_of_torch_export_deploy_by_the_function_that_loads_them(
+    user_folder, target, file
+):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    torch.jit.save(torch.jit.script(net), user_folder / "net.pt")
+    program = torch.export.export(net, (torch.rand(1, 3, 8, 8),))
+    torch.export.save(program, user_folder / "net.pt2")
+    words = ["deploy", "+model=module", f"model.target={target}", "bundle=b", QUICK, IMAGE]
+    words.append("+backend=onnxruntime")
+    output_of(*words, f"model.params={{f: {file}}}", cwd=user_folder)
+    assert read_manifest(user_folder / "b").verification.status == "passed"
+    error = run_here(*words, "model.params={f: nets.py}", cwd=user_folder).stderr
+    assert f"model.target {target}(f='nets.py'): " in error
+    assert "Traceback" not in error
 
 
 def test_whole_numbers_and_truth_values_go_through_a_chain(user_folder):

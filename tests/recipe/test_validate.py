@@ -76,8 +76,21 @@ def test_a_missing_backend_lists_the_backends():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__target": "???"}, "model: expected a target or a file, got none of them. Pass"),
-        ({"model__file": "a.onnx"}, "model: expected a target or a file, got both"),
+        ({"model__dtype": "float23"}, r"model\.dtype: expected float16, .*, got 'float23'"),
+        (
+            {"model__inputs__x__dtype": "bfloat16"},
+            r"model\.inputs\.x\.dtype: expected float32, .* got bfloat16\. Take float32, and pass",
+        ),
+        ({"model__inputs__x__dtype": "complex64"}, r"got complex64\. Take real and imaginary part"),
+        ({"model__inputs__x__dtype": "flot32"}, r"got flot32\. Did you mean float32"),
+        (
+            {"model__target": "???"},
+            "model: expected a target, a file or files, got none of them. Pass",
+        ),
+        (
+            {"model__file": "a.onnx"},
+            "model: expected a target, a file or files, got target and file",
+        ),
         (
             {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
             "model.weights does nothing for an ONNX file",

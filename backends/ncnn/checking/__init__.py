@@ -12,9 +12,9 @@ from math import prod
 from pathlib import Path
 
 from backends.contract import Dynamic, EngineError, Specs, TensorSpec
-from backends.ncnn import one_row_shape, runs_row_by_row
+from backends.ncnn import net_shape, runs_row_by_row
 from backends.ncnn.checking.blob import MAX_ELEMENTS, Blob
-from backends.ncnn.checking.files import NO_BATCH, check_file, read_axes, read_text
+from backends.ncnn.checking.files import NO_BATCH, check_axes, check_file, read_axes, read_text
 from backends.ncnn.checking.graph import check_graph
 from backends.ncnn.checking.param import CONVERT_AGAIN, Net, parse
 from backends.ncnn.checking.shapes import infer_blob_shapes
@@ -24,6 +24,7 @@ from backends.ncnn.checking.weights import check_weights
 __all__ = [
     "NO_BATCH",
     "Net",
+    "check_axes",
     "check_net",
     "read_axes",
 ]
@@ -80,8 +81,8 @@ def check_specs(inputs: Specs, outputs: Specs) -> None:
     if varies and not runs_row_by_row(inputs, outputs):
         raise EngineError("an ncnn net", expected="fixed sizes, or rows that vary", got="others")
     for spec in (*inputs, *outputs):
-        shape = one_row_shape(spec)
-        fits = shape and min(shape) >= 1 and prod(shape) <= MAX_ELEMENTS
+        shape = net_shape(spec)
+        fits = spec.shape is not None and min(shape) >= 1 and prod(shape) <= MAX_ELEMENTS
         if spec.dtype != "float32" or not fits:
             expected = f"float32, and 1 to {MAX_ELEMENTS} numbers"
             raise EngineError(f"'{spec.name}' of an ncnn net", expected=expected, got=str(spec))
@@ -109,7 +110,7 @@ def check_shapes(
     }
     blobs = infer_blob_shapes(net.layers, input_blobs)
     for index, spec in enumerate(outputs):
-        blob, total = blobs[f"out{index}"], prod(one_row_shape(spec))
+        blob, total = blobs[f"out{index}"], prod(net_shape(spec))
         if blob is not None and blob.total != total:
             raise EngineError(
                 f"'{file}': '{spec.name}'",
@@ -120,7 +121,7 @@ def check_shapes(
 
 
 def _input_blob(spec: TensorSpec, batch_axis: int) -> Blob:
-    shape = one_row_shape(spec)
+    shape = net_shape(spec)
     if batch_axis == NO_BATCH:
         return Blob(shape)
     return Blob((*shape[:batch_axis], *shape[batch_axis + 1 :]), shape[batch_axis])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backends.contract import EngineError, Specs
 from backends.files import file_fault
+from backends.ncnn import net_shape
 from backends.ncnn.checking.param import CONVERT_AGAIN, file_error
 
 NO_BATCH = 233  # as a batch axis: pnnx's value for a tensor without one
@@ -62,14 +63,24 @@ def read_axes(path: Path, inputs: Specs, outputs: Specs) -> Mapping[str, int]:
         axes = json.loads(read_text(path, _MAX_AXES_BYTES))
     except (ValueError, RecursionError) as error:
         raise file_error(path.name, "JSON", str(error)[:60]) from error
+    check_axes(path.name, axes, inputs, outputs)
+    checked: Mapping[str, int] = axes
+    return checked
+
+
+def check_axes(file: str, axes: object, inputs: Specs, outputs: Specs) -> None:
+    """Refuse batch axes that do not fit the tensors of a net; see ``read_axes``.
+
+    Raises:
+        EngineError: names the file and the tensor.
+    """
     specs = {f"in{index}": spec for index, spec in enumerate(inputs)}
     specs |= {f"out{index}": spec for index, spec in enumerate(outputs)}
     if not isinstance(axes, dict) or axes.keys() != specs.keys():
         got = ", ".join(sorted(axes))[:60] if isinstance(axes, dict) else type(axes).__name__
-        raise file_error(path.name, f"an axis for each of {', '.join(specs)}"[:80], got)
+        raise file_error(file, f"an axis for each of {', '.join(specs)}"[:80], got)
     for blob, axis in axes.items():
-        _check_axis(path.name, blob, axis, len(specs[blob].dims))
-    return axes
+        _check_axis(file, blob, axis, len(net_shape(specs[blob])))
 
 
 def _check_axis(file: str, blob: str, axis: object, rank: int) -> None:

@@ -37,6 +37,21 @@ Scalar = int | float
 Value = Scalar | str | tuple[Scalar, ...]
 
 
+class LayerError(EngineError):
+    """A layer of a net that is not as pnnx would write it.
+
+    Attributes:
+        kind: ncnn's name of the operator.
+        reason: what is wrong with it, without the layer's name and without what to do.
+    """
+
+    def __init__(self, kind: str, name: str, what: str, expected: str, got: str) -> None:
+        where = f"ncnn layer '{name}' ({kind}): {what}"
+        super().__init__(where, expected=expected, got=got, do=CONVERT_AGAIN)
+        self.kind = kind
+        self.reason = f"{what}: expected {expected}, got {got}"
+
+
 @dataclass(frozen=True)
 class Layer:
     """One line of the file.
@@ -84,12 +99,7 @@ class Layer:
 
     def fault(self, what: str, expected: str, got: object) -> EngineError:
         """The error that names this layer."""
-        return EngineError(
-            f"ncnn layer '{self.name}' ({self.kind}): {what}",
-            expected=expected,
-            got=str(got),
-            do=CONVERT_AGAIN,
-        )
+        return LayerError(self.kind, self.name, what, expected, str(got))
 
 
 @dataclass(frozen=True)

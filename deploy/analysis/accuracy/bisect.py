@@ -4,86 +4,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from backends.acceptance import Tolerance
+from backends.bisection import NodeSet, SearchResult, narrow_down
 from backends.contract import Artifact, ConversionError, Dynamic, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import read_segment
-from deploy.analysis.accuracy.operators import NodeSet, Operators, members, read_operators
+from deploy.analysis.accuracy.operators import Operators, read_operators
 from deploy.analysis.accuracy.records import Bisection, Probe
 from deploy.analysis.accuracy.run_files import RunFiles
 from deploy.analysis.accuracy.subgraph_probe import SegmentProber, SubgraphBoundary
 from deploy.graph.exported import Exported
 from deploy.partition.cut_points import PartitionError
 from deploy.recipe.schema import BackendRecipe
-
-_MAX_UNKNOWN = 8  # nodes without an answer, until the search ends
-
-
-class SearchResult(NamedTuple):
-    """Where an error comes from.
-
-    Attributes:
-        wrong: the first node that is wrong.
-        unknown: nodes that it needs and that could not be probed; the error may be theirs.
-    """
-
-    wrong: int
-    unknown: tuple[int, ...]
-
-
-def narrow_down(
-    last: int,
-    ancestors: Sequence[NodeSet],
-    tiers: Sequence[Collection[int]],
-    is_good: Callable[[int, NodeSet], bool | None],
-) -> SearchResult:
-    """Search for the first wrong node of a graph, given that ``last`` is wrong.
-
-    The search assumes that a node is wrong if any node that it needs is, and right only if all of
-    them are. Each probe halves the candidates, as far as the graph allows it.
-
-    Args:
-        last: a wrong node.
-        ancestors: for each node, those that it needs, and itself.
-        tiers: the nodes that can be probed; those of a later tier when no earlier one divides the
-            candidates.
-        is_good: whether a node is right, or None if that cannot be known. It also gets the
-            candidates.
-    """
-    wrong, candidates, patience = last, ancestors[last], _MAX_UNKNOWN
-    open_tiers = [set(tier) - {last} for tier in tiers]
-    while patience and (node := _best_probe(candidates, ancestors, open_tiers)) is not None:
-        for tier in open_tiers:
-            tier.discard(node)
-        good = is_good(node, candidates)
-        if good is None:
-            patience -= 1
-        elif good:
-            candidates &= ~ancestors[node]
-        else:
-            wrong, candidates = node, candidates & ancestors[node]
-    return SearchResult(wrong, tuple(node for node in members(candidates) if node != wrong))
-
-
-def _best_probe(
-    candidates: NodeSet, ancestors: Sequence[NodeSet], tiers: Sequence[Collection[int]]
-) -> int | None:
-    """The node that divides the candidates best, of the first tier with any that divides them."""
-    total = candidates.bit_count()
-    for tier in tiers:
-        in_tier = (node for node in tier if candidates >> node & 1)
-        sizes = {node: (candidates & ancestors[node]).bit_count() for node in in_tier}
-        dividing = {node: min(size, total - size) for node, size in sizes.items() if size < total}
-        if dividing:
-            return max(sorted(dividing), key=dividing.__getitem__)
-    return None
-
 
 OnProbe = Callable[[Probe, int], None]
 """Called with each probe, and the number of candidates before it."""

@@ -11,25 +11,16 @@ from operator import or_
 
 import onnx_ir as ir
 
+from backends.bisection import NodeSet, members
 from deploy.analysis.accuracy.records import Operator
 from deploy.graph.exported import Exported
 from deploy.graph.index import GraphIndex, is_weight
 from deploy.graph.loading import load_graph
 
 _TORCH = "pkg.torch.onnx."
-
-
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-
-
 _LIBRARIES = ("site-packages", "dist-packages")
-
-
 _FLOATS = frozenset((ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16))
-
-
-NodeSet = int
-"""A set of nodes: bit ``n`` is node ``n``."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +145,3 @@ def _source_line(stack_trace: str) -> str:
         if not any(library in frame["file"] for library in _LIBRARIES)
     ]
     return frames[-1] if frames else ""
-
-
-def members(nodes: NodeSet) -> list[int]:
-    """The nodes of a set, in order."""
-    return [node for node in range(nodes.bit_length()) if nodes >> node & 1]

@@ -150,8 +150,8 @@ def test_a_failure_in_the_converter_is_its_error_with_the_command_to_repeat(tmp_
     new = "backend.options.workspace_mib=778"
     ended = run_process(*JOB, new, "bundle=bundle", cwd=tmp_path, SIM_TENSORRT_FAIL="build:1")
     assert ended.returncode == 1 and not (tmp_path / "bundle").exists()
-    assert "cannot convert segment 'yolov3' to tensorrt: exit code 1" in ended.stderr
-    assert "TensorRT builds no plan: " in ended.stderr and "To repeat it: " in ended.stderr
+    assert "cannot convert segment 'yolov3' to tensorrt: TensorRT builds no plan: " in ended.stderr
+    assert "To repeat it: " in ended.stderr
 
 
 def test_the_doctor_tries_the_gpu_and_notes_what_came_of_it(job_folder, capsys):

@@ -11,6 +11,6 @@ ABOUT = About(summary="goes wrong", extra="failing_converter", convert=(), run=(
 @dataclass(frozen=True)
 class Options:
     how: Literal[
-        "crash", "hang", "nothing", "complain", "devour", "flood",
+        "crash", "hang", "nothing", "complain", "explain", "devour", "flood",
         "garbage", "another", "no files", "lost file", "outside", "other tensors",
     ] = "crash"  # fmt: skip

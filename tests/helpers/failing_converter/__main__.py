@@ -14,6 +14,9 @@ if how == "hang":
     time.sleep(60)
 if how == "complain":
     sys.exit("operator Foo is not mine")
+if how == "explain":
+    print("a warning of a library", file=sys.stderr)
+    sys.exit("error: segment 'conv': node 'foo' is not mine. Cut before it.\nand behind it")
 if how == "devour":
     held = [bytearray(1 << 28) for _ in range(64)]
 out = Path(sys.argv[2])

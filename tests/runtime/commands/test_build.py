@@ -129,7 +129,7 @@ def test_a_converter_that_fails_leaves_the_bundle_as_it_was(pending_bundle):
     broken = text.replace('"optimize": "basic"', '"optimize": "never"', 1)
     (pending_bundle / "manifest.json").write_text(broken)
     message = error_of("deploy.runtime", "build", pending_bundle, cwd=pending_bundle)
-    assert "cannot convert segment 'body' to onnxruntime: exit code 1" in message
+    assert "cannot convert segment 'body' to onnxruntime: option 'optimize'" in message
     assert "option 'optimize' of onnxruntime: expected off|basic|extended" in message
     assert (pending_bundle / "manifest.json").read_text() == broken
 

@@ -9,7 +9,7 @@ from operator import or_
 
 import pytest
 
-from deploy.analysis.accuracy.bisect import SearchResult, narrow_down
+from backends.bisection import SearchResult, narrow_down
 
 
 def ancestors(needs: list[list[int]]) -> list[int]:
