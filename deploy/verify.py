@@ -25,6 +25,7 @@ from deploy.runtime.accuracy.step_errors import (
     chain_errors,
     first_violation,
     rule_notes,
+    shape_violation,
     step_errors,
     worst_errors,
 )
@@ -112,7 +113,9 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
     with Pipeline.open(bundle, trusted=True, choices={}) as pipeline:
         samples = (reference.values, *reference.others)
         errors = worst_errors(_errors(bundle, manifest, pipeline, values) for values in samples)
-        problem = first_violation(manifest, errors, reference.name, reference.rule)
+        shapes = (shape_violation(manifest, values) for values in samples)
+        problem = next(filter(None, shapes), None)
+        problem = problem or first_violation(manifest, errors, reference.name, reference.rule)
         problem = problem or _stream_problem(pipeline, reference)
         verification = Verification(_status(problem), tuple(errors), reference.notes)
         verdict = Verdict(verification, problem)

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backends.contract import TensorSpec
 from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import ModelRecipe, PostRecipe
 from deploy.runtime.accuracy.matching import detection_agreement
-from deploy.runtime.accuracy.step_errors import VerificationError
+from deploy.runtime.accuracy.step_errors import VerificationError, step_errors
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.vision.detections import Detections
 from deploy.verify import ReferenceData, verify
@@ -82,3 +83,29 @@ def test_the_host_step_is_chosen_by_where_the_chain_ends():
     assert chosen["maps"] is not None and chosen["maps"].id == "raw"
     assert chosen["boxes"] is not None and chosen["boxes"].id == "decoded"
     assert chosen["other"] is None and chosen["unmarked"] is None
+
+
+@pytest.mark.parametrize("change", ["step", "outputs"])
+def test_a_bundle_whose_tensors_have_other_shapes_than_its_manifest_says_never_passes(
+    two_step_bundle, change
+):
+    manifest = read_manifest(two_step_bundle)
+    wrong = replace(manifest.outputs[0], shape=(1, 3))
+    if change == "outputs":
+        manifest = replace(manifest, outputs=(wrong,))
+    else:
+        body, head = manifest.steps
+        manifest = replace(manifest, steps=(body, replace(head, outputs=(wrong,))))
+    values = {"x": X, "a": X * 2, "y": X * 6}
+    evidence = ReferenceData(lambda inputs: values, values, (), None)
+    verdict = verify(two_step_bundle, manifest, evidence)
+    place = "'head'" if change == "step" else "the chain"
+    assert verdict.verification.status == "failed"
+    assert f"'y' of {place} has another shape than the manifest says" in str(verdict.problem)
+    assert "expected float32[1, 3], got [1, 2]" in str(verdict.problem)
+
+
+def test_the_error_of_an_output_of_another_shape_than_its_spec_is_infinite():
+    wrong = replace(step("body", "x", "a"), outputs=(TensorSpec("a", "float32", (2,)),))
+    (metrics,) = step_errors(wrong, lambda inputs: {"a": X}, {"x": X, "a": X})
+    assert metrics.gap.max_rel == np.inf

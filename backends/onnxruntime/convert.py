@@ -48,8 +48,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 
 def _check(segment: Segment) -> None:
     model: onnx.ModelProto | str = str(segment.onnx)
-    specs = (*segment.inputs, *segment.outputs)
-    if any(spec.shape is None for spec in specs):  # the engine accepts that, the checker does not
+    if not _has_shapes(segment.onnx):  # the engine accepts that, the checker does not
         model = onnx.load(segment.onnx)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.SetInParent()
@@ -57,6 +56,13 @@ def _check(segment: Segment) -> None:
         onnx.checker.check_model(model)
     except ValidationError as error:
         raise ConversionError(f"segment '{segment.name}' is not valid ONNX: {error}") from error
+
+
+def _has_shapes(path: Path) -> bool:
+    """Whether the file has the rank of each input and output."""
+    graph = onnx.load(path, load_external_data=False).graph
+    values = (*graph.input, *graph.output)
+    return all(value.type.tensor_type.HasField("shape") for value in values)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -16,12 +16,14 @@ import onnx
 from backends.contract import Array, Dynamic, Segment, Specs, Tensors, TensorSpec
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import dtype_of, fixed_size
-from deploy.export.onnx_source import OnnxSource, input_recipe
+from deploy.export.onnx_source import OnnxSource, check_input_types, input_recipe
 from deploy.export.reference_chain import ReferenceChain
 from deploy.graph.exported import Exported
+from deploy.graph.value_types import how_to_save_before, other_type
 from deploy.partition.host_steps import declared_spec, resolve_host_steps
 from deploy.partition.segments import Partition, file_segment
 from deploy.recipe.dynamic_shapes import named_ranges, varying_inputs
+from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import (
     FileRecipe,
     HostRecipe,
@@ -136,17 +138,18 @@ class OnnxFiles:
             "model.files has no one graph", do="Name one file: python -m deploy inspect FILE.onnx."
         )
 
-    def partition(self, out: Path) -> Partition:
+    def partition(self, out: Path, observed: Specs = ()) -> Partition:
         """The segments, one of each file.
 
         Args:
             out: the folder that gets ``<segment>.onnx``.
+            observed: of tensors of the chain; see ``Exported``.
 
         Raises:
             RecipeError: a file takes a tensor in another dtype or shape than the earlier one gives.
             DeployError: a file cannot be simplified or written.
         """
-        segments = tuple(self._segments(out, fold=True))
+        segments = tuple(self._segments(out, observed, fold=True))
         specs = [spec for segment in segments for spec in (*segment.inputs, *segment.outputs)]
         names = {spec.name: spec.name for spec in specs}
         taken = {spec.name for segment in segments for spec in segment.inputs}
@@ -160,7 +163,7 @@ class OnnxFiles:
     def reference(self, points: Mapping[str, str], out: Path) -> ReferenceChain:
         """Each file as it is in one engine, with the host steps between them."""
         assert self._model.reference is not None, "validated"
-        segments = tuple(self._segments(out, fold=False))
+        segments = tuple(self._segments(out, (), fold=False))
         host = resolve_host_steps(self._host, segments, self.inputs)
         return ReferenceChain(segments, host, self.inputs, self._model.reference, out, points)
 
@@ -171,11 +174,14 @@ class OnnxFiles:
         inputs = varying_inputs(self.recipe)
         return tuple(_spec(name, value, ranges) for name, value in inputs.items())
 
-    def _segments(self, out: Path, *, fold: bool) -> Iterator[Segment]:
+    def _segments(self, out: Path, observed: Specs, *, fold: bool) -> Iterator[Segment]:
         known = {spec.name: spec for spec in (*self.inputs, *self._declared_outputs())}
         for file in self._files:
             model = self._file_model(file, known)
-            exported = OnnxSource(model).export({}, out)
+            exported = OnnxSource(model).export(sample_inputs(model, []), out / file.name)
+            own = {chain: name for name, chain in file.names.items() if name in file.outputs}
+            further = [replace(s, name=own[s.name]) for s in observed if s.name in own]
+            exported = replace(exported, observed=(*exported.observed, *further))
             segment = file_segment(exported, file.name, file.names, out, fold=fold)
             known |= {spec.name: spec for spec in segment.outputs}
             yield segment
@@ -223,6 +229,8 @@ def _read_files(model: ModelRecipe) -> Iterator[_File]:
     for name, recipe in model.files.items():
         path = Path(recipe.file).expanduser()
         graph = read_without_weights(path).graph
+        check_input_types(graph, path)
+        _check_output_types(name, graph, path)
         weights = {tensor.name for tensor in graph.initializer}
         inputs = {value.name: value for value in graph.input if value.name not in weights}
         outputs = [value.name for value in graph.output]
@@ -233,6 +241,17 @@ def _read_files(model: ModelRecipe) -> Iterator[_File]:
                 f"model.files.{name}.inputs", expected="names of their own", got=", ".join(renamed)
             )
         yield _File(name, path, renamed, {key: recipe.outputs.get(key, key) for key in outputs})
+
+
+def _check_output_types(name: str, graph: onnx.GraphProto, path: Path) -> None:
+    for value in graph.output:
+        if other := other_type(value):
+            raise RecipeError(
+                f"output '{value.name}' of file '{name}'",
+                expected="a tensor of numbers",
+                got=other,
+                do=how_to_save_before(graph, str(path)),
+            )
 
 
 def _check_names(

@@ -29,11 +29,21 @@ from deploy.convert import load_segment
 from deploy.export.input_values import input_value
 from deploy.export.noise_floor import noise_floors
 from deploy.graph.exported import Exported
+from deploy.graph.loading import load_graph, onnx_rule_errors
+from deploy.graph.observed_shapes import (
+    has_uncommon_operators,
+    observed_specs,
+    uncommon_tensors,
+)
 from deploy.graph.shape_inference import has_shape
+from deploy.graph.specs import spec_of
+from deploy.graph.value_types import how_to_start_behind, other_type
 from deploy.partition.segments import reference_segment
 from deploy.recipe.dynamic_shapes import BATCH, named_ranges, varying_inputs
 from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, RecipeError
 from deploy.recipe.state import zero_state
+
+_OBSERVED = "observed"  # the folder of an engine that is run to observe shapes
 
 
 def complete_inputs(model: ModelRecipe) -> ModelRecipe:
@@ -47,6 +57,7 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
     graph = read_without_weights(_model_file(model)).graph
     weights = {tensor.name for tensor in graph.initializer}
     values = {value.name: value for value in graph.input if value.name not in weights}
+    check_input_types(graph, _model_file(model))
     for name in model.inputs:
         if name not in values:
             near = difflib.get_close_matches(name, values, n=1)
@@ -119,7 +130,23 @@ class OnnxSource:
         """See ``Source``; nothing is exported that could be cached."""
 
     def export(self, inputs: Tensors, out: Path) -> Exported:
-        """See ``Source``; the file is the export."""
+        """See ``Source``; the file is the export, with what a run says of uncommon operators."""
+        exported = self._exported
+        if not has_uncommon_operators(read_without_weights(exported.onnx).graph):
+            return exported
+        with onnx_rule_errors(exported):
+            values = uncommon_tensors(load_graph(exported).graph)
+        if not values:
+            return exported
+        ranges = named_ranges(self.recipe.dynamic)
+        specs = tuple(spec_of(value, ranges, {}, str(value.name)) for value in values)
+        points = {spec.name: spec.name for spec in specs}
+        try:
+            computed = OnnxReference(exported, points, self._engine, out / _OBSERVED)(inputs)
+        except (ConversionError, EngineError):  # the reference itself will say so
+            return exported
+        observed = observed_specs(specs, computed, exported.inputs)
+        self._exported = replace(exported, observed=observed)
         return self._exported
 
     def reference(self, points: Mapping[str, str], out: Path) -> OnnxReference:
@@ -206,14 +233,29 @@ def _model_file(model: ModelRecipe) -> Path:
     return Path(model.file).expanduser()
 
 
+def check_input_types(graph: onnx.GraphProto, path: Path) -> None:
+    """Refuse a file that takes anything but tensors of numbers.
+
+    Raises:
+        RecipeError: with a way to do without that input.
+    """
+    weights = {tensor.name for tensor in graph.initializer}
+    for value in graph.input:
+        if value.name not in weights and (other := other_type(value)):
+            raise RecipeError(
+                f"input '{value.name}' of the file",
+                expected="a tensor of numbers",
+                got=other,
+                do=how_to_start_behind(graph, str(path), value.name),
+            )
+
+
 def input_recipe(model: ModelRecipe, value: onnx.ValueInfoProto) -> InputRecipe:
     """An input of a file with all its sizes, from the recipe where that has them.
 
     Raises:
         RecipeError: as of ``complete_inputs``.
     """
-    if not value.type.HasField("tensor_type"):
-        raise RecipeError(f"input '{value.name}' of the file", expected="a tensor", got="another")
     tensor = value.type.tensor_type
     dtype = dtype_of(value)
     recipe = model.inputs.get(value.name)

@@ -22,6 +22,8 @@ class Exported:
         marks: every tensor marked while tracing, also those that the exporter dropped.
         constants: inputs of the file that are the same in every run, with their values; they are
             not among ``inputs``.
+        observed: the specs of tensors whose shape in a run contradicts what the file, or the
+            inference of shapes, says of them.
         by_name: whether every tensor of the graph is a cut point by its name. Of a model that
             PyTorch exports only the marks are: PyTorch's own value is known only there.
     """
@@ -32,3 +34,4 @@ class Exported:
     marks: tuple[MarkedTensor, ...] = ()
     by_name: bool = False
     constants: Mapping[str, Array] = field(default_factory=dict)
+    observed: Specs = ()

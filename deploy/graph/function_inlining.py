@@ -11,6 +11,7 @@ from onnx import defs, inliner
 from onnx_ir.passes.common import InlinePass
 
 from deploy.graph.nodes import MARK_DOMAIN, MARK_OP
+from deploy.graph.value_types import set_aside_unknown_types
 
 _MOST_NODES = 1 << 20  # of a model after inlining: functions that call others twice double them
 
@@ -35,6 +36,7 @@ def inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         _raise_versions(function, versions)
     if any(_has_other_opsets(function, versions) for function in functions):
         return model if any(map(_has_marks, functions)) else _converted(model)
+    set_aside_unknown_types(model.graph)
     graph = ir.serde.deserialize_model(model)
     # onnx's own inliner leaves out the default values of a function's attributes
     inlined = InlinePass(lambda function: function.identifier() not in kept)(graph)

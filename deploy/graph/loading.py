@@ -18,7 +18,9 @@ from backends.onnx.model_file import OnnxFileError, read_without_weights
 from backends.onnx.specs import fixed_size
 from deploy.graph.exported import Exported
 from deploy.graph.function_inlining import blocks
+from deploy.graph.observed_shapes import hide_producers, show_producers
 from deploy.graph.simplification import simplify_graph
+from deploy.graph.value_types import set_aside_unknown_types
 from deploy.graph.writing import MIN_IR_VERSION
 
 _DENSE_LIMIT = 2**30  # values of a sparse tensor that is written out
@@ -47,8 +49,11 @@ def load_graph(exported: Exported, *, fold: bool = False) -> ir.Model:
     if not _is_sorted(proto.graph):
         proto = _sorted(proto)
     if exported.by_name:
-        changed = _fix_input_sizes(proto.graph, exported.inputs)
+        changed = _fix_input_sizes(proto.graph, exported.inputs) or bool(exported.observed)
+        hide_producers(proto, exported.observed)
         proto = simplify_graph(proto, str(exported.onnx), sizes_changed=changed, fold=fold)
+        show_producers(proto)
+    set_aside_unknown_types(proto.graph)
     model = ir.serde.deserialize_model(proto)
     ir.external_data.set_base_dir(model.graph, folder)
     return model
@@ -68,6 +73,7 @@ def _is_sorted(graph: onnx.GraphProto) -> bool:
 
 
 def _sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
+    set_aside_unknown_types(proto.graph)
     model = ir.serde.deserialize_model(proto)
     model.graph.sort()
     return ir.serde.serialize_model(model)

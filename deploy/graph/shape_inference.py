@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import onnx
 from onnx.shape_inference import InferenceError
 
+from deploy.graph.observed_shapes import given_by_hidden
+
 Hints = Mapping[str, onnx.ValueInfoProto]
 """What a file itself says of its tensors, by their names."""
 
@@ -42,9 +44,12 @@ def infer_without_hints(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
+    observed = given_by_hidden(bare.graph)
+    kept = [value for value in model.graph.value_info if value.name in observed]
     del bare.graph.value_info[:]
+    bare.graph.value_info.extend(kept)
     for output in bare.graph.output:
-        if output.type.HasField("tensor_type"):
+        if output.type.HasField("tensor_type") and output.name not in observed:
             output.type.tensor_type.ClearField("shape")
     return _infer_what_works(bare)
 

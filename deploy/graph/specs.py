@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from backends.contract import UNBOUNDED, DeployError, Dim, Dynamic, TensorSpec
+from deploy.graph.value_types import how_to_end_before, other_type_of
 
 
 def spec_of(
@@ -31,14 +32,20 @@ def spec_of(
         DeployError: as ``error``: the value is a sequence, an optional or a map, or its dtype is
             not known.
     """
+    if other := other_type_of(value):
+        kind = "output" if value.is_graph_output() else "value"
+        raise error(
+            f"{kind} '{name}' cannot leave a segment",
+            expected="a tensor of numbers",
+            got=other,
+            do=how_to_end_before(value),
+        )
     if not isinstance(value.type, ir.TensorType):
         raise error(
             f"value '{name}' cannot cross a border",
             expected="a tensor of known dtype",
-            got=str(value.type or "an unknown type"),
-            do="Cut where a tensor is."
-            if value.type
-            else "Write its type into the file (value_info), or cut elsewhere.",
+            got="an unknown type",
+            do="Write its type into the file (value_info), or cut elsewhere.",
         )
     dtype = value.type.dtype.numpy().name
     if value.shape is None:

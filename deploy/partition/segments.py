@@ -213,7 +213,12 @@ def _reference_segment(exported: Exported, tensors: Sequence[str], out: Path) ->
     names = [name for name in tensors if name not in cut_points.inputs]
     subgraph = whole_subgraph(index, cut_points, "reference", names)
     (named,) = name_tensors([subgraph], cut_points).subgraphs
-    return _write_segment(exported, model, named, out)
+    segment = _segment(exported, out, named, SegmentSizes(exported, named, {}))
+    for node in model.graph:  # what was inferred may be wrong, and the engine infers it itself
+        for value in node.outputs:
+            value.shape = None
+    _write(segment, model, named)
+    return segment
 
 
 def _load_as_it_is(exported: Exported) -> ir.Model:
@@ -252,7 +257,11 @@ def file_segment(
 
 def _write_segment(exported: Exported, model: ir.Model, named: NamedSubgraph, out: Path) -> Segment:
     segment = _segment(exported, out, named, SegmentSizes(exported, named, {}))
+    _write(segment, model, named)
+    return segment
+
+
+def _write(segment: Segment, model: ir.Model, named: NamedSubgraph) -> None:
     weights = write_model(extract_segment(model, named, {}), segment.onnx, INLINE_BYTES)
     if weights is not None:
         weights.write()
-    return segment

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.contract import Specs
+from backends.contract import Specs, Tensors
 from deploy.export.onnx_files import OnnxFiles
+from deploy.export.source import Source
 from deploy.graph.exported import Exported
+from deploy.graph.observed_shapes import observed_specs
 from deploy.partition.host_steps import host_step_points, resolve_host_steps
 from deploy.partition.segments import Partition, partition_recipe
 from deploy.recipe.schema import ModelRecipe, Recipe, RecipeError
@@ -25,12 +27,14 @@ class ChainPlan:
         host: the host steps between them.
         points: where the reference keeps its value of each tensor.
         state: the tensors that are carried between calls.
+        exported: the graph that was cut, where there is one.
     """
 
     partition: Partition
     host: Sequence[HostStep]
     points: Mapping[str, str]
     state: Sequence[StateTensor]
+    exported: Exported | None = None
 
 
 def plan_graph(recipe: Recipe, exported: Exported, out: Path) -> ChainPlan:
@@ -45,15 +49,49 @@ def plan_graph(recipe: Recipe, exported: Exported, out: Path) -> ChainPlan:
         DeployError: the graph cannot be cut so, or a host step or the state does not fit.
     """
     partition = partition_recipe(recipe, exported, out)
-    return _plan(recipe, partition, exported.inputs, no_others=exported.by_name)
+    plan = _plan(recipe, partition, exported.inputs, no_others=exported.by_name)
+    return replace(plan, exported=exported)
 
 
-def plan_files(recipe: Recipe, source: OnnxFiles, out: Path) -> ChainPlan:
-    """Wire several files; see ``plan_graph``."""
-    plan = _plan(recipe, source.partition(out), source.inputs, no_others=True)
+def plan_files(recipe: Recipe, source: OnnxFiles, out: Path, observed: Specs = ()) -> ChainPlan:
+    """Wire several files; see ``plan_graph`` and, for ``observed``, ``Exported``."""
+    plan = _plan(recipe, source.partition(out, observed), source.inputs, no_others=True)
     # the reference runs the host steps too, and has a value of all their outputs
     of_host = {spec.name: spec.name for step in plan.host for spec in step.outputs}
     return replace(plan, points={**plan.points, **of_host})
+
+
+def with_observed_shapes(
+    plan: ChainPlan, recipe: Recipe, source: Source, values: Tensors, out: Path
+) -> ChainPlan:
+    """The plan, made anew where a file or the inference of shapes is wrong of its tensors.
+
+    Args:
+        plan: the plan.
+        recipe: its recipe.
+        source: of ONNX files; what PyTorch exports is not corrected.
+        values: the reference's value of each tensor.
+        out: the folder of the segments.
+
+    Raises:
+        DeployError: as of ``plan_graph``.
+    """
+    specs = {
+        spec.name: spec
+        for segment in plan.partition.segments
+        for spec in (*segment.inputs, *segment.outputs)
+    }
+    if isinstance(source, OnnxFiles):
+        observed = observed_specs(tuple(specs.values()), values, source.inputs)
+        return plan_files(recipe, source, out, observed) if observed else plan
+    exported = plan.exported
+    if exported is None or not exported.by_name:
+        return plan
+    observed = observed_specs(tuple(specs.values()), values, exported.inputs)
+    if not observed:
+        return plan
+    in_graph = (replace(spec, name=plan.points[spec.name]) for spec in observed)
+    return plan_graph(recipe, replace(exported, observed=(*exported.observed, *in_graph)), out)
 
 
 def _plan(recipe: Recipe, partition: Partition, inputs: Specs, *, no_others: bool) -> ChainPlan:

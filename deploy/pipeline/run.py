@@ -29,7 +29,7 @@ from deploy.pipeline.agreement import acceptance_rule, unmoved_outputs
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
-from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph
+from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
@@ -94,6 +94,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
+        chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
         floors = reference.floors(samples[0], values)
         rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
         others_or_noise = others or ([] if real else _second(recipe.model, reference, pictures))

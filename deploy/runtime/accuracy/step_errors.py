@@ -72,7 +72,9 @@ def step_errors(step: Step, runner: Runner, values: Tensors) -> list[StepMetrics
         outputs = runner(select_tensors(step.inputs, values)) if expected else {}
     except Exception as error:  # whatever it is, the step is to be named
         raise with_step_name(step.name, error) from error
-    return [StepMetrics(step.name, metrics) for metrics in compare_all(expected, outputs)]
+    return [
+        StepMetrics(step.name, metrics) for metrics in _compare(step.outputs, expected, outputs)
+    ]
 
 
 def alternative_errors(
@@ -131,7 +133,42 @@ def chain_errors(manifest: Manifest, chain: Chain, values: Tensors) -> list[Step
     outputs = chain(select_tensors(manifest.inputs, values))
     selected = downstream_of_host(manifest) if manifest.post is not None else set()
     exact = tuple(spec for spec in manifest.outputs if spec.name not in selected)
-    return [StepMetrics(CHAIN, metrics) for metrics in compare_all(_known(exact, values), outputs)]
+    expected = _known(exact, values)
+    return [StepMetrics(CHAIN, metrics) for metrics in _compare(exact, expected, outputs)]
+
+
+def _compare(specs: Specs, expected: Tensors, outputs: Tensors) -> list[ErrorMetrics]:
+    """The error of each output; infinite also where the output has not the shape of its spec."""
+    accepted = {
+        spec.name: outputs[spec.name]
+        for spec in specs
+        if spec.name in outputs and spec.accepts(outputs[spec.name].shape)
+    }
+    return compare_all(expected, accepted)
+
+
+def shape_violation(manifest: Manifest, values: Tensors) -> VerificationError | None:
+    """The first tensor of which a step or the chain says another shape than the whole model gives.
+
+    Args:
+        manifest: the bundle's manifest.
+        values: the whole model's own values. A tensor may have none.
+    """
+    places = [
+        *((f"'{step.name}'", (*step.inputs, *step.outputs)) for step in manifest.steps),
+        *((f"'{step.name}'", (*step.inputs, *step.outputs)) for step in manifest.host),
+        ("the chain", (*manifest.inputs, *manifest.outputs)),
+    ]
+    for place, specs in places:
+        for spec in specs:
+            if spec.name in values and not spec.accepts(values[spec.name].shape):
+                return VerificationError(
+                    f"'{spec.name}' of {place} has another shape than the manifest says",
+                    expected=str(spec),
+                    got=str(list(values[spec.name].shape)),
+                    do="The bundle is marked unverified.",
+                )
+    return None
 
 
 def worst_errors(samples: Iterable[Sequence[StepMetrics]]) -> list[StepMetrics]:
