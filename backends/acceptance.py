@@ -8,8 +8,8 @@ the standalone converters apply it:
   chain have the tolerance of its loosest step. Outputs of segments that are quantised already have
   at least the tolerance ``QUANTISED``. Where the reference itself is uncertain of a tensor, its
   noise floor counts ``FLOOR_FACTOR`` times, up to ``MOST_BY_FLOOR``. A recipe's own bounds come
-  before all of these. Whole numbers and booleans agree where they are equal; a NaN, an infinity or
-  another shape never agrees.
+  before all of these. Whole numbers and booleans agree where they are equal; a NaN or another
+  shape never agrees, an infinity with the same one alone.
 - **Detections.** Those from the score ``CONFIDENT`` up are compared. Two are the same if their
   labels are equal and their boxes overlap with an IoU from ``MATCH_IOU`` up, and so do their masks
   where both models give masks. A share of ``MIN_MATCHED`` of them must have a partner in the other

@@ -11,7 +11,7 @@ from backends.acceptance import TOLERANCES, AcceptanceRule, Tolerance, by_floor
 from backends.contract import Segment, Tensors
 from backends.error_metrics import compare
 from backends.onnx.quantised import is_quantised
-from deploy.recipe.schema import VerifyRecipe
+from deploy.recipe.schema import RecipeError, VerifyRecipe
 from deploy.recipe.tolerances import check_tolerances, recipe_rule
 
 HARDLY_MOVES = 10 * TOLERANCES["fp32"].max_rel
@@ -45,6 +45,22 @@ def acceptance_rule(
         name: floor for name, floor in floors.items() if least.or_looser(by_floor(floor)) != least
     }
     return replace(rule, floors=large, quantised=quantised_tensors(segments))
+
+
+def check_reference(values: Tensors, name: str) -> None:
+    """Refuse a sample of which the reference itself gives no numbers.
+
+    Raises:
+        RecipeError: a value is a NaN, which agrees with nothing.
+    """
+    for tensor, value in values.items():
+        if value.dtype.kind in "fc" and np.isnan(value).any():
+            raise RecipeError(
+                f"{name} gives NaN at '{tensor}' for the sample",
+                expected="numbers to compare with",
+                got=f"{np.isnan(value).sum()} of {value.size} elements",
+                do="Pass other samples: model.samples=FILE.npz, or model.inputs.NAME.range.",
+            )
 
 
 def quantised_tensors(segments: Sequence[Segment]) -> frozenset[str]:

@@ -25,7 +25,7 @@ from deploy.export.onnx_files import OnnxFiles, complete_files
 from deploy.export.onnx_source import complete_inputs
 from deploy.export.source import Reference, Source, source_of
 from deploy.partition.host_steps import select_post_step
-from deploy.pipeline.agreement import acceptance_rule, unmoved_outputs
+from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
@@ -94,6 +94,8 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
+        for sample_values in (values, *others):
+            check_reference(sample_values, reference.name)
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
         floors = reference.floors(samples[0], values)
         rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)

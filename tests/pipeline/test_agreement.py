@@ -31,7 +31,12 @@ from deploy.export.noise_floor import noise_floors, torch_values_otherwise
 from deploy.export.onnx_export import reference_values
 from deploy.export.onnx_source import OnnxReference
 from deploy.graph.exported import Exported
-from deploy.pipeline.agreement import HARDLY_MOVES, quantised_tensors, unmoved_outputs
+from deploy.pipeline.agreement import (
+    HARDLY_MOVES,
+    check_reference,
+    quantised_tensors,
+    unmoved_outputs,
+)
 from deploy.recipe.schema import BackendRecipe, InputRecipe, ModelRecipe, RecipeError, VerifyRecipe
 from deploy.recipe.stored_samples import stored_samples
 from deploy.recipe.tolerances import recipe_rule
@@ -415,3 +420,11 @@ def test_a_sample_or_a_tolerance_that_is_not_there_is_one_error(tmp_path):
     done = run_here("deploy", *base, "verify.tolerance={z: {max_rel: 1}}", cwd=tmp_path)
     assert "verify.tolerance.z: expected an output of a step (x, y), got z" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reference_that_gives_nan_is_not_blamed_on_an_engine():
+    values = {"x": np.ones(3, np.float32), "y": np.array([1, np.nan, np.nan, 2], np.float32)}
+    message = "PyTorch gives NaN at 'y' for the sample: .* got 2 of 4 elements. Pass other samples"
+    with pytest.raises(RecipeError, match=message):
+        check_reference(values, "PyTorch")
+    check_reference({"x": np.array([-np.inf]), "n": np.array([1])}, "PyTorch")
