@@ -21,6 +21,19 @@ _RANDOM = frozenset(
     )
 )
 
+# what masks and positions are computed with
+_INEXPENSIVE = frozenset(
+    (
+        *("Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape"),
+        *("Cos", "CumSum", "Div", "Equal", "Expand", "Floor", "Gather", "GatherND", "Greater"),
+        *("GreaterOrEqual", "Identity", "IsNaN", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul"),
+        *("Neg", "Not", "Or", "Range", "ReduceMax", "ReduceSum", "Reshape", "Shape", "Sign", "Sin"),
+        *("Slice", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
+        "Xor",
+    )
+)
+_SMALL = 1 << 16  # elements of a weight that an inexpensive node may use
+
 DimAxes = Mapping[str, tuple[ir.Value, int]]
 """For the name of each dynamic size, a tensor and the axis that has this size."""
 
@@ -60,6 +73,21 @@ class GraphIndex:
     def constant(self) -> frozenset[ir.Node]:
         """Nodes that give the same values in every run."""
         return self._derived(self.is_deterministic, ())
+
+    @cached_property
+    def inexpensive(self) -> frozenset[ir.Node]:
+        """Nodes that compute a mask or positions from inputs of the graph, without large weights.
+
+        An exporter merges those of several layers into one.
+        """
+        derived: set[ir.Node] = set()
+        for node in self.nodes:
+            if node.op_type in _INEXPENSIVE and all(
+                v.is_graph_input() or v.producer() in derived or _is_small_weight(v)
+                for v in self.reads[node]
+            ):
+                derived.add(node)
+        return frozenset(derived)
 
     def derived_from_sizes(self, readers: Collection[ir.Node]) -> frozenset[ir.Node]:
         """The nodes ``readers``, which read dynamic sizes, and what follows from them alone.
@@ -134,6 +162,11 @@ def original_size_source(node: ir.Node) -> SizeSource | None:
 def is_weight(value: ir.Value) -> bool:
     """Whether the value is stored in the file."""
     return value.is_initializer() and not value.is_graph_input()
+
+
+def _is_small_weight(value: ir.Value) -> bool:
+    weight = value.const_value if is_weight(value) else None
+    return weight is not None and weight.size <= _SMALL
 
 
 def _size_read(node: ir.Node) -> str | None:

@@ -20,6 +20,8 @@ from deploy.partition.backward_slice import (
 )
 from deploy.partition.cut_points import BoundaryTensor, Cut, CutPoints, PartitionError
 
+_MOST_RECOMPUTED = 64  # nodes of masks and positions in a part
+
 
 def whole_subgraph(
     index: GraphIndex, cut_points: CutPoints, name: str = "model", tensors: Sequence[str] = ()
@@ -282,7 +284,7 @@ class _Parts:
         number = len(self.slices)
         backward_slice = BackwardSlice(self.index, self.available, ends)
         starts = [*backward_slice.used_starts(), *([] if number else self._unused_results())]
-        subgraph = backward_slice.subgraph(f"part{number}", starts)
+        subgraph = self._with_recomputed(backward_slice.subgraph(f"part{number}", starts))
         self._check_not_bypassed(backward_slice, subgraph)
         self.owner |= {node: number for node in subgraph.nodes if node not in subgraph.shared}
         self.slices.append(subgraph)
@@ -292,6 +294,17 @@ class _Parts:
             for end in ends
             if end.value not in self.available and not self.index.is_constant(end.value)
         }
+
+    def _with_recomputed(self, subgraph: Subgraph) -> Subgraph:
+        """Let the part compute masks and positions again that an earlier part computes too.
+
+        In a file whose tensors can all be named, they are named instead.
+        """
+        repeated = {n for n in subgraph.nodes if n in self.owner and n not in subgraph.shared}
+        few = len(repeated) <= _MOST_RECOMPUTED
+        if self.cut_points.tensors or not few or not repeated <= self.index.inexpensive:
+            return subgraph
+        return replace(subgraph, shared=subgraph.shared | repeated)
 
     def _independent_outputs(self) -> list[BoundaryTensor]:
         """The graph's outputs that are inputs under another name, or depend on none."""
