@@ -9,6 +9,7 @@ from backends.openvino import Options
 from backends.openvino.engine import DTYPES, FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
+from backends.openvino.shapes import check_shapes
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
@@ -30,6 +31,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
         model.reshape(dict(enumerate(map(partial_shape, segment.inputs))))
+        check_shapes(model, segment.onnx)
         check_ports(model.outputs, segment.outputs)
         # by default the weights would be stored in fp16
         ov.save_model(model, out / _XML, compress_to_fp16=False)
@@ -39,7 +41,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             f"segment '{segment.name}': {engine_message(error)}", do=_OTHER_BACKEND
         ) from error
     except EngineError as error:
-        raise ConversionError(f"segment '{segment.name}': {error}") from error
+        raise ConversionError(f"segment '{segment.name}': {error}", do=_OTHER_BACKEND) from error
     return Artifact(
         name=segment.name,
         backend="openvino",
@@ -67,5 +69,6 @@ def _check_dtype(segment: str, spec: TensorSpec) -> None:
             f"segment '{segment}': tensor '{spec.name}'",
             expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
             got=spec.dtype,
-            do=f"Cut so that it stays outside, or: {_OTHER_BACKEND.lower()}",
+            do="Let the model compute it in another dtype, such as float32 (in PyTorch: .float() in "
+            f"its forward), or cut elsewhere, or: {_OTHER_BACKEND.lower()}",
         )
