@@ -13,6 +13,9 @@ from backends.openvino.shapes import check_shapes
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
+_FLOAT32 = (
+    "Let the model have it in float32 (in PyTorch: .float() in its forward), or cut elsewhere"
+)
 _OTHER_BACKEND = "Choose another backend for this segment."
 
 
@@ -31,8 +34,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
         model.reshape(dict(enumerate(map(partial_shape, segment.inputs))))
-        check_shapes(model, segment.onnx)
-        check_ports(model.outputs, segment.outputs)
+        _check_outputs(model, segment)
         # by default the weights would be stored in fp16
         ov.save_model(model, out / _XML, compress_to_fp16=False)
         check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
@@ -53,6 +55,14 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     )
 
 
+def _check_outputs(model: ov.Model, segment: Segment) -> None:
+    try:
+        check_ports(model.outputs, segment.outputs)
+    except EngineError:
+        check_shapes(model, segment.onnx)  # which operator is the first
+        raise
+
+
 def _check_rank(segment: str, spec: TensorSpec) -> None:
     if spec.shape is None:
         raise ConversionError(
@@ -65,10 +75,10 @@ def _check_rank(segment: str, spec: TensorSpec) -> None:
 
 def _check_dtype(segment: str, spec: TensorSpec) -> None:
     if spec.dtype not in DTYPES.values():  # OpenVINO would compute float64 in fp32
+        advice = _FLOAT32 if "float" in spec.dtype else "Cut so that it stays outside"
         raise ConversionError(
             f"segment '{segment}': tensor '{spec.name}'",
             expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
             got=spec.dtype,
-            do="Let the model compute it in another dtype, such as float32 (in PyTorch: .float() in "
-            f"its forward), or cut elsewhere, or: {_OTHER_BACKEND.lower()}",
+            do=f"{advice}, or: {_OTHER_BACKEND.lower()}",
         )

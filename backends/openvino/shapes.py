@@ -22,11 +22,12 @@ def check_shapes(model: ov.Model, path: Path) -> None:
         EngineError: with the first operator whose result has another shape.
     """
     graph = read_without_weights(path).graph
-    shapes = {value.name: _shape(value) for value in graph.value_info}
+    values = (value for value in graph.value_info if value.type.tensor_type.HasField("shape"))
+    shapes = {value.name: _shape(value) for value in values}
     operators = {name: node.op_type for node in graph.node for name in node.output}
     for operation in model.get_ordered_ops():
         for port in operation.outputs():
-            known = [name for name in port.get_names() if shapes.get(name) is not None]
+            known = [name for name in port.get_names() if name in shapes]
             for name in known:
                 if not shapes[name].compatible(port.get_partial_shape()):
                     raise EngineError(
@@ -37,12 +38,9 @@ def check_shapes(model: ov.Model, path: Path) -> None:
                     )
 
 
-def _shape(value: onnx.ValueInfoProto) -> ov.PartialShape | None:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
+def _shape(value: onnx.ValueInfoProto) -> ov.PartialShape:
     dims = (
         ov.Dimension(dim.dim_value) if dim.HasField("dim_value") else ov.Dimension.dynamic()
-        for dim in tensor.shape.dim
+        for dim in value.type.tensor_type.shape.dim
     )
     return ov.PartialShape(list(dims))
