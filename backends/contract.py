@@ -284,6 +284,8 @@ class About:
             be asked without an engine; slow, as it starts a child process.
         machine: the properties of this machine that its files depend on, such as the GPU, given
             the backend's options. Usually none.
+        other_rounding: options under which the same graph is computed in another order, such as
+            without fusions. As a reference, the backend measures with them how certain it is.
 
     Examples:
         >>> about = About("an engine", extra="my_engine", convert=("onnx",), run=("my-engine",))
@@ -304,6 +306,7 @@ class About:
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine
+    other_rounding: Mapping[str, bool | int | float | str] = field(default_factory=dict)
 
     def run_obstacle(self, options: Any) -> str:
         """Why this machine cannot run what it converts with these options, or an empty text."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.acceptance import TOLERANCES, AcceptanceRule
+from backends.acceptance import TOLERANCES, AcceptanceRule, Bounds
 from backends.contract import (
     UNBOUNDED,
     Artifact,
@@ -92,6 +92,13 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         "--no-check", action="store_true", help="keep the result without running it on the sample"
     )
     parser.add_argument(
+        "--tolerance",
+        action="append",
+        default=[],
+        metavar="OUTPUT=MAX_REL,COSINE",
+        help="of one output, in the place of the precision's",
+    )
+    parser.add_argument(
         "--range",
         action="append",
         default=[],
@@ -129,7 +136,9 @@ def _convert(
         artifact = replace(artifact, unverified=bool(obstacle))
         gap = None
         if not arguments.no_check and not artifact.unverified:
-            gap = _check_agreement(artifact, folder, _sample(segment, arguments.sample))
+            bounds = dict(map(_bounds, arguments.tolerance))
+            sample = _sample(segment, arguments.sample)
+            gap = _check_agreement(artifact, folder, sample, AcceptanceRule(tensors=bounds))
         write_artifact(folder, artifact)
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
@@ -146,17 +155,20 @@ def _check_machine(backend: str, segment: Segment) -> None:
         )
 
 
-def _check_agreement(artifact: Artifact, folder: Path, sample: Sample) -> ErrorMetrics:
+def _check_agreement(
+    artifact: Artifact, folder: Path, sample: Sample, rule: AcceptanceRule
+) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
-        gap = worst(compare_all(sample.outputs, runner(sample.inputs)))
-    tolerance = AcceptanceRule().tolerance(artifact.precision)
-    if not tolerance.admits(gap):
-        raise ConversionError(
-            f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
-            expected=str(tolerance),
-            got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
-        )
-    return gap
+        metrics = compare_all(sample.outputs, runner(sample.inputs))
+    for gap in sorted(metrics, key=lambda item: item.max_rel, reverse=True):
+        tolerance = rule.tolerance(artifact.precision, gap.tensor)
+        if not tolerance.admits(gap):
+            raise ConversionError(
+                f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
+                expected=str(tolerance),
+                got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
+            )
+    return worst(metrics)
 
 
 def _sample(segment: Segment, path: Path | None) -> Sample:
@@ -204,6 +216,15 @@ def _assignment(text: str) -> tuple[str, str]:
     if not equals:
         raise ConversionError("option", expected="option=value", got=text)
     return key, value
+
+
+def _bounds(text: str) -> tuple[str, Bounds]:
+    name, _, numbers = text.rpartition("=")
+    try:
+        max_rel, cosine = map(float, numbers.split(","))
+    except ValueError as error:
+        raise ConversionError("--tolerance", expected="OUTPUT=MAX_REL,COSINE", got=text) from error
+    return name, Bounds(max_rel, cosine)
 
 
 def _range(text: str) -> Dynamic:

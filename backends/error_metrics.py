@@ -34,7 +34,10 @@ class ErrorMetrics:
 
 
 def compare(tensor: str, expected: Array, actual: Array) -> ErrorMetrics:
-    """The error of ``actual``; infinite where it has another shape, a NaN or an infinity.
+    """The error of ``actual``; infinite where it has another shape or a NaN.
+
+    An infinity, as in a mask or the logarithm of 0, agrees with the same one at the same place
+    alone; the metrics are those of the other elements.
 
     Args:
         tensor: the tensor's name.
@@ -46,9 +49,14 @@ def compare(tensor: str, expected: Array, actual: Array) -> ErrorMetrics:
         >>> metrics.max_abs, metrics.max_rel, metrics.cosine
         (1.0, 0.25, 1.0)
     """
-    if expected.shape != actual.shape or not np.isfinite(actual).all():
+    if expected.shape != actual.shape:
         return _infinite(tensor)
     want, got = expected.astype(np.float64).ravel(), actual.astype(np.float64).ravel()
+    if not np.isfinite(got).all():
+        finite = np.isfinite(want)
+        if not (np.isfinite(got[finite]).all() and np.array_equal(want[~finite], got[~finite])):
+            return _infinite(tensor)
+        want, got = want[finite], got[finite]
     if want.size == 0:
         return ErrorMetrics(tensor, 0.0, 0.0, 1.0)
     max_abs = float(np.abs(want - got).max())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Artifact, Runner, Segment, Tensors
 from backends.conversion_files import write_sample
 from backends.options import Value, options_json, parse_options
@@ -56,7 +57,12 @@ def parsed_options(backend: BackendRecipe) -> Any:
 
 
 def convert(
-    segment: Segment, backend: BackendRecipe, sample: Tensors, out: Path, limits: ConvertRecipe
+    segment: Segment,
+    backend: BackendRecipe,
+    sample: Tensors,
+    out: Path,
+    limits: ConvertRecipe,
+    rule: AcceptanceRule = DEFAULT_RULE,
 ) -> Converted:
     """Convert one segment, or copy it for the device to convert.
 
@@ -66,6 +72,7 @@ def convert(
         sample: the reference's value of every input and output of the segment.
         out: the folder of the artifact; its sample and log are written beside it.
         limits: of the conversion, and whether the result is compared with the sample.
+        rule: what counts as agreement with the sample.
 
     Raises:
         ConversionError: see ``convert_in_child``.
@@ -78,7 +85,14 @@ def convert(
         return Converted(defer_build(segment, backend, options, out), out, samples, support)
     compared = samples if limits.check else None
     artifact = convert_in_child(
-        segment, backend.name, options, cast_precision(backend), compared, out, _limits(limits)
+        segment,
+        backend.name,
+        options,
+        cast_precision(backend),
+        compared,
+        out,
+        _limits(limits),
+        rule,
     )
     return Converted(artifact, out, samples)
 
@@ -142,7 +156,7 @@ def convert_here(segment: Segment, backend: BackendRecipe, folder: Path) -> Arti
         ConversionError: the backend cannot convert the segment.
     """
     options = parse_options(options_type(backend.name), backend.options, backend.name)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return converter(backend.name)(segment, options, folder)
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from backends.acceptance import AcceptanceRule
+from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Array, Tensors, select_tensors
 from backends.error_metrics import compare_all
-from deploy.recipe.schema import RecipeError, VerifyRecipe
+from deploy.recipe.schema import RecipeError
 from deploy.runtime.accuracy.coco import Dataset, DatasetError, Detect, Scores
 from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
 from deploy.runtime.accuracy.step_errors import (
+    CHAIN,
+    SAMPLES_NOTE,
+    UNMOVED_NOTE,
     VerificationError,
     alternative_errors,
     chain_errors,
-    chain_tolerance,
     first_violation,
     rule_notes,
     shape_violation,
     step_errors,
+    worst_errors,
 )
-from deploy.runtime.bundle.manifest import Manifest, Verification
+from deploy.runtime.bundle.manifest import Manifest, StepMetrics, Verification
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture
@@ -48,6 +51,9 @@ class ReferenceData:
         pictures: to compare detections on.
         annotations: a COCO file to evaluate both models on, or None.
         name: what the reference is, for people.
+        others: its values for further samples, which are compared too.
+        rule: what counts as agreement.
+        unmoved: outputs that hardly differ between two samples, and by how much.
     """
 
     reference: ReferenceFunction
@@ -55,6 +61,16 @@ class ReferenceData:
     pictures: Sequence[Path]
     annotations: Path | None
     name: str = "PyTorch"
+    others: Sequence[Tensors] = ()
+    rule: AcceptanceRule = DEFAULT_RULE
+    unmoved: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> dict[str, float]:
+        """Of the manifest: the rule, the number of samples, and outputs that hardly move."""
+        unmoved = {f"{UNMOVED_NOTE}{name}": change for name, change in self.unmoved.items()}
+        count = {SAMPLES_NOTE: 1.0 + len(self.others)} if self.others else {}
+        return {**count, **unmoved, **rule_notes(self.rule)}
 
     def whole_model(self, inputs: Tensors) -> dict[str, Array]:
         """The reference on inputs of the chain, which may be in half precision."""
@@ -86,32 +102,29 @@ class Verdict:
     torch_map: Scores | None = None
 
 
-def verify(
-    bundle: Path, manifest: Manifest, reference: ReferenceData, recipe: VerifyRecipe
-) -> Verdict:
+def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdict:
     """Measure a bundle against the PyTorch model, and apply the acceptance rule.
 
     Args:
         bundle: the bundle's folder.
         manifest: its manifest.
-        reference: what it is compared with.
-        recipe: the share of detections that must match.
+        reference: what it is compared with, and the rule.
     """
     with Pipeline.open(bundle, trusted=True, choices={}) as pipeline:
-        steps = [*pipeline.chain.steps, *pipeline.chain.called]
-        errors = [item for step in steps for item in step_errors(*step, reference.values)]
-        errors += alternative_errors(bundle, manifest, reference.values, trusted=True)
-        errors += chain_errors(manifest, pipeline.chain, reference.values)
-        problem = shape_violation(manifest, reference.values)
-        problem = problem or first_violation(manifest, errors, reference.name)
+        samples = (reference.values, *reference.others)
+        errors = worst_errors(_errors(bundle, manifest, pipeline, values) for values in samples)
+        shapes = (shape_violation(manifest, values) for values in samples)
+        problem = next(filter(None, shapes), None)
+        problem = problem or first_violation(manifest, errors, reference.name, reference.rule)
         problem = problem or _stream_problem(pipeline, reference)
-        verdict = Verdict(Verification(_status(problem), tuple(errors)), problem)
+        verification = Verification(_status(problem), tuple(errors), reference.notes)
+        verdict = Verdict(verification, problem)
         if pipeline.post is None:
             return verdict
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
         found = tuple(_detect_alone(pipeline, picture) for picture in reference.pictures)
-        verdict = _with_detections(verdict, expected, found, _rule(recipe))
+        verdict = _with_detections(verdict, expected, found, reference.rule)
         if reference.annotations is None:
             return verdict
         maps = [evaluate_coco(reference.annotations, detect) for detect in (pipeline, torch)]
@@ -136,45 +149,41 @@ def _stream_problem(pipeline: Pipeline, reference: ReferenceData) -> Verificatio
     state = dict(stream.values)
     inputs = select_tensors(manifest.caller_inputs, reference.values)
     for number in range(_CALLS):
-        changed = {name: _rolled(array, number) for name, array in inputs.items()}
+        changed = {name: np.roll(array, number) for name, array in inputs.items()}
         values = reference.whole_model({**changed, **state})
         state = {tensor.input: values[tensor.output] for tensor in manifest.state}
         outputs = {**stream(changed), **stream.values}
-        expected = {**values, **state}
-        metrics = compare_all({name: expected[name] for name in outputs}, outputs)
-        tolerance = chain_tolerance(manifest)
-        bad = next((item for item in metrics if not tolerance.admits(item)), None)
-        if bad is not None:
-            return VerificationError(
-                f"call {number + 1} of a series does not agree with {reference.name} at "
-                f"'{bad.tensor}'",
-                expected=str(tolerance),
-                got=f"max_rel {bad.max_rel:.3g}, cosine {bad.cosine:.6f}",
-                do="The bundle is marked unverified.",
-            )
+        expected = {name: {**values, **state}[name] for name in outputs}
+        errors = [StepMetrics(CHAIN, metrics) for metrics in compare_all(expected, outputs)]
+        name = f"{reference.name} in call {number + 1} of a series"
+        if problem := first_violation(manifest, errors, name, reference.rule):
+            return problem
     return None
 
 
-def _rolled(array: Array, number: int) -> Array:
-    return np.roll(array, number)
+def _errors(
+    bundle: Path, manifest: Manifest, pipeline: Pipeline, values: Tensors
+) -> list[StepMetrics]:
+    """The errors of each step, each alternative and the chain for one sample."""
+    steps = [*pipeline.chain.steps, *pipeline.chain.called]
+    errors = [item for step in steps for item in step_errors(*step, values)]
+    errors += alternative_errors(bundle, manifest, values, trusted=True)
+    return errors + chain_errors(manifest, pipeline.chain, values)
 
 
-def expected_detections_only(
-    manifest: Manifest, reference: ReferenceData, recipe: VerifyRecipe
-) -> Verdict:
+def expected_detections_only(manifest: Manifest, reference: ReferenceData) -> Verdict:
     """What PyTorch finds, for the device to compare with once it has built its engines.
 
     Args:
         manifest: the bundle's manifest.
-        reference: what the bundle is to be compared with.
-        recipe: the share of detections that must match.
+        reference: what the bundle is to be compared with, and the rule.
     """
     pipeline = Pipeline.without_engines(manifest)
     if pipeline.post is None:
-        return Verdict(Verification("pending"), None)
+        return Verdict(Verification("pending", notes=reference.notes), None)
     torch = ReferencePipeline(pipeline, reference.whole_model)
     expected = tuple(torch(picture) for picture in reference.pictures[:1])
-    return Verdict(Verification("pending", notes=rule_notes(_rule(recipe))), None, expected)
+    return Verdict(Verification("pending", notes=reference.notes), None, expected)
 
 
 @dataclass(frozen=True)
@@ -207,10 +216,6 @@ class ReferencePipeline:
         return detections
 
 
-def _rule(recipe: VerifyRecipe) -> AcceptanceRule:
-    return AcceptanceRule(min_matched=recipe.min_matched)
-
-
 def _with_detections(
     verdict: Verdict,
     expected: tuple[Detections, ...],
@@ -223,7 +228,7 @@ def _with_detections(
         "detections_matched": float(agreement.matched),
         "detections": float(agreement.total),
         **({} if agreement.mask is None else {"mask_iou": agreement.mask}),
-        **rule_notes(rule),
+        **verdict.verification.notes,
     }
     verification = replace(verdict.verification, status=_status(problem), notes=notes)
     return Verdict(verification, problem, expected, found)

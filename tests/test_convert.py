@@ -103,7 +103,7 @@ def test_a_result_is_held_against_its_sample_unless_that_is_not_asked_for(
 ):
     held = []
 
-    def child(segment, backend, options, precision, sample, out, timeout):
+    def child(segment, backend, options, precision, sample, out, timeout, rule):
         held.append(sample)
 
     monkeypatch.setattr("deploy.convert.convert_in_child", child)

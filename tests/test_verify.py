@@ -9,7 +9,7 @@ import pytest
 
 from backends.contract import TensorSpec
 from deploy.partition.host_steps import select_post_step
-from deploy.recipe.schema import ModelRecipe, PostRecipe, VerifyRecipe
+from deploy.recipe.schema import ModelRecipe, PostRecipe
 from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import VerificationError, step_errors
 from deploy.runtime.bundle.manifest import read_manifest
@@ -24,7 +24,7 @@ def verdict_of(bundle, values, **precision):
     manifest = read_manifest(bundle)
     steps = tuple(replace(one, **precision) for one in manifest.steps)
     evidence = ReferenceData(lambda inputs: values, values, (), None)
-    return verify(bundle, replace(manifest, steps=steps), evidence, VerifyRecipe())
+    return verify(bundle, replace(manifest, steps=steps), evidence)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_bundle_whose_tensors_have_other_shapes_than_its_manifest_says_never_p
         manifest = replace(manifest, steps=(body, replace(head, outputs=(wrong,))))
     values = {"x": X, "a": X * 2, "y": X * 6}
     evidence = ReferenceData(lambda inputs: values, values, (), None)
-    verdict = verify(two_step_bundle, manifest, evidence, VerifyRecipe())
+    verdict = verify(two_step_bundle, manifest, evidence)
     place = "'head'" if change == "step" else "the chain"
     assert verdict.verification.status == "failed"
     assert f"'y' of {place} has another shape than the manifest says" in str(verdict.problem)

@@ -67,7 +67,10 @@ ROOMS: dict[str, set[str]] = {
     "deploy.convert": {"deploy.recipe"},
     "deploy.partition": {*_CHAIN, "deploy.graph", "deploy.recipe"},
     "deploy.precision": {"deploy.graph", "deploy.recipe", "deploy.convert"},
-    "deploy.export": {"deploy.graph", "deploy.recipe", "deploy.convert", "deploy.partition"},
+    "deploy.export": {
+        *_CHAIN,
+        *("deploy.graph", "deploy.recipe", "deploy.convert", "deploy.partition"),
+    },
     "deploy.mark": {"deploy.export", "deploy.graph"},
     "deploy.rewrite": {"deploy.export"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},

@@ -98,6 +98,8 @@ def _gpu_fault() -> str:
 
 def _settings(options: Options) -> ort.SessionOptions:
     settings = ort.SessionOptions()
+    if not options.optimize_at_start:
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = clamp_threads(options.threads)
     settings.log_severity_level = SILENT
     settings.add_session_config_entry(_SPIN, str(int(options.spin != "off")))

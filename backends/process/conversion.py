@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.codec import FormatError
 from backends.contract import UNBOUNDED, Artifact, ConversionError, Dynamic, Segment, Specs
 from backends.conversion_files import ARTIFACT_FILE, read_artifact
@@ -56,6 +57,7 @@ def convert_in_child(
     sample: Path | None,
     out: Path,
     limits: ConversionLimits,
+    rule: AcceptanceRule = DEFAULT_RULE,
 ) -> Artifact:
     """Convert one segment, and check that the result loads, runs and agrees with the sample.
 
@@ -68,12 +70,13 @@ def convert_in_child(
             is neither run nor compared.
         out: the folder of the artifact; the converter's log is written beside it.
         limits: of the converter's process.
+        rule: what counts as agreement with the sample.
 
     Raises:
         ConversionError: with the segment, the backend, how the process ended, the end of its
             stderr, and the command that repeats it.
     """
-    arguments = _arguments(segment, options, precision, sample, out)
+    arguments = _arguments(segment, options, precision, sample, out, rule)
     log = out.with_suffix(".log")
     with log.open("w+") as output:
         command = module_command(package(backend), *arguments)
@@ -115,7 +118,7 @@ def conversion_command(
     out: Path,
 ) -> list[str]:
     """The command for a user to type that converts one segment; see ``convert_in_child``."""
-    arguments = _arguments(segment, options, precision, sample, out)
+    arguments = _arguments(segment, options, precision, sample, out, DEFAULT_RULE)
     return ["python", "-m", package(backend), *arguments]
 
 
@@ -125,6 +128,7 @@ def _arguments(
     precision: str,
     sample: Path | None,
     out: Path,
+    rule: AcceptanceRule,
 ) -> list[str]:
     """The arguments of the backend's standalone converter."""
     ranges = [
@@ -133,6 +137,12 @@ def _arguments(
         for argument in ("--range", f"{dim.name}={_sizes(dim)}")
     ]
     check = ["--no-check"] if sample is None else ["--sample", str(sample)]
+    if sample is not None:
+        special = rule.special(precision, (spec.name for spec in segment.outputs))
+        check += [
+            f"--tolerance={name}={bound.max_rel!r},{bound.cosine!r}"
+            for name, bound in special.items()
+        ]
     files = [str(segment.onnx), str(out), "--name", segment.name, *check]
     assignments = [f"{key}={_text(value)}" for key, value in options.items()]
     return [*files, "--precision", precision, *ranges, *assignments]

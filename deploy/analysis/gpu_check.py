@@ -26,8 +26,8 @@ from backends.options import Value
 from backends.process.child import module_command
 from backends.registry import about, names, self_checks
 from backends.terminal import printable
-from deploy.runtime.accuracy.step_errors import CHAIN, chain_tolerance
-from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.accuracy.step_errors import CHAIN, tolerances
+from deploy.runtime.bundle.manifest import StepMetrics, read_manifest
 from deploy.runtime.bundle.sample import read_sample
 from deploy.runtime.execution.device_timing import event_times
 from deploy.runtime.pipeline import Pipeline
@@ -277,7 +277,7 @@ def _run_batches(words: Sequence[str], folder: Path) -> Work:
     def work() -> str:
         bundle = _deploy(words, folder)
         manifest = read_manifest(bundle)
-        sample, tolerance = read_sample(bundle, manifest), chain_tolerance(manifest)
+        sample, allowed = read_sample(bundle, manifest), tolerances(manifest)
         with Pipeline.open(bundle) as pipeline:
             for batch in (_BATCHES[0], _BATCHES[-1], _BATCHES[0]):
                 inputs, outputs = (
@@ -285,6 +285,7 @@ def _run_batches(words: Sequence[str], folder: Path) -> Work:
                     for side in (sample.inputs, sample.outputs)
                 )
                 metrics = worst(compare_all(outputs, pipeline.chain(inputs)))
+                tolerance = allowed.of(StepMetrics(CHAIN, metrics))
                 if not tolerance.admits(metrics):
                     raise DeployError(
                         f"batch of {batch} at '{metrics.tensor}'",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from backends.contract import DeployError
 from backends.files import check_utf8
@@ -19,16 +21,21 @@ from deploy.cli.catalog import CONFIG, conf_folder, usage
 from deploy.cli.code_names import check_code
 from deploy.cli.compose import check_order, listed_backend_files, to_recipe
 from deploy.cli.config_trust import check_arguments
+from deploy.cli.override_values import readable_word
+from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
+
+if TYPE_CHECKING:  # a usage error needs no report
+    from deploy.report.sweep import JobRow
 
 
 def main(words: Sequence[str]) -> None:
     """Run one job or a sweep; exit code 1 where it fails."""
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # its colours would be printed as escapes
     try:
-        sys.argv[1:] = expand_words(words)
+        sys.argv[1:] = legal_words(expand_words(words))
         check_arguments(sys.argv[1:])
         _job()
     except RecipeError as error:
@@ -47,33 +54,78 @@ def _job(config: DictConfig) -> None:
 
 def _run(config: DictConfig) -> bool:
     """Run one job; returns whether it failed. In a sweep its result goes into its folder."""
-    overrides = HydraConfig.get().overrides.task
-    job = " ".join(overrides)
+    overrides = _typed_overrides()
+    job = shlex.join(map(readable_word, overrides))
+    folder = _sweep_folder()
     try:
-        recipe = _recipe(config, overrides)
-        # torch takes longer to import than anything above takes to be refused
-        from deploy.pipeline.job import run_job
-
-        paths = _paths(recipe)
-        row = run_job(job, recipe, paths.bundle, paths.work, _command(overrides))
+        row = _job_row(job, config, overrides)
     except (DeployError, OSError) as error:
-        if "HYDRA_FULL_ERROR" in os.environ:
+        if "HYDRA_FULL_ERROR" in os.environ and folder is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        from deploy.report.sweep import JobRow
-
-        row = JobRow(job, error=str(error))
-    if (folder := _sweep_folder()) is not None:
-        from deploy.pipeline.sweep import write_row
-
-        write_row(folder, row)
+        row = _failed(job, str(error))
+    except (Exception, SystemExit) as error:
+        if folder is None:
+            raise
+        # whatever it is, the other jobs run and the table is printed
+        row = _failed(job, _unexpected(error))
+    if folder is not None:
+        _write_row(row)
     return row.status == "failed"
+
+
+def _job_row(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRow:
+    recipe = _recipe(config, overrides)
+    # torch takes longer to import than anything above takes to be refused
+    from deploy.pipeline.job import run_job
+
+    paths = _paths(recipe)
+    return run_job(job, recipe, paths.bundle, paths.work, _command(overrides))
+
+
+def _failed(job: str, problem: str) -> JobRow:
+    """The row of a job that an error has ended, which is printed too: in a sweep once."""
+    if "HYDRA_FULL_ERROR" in os.environ:
+        traceback.print_exc()
+    from deploy.report.sweep import JobRow
+
+    earlier = _job_with_error(problem)
+    text = problem if earlier is None else f"the same as of job {earlier}"
+    print(f"error: {text}", file=sys.stderr)
+    return JobRow(job, error=problem)
+
+
+def _job_with_error(problem: str) -> int | None:
+    if _sweep_folder() is None:
+        return None
+    from deploy.pipeline.sweep import job_with_error
+
+    return job_with_error(Path(HydraConfig.get().sweep.dir), problem)
+
+
+def _write_row(row: JobRow) -> None:
+    from deploy.pipeline.sweep import write_row
+
+    write_row(Path(HydraConfig.get().sweep.dir), HydraConfig.get().job.num, row)
+
+
+def _unexpected(error: BaseException) -> str:
+    """An error that no check has foreseen: its class, and what it says."""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    if "HYDRA_FULL_ERROR" in os.environ:
+        return said
+    return f"{said}\nWith HYDRA_FULL_ERROR=1 in the environment the traceback is printed."
+
+
+def _typed_overrides() -> list[str]:
+    """The words of this job. Interpolations in them stay: their values can be no legal words."""
+    overrides = HydraConfig.get().overrides.task
+    return cast(list[str], OmegaConf.to_container(overrides, resolve=False))
 
 
 def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
     recipe = to_recipe(config, listed_backend_files(config))
-    check_code(recipe, overrides)
+    check_code(recipe, overrides, config)
     from deploy.recipe.validate import check_backends  # it loads the device's side
 
     check_backends(recipe)

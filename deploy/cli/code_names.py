@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from deploy.cli.catalog import conf_folder
 from deploy.cli.override_values import leaves, override_leaves
@@ -14,17 +16,19 @@ from deploy.recipe.schema import ModelRecipe, Recipe, RecipeError
 _CODE_KEYS = {"target", "rewrites", "readers"}
 
 
-def check_code(recipe: Recipe, words: Sequence[str]) -> None:
+def check_code(recipe: Recipe, words: Sequence[str], config: DictConfig) -> None:
     """Refuse code that neither the shipped configuration nor the command line names.
 
     Args:
         recipe: the recipe, from all configuration together.
-        words: of the command line, as Hydra's overrides.
+        words: of the command line, as Hydra's overrides, or as a sweep escapes them for its jobs;
+            with interpolations as they were typed.
+        config: what Hydra composed, in which interpolations are resolved.
 
     Raises:
         RecipeError: naming the code, and the word that allows it.
     """
-    known = {*_shipped_code(), *_typed_code(words)}
+    known = {*_shipped_code(), *_typed_code(words, config)}
     allowed = allowed_modules(words)
     for key, code in _code(recipe.model):
         module = code.partition(":")[0]
@@ -38,11 +42,25 @@ def check_code(recipe: Recipe, words: Sequence[str]) -> None:
 
 def allowed_modules(words: Sequence[str]) -> list[str]:
     """The modules that ``code=`` names on the command line."""
-    return override_leaves(words, lambda key: key == "code")
+    return [text for _, text in override_leaves(words, lambda key: key == "code")]
 
 
-def _typed_code(words: Sequence[str]) -> list[str]:
-    return override_leaves(words, lambda key: key.startswith("model"))
+def _typed_code(words: Sequence[str], config: DictConfig) -> Iterator[str]:
+    for key, text in override_leaves(words, lambda key: key.startswith("model")):
+        if "${" not in text:
+            yield text
+        elif _CODE_KEYS.intersection(key.split(".")):  # not a name that only looks like code
+            yield _resolved(text, config)
+
+
+def _resolved(text: str, config: DictConfig) -> str:
+    """A typed text with its interpolations resolved; as it is where that fails."""
+    scope = OmegaConf.create({"text": text})
+    scope._set_parent(config)
+    try:
+        return str(scope.text)
+    except OmegaConfBaseException:
+        return text
 
 
 def _shipped_code() -> Iterator[str]:

@@ -19,14 +19,16 @@ from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
 from deploy.cli.catalog import CONFIG, conf_folder, config_choices
 from deploy.cli.code_names import check_code
 from deploy.cli.config_trust import check_folders, composition_error
+from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
+from deploy.recipe.texts import with_texts
 
 _MODELS = Path(__file__).resolve().parents[1] / "models"
 
 # at import, since a sweep's jobs may start in processes that import nothing else of this package
 OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
-OmegaConf.register_new_resolver("stem", lambda name: Path(name).stem, replace=True)
+OmegaConf.register_new_resolver("stem", lambda name: Path(str(name)).stem, replace=True)
 
 
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
@@ -40,19 +42,20 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
         RecipeError: a word that names nothing, a value of the wrong type, or code that the
             folder names and the words do not.
     """
+    typed = legal_words(expand_words(overrides, folder is not None))
     try:
-        check_folders([folder] if folder else [], expand_words(overrides, folder is not None))
+        check_folders([folder] if folder else [], typed)
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
-            words = [*expand_words(overrides, folder is not None), *search]
+            words = [*typed, *search]
             config, files = hydra.compose(CONFIG, words), backend_files(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise composition_error(error) from error
-    check_order(overrides)
+    check_order(typed)
     with open_dict(config):
         config.setdefault("backend", {"name": "none"})
     recipe = to_recipe(config, files)
-    check_code(recipe, overrides)
+    check_code(recipe, typed, config)
     return recipe
 
 
@@ -139,6 +142,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
             values["bundle"] = {"folder": values["bundle"]}
         _shape_values(values)
         _expand_files(values)
+        values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:

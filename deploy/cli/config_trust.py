@@ -327,7 +327,7 @@ def _searched(words: Sequence[str]) -> list[str]:
     """
     if (count := sum(map(_is_searchpath, words))) > 1:
         raise RecipeError("hydra.searchpath", expected="one list of folders", got=f"{count} lists")
-    names = override_leaves(words, lambda key: key == "hydra.searchpath")
+    names = [name for _, name in override_leaves(words, lambda key: key == "hydra.searchpath")]
     return [name.removeprefix("file://") for name in names if not name.startswith("pkg://")]
 
 

@@ -14,22 +14,39 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from backends.contract import DeployError
-from deploy.pipeline.sweep import read_rows, write_rows
+from deploy.pipeline.sweep import clear_rows, job_folders, read_rows, write_rows
 from deploy.report.console import plain_console
 from deploy.report.page import job_of, write_sweep
-from deploy.report.sweep import JobRow, Sweep, differing_overrides, sweep_table
+from deploy.report.sweep import (
+    JobRow,
+    Sweep,
+    differing_overrides,
+    shared_error,
+    sweep_table,
+)
 
 
 class SweepTable(Callback):
     """Prints and writes the table of a sweep; exit code 1 where a job failed."""
 
+    def __init__(self) -> None:
+        self._earlier: set[int] = set()
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Called by Hydra before the first job; the folder may be that of an earlier sweep."""
+        sweep = Path(config.hydra.sweep.dir)
+        clear_rows(sweep)
+        self._earlier = job_folders(sweep)
+
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Called by Hydra in the process that launched the sweep, after the last job."""
         sweep = Path(config.hydra.sweep.dir)
-        rows = read_rows(sweep)
+        rows = read_rows(sweep, job_folders(sweep) - self._earlier)
         write_rows(sweep, rows)
         console = plain_console()
         console.print("", sweep_table(rows), "", sep="\n")
+        if error := shared_error(rows):
+            print(f"error of all {len(rows)} jobs: {error}", file=sys.stderr)
         console.print(
             f"table: {sweep / 'results.json'} and results.csv", highlight=False, soft_wrap=True
         )

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 
 from backends.registry import names
 from deploy.cli.catalog import GROUPS, config_choices
+from deploy.cli.word_values import joined
 from deploy.recipe.schema import Recipe, RecipeError
 
 _BUNDLE = "bundle="
@@ -24,10 +25,11 @@ _OTHER_KEYS = ("code", "hydra")
 
 
 def expand_words(words: Sequence[str], more_configuration: bool = False) -> list[str]:
-    """The words as Hydra takes them.
+    """The words in full; ``deploy.cli.quoting`` then gives them the quotes that Hydra needs.
 
-    ``bundle=FOLDER`` sets the folder of the bundle, whose key has further values. A choice from a
-    group of the configuration needs no plus: ``model=yolov3`` is ``+model=yolov3``.
+    Words that a shell has split at spaces in brackets are one word again. ``bundle=FOLDER`` sets
+    the folder of the bundle, whose key has further values. A choice from a group of the
+    configuration needs no plus: ``model=yolov3`` is ``+model=yolov3``.
 
     Args:
         words: of the command line.
@@ -39,7 +41,7 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
     """
     for word in words:
         _check_utf8(word)
-    expanded = [_expand(word) for word in words]
+    expanded = [_expand(word) for word in joined(words)]
     signs = (*_FOLDER_OPTIONS, "hydra.searchpath")
     if more_configuration or any(word.lstrip("+").startswith(signs) for word in expanded):
         keys = [word for word in expanded if not word.startswith("+")]  # or a group of the user's

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import pkgutil
 import random
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -12,10 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from deploy.export.export_failures import FAILURES, failure_text
 from deploy.export.module_kinds import plain_module
 from deploy.export.weights import Reader, load_weights, local_file
 from deploy.recipe.schema import MODEL_DTYPES, ModelRecipe, RecipeError
 
+# raised by functions that read a model from a file
+_FILE_ERRORS = (OSError, EOFError, ImportError, pickle.UnpicklingError, zipfile.BadZipFile)
 _DTYPES = {name: getattr(torch, name) for name in MODEL_DTYPES}
 
 
@@ -82,13 +87,9 @@ def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:
     }
     try:
         return target(**arguments)
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
+    except (*FAILURES, *_FILE_ERRORS) as error:
         shown = ", ".join(f"{param}={value!r}" for param, value in params.items())
-        raise RecipeError(f"{key}.target {name}({shown}): {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise RecipeError(f"{key}.target {name}({shown}): {failure_text(error)}") from error
 
 
 def _resolve(key: str, name: str) -> Callable[..., Any]:

@@ -76,9 +76,8 @@ def export_failure(
             f"the model cannot be exported: it leaves torch for NumPy at {line}",
             do=f"Compute it with operators of torch, or {_HOST_STEP}.",
         )
-    where = f" at {line}" if line is not None else ""
     return ExportError(
-        f"the model cannot be exported: {_first_line(cause)}{where}", do=_dtype_hint(model, inputs)
+        f"the model cannot be exported: {failure_text(cause)}", do=_dtype_hint(model, inputs)
     )
 
 
@@ -86,13 +85,17 @@ def run_failure(
     error: BaseException, model: nn.Module, inputs: Mapping[str, torch.Tensor]
 ) -> ExportError:
     """An error of the eager model, run on a sample."""
-    line = _line_of_model(error)
-    where = f" at {line}" if line is not None else ""
     return ExportError(
-        f"the model does not run on its sample: {_first_line(error)}{where}",
+        f"the model does not run on its sample: {failure_text(error)}",
         do=_dtype_hint(model, inputs)
         or "Check shape, dtype and range of model.inputs, and the model's own code.",
     )
+
+
+def failure_text(error: BaseException) -> str:
+    """The first line of an error, with the line of the model's code that raised it."""
+    line = _line_of_model(error)
+    return f"{_first_line(error)} at {line}" if line is not None else _first_line(error)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -38,7 +38,7 @@ def named_outputs(result: Any, inputs: Collection[str]) -> list[tuple[str, torch
     for container in unknown_containers(result, ""):
         name = container.type.__name__
         raise OutputError(
-            f"the model returns {f'{container.path!r} as ' if container.path else ''}a {name}, "
+            f"the model returns {f'{container.path!r} as ' if container.path else ''}{name}, "
             "whose tensors would be lost",
             expected="tensors in lists, tuples, dicts, dataclasses, or classes that "
             "torch.utils._pytree knows",

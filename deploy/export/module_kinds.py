@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
 from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from deploy.export.export_failures import failure_text
 from deploy.recipe.schema import RecipeError
 
 # packages of the layers that torch.ao.quantization makes
@@ -69,12 +71,13 @@ def plain_module(value: Any, where: str) -> nn.Module:
     module = _unwrap(value)
     _check_weights(module, where)
     if isinstance(module, torch.jit.ScriptModule):
-        digest = _digest(str(module.inlined_graph))
-        return _wrap(module, _script_signature(module), digest, torchscript=True)
-    quantized = _quantized_layers(module)
-    if quantized:
+        script = _reloaded(module, where)
+        signature, digest = _script_signature(script), _digest(str(script.inlined_graph))
+        return _wrap(script, signature, digest, torchscript=True)
+    quantized, scripts = _quantized_layers(module), _scripts(module)
+    if quantized or scripts:
         _check_quantization(quantized, where)
-        digest = _digest(*_state_texts(module))
+        digest = _digest(*_state_texts(module), *(str(part.inlined_graph) for part in scripts))
         return _wrap(module, inspect.signature(module.forward), digest, torchscript=True)
     if isinstance(module, torch.fx.GraphModule):
         # the exporter interprets its graph and calls no hook of it
@@ -124,6 +127,27 @@ def _wrap(
     wrapper = type("WrappedModule", (WrappedModule,), {"forward": forward})
     wrapped: WrappedModule = wrapper(module, digest, torchscript=torchscript)
     return wrapped.eval()
+
+
+def _scripts(module: nn.Module) -> list[torch.jit.ScriptModule]:
+    """The parts of a module that are TorchScript, without their own parts."""
+    parts = [part for part in module.children() if isinstance(part, torch.jit.ScriptModule)]
+    others = [part for part in module.children() if not isinstance(part, torch.jit.ScriptModule)]
+    return [*parts, *(part for other in others for part in _scripts(other))]
+
+
+def _reloaded(module: torch.jit.ScriptModule, where: str) -> torch.jit.ScriptModule:
+    """The module as its file would give it: one that was just frozen cannot be part of another."""
+    buffer = io.BytesIO()
+    try:
+        torch.jit.save(module, buffer)
+        buffer.seek(0)
+        return cast(torch.jit.ScriptModule, torch.jit.load(buffer))  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise RecipeError(
+            f"{where}: TorchScript that cannot be saved and read again: {failure_text(error)}",
+            do="Return it as it was before torch.jit.optimize_for_inference.",
+        ) from error
 
 
 def _script_signature(module: torch.jit.ScriptModule) -> inspect.Signature:

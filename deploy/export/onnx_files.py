@@ -122,8 +122,8 @@ class OnnxFiles:
         return zero_state(self.recipe)
 
     def with_state(self, inputs: Tensors) -> dict[str, Array]:
-        """See ``Source``; the samples are noise of the right shape already."""
-        return dict(inputs)
+        """See ``Source``; noise stays, and real samples begin with zeros."""
+        return {**zero_state(self.recipe), **inputs}
 
     def identity(self) -> None:
         """See ``Source``; nothing is exported that could be cached."""
@@ -152,8 +152,13 @@ class OnnxFiles:
         segments = tuple(self._segments(out, observed, fold=True))
         specs = [spec for segment in segments for spec in (*segment.inputs, *segment.outputs)]
         names = {spec.name: spec.name for spec in specs}
+        taken = {spec.name for segment in segments for spec in segment.inputs}
+        taken |= {name for host in self._host for name in host.inputs}
+        results = tuple(
+            spec.name for segment in segments for spec in segment.outputs if spec.name not in taken
+        )
         outputs = {name: name for file in self._files for name in file.outputs.values()}
-        return Partition(segments, names, (), {}, outputs, tuple(names))
+        return Partition(segments, names, results, {}, outputs, tuple(names))
 
     def reference(self, points: Mapping[str, str], out: Path) -> ReferenceChain:
         """Each file as it is in one engine, with the host steps between them."""
@@ -196,7 +201,12 @@ class OnnxFiles:
                 _check_wire(file, known[name], value)
                 sizes = known[name].dims
                 ranges |= {
-                    dim.name: [dim.min, dim.opt, dim.max]
+                    dim.name: {
+                        "min": dim.min,
+                        "opt": dim.opt,
+                        "max": dim.max,
+                        "multiple": dim.multiple,
+                    }
                     for dim in sizes
                     if isinstance(dim, Dynamic)
                 }

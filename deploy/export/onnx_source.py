@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from backends.acceptance import Tolerance
 from backends.contract import (
     UNBOUNDED,
     Array,
     ConversionError,
     DeployError,
     EngineError,
+    Runner,
     Tensors,
     TensorSpec,
 )
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import dtype_of, fixed_size
+from backends.registry import about
 from deploy.convert import load_segment
 from deploy.export.input_values import input_value
+from deploy.export.noise_floor import noise_floors
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph, onnx_rule_errors
 from deploy.graph.observed_shapes import (
@@ -119,8 +123,8 @@ class OnnxSource:
         return zero_state(self.recipe)
 
     def with_state(self, inputs: Tensors) -> dict[str, Array]:
-        """See ``Source``; the samples are noise of the right shape already."""
-        return dict(inputs)
+        """See ``Source``; noise stays, and real samples begin with zeros."""
+        return {**zero_state(self.recipe), **inputs}
 
     def identity(self) -> None:
         """See ``Source``; nothing is exported that could be cached."""
@@ -168,15 +172,35 @@ class OnnxReference:
         """
         self.name = f"the whole model in {backend.name}"
         self._points = points
-        segment = reference_segment(exported, sorted(set(points.values())), out)
+        self._segment = reference_segment(exported, sorted(set(points.values())), out)
+        self._backend, self._out = backend, out
         try:
-            self._runner = load_segment(segment, backend, out / "engine")
+            self._runner = load_segment(self._segment, backend, out / "engine")
         except (ConversionError, EngineError) as error:
             raise _with_advice(error, exported) from error
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
-        values = {**inputs, **self._runner(inputs)}
+        return self._values(self._runner, inputs)
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
+        """See ``Reference``; the engine computes the file with its options for another rounding."""
+        other = about(self._backend.name).other_rounding
+        if not other:
+            return {}
+        options = {**self._backend.options, **other}
+        folder = self._out / "other_rounding"
+        folder.mkdir(exist_ok=True)
+        try:
+            with load_segment(
+                self._segment, replace(self._backend, options=options), folder
+            ) as runner:
+                return noise_floors(values, self._values(runner, inputs))
+        except (ConversionError, EngineError):
+            return {}  # such as fused operators of its own, which it does not run without fusions
+
+    def _values(self, runner: Runner, inputs: Tensors) -> dict[str, Array]:
+        values = {**inputs, **runner(inputs)}
         return {name: values[point] for name, point in self._points.items()}
 
 

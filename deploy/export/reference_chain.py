@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from backends.contract import Array, Runner, Segment, Specs, Tensors
-from backends.registry import loader
+from backends.acceptance import Tolerance
+from backends.contract import (
+    Array,
+    ConversionError,
+    EngineError,
+    Runner,
+    Segment,
+    Specs,
+    Tensors,
+)
+from backends.registry import about, loader
 from deploy.convert import convert_here
+from deploy.export.noise_floor import noise_floors
 from deploy.recipe.schema import BackendRecipe
 from deploy.runtime.bundle.manifest import HostStep
 from deploy.runtime.execution.chain import Chain
@@ -50,6 +60,8 @@ class ReferenceChain:
         """
         self.name = f"each file in {backend.name}"
         self._points = points
+        self._parts = segments, host, inputs
+        self._backend, self._out = backend, out
         self._values: dict[str, Array] = {}
         called = {name for step in host for name in step.calls}
         artifacts = [convert_here(item, backend, out / f"{item.name}.engine") for item in segments]
@@ -64,6 +76,20 @@ class ReferenceChain:
         engines = [item for item in artifacts if item.name not in called]
         order = schedule([*engines, *host], inputs, ())
         self._chain = Chain([(step, runners[step.name]) for step in order], inputs, ())
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
+        """See ``Reference``; the engine computes the files with options for another rounding."""
+        other = about(self._backend.name).other_rounding
+        if not other:
+            return {}
+        backend = replace(self._backend, options={**self._backend.options, **other})
+        try:
+            chain = ReferenceChain(
+                *self._parts, backend, self._out / "other_rounding", self._points
+            )
+            return noise_floors(values, chain(inputs))
+        except (ConversionError, EngineError):
+            return {}  # such as fused operators of its own, which it does not run without fusions
 
     def _recorded(self, runner: Runner) -> Runner:
         return _Recorder(runner, self._values)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
 from deploy.export.onnx_files import OnnxFiles
 from deploy.export.onnx_source import OnnxSource
@@ -25,6 +26,15 @@ class Reference(Protocol):
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """The value of every tensor of the chain, by name, for these inputs of the model."""
+        ...
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
+        """The noise floor of each tensor: its error against the model computed otherwise.
+
+        Args:
+            inputs: of the model.
+            values: the reference's value of every tensor for them.
+        """
         ...
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
 from deploy.export.export_failures import ExportError
@@ -21,6 +22,7 @@ from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.forward_check import check_forward
 from deploy.export.module_marks import mark_modules
 from deploy.export.module_state import restored_state
+from deploy.export.noise_floor import noise_floors, torch_values_otherwise
 from deploy.export.onnx_export import eager_outputs, export, reference_values
 from deploy.export.rewrites import applicable_rewrites, apply_rewrites, collect_rewrites
 from deploy.export.stateful_model import StatefulModel
@@ -98,7 +100,12 @@ class TorchSource:
     @property
     def _called(self) -> nn.Module:
         """What takes all inputs: the model, or where it has a state the module around it."""
-        return self._stateful if state_paths(self._recipe) else self._model
+        return self._around(self._model)
+
+    def _around(self, model: nn.Module) -> nn.Module:
+        paths = state_paths(self._recipe)
+        names = [name for name in self._recipe.inputs if name not in paths]
+        return StatefulModel(model, names, paths) if paths else model
 
     def _outputs(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return eager_outputs(self._called, inputs)
@@ -111,6 +118,15 @@ class TorchSource:
         """The eager model's value of every point, input and output, with or without rewrites."""
         with self._prepared(rewritten=rewritten):
             return reference_values(self._called, _to_torch(inputs))
+
+    def values_otherwise(self, inputs: Tensors) -> dict[str, Array]:
+        """The values of the model without rewrites, computed in another precision or order."""
+
+        def run(model: nn.Module, given: Mapping[str, Tensor]) -> dict[str, Array]:
+            with mark_modules(model, self._recipe.marks), restored_state(model):
+                return reference_values(self._around(model), given)
+
+        return torch_values_otherwise(self._model, _to_torch(inputs), run)
 
     @contextmanager
     def _prepared(self, *, rewritten: bool) -> Iterator[None]:
@@ -151,6 +167,12 @@ class TorchReference:
             if point not in values:
                 raise _not_reached(point, values)
         return {tensor: values[point] for tensor, point in self._points.items()}
+
+    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
+        """See ``Reference``."""
+        others = self._source.values_otherwise(inputs)
+        by_tensor = {name: others[at] for name, at in self._points.items() if at in others}
+        return noise_floors(values, by_tensor)
 
 
 def _not_reached(point: str, values: Collection[str]) -> ExportError:

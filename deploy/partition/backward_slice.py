@@ -168,6 +168,20 @@ def bypassing_uses(
     return list(first_uses.values())
 
 
+def varying_tensors(index: GraphIndex, tensors: Sequence[BoundaryTensor]) -> list[BoundaryTensor]:
+    """The tensors without constants, and without what follows from sizes of the others alone.
+
+    Every part of a graph that is cut at them can compute those itself.
+    """
+    varying = [tensor for tensor in tensors if not index.is_constant(tensor.value)]
+    readers = [node for node in index.nodes if node.op_type == "Shape"]
+    from_sizes = index.derived_from_sizes(readers)
+    others = [tensor.value for tensor in varying if tensor.value.producer() not in from_sizes]
+    axes = index.dim_axes(others)
+    known = index.derived_from_sizes([node for node in readers if size_source(node, axes)])
+    return [tensor for tensor in varying if tensor.value.producer() not in known]
+
+
 def describe_uses(uses: Sequence[ValueUse]) -> str:
     """Which tensors are used, the first one with its producer and its user."""
     first, *others = uses

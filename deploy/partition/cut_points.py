@@ -54,6 +54,9 @@ class BoundaryTensor:
     value: ir.Value
 
 
+BoundaryTensors = Sequence[BoundaryTensor]
+
+
 @dataclass(frozen=True)
 class CutPoints:
     """Where a graph can be cut.
@@ -94,17 +97,17 @@ class CutPoints:
         return [tensor for tensors in by_point.values() for tensor in tensors]
 
     def tensors_across(
-        self, points: Sequence[str], is_constant: Callable[[ir.Value], bool]
+        self, points: Sequence[str], varying: Callable[[BoundaryTensors], BoundaryTensors]
     ) -> list[BoundaryTensor]:
         """The tensors at which one entry of ``cuts`` cuts the whole graph.
 
         A bare mark stands for its outputs, or for its inputs where it has no outputs. Where a whole
-        side of a mark is named, constants and tensors that nothing uses are left out of it, such as
-        an attention mask that is the same in every run: no part needs them from another one.
+        side of a mark is named, tensors that nothing uses are left out of it, and those that each
+        part can compute itself, such as an attention mask that depends on sizes alone.
 
         Args:
             points: of the entry.
-            is_constant: whether a value is the same in every run.
+            varying: the tensors of one mark without those that each part can compute itself.
 
         Raises:
             PartitionError: there are none, or one names nothing.
@@ -115,17 +118,19 @@ class CutPoints:
         tensors = [
             tensor
             for point, of_point in by_point.items()
-            for tensor in self._varying(point, of_point, is_constant)
+            for tensor in self._without_known(point, of_point, varying)
         ]
         return list({tensor.value: tensor for tensor in tensors}.values())
 
-    def _varying(
-        self, point: str, tensors: list[BoundaryTensor], is_constant: Callable[[ir.Value], bool]
-    ) -> list[BoundaryTensor]:
-        """The tensors without constants; all of them where all are constant, or one is named."""
+    def _without_known(
+        self,
+        point: str,
+        tensors: BoundaryTensors,
+        varying: Callable[[BoundaryTensors], BoundaryTensors],
+    ) -> BoundaryTensors:
+        """The varying tensors; all of them where none varies, or where one is named by itself."""
         is_named = point in self.tensors or point in self.outputs or parse_point(point).path
-        varying = [tensor for tensor in tensors if not is_constant(tensor.value)]
-        return tensors if is_named or not varying else varying
+        return tensors if is_named else varying(tensors) or tensors
 
     def marks_on(self, value: ir.Value) -> tuple[str, ...]:
         """Every marked tensor that is this value."""

@@ -16,6 +16,7 @@ from deploy.partition.backward_slice import (
     bypassing_uses,
     describe_origin,
     describe_uses,
+    varying_tensors,
 )
 from deploy.partition.cut_points import BoundaryTensor, Cut, CutPoints, PartitionError
 
@@ -214,7 +215,7 @@ def cut_across(
     """
     parts = _Parts(index, cut_points)
     for number, points in enumerate(cuts):
-        tensors = cut_points.tensors_across(points, index.is_constant)
+        tensors = cut_points.tensors_across(points, lambda marked: varying_tensors(index, marked))
         parts.add(tensors, f"the cut at [{', '.join(points)}]", first=not number)
     parts.add_rest()
     return parts.subgraphs()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.codec import from_json, to_json
 from backends.contract import Segment, Specs, Tensors
 from backends.conversion_files import read_artifact
@@ -85,6 +86,7 @@ def convert_cached(
     sample: Tensors,
     out: Path,
     limits: ConvertRecipe,
+    rule: AcceptanceRule = DEFAULT_RULE,
 ) -> tuple[Converted, bool]:
     """Convert a segment, or copy the artifact of an equal one from the cache.
 
@@ -97,16 +99,17 @@ def convert_cached(
         sample: see ``convert``.
         out: the folder of the artifact; it does not exist yet.
         limits: see ``convert``.
+        rule: see ``convert``.
 
     Returns:
         The artifact, and whether it came from the cache.
     """
     if cache is None or backend.build == "device":
-        return convert(segment, backend, sample, out, limits), False
-    key = _conversion_key(segment, backend, sample, limits)
+        return convert(segment, backend, sample, out, limits, rule), False
+    key = _conversion_key(segment, backend, sample, limits, rule)
     built: list[Converted] = []
     from_cache = cache.fill(
-        key, out, lambda: built.append(convert(segment, backend, sample, out, limits))
+        key, out, lambda: built.append(convert(segment, backend, sample, out, limits, rule))
     )
     if from_cache:
         return Converted(read_artifact(out), out, sample_file(segment, sample, out)), True
@@ -114,7 +117,11 @@ def convert_cached(
 
 
 def _conversion_key(
-    segment: Segment, backend: BackendRecipe, sample: Tensors, limits: ConvertRecipe
+    segment: Segment,
+    backend: BackendRecipe,
+    sample: Tensors,
+    limits: ConvertRecipe,
+    rule: AcceptanceRule,
 ) -> CacheKey:
     description = about(backend.name)
     files = sorted(segment.onnx.parent.glob(f"{segment.onnx.name}*"))  # the graph and its weights
@@ -125,6 +132,7 @@ def _conversion_key(
         "options": dict(checked_options(backend)),
         "precision": cast_precision(backend),
         "sample": _hash_sample(segment, sample) if limits.check else None,
+        "tolerances": _tolerances(segment, backend, rule) if limits.check else {},
         "versions": versions(description.convert),
         "machine": dict(description.machine(parsed_options(backend))),
         "unverified": bool(description.run_obstacle(parsed_options(backend))),
@@ -132,6 +140,12 @@ def _conversion_key(
         "project": project_code(),
     }
     return CacheKey("convert", f"{segment.name} for {backend.name}", parts)
+
+
+def _tolerances(segment: Segment, backend: BackendRecipe, rule: AcceptanceRule) -> dict[str, str]:
+    names = (spec.name for spec in segment.outputs)
+    special = rule.special(cast_precision(backend), names)
+    return {name: str(tolerance) for name, tolerance in special.items()}
 
 
 def _hash_sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Segment, Tensors
 from backends.support import Support
 from deploy.convert import Converted, cast_precision
@@ -46,11 +47,13 @@ class ConversionContext:
         cache: keeps conversions, if it is on.
         values: the reference value of every input and output of the segments.
         progress: shows the stages.
+        rule: what counts as agreement of an artifact with these values.
     """
 
     cache: CacheStore | None
     values: Tensors
     progress: Progress
+    rule: AcceptanceRule = DEFAULT_RULE
 
 
 def convert_all(
@@ -118,7 +121,7 @@ def _convert_segment(
     )
     with context.progress.stage(f"convert {label}") as stage:
         converted, stage.from_cache = convert_cached(
-            context.cache, segment, backend, context.values, out, recipe.convert
+            context.cache, segment, backend, context.values, out, recipe.convert, context.rule
         )
         artifact = converted.artifact
         stage.size = sum((out / file).stat().st_size for file in artifact.files or artifact.source)

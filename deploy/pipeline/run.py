@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.contract import EngineError, Tensors
+from backends.contract import DeployError, EngineError, Tensors
 from backends.conversion_files import write_sample
 from backends.process.child import module_command
 from deploy.bundle import (
@@ -22,8 +23,9 @@ from deploy.bundle import (
 from deploy.convert import checked_options
 from deploy.export.onnx_files import OnnxFiles, complete_files
 from deploy.export.onnx_source import complete_inputs
-from deploy.export.source import Source, source_of
+from deploy.export.source import Reference, Source, source_of
 from deploy.partition.host_steps import select_post_step
+from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
@@ -31,7 +33,12 @@ from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_o
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
-from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
+from deploy.recipe.sample_inputs import (
+    real_samples,
+    sample_inputs,
+    sample_pictures,
+    typical_sample,
+)
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
 from deploy.report.progress import Progress
@@ -78,15 +85,24 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     with progress.stage("model"):
         source = source_of(recipe)
         recipe = replace(recipe, model=source.recipe)
-        inputs = source.with_state(sample_inputs(recipe.model, pictures))
+        real = real_samples(recipe.model, pictures)
+        noise = source.with_state(sample_inputs(recipe.model, pictures))
+        samples = [{**source.with_state(sample), **sample} for sample in real] or [noise]
     cache = _cache(recipe)
-    chain = _plan(recipe, source, inputs, cache, paths.work, progress)
+    traced = typical_sample(recipe.model, samples)
+    chain = _plan(recipe, source, traced, cache, paths.work, progress)
     with progress.stage("reference"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
-        values = reference(inputs)
+        values, *others = map(reference, samples)
+        for sample_values in (values, *others):
+            check_reference(sample_values, reference.name)
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
+        floors = reference.floors(samples[0], values)
+        rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
+        others_or_noise = others or ([] if real else _second(recipe.model, reference, pictures))
+        unmoved = unmoved_outputs(values, others_or_noise[:1], chain.partition.results)
     write_build_record(paths.work, recipe, chain.points)
-    context = ConversionContext(cache, values, progress)
+    context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle") as stage:
         manifest = _write_bundle(
@@ -94,8 +110,17 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         )
         stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
-        compared = ReferenceData(reference, values, pictures, _annotations(recipe), reference.name)
-        verdict = _verify(recipe, manifest, compared, staging)
+        compared = ReferenceData(
+            reference,
+            values,
+            pictures,
+            _annotations(recipe),
+            reference.name,
+            others,
+            rule,
+            unmoved,
+        )
+        verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
             sign(staging, _key_file(recipe.bundle.sign))
@@ -208,15 +233,23 @@ def _write_bundle(
     return seal(staging, write_state(staging, manifest, initial_state))
 
 
-def _verify(recipe: Recipe, manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
+def _second(model: ModelRecipe, reference: Reference, pictures: Sequence[Path]) -> list[Tensors]:
+    """The reference's values for a second sample: the second picture, and other noise."""
+    try:
+        return [reference(sample_inputs(model, pictures[1:], seed=1))]
+    except DeployError:  # noise may take another branch of the model than the sample
+        return []
+
+
+def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     """Compare the bundle with the reference, unless the device has to build engines first.
 
     The sample picture is written in both cases.
     """
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, data, recipe.verify)
+        verdict = expected_detections_only(manifest, data)
     else:
-        verdict = verify(staging, manifest, data, recipe.verify)
+        verdict = verify(staging, manifest, data)
     if verdict.expected:
         detections = verdict.found[0] if verdict.found else None
         write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)

@@ -4,32 +4,64 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 import yaml
 
-from deploy.report.sweep import JobRow
+from backends.files import atomic_write
+from deploy.report.sweep import JobRow, error_reason
 
-_JOB_RESULT = "result.json"
+_ROWS = "jobs"  # the folder of the rows, each in a file with its job's number
 _TABLE = "results"
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # also as wide characters
 
 
-def write_row(folder: Path, row: JobRow) -> None:
-    """Write a job's row into the job's output folder."""
-    (folder / _JOB_RESULT).write_text(json.dumps(asdict(row), indent=2))
+def write_row(sweep: Path, number: int, row: JobRow) -> None:
+    """Write a job's row.
+
+    Args:
+        sweep: the sweep's folder.
+        number: of the job, from 0 up.
+        row: its result.
+    """
+    (sweep / _ROWS).mkdir(exist_ok=True)
+    with atomic_write(sweep / _ROWS / f"{number}.json") as part:
+        part.write_text(json.dumps(asdict(row), indent=2))
 
 
-def read_rows(sweep: Path) -> list[JobRow]:
+def clear_rows(sweep: Path) -> None:
+    """Remove the rows of an earlier sweep into the same folder."""
+    for path in _numbered(sweep / _ROWS).values():
+        path.unlink()
+
+
+def job_folders(sweep: Path) -> set[int]:
+    """The numbers of the jobs that have a folder, unless a sweep names its folders otherwise."""
+    return set(_numbered(sweep))
+
+
+def read_rows(sweep: Path, started: Collection[int] = ()) -> list[JobRow]:
     """The rows of all jobs in order; a job without a row has failed.
 
     Args:
-        sweep: the sweep's folder, with one folder per job, named by the job's number.
+        sweep: the sweep's folder.
+        started: numbers of jobs that are known to have started.
     """
-    folders = sorted((path for path in sweep.iterdir() if path.name.isdigit()), key=_job_number)
-    return [_read_row(folder) for folder in folders]
+    rows = {number: _read_row(path) for number, path in _numbered(sweep / _ROWS).items()}
+    count = max([*rows, *started], default=-1) + 1
+    return [rows.get(number) or _lost_row(sweep / str(number)) for number in range(count)]
+
+
+def job_with_error(sweep: Path, problem: str) -> int | None:
+    """The number of the first job so far that has failed for the same reason, if there is one."""
+    said = error_reason(problem)
+    for number, path in sorted(_numbered(sweep / _ROWS).items()):
+        if error_reason(_read_row(path).error) == said:
+            return number
+    return None
 
 
 def write_rows(sweep: Path, rows: Sequence[JobRow]) -> None:
@@ -59,20 +91,20 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _job_number(folder: Path) -> int:
-    return int(folder.name)
+def _numbered(folder: Path) -> dict[int, Path]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return {int(path.stem): path for path in paths if path.stem.isdecimal()}
 
 
-def _read_row(folder: Path) -> JobRow:
-    file = folder / _JOB_RESULT
-    if not file.is_file():
-        return JobRow(
-            _overrides(folder), error="the job ended without a result; see its output above"
-        )
-    return JobRow(**json.loads(file.read_text()))
+def _read_row(path: Path) -> JobRow:
+    return JobRow(**json.loads(path.read_text()))
+
+
+def _lost_row(folder: Path) -> JobRow:
+    return JobRow(_overrides(folder), error="the job ended without a result; see its output above")
 
 
 def _overrides(folder: Path) -> str:
     """The overrides of a job as Hydra has saved them; else the job's number."""
     saved = folder / ".hydra" / "overrides.yaml"
-    return " ".join(yaml.safe_load(saved.read_text())) if saved.is_file() else folder.name
+    return shlex.join(yaml.safe_load(saved.read_text())) if saved.is_file() else folder.name

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Array
-from deploy.recipe.dynamic_shapes import typical_shape
+from backends.contract import Array, Tensors
+from deploy.recipe.dynamic_shapes import typical_shape, varying_inputs
 from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
+from deploy.recipe.state import state_pairs
+from deploy.recipe.stored_samples import stored_samples
 from deploy.runtime.vision.image import Pre, decode
 from deploy.runtime.vision.preprocess import Letterbox
 
-_SEED = 0
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -21,25 +22,28 @@ def sample_pictures(model: ModelRecipe, count: int) -> list[Path]:
     """The first pictures of ``model.samples`` by name; none where the model takes no picture.
 
     Raises:
-        RecipeError: the folder has no picture.
+        RecipeError: the folder has no picture, and no other sample.
     """
     if model.pre is None or model.samples is None:
         return []
     folder = Path(model.samples)
-    pictures = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
-    if not pictures:
+    files = sorted(folder.glob("*")) if folder.is_dir() else [folder]
+    pictures = [path for path in files if path.suffix.lower() in _SUFFIXES]
+    if not pictures and not any(path.suffix == ".npz" for path in files):
         raise RecipeError(
-            f"model.samples '{folder}'", expected=f"pictures ({', '.join(_SUFFIXES)})", got="none"
+            f"model.samples '{folder}'",
+            expected=f"pictures ({', '.join(_SUFFIXES)}) or .npz files",
+            got="none",
         )
     return pictures[:count]
 
 
-def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
+def sample_inputs(model: ModelRecipe, pictures: Sequence[Path], seed: int = 0) -> dict[str, Array]:
     """A value of every model input: the first picture, letterboxed, and seeded noise elsewhere.
 
     Dynamic sizes are at their ``opt``. A batch repeats the picture.
     """
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(seed)
     inputs = {
         name: _noise(generator, typical_shape(model, name), np.dtype(spec.dtype), spec.range)
         for name, spec in model.inputs.items()
@@ -50,6 +54,44 @@ def sample_inputs(model: ModelRecipe, pictures: list[Path]) -> dict[str, Array]:
         batch = typical_shape(model, model.pre.input)[0]
         inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
     return inputs
+
+
+def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str, Array]]:
+    """The inputs of each ``.npz`` file; a file without the picture's input takes a picture.
+
+    Raises:
+        RecipeError: see ``stored_samples``; or neither files nor pictures are there.
+    """
+    pre = model.pre.input if model.pre is not None and pictures else None
+    stored = stored_samples(model, [*([pre] if pre else []), *state_pairs(model)])
+    if model.samples is not None and model.pre is None and not stored:
+        raise RecipeError(
+            f"model.samples '{model.samples}'",
+            expected="a folder with .npz files, or one .npz file",
+            got="none",
+            do="Write them with numpy.savez(FILE, input_name=array, ...).",
+        )
+    return [
+        {**_picture_input(model, pictures[number % len(pictures)], pre), **sample}
+        if pre and pre not in sample
+        else sample
+        for number, sample in enumerate(stored)
+    ]
+
+
+def typical_sample(model: ModelRecipe, samples: Sequence[Tensors]) -> Tensors:
+    """A sample whose dynamic sizes are at their ``opt``, which an export needs; else noise."""
+    shapes = {name: typical_shape(model, name) for name in varying_inputs(model)}
+    fitting = (
+        sample
+        for sample in samples
+        if all(sample[name].shape == shape for name, shape in shapes.items())
+    )
+    return next(fitting, None) or sample_inputs(model, [])
+
+
+def _picture_input(model: ModelRecipe, picture: Path, name: str) -> dict[str, Array]:
+    return {name: sample_inputs(model, [picture])[name]}
 
 
 def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:

@@ -143,7 +143,8 @@ class ModelRecipe:
         classes: names of the labels of detections.
         pre: how a picture becomes an input, for models of pictures.
         post: post-processing for each place where the chain may end.
-        samples: a folder of pictures for verification.
+        samples: real inputs for verification: a folder of pictures, of ``.npz`` files that hold a
+            value of each input by its name, or of both; or one such file.
         eval: a COCO annotation file beside its pictures.
     """
 
@@ -292,10 +293,13 @@ class VerifyRecipe:
         images: how many pictures are compared.
         min_matched: the share of confident detections that must match, from 0 to 1.
         eval: whether to evaluate mAP of the chain and of the reference.
+        tolerance: in the place of the tolerances of the precisions: ``{max_rel: 0.01}`` and
+            ``{cosine: 0.999}`` for all tensors, ``{TENSOR: {max_rel: 0.01}}`` for one.
     """
 
     images: int = 4
     min_matched: float = MIN_MATCHED
+    tolerance: dict[str, Any] = field(default_factory=dict)
     eval: bool = False
 
 

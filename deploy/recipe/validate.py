@@ -23,6 +23,7 @@ from deploy.recipe.schema import (
     RecipeError,
 )
 from deploy.recipe.state import check_state
+from deploy.recipe.tolerances import recipe_rule
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
@@ -54,6 +55,7 @@ def check_recipe(recipe: Recipe) -> None:
     for post in recipe.model.post:
         check_post(post.id, post.params)
     _check_numbers(recipe)
+    recipe_rule(recipe.verify)
 
 
 def _check_source(model: ModelRecipe) -> None:

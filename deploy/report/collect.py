@@ -83,12 +83,16 @@ def tensor_rows(manifest: Manifest) -> tuple[TensorRow, ...]:
         for engine in manifest.alternatives
     }
     metrics = manifest.verification.gaps
-    rows = [_tensor_row(item, runs_on[item.step], bounds[item.step]) for item in metrics]
-    shares = [item.gap.max_rel / bounds[item.step].max_rel for item in metrics]
+    rows = [_tensor_row(item, runs_on[item.step], bounds.of(item)) for item in metrics]
+    shares = [_share(item.gap.max_rel, bounds.of(item).max_rel) for item in metrics]
     if rows and max(shares) > 0:
         worst = shares.index(max(shares))
         rows[worst] = replace(rows[worst], worst=True)
     return tuple(rows)
+
+
+def _share(error: float, bound: float) -> float:
+    return error / bound if bound else error
 
 
 def _tensor_row(item: StepMetrics, runs_on: str, bound: Tolerance) -> TensorRow:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from backends.terminal import printable
 
 
 @dataclass
@@ -47,7 +50,8 @@ class Progress:
         """Show and time a stage; a stage that raises is not listed."""
         stage = Stage(name)
         start = time.perf_counter()
-        with self.console.status(f"{name} ..."):
+        # as a text: of a string, rich would take brackets in the name for markup
+        with self.console.status(Text(f"{printable(name)} ...")):
             yield stage
         stage.seconds = time.perf_counter() - start
         self.stages.append(stage)

@@ -15,7 +15,12 @@ from backends.support import Support
 from deploy.precision.cast_segments import CastSummary
 from deploy.report.chain_diagram import Boundary, chain_boundaries
 from deploy.report.progress import Stage, format_bytes, stage_table
-from deploy.runtime.accuracy.step_errors import CHAIN
+from deploy.runtime.accuracy.step_errors import (
+    CHAIN,
+    SAMPLES_NOTE,
+    UNMOVED_NOTE,
+    recorded_rule,
+)
 from deploy.runtime.bundle.engine_choice import engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
@@ -148,7 +153,29 @@ def result_notes(result: RunResult) -> list[str]:
         f"parser      {_BELOW.join(support.lines(segment))}"
         for segment, support in result.support.items()
     ]
-    return [*casts, *engines, *parsers, *map(_boundary_line, chain_boundaries(result.manifest))]
+    boundaries = map(_boundary_line, chain_boundaries(result.manifest))
+    return [*casts, *engines, *parsers, *boundaries, *_sample_lines(result.manifest)]
+
+
+def _sample_lines(manifest: Manifest) -> list[str]:
+    """Lines on what the samples can show."""
+    notes, allowed = manifest.verification.notes, recorded_rule(manifest)
+    lines = [
+        f"warning     the reference differs from itself by {floor.max_rel:.1e} at '{tensor}' "
+        f"(cosine {floor.cosine:.6f}). Engines are held to {allowed.tolerance('fp32', tensor)} "
+        "there; real samples, with model.samples=FOLDER, test more"
+        for tensor, floor in allowed.floors.items()
+    ]
+    if SAMPLES_NOTE in notes:
+        lines.append(f"samples     {notes[SAMPLES_NOTE]:.0f} were compared; errors are the worst")
+    more = "further, different samples" if SAMPLES_NOTE in notes else "real samples"
+    return lines + [
+        f"warning     output '{name.removeprefix(UNMOVED_NOTE)}' hardly moves between two samples: "
+        f"{change:.1e} of its largest value. This test says little; pass {more} "
+        "with model.samples=FOLDER"
+        for name, change in notes.items()
+        if name.startswith(UNMOVED_NOTE)
+    ]
 
 
 def _cast_line(summary: CastSummary) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,9 @@ from rich.table import Table
 from deploy.report.data import PictureView, Report
 from deploy.report.progress import format_bytes, format_error
 from deploy.runtime.latency import PartLatency
+
+_DETAIL, _ERROR = "    ", "error: "  # of the lines that a process has left
+_ENDING = re.compile(r"exit code [1-9]\d*(?=$|,)")
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,39 @@ def evaluated_scores(rows: Sequence[JobRow]) -> list[str]:
 
 def differing_overrides(rows: Sequence[JobRow]) -> list[str]:
     """For each job those of its overrides that not all jobs have."""
-    overrides = [row.job.split() for row in rows]
+    overrides = [_words(row.job) for row in rows]
     shared = set(overrides[0]).intersection(*overrides) if len(overrides) > 1 else set()
     return [" ".join(word for word in job if word not in shared) for job in overrides]
+
+
+def _words(job: str) -> list[str]:
+    try:
+        return shlex.split(job)
+    except ValueError:  # of a job that another program has noted
+        return job.split()
+
+
+def error_reason(error: str) -> str:
+    r"""What an error of several lines says: its first line, with the reason of a process's end.
+
+    Examples:
+        >>> error = ["cannot convert 'head': exit code 1", "    error: no operator Foo", "  Repeat"]
+        >>> error_reason("\n".join(error))
+        "cannot convert 'head': no operator Foo"
+    """
+    first, *details = error.splitlines() or [""]
+    ending = _ENDING.search(first)
+    said = [line.strip() for line in details if line.startswith(_DETAIL) and line.strip()]
+    if ending is None or not said:
+        return first
+    named = [line for line in said if line.startswith(_ERROR)]
+    return f"{first[: ending.start()]}{(named or said)[-1].removeprefix(_ERROR)}"
+
+
+def shared_error(rows: Sequence[JobRow]) -> str:
+    """The reason for which every job has failed, where there are several and one reason."""
+    reasons = {error_reason(row.error) for row in rows}
+    return reasons.pop() if len(rows) > 1 and len(reasons) == 1 else ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +152,11 @@ class Sweep:
 
 
 def sweep_table(rows: Sequence[JobRow]) -> Table:
-    """Backend, status, latency, size, gap and mAP of every job, or its error."""
+    """Backend, status, latency, size, gap and mAP of every job, or the reason of its failure.
+
+    The reason that all jobs share is left out: see ``shared_error``.
+    """
+    shared = shared_error(rows)
     table = Table(box=None, pad_edge=False)
     for title in ("job", "backend", "status"):
         table.add_column(title, overflow="fold")
@@ -135,7 +174,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             format_bytes(row.size),
             format_error(row.gap),
             *(_format_decimals(row.scores[title], 3) for title in scores),
-            row.error.splitlines()[0] if row.error else "",
+            "" if shared else error_reason(row.error),
         )
     return table
 

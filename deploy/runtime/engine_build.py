@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from backends.acceptance import CONFIDENT
+from backends.acceptance import CONFIDENT, AcceptanceRule
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
@@ -88,7 +88,8 @@ def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     names = {step.name for step in steps}
     try:
         with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
-            converted = [_convert(bundle, step, Path(scratch), timeout) for step in steps]
+            rule = recorded_rule(manifest)
+            converted = [_convert(bundle, step, Path(scratch), timeout, rule) for step in steps]
             engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
             built = _with_engines(bundle, manifest, engines)
             drawing = Path(scratch) / Path(PICTURE).name
@@ -131,12 +132,15 @@ def _checked_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
     return steps
 
 
-def _convert(bundle: Path, step: Artifact, scratch: Path, timeout: float) -> Artifact:
+def _convert(
+    bundle: Path, step: Artifact, scratch: Path, timeout: float, rule: AcceptanceRule
+) -> Artifact:
     print(f"building {step.name} ...", flush=True)
     segment = Segment(step.name, bundle / step.source[0], step.inputs, step.outputs)
     sample, out = bundle / step_sample_name(step.name), scratch / alternative_label(step)
+    limits = ConversionLimits(timeout)
     artifact = convert_in_child(
-        segment, step.backend, step.options, step.precision, sample, out, ConversionLimits(timeout)
+        segment, step.backend, step.options, step.precision, sample, out, limits, rule
     )
     return replace(artifact, inputs=step.inputs, outputs=step.outputs, source=step.source)
 

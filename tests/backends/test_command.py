@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from backends import registry
+from backends import convert_cli, registry
+from backends.contract import UNBOUNDED, Dynamic, Segment, TensorSpec
 from backends.conversion_files import read_artifact
 from backends.convert_cli import main
+from backends.process.conversion import conversion_command
 from tests.backends.conftest import BACKENDS
 from tests.helpers.graphs import conv, save
 
@@ -84,8 +86,14 @@ def test_a_sample_of_other_tensors_is_refused(backend, tmp_path, capsys):
         (["conv.onnx", "out", "colour=red"], "option 'colour'"),
         (["conv.onnx", "out", "red"], "option: expected option=value, got red"),
         (["conv.onnx", "out", "--sample", "garbage.onnx"], "is not an npz file"),
-        (["dynamic.onnx", "out"], "dimension 'batch' of 'a' has no sizes. Pass --range batch=MIN"),
-        (["conv.onnx", "out", "--range", "batch=1"], "--range: expected DIM=MIN,OPT,MAX"),
+        (
+            ["dynamic.onnx", "out", "--range", "b=1,2,3"],
+            "axis 0 of 'a' has an open size 'batch' without a range. Pass --range batch=MIN,",
+        ),
+        (["unnamed.onnx", "out"], "axis 1 of 'a' has an open size 'a.1' without a range."),
+        (["conv.onnx", "out", "--range", "batch=1"], "--range: expected DIM=MIN,OPT,MAX or DIM="),
+        (["conv.onnx", "out", "--range", "batch=1,2,3,4,5"], "--range: expected DIM=MIN,OPT,MAX"),
+        (["conv.onnx", "out", "--range", "batch=1,2,many"], "--range: expected DIM=MIN,OPT,MAX"),
         (["conv.onnx"], "the following arguments are required: OUT"),
     ],
 )
@@ -101,9 +109,30 @@ def test_bad_input_is_one_error_and_leaves_nothing(
         {"b": ["batch", 3]},
         {},
     )
+    save(
+        Path("unnamed.onnx"),
+        [helper.make_node("Relu", ["a"], ["b"])],
+        {"a": [1, -1]},
+        {"b": [1, -1]},
+        {},
+    )
     Path("garbage.onnx").write_bytes(b"\xff garbage")
     Path("taken").mkdir()
     Path("taken", "mine.txt").touch()
     before = sorted(Path().rglob("*"))
     assert message in refused(backend, capsys, *arguments)
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_range_may_be_of_a_size_without_a_name_have_no_end_and_go_in_steps():
+    named = vars(convert_cli)["_range"]
+    assert named("a.1=1,2,8") == Dynamic("a.1", 1, 2, 8)
+    assert named("rows=0,1,") == Dynamic("rows", 0, 1, UNBOUNDED)
+    assert named("height=32,320,640,32") == Dynamic("height", 32, 320, 640, 32)
+
+
+def test_the_command_that_repeats_a_conversion_has_the_sizes_as_they_are_typed(tmp_path):
+    dims = (Dynamic("rows", 0, 1, UNBOUNDED), Dynamic("height", 32, 320, 640, 32))
+    segment = Segment("s", tmp_path / "s.onnx", (TensorSpec("x", "float32", dims),), ())
+    command = conversion_command(segment, "onnxruntime", {}, "fp32", None, tmp_path / "out")
+    assert [word for word in command if "=" in word] == ["height=32,320,640,32", "rows=0,1,"]

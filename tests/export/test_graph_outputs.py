@@ -97,7 +97,7 @@ def test_two_results_of_one_name_are_refused():
 
 def test_a_result_whose_tensors_would_be_lost_is_refused_by_the_name_of_its_class():
     result = {"y": X["x"], "cache": SimpleNamespace(keys=[X["x"]])}
-    message = "the model returns 'cache' as a SimpleNamespace, whose tensors would be lost"
+    message = "the model returns 'cache' as SimpleNamespace, whose tensors would be lost"
     with pytest.raises(OutputError, match=message) as caught:
         named_outputs(result, [])
     assert "use_cache: false" in str(caught.value)

@@ -71,6 +71,8 @@ def saved_program(path) -> torch.export.ExportedProgram:
 KINDS = {
     "scripted": saved_script,
     "traced": lambda path: torch.jit.trace(net(), image()["image"]),
+    "frozen": lambda path: torch.jit.freeze(torch.jit.script(net())),
+    "script within": lambda path: nn.Sequential(torch.jit.script(net().body), nn.Flatten()),
     "graph module": lambda path: torch.fx.symbolic_trace(net()),
     "exported program": saved_program,
     "optimised": lambda path: torch.compile(net()),

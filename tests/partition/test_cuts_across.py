@@ -7,11 +7,14 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import nn
 
 from backends.contract import TensorSpec
 from deploy.export.onnx_export import export, reference_values
 from deploy.graph.exported import Exported
 from deploy.graph.points import MarkedTensor
+from deploy.mark import mark
 from deploy.partition.cut_points import Cut, PartitionError
 from deploy.partition.segments import partition
 from tests.helpers.chains import along_batch, arrays, chain, from_text, mark_of, net, run, samples
@@ -245,6 +248,25 @@ def test_a_whole_mark_is_cut_without_its_constants_and_without_what_nothing_uses
     assert_refused(exported, tmp_path, rf"{named} is the same in every run: got Abs", [named])
     named = "layer:input.position_ids"
     assert_refused(exported, tmp_path, rf"the exporter dropped {named}", [named])
+
+
+def test_a_whole_mark_is_cut_without_what_each_part_computes_from_sizes(tmp_path):
+    class Masked(nn.Module):
+        def forward(self, x):
+            @mark("layer")
+            def layer(states, mask):
+                return (states * mask).relu()
+
+            return layer(x * 2, torch.ones(x.shape).cumsum(0))
+
+    inputs = {"x": torch.rand(2, 3)}
+    exported = export(Masked(), inputs, tmp_path, along_batch(inputs, 1, 2, 5))
+    cutting = partition(exported, [], tmp_path / "cut", across=[["layer:input"]])
+    assert inputs_of(cutting) == [["x"], ["states"]]
+    for batch in (1, 4):
+        values = arrays({"x": torch.rand(batch, 3)})
+        (whole,) = run(exported.onnx, values).values()
+        assert (chain(cutting.segments, values)["output"] == whole).all()
 
 
 def test_an_end_that_is_constant_says_what_to_write(tmp_path):

@@ -103,6 +103,10 @@ def test_a_host_step_has_the_specs_of_what_it_takes_and_gives():
             r"takes it, got 0 to 4. Make them agree: dynamic: \{kept: \{0: \[0, 2, 4\]\}\} of the",
         ),
         (last(Dynamic("n", 0, 1, 3)), "expected 0 to 3, as segment 'last' takes it, got 0 to 4"),
+        (
+            last(Dynamic("n", 0, 2, 4, 2)),
+            "expected 0 to 4, a multiple of 2, as segment 'last' takes it, got 0 to 4",
+        ),
         (last(4), "expected 4, as segment 'last' takes it, got 0 to 4"),
         (
             last(ANY, out=Dynamic("u3", 0, 1, 9)),

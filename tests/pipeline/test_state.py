@@ -54,7 +54,7 @@ GRU = ("model.target=state_nets:Gru", "model.inputs={x: {shape: [1, 8]}, h: {sha
 
 
 @pytest.fixture
-def nets_folder(tmp_path: Path, monkeypatch) -> Path:
+def state_nets_folder(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "state_nets.py").write_text(NETS)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -82,24 +82,24 @@ def close(actual, expected):
 
 
 @pytest.mark.parametrize("backend", [name for name in BACKENDS if "tensorrt" not in name])
-def test_a_pipeline_carries_the_state_of_a_model_that_was_cut(nets_folder, backend):
+def test_a_pipeline_carries_the_state_of_a_model_that_was_cut(state_nets_folder, backend):
     output_of(
-        *WORDS, *SPEECH, MARK, "partition.cuts=[cell]", f"+backend={backend}", cwd=nets_folder
+        *WORDS, *SPEECH, MARK, "partition.cuts=[cell]", f"+backend={backend}", cwd=state_nets_folder
     )
     model = model_of("Speech")
     for isolate in ("never", "always"):
         model.cell.memory.fill_(0.25)
-        with Pipeline.open(nets_folder / "b", isolate=isolate) as pipeline:
+        with Pipeline.open(state_nets_folder / "b", isolate=isolate) as pipeline:
             for chunk in random_chunks(4):
                 outputs = pipeline({"x": chunk})
                 assert list(outputs) == ["words"]
                 close(outputs["words"], speech(model, chunk))
 
 
-def test_streams_have_a_state_each_and_begin_anew(nets_folder):
-    output_of(*WORDS, *SPEECH, f"+backend={BACKENDS[0]}", cwd=nets_folder)
+def test_streams_have_a_state_each_and_begin_anew(state_nets_folder):
+    output_of(*WORDS, *SPEECH, f"+backend={BACKENDS[0]}", cwd=state_nets_folder)
     models = [model_of("Speech"), model_of("Speech")]
-    with Pipeline.open(nets_folder / "b") as pipeline:
+    with Pipeline.open(state_nets_folder / "b") as pipeline:
         streams = [pipeline.open_stream(), pipeline.open_stream()]
         for number, chunk in enumerate(random_chunks(6)):
             stream, model = streams[number % 2], models[number % 2]
@@ -111,19 +111,19 @@ def test_streams_have_a_state_each_and_begin_anew(nets_folder):
         np.testing.assert_array_equal(streams[1]({"x": chunk})["words"], again)
 
 
-def test_inputs_and_outputs_that_the_model_has_already_are_carried(nets_folder):
-    output_of(*WORDS, *GRU, "model.state={h: hn}", f"+backend={BACKENDS[0]}", cwd=nets_folder)
+def test_inputs_and_outputs_that_the_model_has_already_are_carried(state_nets_folder):
+    output_of(*WORDS, *GRU, "model.state={h: hn}", f"+backend={BACKENDS[0]}", cwd=state_nets_folder)
     model, h = model_of("Gru"), torch.zeros(1, 8)
-    with Pipeline.open(nets_folder / "b") as pipeline, torch.no_grad():
+    with Pipeline.open(state_nets_folder / "b") as pipeline, torch.no_grad():
         for chunk in random_chunks(3):
             expected = model(torch.from_numpy(chunk), h)
             h = expected["hn"]
             close(pipeline({"x": chunk})["y"], expected["y"].numpy())
 
 
-def test_state_that_nobody_named_is_refused_with_the_words_to_write(nets_folder):
+def test_state_that_nobody_named_is_refused_with_the_words_to_write(state_nets_folder):
     words = (*WORDS, "model.target=state_nets:Speech", X, f"+backend={BACKENDS[0]}")
-    message = run_here(*words, cwd=nets_folder).stderr
+    message = run_here(*words, cwd=state_nets_folder).stderr
     assert "forward changes cell.memory, and a later result depends on it" in message
     assert "Pass 'model.state=[cell.memory]'" in message
 
@@ -147,18 +147,18 @@ def test_state_that_nobody_named_is_refused_with_the_words_to_write(nets_folder)
         ),
     ],
 )
-def test_a_state_that_the_chain_cannot_carry_is_one_error(nets_folder, words, message):
-    ended = run_here(*WORDS, *words, f"+backend={BACKENDS[0]}", cwd=nets_folder)
+def test_a_state_that_the_chain_cannot_carry_is_one_error(state_nets_folder, words, message):
+    ended = run_here(*WORDS, *words, f"+backend={BACKENDS[0]}", cwd=state_nets_folder)
     assert ended.returncode == 1
     assert message in ended.stderr
-    assert not (nets_folder / "b").exists()
+    assert not (state_nets_folder / "b").exists()
 
 
-def test_a_random_model_is_the_same_for_every_backend_of_a_sweep(nets_folder):
+def test_a_random_model_is_the_same_for_every_backend_of_a_sweep(state_nets_folder):
     words = ("deploy", "-m", "+model=module", "bench.runs=0", "hydra.sweep.dir=s", "cache=cache")
     printed = output_of(
         *words, "model.target=state_nets:Gru", GRU[1], "+backend=onnxruntime,openvino",
-        cwd=nets_folder,
+        cwd=state_nets_folder,
     )  # fmt: skip
     exports = [line for line in printed.splitlines() if line.startswith("export")]
     assert any("from the cache" in line for line in exports), printed

@@ -3,6 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
+from backends.contract import Dynamic
 from deploy.cli.compose import check_order, compose, to_recipe
 from deploy.partition.segments import partition_recipe
 from deploy.recipe.dynamic_shapes import dynamic_axes, named_ranges, typical_shape
@@ -85,17 +86,21 @@ def test_a_missing_backend_lists_the_backends():
         ({"model__inputs__x__dtype": "flot32"}, r"got flot32\. Did you mean float32"),
         (
             {"model__target": "???"},
-            "model: expected a target, a file or files, got none of them. Pass",
+            "expected a target, a file or files, got none of them. Pass",
         ),
         (
             {"model__file": "a.onnx"},
-            "model: expected a target, a file or files, got target and file",
+            "expected a target, a file or files, got target and file",
         ),
         (
             {"model__target": None, "model__file": "a.onnx", "model__weights": "w.pth"},
             "model.weights does nothing for an ONNX file",
         ),
         ({"model__marks": {"a": {"module": "b", "at": "end"}}}, r"model\.marks\.a\.at: .*got end"),
+        (
+            {"model__inputs__x__value": 3},
+            "model.inputs.x.value does nothing for a model in Python. Leave the input out, and",
+        ),
         ({"model__inputs": {}}, "model.inputs: expected at least one input"),
         ({"model__inputs__x__range": [1]}, "model.inputs.x.range: expected the smallest and the"),
         (
@@ -107,7 +112,10 @@ def test_a_missing_backend_lists_the_backends():
             {"model__dynamic": {"batch": [1, 2, 3]}, "model__inputs__y": {"shape": []}},
             "model.inputs.y: expected a batch axis, got a scalar",
         ),
-        ({"partition": {"cuts": [["a"], 3]}}, r"partition\.cuts\.1: expected a mark.*got 3"),
+        (
+            {"partition": {"cuts": [["a"], {"b": 3}]}},
+            r"partition\.cuts\.1: expected a mark.*got .*b.: 3",
+        ),
         (
             {"partition": {"cuts": ["a"], "segments": [{"name": "s", "start": [], "end": []}]}},
             "partition: expected segments or cuts, got both",
@@ -281,7 +289,33 @@ def test_ranges_become_dimensions():
     assert named_ranges({"batch": [1, 4, 16]})["batch"].opt == 4
 
 
-@pytest.mark.parametrize("sizes", [[1, 2], [0, 1, 2], [4, 1, 16]])
+def test_a_range_may_go_in_steps():
+    sizes = {"min": 32, "opt": 320, "max": 640, "multiple": 32}
+    assert named_ranges({"height": sizes})["height"] == Dynamic("height", 32, 320, 640, 32)
+    del sizes["multiple"]
+    assert named_ranges({"height": sizes})["height"].multiple == 1
+    made = recipe(model__dynamic={"n": {"min": 2, "opt": 2, "max": 4, "multiple": 2}})
+    made.model.inputs["x"].shape = ["n", 3]
+    assert typical_shape(made.model, "x") == (2, 3)
+
+
+def test_a_range_whose_ends_are_no_steps_is_refused_with_one_that_is():
+    sizes = {"min": 1, "opt": 300, "max": 640, "multiple": 32}
+    message = (
+        r"model\.dynamic\.height: expected min, opt and max that are multiples of multiple.*"
+        r"Such as \{min: 32, opt: 288, max: 640, multiple: 32\}"
+    )
+    with pytest.raises(RecipeError, match=message):
+        named_ranges({"height": sizes})
+    with pytest.raises(RecipeError, match="multiples of multiple, which is 1 or more"):
+        named_ranges({"height": sizes | {"multiple": 0}})
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[1, 2], [0, 1, 2], [4, 1, 16], "1,2,3", 7, [1, "2", 3], [True, 1, 2], {"min": 1, "max": 3},
+     {"min": 1, "opt": 2, "max": 3, "step": 1}],
+)  # fmt: skip
 def test_a_range_that_does_not_ascend_is_refused(sizes):
     with pytest.raises(RecipeError, match=r"model\.dynamic\.batch: expected \[min, opt, max\]"):
         named_ranges({"batch": sizes})

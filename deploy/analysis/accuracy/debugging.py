@@ -11,8 +11,14 @@ from typing import Any
 
 from backends.acceptance import AcceptanceRule
 from backends.contract import MissingLibraryError, Tensors, install_hint
+from backends.error_metrics import worst
 from deploy.analysis.accuracy.measure import measure_steps
-from deploy.analysis.accuracy.ranking import Ranking, rank_steps, segment_to_bisect
+from deploy.analysis.accuracy.ranking import (
+    Ranking,
+    beyond_tolerance,
+    rank_steps,
+    segment_to_bisect,
+)
 from deploy.analysis.accuracy.records import (
     Bisection,
     BlameError,
@@ -80,7 +86,7 @@ def debug_bundle(bundle: Path, options: DebugOptions) -> Ranking:
         ConversionError: the reference's backend cannot run the segment.
     """
     manifest = read_manifest(bundle)
-    files, rule = RunFiles(bundle), _rule(options, manifest)
+    files, rule = RunFiles(bundle), effective_rule(options, manifest)
     if options.saved:
         blame = read_metrics(files.metrics, hash_file(bundle / MANIFEST).sha256)
         return rank_steps(blame, rule)
@@ -94,8 +100,15 @@ def debug_bundle(bundle: Path, options: DebugOptions) -> Ranking:
     return rank_steps(blame, rule)
 
 
-def _rule(options: DebugOptions, manifest: Manifest) -> AcceptanceRule:
-    rule = replace(recorded_rule(manifest), max_rel=options.max_rel, cosine=options.cosine)
+def effective_rule(options: DebugOptions, manifest: Manifest) -> AcceptanceRule:
+    """The rule that the bundle was verified by, with what the options put in its place."""
+    rule = recorded_rule(manifest)
+    if options.max_rel is not None:
+        own = {name: replace(bounds, max_rel=None) for name, bounds in rule.tensors.items()}
+        rule = replace(rule, max_rel=options.max_rel, tensors=own)
+    if options.cosine is not None:
+        own = {name: replace(bounds, cosine=None) for name, bounds in rule.tensors.items()}
+        rule = replace(rule, cosine=options.cosine, tensors=own)
     return rule if options.min_matched is None else replace(rule, min_matched=options.min_matched)
 
 
@@ -107,8 +120,10 @@ def _bisect(
     ranking: Ranking,
 ) -> Bisection:
     segment = _select_segment(options.segment, ranking)
-    tolerance = ranking.rule.tolerance(segment.precision)
-    if all(map(tolerance.admits, segment.own)):
+    beyond = beyond_tolerance(segment, ranking.rule)
+    wrong = worst(beyond).tensor if beyond else ""
+    tolerance = ranking.rule.tolerance(segment.precision, wrong)
+    if not beyond:
         raise BlameError(
             f"segment '{segment.name}' is within its tolerance ({tolerance}): there is nothing to "
             "bisect",

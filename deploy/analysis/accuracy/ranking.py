@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.acceptance import AcceptanceRule, matched_share
+from backends.acceptance import AcceptanceRule, loosest, matched_share
 from backends.error_metrics import ErrorMetrics, worst
 from deploy.analysis.accuracy.records import Blame, BlameError, ChainEnd, StepBlame
 
@@ -86,10 +86,9 @@ def segment_to_bisect(ranking: Ranking) -> RankedStep:
 
 def _chain_agrees(blame: Blame, rule: AcceptanceRule) -> bool:
     metrics = blame.chain.gap
-    tolerance = rule.chain_tolerance(step.precision for step in blame.steps)
-    return (metrics is None or tolerance.admits(metrics)) and rule.detections_agree(
-        *_detections(blame.chain)
-    )
+    precision = loosest(step.precision for step in blame.steps)
+    within = metrics is None or rule.tolerance(precision, metrics.tensor).admits(metrics)
+    return within and rule.detections_agree(*_detections(blame.chain))
 
 
 def _called_by_first(ranked: Sequence[RankedStep]) -> list[RankedStep]:
@@ -98,7 +97,7 @@ def _called_by_first(ranked: Sequence[RankedStep]) -> list[RankedStep]:
 
 
 def _ranked(step: StepBlame, rule: AcceptanceRule) -> RankedStep:
-    good = all(map(rule.tolerance(step.precision).admits, step.own)) and not step.failure
+    good = not beyond_tolerance(step, rule) and not step.failure
     own = worst(step.own) if step.own else None
     if step.swaps is None:
         return RankedStep(step, own, good, 0.0, 0.0)
@@ -106,6 +105,15 @@ def _ranked(step: StepBlame, rule: AcceptanceRule) -> RankedStep:
     adds = _difference(_chain_error(with_inputs), _chain_error(with_outputs))
     loses = matched_share(*_detections(with_outputs)) - matched_share(*_detections(with_inputs))
     return RankedStep(step, own, good, adds, loses)
+
+
+def beyond_tolerance(step: StepBlame, rule: AcceptanceRule) -> list[ErrorMetrics]:
+    """The errors of a step's outputs that are beyond their tolerances."""
+    return [
+        metrics
+        for metrics in step.own
+        if not rule.tolerance(step.precision, metrics.tensor).admits(metrics)
+    ]
 
 
 def _effect_size(ranked: RankedStep) -> tuple[float, float, float]:

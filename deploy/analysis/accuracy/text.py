@@ -9,7 +9,7 @@ from typing import Any
 from backends.acceptance import AcceptanceRule, Tolerance
 from backends.codec import to_json
 from backends.error_metrics import ErrorMetrics, worst
-from deploy.analysis.accuracy.ranking import RankedStep, Ranking
+from deploy.analysis.accuracy.ranking import RankedStep, Ranking, beyond_tolerance
 from deploy.analysis.accuracy.records import Bisection, Blame, ChainEnd, Operator, Probe, StepBlame
 
 
@@ -42,9 +42,12 @@ def _first_sentence(first: RankedStep, ranking: Ranking) -> str:
 def _violation(ranked: RankedStep, rule: AcceptanceRule) -> str:
     step = ranked.step
     failure = f" ({step.failure})" if step.failure else ""
+    beyond = beyond_tolerance(step, rule)
+    error = worst(beyond) if beyond else ranked.own
+    bound = rule.tolerance(step.precision, error.tensor if error else "")
     return (
         f"{_step_title(step)}: with the reference's inputs its error is "
-        f"{_describe_error(ranked.own)}, beyond {rule.tolerance(step.precision)}{failure}"
+        f"{_describe_error(error)}, beyond {bound}{failure}"
     )
 
 

@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.acceptance import Tolerance
-from backends.error_metrics import ErrorMetrics
 from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
-from deploy.runtime.accuracy.step_errors import chain_errors, chain_tolerance, recorded_rule
-from deploy.runtime.bundle.manifest import Manifest
+from deploy.runtime.accuracy.step_errors import chain_errors, recorded_rule, tolerances
+from deploy.runtime.bundle.manifest import Manifest, StepMetrics
 from deploy.runtime.bundle.sample import expected_detections, read_sample, sample_picture
 from deploy.runtime.pipeline import Pipeline
 
 
-def sample_errors(bundle: Path, pipeline: Pipeline) -> tuple[list[ErrorMetrics], Tolerance]:
-    """The error of each output for the bundle's sample tensors, and the tolerance of all.
+def sample_errors(bundle: Path, pipeline: Pipeline) -> list[StepMetrics]:
+    """The error of each output for the bundle's sample tensors.
 
     Raises:
         BundleError: the bundle has no sample, or it was changed.
     """
     manifest = pipeline.manifest
     sample = read_sample(bundle, manifest)
-    errors = chain_errors(manifest, pipeline.chain, {**sample.inputs, **sample.outputs})
-    return [item.gap for item in errors], chain_tolerance(manifest)
+    return chain_errors(manifest, pipeline.chain, {**sample.inputs, **sample.outputs})
 
 
 def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
     """Whether the bundle's sample passes the acceptance rule: its tensors and its picture."""
-    errors, tolerance = sample_errors(bundle, pipeline)
+    errors = sample_errors(bundle, pipeline)
     agreement = _sample_agreement(bundle, pipeline)
-    return all(map(tolerance.admits, errors)) and _detections_agree(pipeline.manifest, agreement)
+    allowed = tolerances(pipeline.manifest)
+    return all(map(allowed.admit, errors)) and _detections_agree(pipeline.manifest, agreement)
 
 
 def check_detections(bundle: Path, pipeline: Pipeline) -> bool:

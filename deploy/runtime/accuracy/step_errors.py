@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends.acceptance import MIN_MATCHED, AcceptanceRule, Tolerance
+from backends.acceptance import (
+    MIN_MATCHED,
+    MOST_BY_FLOOR,
+    AcceptanceRule,
+    Bounds,
+    Tolerance,
+    by_floor,
+    loosest,
+)
 from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors, select_tensors
-from backends.error_metrics import ErrorMetrics, compare_all, worst
+from backends.error_metrics import ErrorMetrics, compare_all
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, called_steps
 from deploy.runtime.execution.chain import Chain, with_step_name
@@ -24,6 +32,18 @@ MIN_MATCHED_NOTE = "min_matched"
 
 It is there only where the recipe does not leave it at the default.
 """
+
+
+FLOOR_NOTE = "noise_floor"
+"""The first word of notes with the noise floor of a tensor; see ``AcceptanceRule.floors``."""
+
+SAMPLES_NOTE = "samples"
+"""The note with the number of samples that were compared, where there are several."""
+
+UNMOVED_NOTE = "movement of "
+"""The first words of notes with outputs that two samples hardly change."""
+
+_OF = " of "  # between what a note says and the tensor
 
 
 class VerificationError(DeployError):
@@ -151,6 +171,21 @@ def shape_violation(manifest: Manifest, values: Tensors) -> VerificationError | 
     return None
 
 
+def worst_errors(samples: Iterable[Sequence[StepMetrics]]) -> list[StepMetrics]:
+    """The errors of several samples as one for each tensor: each figure is the worst of all."""
+    worst: dict[tuple[str, str], ErrorMetrics] = {}
+    for item in (item for errors in samples for item in errors):
+        key, gap = (item.step, item.gap.tensor), item.gap
+        before = worst.get(key, gap)
+        worst[key] = ErrorMetrics(
+            gap.tensor,
+            max(before.max_abs, gap.max_abs),
+            max(before.max_rel, gap.max_rel),
+            min(before.cosine, gap.cosine),
+        )
+    return [StepMetrics(step, gap) for (step, _), gap in worst.items()]
+
+
 def downstream_of_host(manifest: Manifest) -> set[str]:
     """The tensors that depend on a host step."""
     downstream: set[str] = set()
@@ -168,33 +203,90 @@ def _known(specs: Specs, values: Tensors) -> dict[str, Array]:
 
 def recorded_rule(manifest: Manifest) -> AcceptanceRule:
     """The acceptance rule that a bundle was verified by."""
+    notes = manifest.verification.notes
+    own: dict[str, dict[str, float]] = {}
+    for bound in ("max_rel", "cosine"):
+        for tensor, value in _noted(notes, f"tolerance.{bound}{_OF}").items():
+            own.setdefault(tensor, {})[bound] = value
     return AcceptanceRule(
-        min_matched=manifest.verification.notes.get(MIN_MATCHED_NOTE, MIN_MATCHED)
+        max_rel=notes.get("tolerance.max_rel"),
+        cosine=notes.get("tolerance.cosine"),
+        min_matched=notes.get(MIN_MATCHED_NOTE, MIN_MATCHED),
+        tensors={tensor: Bounds(**bounds) for tensor, bounds in own.items()},
+        floors={
+            tensor: Tolerance(max_rel, notes.get(f"{FLOOR_NOTE}.cosine{_OF}{tensor}", 1.0))
+            for tensor, max_rel in _noted(notes, f"{FLOOR_NOTE}.max_rel{_OF}").items()
+        },
+        quantised=frozenset(_noted(notes, f"quantised{_OF}")),
     )
 
 
 def rule_notes(rule: AcceptanceRule) -> dict[str, float]:
     """The notes of a manifest's verification from which ``recorded_rule`` reads the rule again."""
-    return {} if rule.min_matched == MIN_MATCHED else {MIN_MATCHED_NOTE: rule.min_matched}
+    bounds = {"": Bounds(rule.max_rel, rule.cosine)}
+    bounds |= {f"{_OF}{tensor}": own for tensor, own in rule.tensors.items()}
+    settings = {
+        f"tolerance.{name}{tensor}": value
+        for tensor, own in bounds.items()
+        for name, value in (("max_rel", own.max_rel), ("cosine", own.cosine))
+        if value is not None
+    }
+    share = {} if rule.min_matched == MIN_MATCHED else {MIN_MATCHED_NOTE: rule.min_matched}
+    floors = {
+        f"{FLOOR_NOTE}.{name}{_OF}{tensor}": value
+        for tensor, floor in rule.floors.items()
+        for name, value in (("max_rel", floor.max_rel), ("cosine", floor.cosine))
+    }
+    quantised = {f"quantised{_OF}{tensor}": 1.0 for tensor in sorted(rule.quantised)}
+    return {**share, **settings, **floors, **quantised}
 
 
-def chain_tolerance(manifest: Manifest) -> Tolerance:
-    """The tolerance of the chain's outputs."""
-    return AcceptanceRule().chain_tolerance(step.precision for step in manifest.steps)
+def _noted(notes: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): value for name, value in notes.items() if name.startswith(prefix)
+    }
 
 
-def tolerances(manifest: Manifest) -> dict[str, Tolerance]:
-    """The tolerance of each step by name, of each alternative by label, and of ``CHAIN``."""
-    rule = AcceptanceRule()
+@dataclass(frozen=True)
+class StepTolerances:
+    """The tolerance of each output of each step.
+
+    Attributes:
+        rule: the acceptance rule.
+        precisions: of each step by name, of each alternative by label, and of ``CHAIN``.
+    """
+
+    rule: AcceptanceRule
+    precisions: Mapping[str, str]
+
+    def of(self, item: StepMetrics) -> Tolerance:
+        """The tolerance of the tensor that was compared."""
+        return self.rule.tolerance(self.precisions[item.step], item.gap.tensor)
+
+    def admit(self, item: StepMetrics) -> bool:
+        """Whether its error is within the tolerance."""
+        return self.of(item).admits(item.gap)
+
+
+def tolerances(manifest: Manifest, rule: AcceptanceRule | None = None) -> StepTolerances:
+    """The tolerances of a bundle.
+
+    Args:
+        manifest: the bundle's manifest.
+        rule: the acceptance rule; by default the one that the bundle was verified by.
+    """
     precisions = {step.name: step.precision for step in manifest.steps}
+    precisions |= {CHAIN: loosest(precisions.values())}
     precisions |= {alternative_label(item): item.precision for item in manifest.alternatives}
     precisions |= {step.name: "fp32" for step in manifest.host}
-    by_step = {name: rule.tolerance(precision) for name, precision in precisions.items()}
-    return {**by_step, CHAIN: chain_tolerance(manifest)}
+    return StepTolerances(rule or recorded_rule(manifest), precisions)
 
 
 def first_violation(
-    manifest: Manifest, errors: Sequence[StepMetrics], reference: str
+    manifest: Manifest,
+    errors: Sequence[StepMetrics],
+    reference: str,
+    rule: AcceptanceRule | None = None,
 ) -> VerificationError | None:
     """The first step beyond its tolerance, if there is one.
 
@@ -202,20 +294,41 @@ def first_violation(
         manifest: the bundle's manifest.
         errors: of the steps in order, then of the chain.
         reference: what the errors are measured against, for people.
+        rule: the acceptance rule; by default the one that the bundle was verified by.
     """
-    allowed = tolerances(manifest)
-    violations = (item.step for item in errors if not allowed[item.step].admits(item.gap))
-    step = next(violations, None)
+    allowed = tolerances(manifest, rule)
+    step = next((item.step for item in errors if not allowed.admit(item)), None)
     if step is None:
         return None
-    metrics = worst(item.gap for item in errors if item.step == step)
+    item = max(
+        (item for item in errors if item.step == step and not allowed.admit(item)),
+        key=lambda item: item.gap.max_rel,
+    )
     where = "the chain" if step == CHAIN else f"{_kind(manifest, step)} '{step}'"
     return VerificationError(
-        f"{where} does not agree with {reference} at '{metrics.tensor}'",
-        expected=str(allowed[step]),
-        got=f"max_rel {metrics.max_rel:.3g} (max_abs {metrics.max_abs:.3g}), "
-        f"cosine {metrics.cosine:.6f}",
-        do="The bundle is marked unverified.",
+        f"{where} does not agree with {reference} at '{item.gap.tensor}'",
+        expected=f"{allowed.of(item)}{_by_floor(allowed.rule, item.gap.tensor)}",
+        got=f"max_rel {item.gap.max_rel:.3g} (max_abs {item.gap.max_abs:.3g}), "
+        f"cosine {item.gap.cosine:.6f}",
+        do=f"The bundle is marked unverified.{_no_test(allowed.rule, item.gap.tensor)}",
+    )
+
+
+def _by_floor(rule: AcceptanceRule, tensor: str) -> str:
+    floor = rule.floors.get(tensor)
+    if floor is None:
+        return ""
+    differs = f"{floor.max_rel:.1e}, cosine {floor.cosine:.6f}"
+    return f" (the reference differs from itself by {differs})"
+
+
+def _no_test(rule: AcceptanceRule, tensor: str) -> str:
+    floor = rule.floors.get(tensor)
+    if floor is None or by_floor(floor) != by_floor(floor).or_looser(MOST_BY_FLOOR):
+        return ""
+    return (
+        " The reference is as uncertain of this tensor as an engine may be at most: pass real "
+        "samples with model.samples=FOLDER."
     )
 
 

@@ -26,7 +26,7 @@ PICTURE = "detections.png"  # for people: the sample's detections, drawn
 
 _MOST_BYTES = 4 << 30  # of all arrays together
 
-_FAULTS = (  # what the libraries raise on damaged files
+ARRAY_FAULTS = (
     zipfile.BadZipFile,
     zlib.error,
     OSError,
@@ -40,6 +40,7 @@ _FAULTS = (  # what the libraries raise on damaged files
     SyntaxError,
     tokenize.TokenError,  # the header is Python source
 )
+"""What NumPy and zipfile raise on files that hold no arrays."""
 
 
 def step_sample_name(step: str) -> str:
@@ -69,7 +70,7 @@ def _read(bundle: Path, manifest: Manifest, name: str) -> Sample:
     verify_files(bundle, manifest, [name])
     try:
         arrays = read_untrusted_arrays(bundle / name)
-    except _FAULTS as error:
+    except ARRAY_FAULTS as error:
         raise BundleError(
             f"bundle '{bundle}': '{name}' does not hold what it says: {error}"
         ) from error
@@ -80,7 +81,8 @@ def read_untrusted_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an untrusted npz file, none of which declares more than the file holds.
 
     Raises:
-        ValueError: an array does, or holds objects. A damaged file raises another of ``_FAULTS``.
+        ValueError: an array does, or holds objects. A damaged file raises another of
+            ``ARRAY_FAULTS``.
     """
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -114,7 +116,7 @@ def read_initial_state(bundle: Path, manifest: Manifest) -> dict[str, Array]:
     verify_files(bundle, manifest, [name])
     try:
         arrays = split_sample(read_untrusted_arrays(bundle / name)).inputs
-    except _FAULTS as error:
+    except ARRAY_FAULTS as error:
         raise BundleError(f"bundle '{bundle}': '{name}' holds no state: {error}") from error
     specs = {spec.name: spec for spec in manifest.inputs}
     for tensor in manifest.state:
@@ -146,7 +148,7 @@ def expected_detections(bundle: Path, manifest: Manifest) -> Detections:
     verify_files(bundle, manifest, [DETECTIONS])
     try:
         return Detections.from_json(json.loads((bundle / DETECTIONS).read_text()))
-    except _FAULTS as error:
+    except ARRAY_FAULTS as error:
         raise BundleError(
             f"bundle '{bundle}': '{DETECTIONS}' holds no detections: {error}"
         ) from error

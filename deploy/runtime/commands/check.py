@@ -50,13 +50,17 @@ def check(
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
     from deploy.runtime.accuracy.sample_check import sample_errors
+    from deploy.runtime.accuracy.step_errors import tolerances
 
-    errors, tolerance = sample_errors(bundle, pipeline)
-    for metrics in errors:
+    errors, allowed = sample_errors(bundle, pipeline), tolerances(pipeline.manifest)
+    for item in errors:
+        metrics = item.gap
         print(
-            f"{'ok' if tolerance.admits(metrics) else 'BAD':<4}{metrics.tensor:<16}"
+            f"{'ok' if allowed.admit(item) else 'BAD':<4}{metrics.tensor:<16}"
             f"max_abs {metrics.max_abs:.2e}  max_rel {metrics.max_rel:.2e}  "
             f"cosine {metrics.cosine:.6f}"
         )
-    print(f"    tolerance: {tolerance}")
-    return all(tolerance.admits(metrics) for metrics in errors)
+    bounds = {str(allowed.of(item)): item.gap.tensor for item in reversed(errors)}
+    for bound, tensor in reversed(bounds.items()):
+        print(f"    tolerance: {bound}{f' at {tensor}' if len(bounds) > 1 else ''}")
+    return all(map(allowed.admit, errors))

@@ -86,7 +86,7 @@ def pending(bundle: Path, monkeypatch) -> Path:
     write_manifest(bundle, replace(manifest, files=files, steps=(step,)))
     made_here(bundle)
 
-    def convert(segment, backend, options, precision, sample, out, limits):
+    def convert(segment, backend, options, precision, sample, out, limits, rule):
         artifact = replace(STEP, files=("factor.txt",))
         out.mkdir()
         (out / "factor.txt").write_text(factor)
@@ -103,8 +103,8 @@ def reference(bundle: Path) -> ReferenceData:
 
 
 def verdict_of(bundle: Path, min_matched: float = MIN_MATCHED) -> Verdict:
-    recipe = VerifyRecipe(min_matched=min_matched)
-    return verify(bundle, read_manifest(bundle), reference(bundle), recipe)
+    data = replace(reference(bundle), rule=AcceptanceRule(min_matched=min_matched))
+    return verify(bundle, read_manifest(bundle), data)
 
 
 @pytest.mark.parametrize(("displaced", "count", "good"), SHARES)
@@ -164,9 +164,11 @@ def test_a_stricter_share_of_the_recipe_counts_too(bundle_with, capsys):
 def test_a_bundle_that_the_device_builds_carries_the_share_of_the_recipe(bundle_with):
     bundle = bundle_with(0)
     data, manifest = reference(bundle), read_manifest(bundle)
-    waiting = expected_detections_only(manifest, data, VerifyRecipe(min_matched=0.5))
+    waiting = expected_detections_only(
+        manifest, replace(data, rule=AcceptanceRule(min_matched=0.5))
+    )
     assert waiting.verification == Verification("pending", notes={"min_matched": 0.5})
-    assert expected_detections_only(manifest, data, VerifyRecipe()).verification.notes == {}
+    assert expected_detections_only(manifest, data).verification.notes == {}
 
 
 def test_a_share_that_is_not_a_whole_percentage_is_written_in_full(bundle_with):

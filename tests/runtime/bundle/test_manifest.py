@@ -79,6 +79,8 @@ def test_a_steps_name_is_fit_for_a_folder(make_bundle, name):
         (TensorSpec("x", "float32", (1,) * 33), "expected a possible shape"),
         (TensorSpec("x", "float32", (1 << 20, 1 << 20)), "expected at most 2,147,483,648 elements"),
         (TensorSpec("x", "float32", (Dynamic("n", 1, 9, 4), 2)), "expected a possible shape"),
+        (TensorSpec("x", "float32", (Dynamic("n", 2, 4, 9, 2), 2)), "expected a possible shape"),
+        (TensorSpec("x", "float32", (Dynamic("n", 0, 0, 0, 0),)), "multiple: expected int from 1"),
         (TensorSpec("", "float32", (1, 2)), r"name: expected a string of length 1 to 1,000, got"),
     ],
 )

@@ -13,7 +13,7 @@ from backends.contract import DeployError, Dynamic, TensorSpec
 from deploy.runtime import EngineError, ImageError, Pipeline
 from deploy.runtime.accuracy.matching import match_detections
 from deploy.runtime.execution.streaming import stream
-from deploy.runtime.vision.batching import batch_size, in_batches
+from deploy.runtime.vision.batching import batch_size, in_batches, padded_batch
 from tests.helpers.commands import BACKENDS, output_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -135,7 +135,7 @@ def spec(first):
 @pytest.mark.parametrize(
     ("first", "asked", "size"),
     [(1, "auto", 1), (4, "auto", 4), (4, 2, 2), (Dynamic("n", 1, 8, 16), "auto", 8),
-     (Dynamic("n", 1, 8, 16), 16, 16)],
+     (Dynamic("n", 1, 8, 16), 16, 16), (Dynamic("n", 4, 8, 16, 4), 12, 12)],
 )  # fmt: skip
 def test_a_batch_is_what_the_bundle_was_made_for(first, asked, size):
     assert batch_size(spec(first), asked) == size
@@ -145,6 +145,20 @@ def test_a_batch_is_what_the_bundle_was_made_for(first, asked, size):
 def test_another_batch_is_refused(first, asked):
     with pytest.raises(DeployError, match=r"batch: expected \d to \d+, as the bundle was made"):
         batch_size(spec(first), asked)
+
+
+def test_a_batch_between_two_steps_is_refused():
+    with pytest.raises(DeployError, match="batch: expected 4 to 16 in steps of 4, as the bundle"):
+        batch_size(spec(Dynamic("n", 4, 8, 16, 4)), 6)
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "padded"),
+    [(4, 1, 4), (Dynamic("n", 2, 8, 16), 1, 2), (Dynamic("n", 2, 8, 16), 5, 5),
+     (Dynamic("n", 4, 8, 16, 4), 5, 8)],
+)  # fmt: skip
+def test_a_short_batch_is_padded_to_one_that_the_bundle_takes(first, count, padded):
+    assert padded_batch(spec(first), count) == padded
 
 
 def test_the_last_batch_may_be_shorter():
