@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends.contract import TensorSpec
+from backends.contract import Dynamic, TensorSpec
 from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import ModelRecipe, PostRecipe
 from deploy.runtime.accuracy.matching import detection_agreement
-from deploy.runtime.accuracy.step_errors import VerificationError, step_errors
+from deploy.runtime.accuracy.step_errors import VerificationError, shape_violation, step_errors
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.vision.detections import Detections
 from deploy.verify import ReferenceData, verify
@@ -103,6 +103,22 @@ def test_a_bundle_whose_tensors_have_other_shapes_than_its_manifest_says_never_p
     assert verdict.verification.status == "failed"
     assert f"'y' of {place} has another shape than the manifest says" in str(verdict.problem)
     assert "expected float32[1, 3], got [1, 2]" in str(verdict.problem)
+
+
+def test_an_output_that_the_manifest_gives_the_batch_of_an_input_has_that_batch(two_step_bundle):
+    manifest = read_manifest(two_step_bundle)
+    batch = Dynamic("batch", 1, 1, 4)
+    x, y = (replace(spec, shape=(batch, 2)) for spec in (*manifest.inputs, *manifest.outputs))
+    manifest = replace(manifest, inputs=(x,), outputs=(y,))
+    values = {"x": X, "a": X * 2, "y": X * 6}
+    assert shape_violation(manifest, values) is None
+    steps = tuple(
+        replace(item, outputs=tuple(replace(s, shape=None) for s in item.outputs))
+        for item in manifest.steps
+    )
+    problem = shape_violation(replace(manifest, steps=steps), {**values, "y": np.ones((4, 2))})
+    assert "'y' of the chain has another shape" in str(problem)
+    assert "expected float32[1..4, 2], got [4, 2]" in str(problem)
 
 
 def test_the_error_of_an_output_of_another_shape_than_its_spec_is_infinite():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -9,8 +11,10 @@ import onnxruntime as ort
 from onnx.checker import ValidationError
 
 from backends.contract import Artifact, ConversionError, Segment
+from backends.files import utf8_path
 from backends.onnxruntime import Options
-from backends.onnxruntime.session import FAILURES, SILENT
+from backends.onnxruntime.added_weights import rename_added_weights
+from backends.onnxruntime.session import FAILURES, SILENT, missing_kernel_advice
 from backends.options import options_json
 
 _MODEL, _WEIGHTS = "model.onnx", "model.onnx.data"
@@ -30,10 +34,18 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     """
     _check(segment)
     target = out / _MODEL
+    if options.optimize != "off":
+        _optimize(segment, _LEVELS[options.optimize], target)
+        if fault := _load_fault(target):
+            warnings.warn(
+                f"segment '{segment.name}' is stored as it is (optimize=off): ONNX Runtime does "
+                f"not load what it optimized itself: {fault}",
+                stacklevel=1,
+            )
+            (out / _WEIGHTS).unlink(missing_ok=True)
+            options = replace(options, optimize="off")
     if options.optimize == "off":
         _copy(segment.onnx, target)
-    else:
-        _optimize(segment, _LEVELS[options.optimize], target)
     files = [name for name in (_MODEL, _WEIGHTS) if (out / name).is_file()]
     return Artifact(
         name=segment.name,
@@ -90,7 +102,22 @@ def _optimize(segment: Segment, level: ort.GraphOptimizationLevel, target: Path)
     try:
         ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except FAILURES as error:
-        raise ConversionError(f"segment '{segment.name}': {error}") from error
+        raise ConversionError(
+            f"segment '{segment.name}': {error}", do=missing_kernel_advice(error)
+        ) from error
+    rename_added_weights(segment.onnx, target)
+
+
+def _load_fault(path: Path) -> str:
+    """Why the device could not load a file, at the level of optimization that it uses."""
+    settings = ort.SessionOptions()
+    settings.log_severity_level = SILENT
+    try:
+        with utf8_path(path) as file:
+            ort.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
+    except FAILURES as error:
+        return str(error)
+    return ""
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MIB = 1 << 20
 _SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
+
+_NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)")
 
 # the engine's exceptions have no base class of their own
 FAILURES = (
@@ -114,4 +117,17 @@ def _session(
         with utf8_path(path) as file:
             return ort.InferenceSession(file, settings, providers=providers)
     except FAILURES as error:
-        raise EngineError(f"'{path.name}' does not load: {error}", do=do) from error
+        advice = missing_kernel_advice(error) or do
+        raise EngineError(f"'{path.name}' does not load: {error}", do=advice) from error
+
+
+def missing_kernel_advice(error: Exception) -> str:
+    """What to do where the engine has an operator, but not for the dtype that a node has."""
+    found = _NO_KERNEL.search(str(error))
+    if found is None:
+        return ""
+    return (
+        f"ONNX Runtime has no {found['operator']} for the dtype of this node on this device, such "
+        "as bfloat16 on a CPU: let the model compute it in float32 (weights in float32, and no "
+        "torch.autocast in its forward), or choose another backend for this segment."
+    )

@@ -9,9 +9,13 @@ from backends.openvino import Options
 from backends.openvino.engine import DTYPES, FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
+from backends.openvino.shapes import check_shapes
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
+_FLOAT32 = (
+    "Let the model have it in float32 (in PyTorch: .float() in its forward), or cut elsewhere"
+)
 _OTHER_BACKEND = "Choose another backend for this segment."
 
 
@@ -30,7 +34,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
         model.reshape(dict(enumerate(map(partial_shape, segment.inputs))))
-        check_ports(model.outputs, segment.outputs)
+        _check_outputs(model, segment)
         # by default the weights would be stored in fp16
         ov.save_model(model, out / _XML, compress_to_fp16=False)
         check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
@@ -39,7 +43,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
             f"segment '{segment.name}': {engine_message(error)}", do=_OTHER_BACKEND
         ) from error
     except EngineError as error:
-        raise ConversionError(f"segment '{segment.name}': {error}") from error
+        raise ConversionError(f"segment '{segment.name}': {error}", do=_OTHER_BACKEND) from error
     return Artifact(
         name=segment.name,
         backend="openvino",
@@ -49,6 +53,14 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         options=options_json(options),
         tools={"openvino": ov.get_version()},
     )
+
+
+def _check_outputs(model: ov.Model, segment: Segment) -> None:
+    try:
+        check_ports(model.outputs, segment.outputs)
+    except EngineError:
+        check_shapes(model, segment.onnx)  # which operator is the first
+        raise
 
 
 def _check_rank(segment: str, spec: TensorSpec) -> None:
@@ -63,9 +75,10 @@ def _check_rank(segment: str, spec: TensorSpec) -> None:
 
 def _check_dtype(segment: str, spec: TensorSpec) -> None:
     if spec.dtype not in DTYPES.values():  # OpenVINO would compute float64 in fp32
+        advice = _FLOAT32 if "float" in spec.dtype else "Cut so that it stays outside"
         raise ConversionError(
             f"segment '{segment}': tensor '{spec.name}'",
             expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
             got=spec.dtype,
-            do=f"Cut so that it stays outside, or: {_OTHER_BACKEND.lower()}",
+            do=f"{advice}, or: {_OTHER_BACKEND.lower()}",
         )

@@ -165,7 +165,7 @@ class _Content:
     """What a file of a folder may hold, in the place where Hydra puts it."""
 
     def __init__(self, path: Path, folder: Path, words: Sequence[str]) -> None:
-        self._path, self._folder = path, folder
+        self._path, self._folder, self._words = path, folder, words
         self._vouched = bool(allowed_modules(words))
 
     def check(self, values: Any) -> None:
@@ -184,23 +184,28 @@ class _Content:
             raise RecipeError(
                 f"configuration '{self._path}': {key} calls the resolver '{others[0]}'",
                 expected="values, and interpolations of other keys",
-                do="Give it on the command line.",
+                do="Remove it there, and give it on the command line.",
             )
 
     def _check_path(self, key: str, value: str) -> None:
         if key in _WRITTEN:
             raise RecipeError(
                 f"configuration '{self._path}' sets {key}, which says where files are written",
-                do="Give it on the command line.",
+                do="Remove it there, and give it on the command line.",
             )
         is_read = key in _READ or key.startswith(_READ_FILES)
         outside = is_read and "${" not in value and not self._is_inside(value)
-        if outside and not self._vouched:
+        if outside and not self._vouched and not self._is_typed(key):
             raise RecipeError(
                 f"configuration '{self._path}' sets {key} to a file outside its folder",
                 expected="a path in its folder or in the working folder",
-                do="Give it on the command line, or add code=MODULE if you know the folder.",
+                do=f"Give it on the command line, where it replaces this one: {key}=PATH, or add "
+                "code=MODULE if you know the folder.",
             )
+
+    def _is_typed(self, key: str) -> bool:
+        """Whether a word gives this very key a value, which then replaces that of a file."""
+        return bool(override_leaves(self._words, lambda typed: typed == key))
 
     def _is_inside(self, value: str) -> bool:
         if value.startswith("https://"):

@@ -35,7 +35,7 @@ def spec_of(
     if other := other_type_of(value):
         kind = "output" if value.is_graph_output() else "value"
         raise error(
-            f"{kind} '{name}' cannot leave a segment",
+            f"{kind} '{name}' cannot cross a border",
             expected="a tensor of numbers",
             got=other,
             do=how_to_end_before(value),

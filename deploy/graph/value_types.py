@@ -67,8 +67,9 @@ def other_type_of(value: ir.Value) -> str:
 def how_to_end_before(value: ir.Value) -> str:
     """A partition of the whole graph that ends at tensors of numbers in the place of this value."""
     node = value.producer()
-    if node is None or not isinstance(node.graph, ir.Graph):
-        return "Cut where a tensor of numbers is."
+    if node is None or not value.is_graph_output() or not isinstance(node.graph, ir.Graph):
+        near = ", ".join(str(before.name) for before in _numbers_before(value))
+        return f"Cut where a tensor of numbers is{near and f', such as before it: {near}'}."
     graph = node.graph
     ends = [
         str(end.name)

@@ -288,3 +288,41 @@ def test_mutants_are_refused_or_run_and_crash_nothing(tmp_path):
     with (tmp_path / "log").open("w+") as log:
         ending = run_limited([*command, str(out)], Limits(120, 4 << 30), log)
     assert ending == "", (tmp_path / "log").read_text()[-2000:]
+
+
+def test_an_operator_that_the_engine_reads_in_another_way_is_named(tmp_path):
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 8] x) => (float[1, 5] y)
+        <int64[1] last = {-1}, int64 axis = {1}>
+        {
+          column = Unsqueeze(x, last)
+          spectrum = DFT <onesided = 1> (column, , axis)
+          y = ReduceL2 <keepdims = 0> (spectrum, last)
+        }""")
+    onnx.save(onnx.shape_inference.infer_shapes(model, data_prop=True), tmp_path / "m.onnx")
+    (tmp_path / "out").mkdir()
+    specs = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float32", (1, 5))
+    segment = Segment("m", tmp_path / "m.onnx", specs[:1], specs[1:])
+    message = r"reads DFT, which gives 'spectrum', in another way: expected its shape \[1,5,2\]"
+    with pytest.raises(ConversionError, match=message + r".*Choose another backend for this segm"):
+        convert(segment, Options(), tmp_path / "out")
+
+
+def test_a_result_in_a_dtype_that_it_lacks_is_refused_with_one_that_it_has(tmp_path):
+    text = """
+        <ir_version: 10, opset_import: ["" : 20]>
+        g (float[1, 8] x) => (%s[1, 8] y)
+        { a = Cast <to = 11> (x) %s = Exp(a) %s }"""
+    x, y = TensorSpec("x", "float32", (1, 8)), TensorSpec("y", "float64", (1, 8))
+    onnx.save(onnx.parser.parse_model(text % ("double", "y", "")), tmp_path / "m.onnx")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConversionError, match=r"'y': .* got float64. Let the model .* \.float\(\)"):
+        convert(Segment("m", tmp_path / "m.onnx", (x,), (y,)), Options(), tmp_path / "out")
+    cast = "y = Cast <to = 1> (b)"
+    onnx.save(onnx.parser.parse_model(text % ("float", "b", cast)), tmp_path / "m.onnx")
+    segment = Segment("m", tmp_path / "m.onnx", (x,), (replace(y, dtype="float32"),))
+    artifact = convert(segment, Options(), tmp_path / "out")
+    value = np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
+    with load(artifact, tmp_path / "out") as runner:
+        np.testing.assert_allclose(runner({"x": value})["y"], np.exp(value), rtol=1e-5)

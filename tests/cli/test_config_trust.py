@@ -334,3 +334,35 @@ def test_a_folder_cannot_hide_behind_another_one_that_is_not_composed(sign, tmp_
     words += [f"hydra.searchpath=['file://{tmp_path}/used']"]
     with pytest.raises(RecipeError, match=r"searchpath: expected one list of folders, got 2 lists"):
         check_arguments(["+model=yolov3", *words])
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("model: {weights: /etc/passwd}", "model.weights=mine.pt"),
+        ("model: {files: {mel: {file: /etc/passwd}}}", "model.files.mel.file=mine.onnx"),
+        ("model: {files: {mel: /etc/passwd}}", "model.files.mel=mine.onnx"),
+    ],
+)
+def test_a_path_on_the_command_line_replaces_that_of_a_file_as_the_refusal_says(
+    untrusted_folder, text, word
+):
+    folder, key = untrusted_folder / "theirs", word.partition("=")[0]
+    write(untrusted_folder, f"# @package _global_\n{text}\n")
+    words = ["+model=onnx_files" if "files" in key else "+model=yolov3", "+recipe=theirs"]
+    message = f"Give it on the command line, where it replaces this one: {key}=PATH"
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        compose(words, folder)
+    model = compose([*words, word], folder).model
+    assert "mine." in (model.weights or model.files["mel"].file)
+    assert "passwd" not in str(model)
+    with pytest.raises(RecipeError, match="to a file outside its folder"):
+        compose([*words, "model.name=other"], folder)
+
+
+def test_a_file_that_says_where_files_are_written_is_told_to_leave_it(untrusted_folder):
+    write(untrusted_folder, "# @package _global_\nbundle: {folder: /tmp/theirs}\n")
+    with pytest.raises(RecipeError, match="Remove it there, and give it on the command line"):
+        judge(untrusted_folder)
+    with pytest.raises(RecipeError, match="Remove it there, and give it on the command line"):
+        compose(["+model=yolov3", "+recipe=theirs", "bundle.folder=b"], untrusted_folder / "theirs")

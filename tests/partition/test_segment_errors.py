@@ -122,7 +122,7 @@ def test_a_border_of_no_tensor_is_refused_by_name(tmp_path):
       y = SequenceAt(m, i)
     }}"""
     exported = from_text(text, tmp_path / "whole")
-    message = r"value 'm' cannot cross a border: .*got Sequence"
+    message = r"value 'm' cannot cross a border: .*got a sequence"
     assert_refused(exported, tmp_path, message, Cut("s", ["m:output"], ["y"]))
 
 

@@ -125,6 +125,14 @@ def test_ten_lines_of_yaml_deploy_a_transformers_encoder_cut_between_its_layers(
         assert "BAD" not in output_of("deploy.runtime", "check", "b", cwd=user_folder)
 
 
+@pytest.mark.slow
+def test_an_encoder_with_the_attention_that_transformers_chooses_is_deployed_whole(user_folder):
+    text = ENCODER.replace(", attn_implementation: eager", "").replace("[first, third]", "[]")
+    (user_folder / "my" / "model" / "encoder.yaml").write_text(text)
+    output_of(*MINE, "+backend=onnxruntime", "bundle=b", "bench.runs=0", cwd=user_folder)
+    assert read_manifest(user_folder / "b").verification.status == "passed"
+
+
 def test_what_an_engine_cannot_take_is_said_and_not_tried(user_folder):
     if "ncnn" not in BACKENDS:
         pytest.skip("is about an engine that knows float32 alone")

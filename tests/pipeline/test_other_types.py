@@ -95,7 +95,7 @@ def test_an_output_that_is_no_tensor_of_numbers_is_refused_with_a_cut_before_it(
     nodes, result = ENDS[kind]
     save(tmp_path / "net.onnx", [TO_MATRIX, *nodes], {"x": ROW}, y=result)
     error = error_of(*FILE, cwd=tmp_path)
-    assert f"output 'y' cannot leave a segment: expected a tensor of numbers, got {kind}" in error
+    assert f"output 'y' cannot cross a border: expected a tensor of numbers, got {kind}" in error
     output_of(*FILE, re.search(r"partition\.segments=.*\]", error)[0], cwd=tmp_path)
     assert outputs_of(tmp_path) == ["a"]
 
@@ -114,9 +114,7 @@ def test_a_classifier_with_a_map_of_probabilities_is_cut_before_the_map(tmp_path
     label = helper.make_tensor_type_proto(TensorProto.INT64, [1])
     save(tmp_path / "net.onnx", [classifier, zipped], {"x": ROW}, label=label, y=maps)
     error = error_of(*FILE, cwd=tmp_path)
-    assert (
-        "output 'y' cannot leave a segment: expected a tensor of numbers, got a sequence" in error
-    )
+    assert "output 'y' cannot cross a border: expected a tensor of numbers, got a sequence" in error
     assert "end: [label, prob]" in error
     output_of(*FILE, re.search(r"partition\.segments=.*\]", error)[0], cwd=tmp_path)
     assert outputs_of(tmp_path) == ["label", "prob"]

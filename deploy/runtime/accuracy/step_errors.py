@@ -15,7 +15,17 @@ from backends.acceptance import (
     by_floor,
     loosest,
 )
-from backends.contract import Array, Artifact, DeployError, Runner, Specs, Tensors, select_tensors
+from backends.contract import (
+    Array,
+    Artifact,
+    DeployError,
+    Dynamic,
+    Runner,
+    Specs,
+    Tensors,
+    TensorSpec,
+    select_tensors,
+)
 from backends.error_metrics import ErrorMetrics, compare_all
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, called_steps
@@ -147,6 +157,15 @@ def _compare(specs: Specs, expected: Tensors, outputs: Tensors) -> list[ErrorMet
     return compare_all(expected, accepted)
 
 
+def _fits(spec: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]) -> bool:
+    """Whether a spec accepts a shape in which the dynamic sizes of the inputs are these."""
+    return spec.accepts(shape) and all(
+        sizes.get(dim.name, size) == size
+        for dim, size in zip(spec.dims, shape, strict=False)
+        if isinstance(dim, Dynamic)
+    )
+
+
 def shape_violation(manifest: Manifest, values: Tensors) -> VerificationError | None:
     """The first tensor of which a step or the chain says another shape than the whole model gives.
 
@@ -159,9 +178,15 @@ def shape_violation(manifest: Manifest, values: Tensors) -> VerificationError | 
         *((f"'{step.name}'", (*step.inputs, *step.outputs)) for step in manifest.host),
         ("the chain", (*manifest.inputs, *manifest.outputs)),
     ]
+    sizes = {
+        dim.name: size
+        for spec in manifest.inputs
+        for dim, size in zip(spec.dims, values[spec.name].shape, strict=False)
+        if isinstance(dim, Dynamic)
+    }
     for place, specs in places:
         for spec in specs:
-            if spec.name in values and not spec.accepts(values[spec.name].shape):
+            if spec.name in values and not _fits(spec, values[spec.name].shape, sizes):
                 return VerificationError(
                     f"'{spec.name}' of {place} has another shape than the manifest says",
                     expected=str(spec),
