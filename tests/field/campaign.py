@@ -79,7 +79,7 @@ class Campaign:
         folder = self.out / "cases" / case.key
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "conf/model").mkdir(parents=True)
-        samples = folder / "samples.npz"
+        samples = folder / "samples"
         write_samples(case.model, samples)
         command = self._command(case, folder, samples)
         start = time.monotonic()

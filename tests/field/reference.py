@@ -41,12 +41,11 @@ def main(bundle: Path, model: str, samples: Path, file: str = "") -> None:
     print(json.dumps({"max_rel": worst, "place": place}))
 
 
-def read_samples(path: Path) -> Iterator[dict[str, Array]]:
-    """Each sample of an npz file whose arrays are stacked along their first axis."""
-    with np.load(path) as arrays:
-        values = dict(arrays)
-    for number in range(len(next(iter(values.values())))):
-        yield {name: np.asarray(value[number]) for name, value in values.items()}
+def read_samples(folder: Path) -> Iterator[dict[str, Array]]:
+    """The inputs of each sample that ``write_samples`` has written."""
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as stored:
+            yield {name: stored[name] for name in stored.files}
 
 
 def errors(expected: Arrays, outputs: Arrays, names: list[str]) -> dict[str, float]:

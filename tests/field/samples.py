@@ -22,14 +22,11 @@ _RATE = 16_000
 _WORDS = ("Deploy 2026", "chain of parts", "Segment 17")
 
 
-def write_samples(model: FieldModel, path: Path) -> None:
-    """Write ``COUNT`` samples of every input, stacked along a new first axis, as npz."""
-    arrays = {name: [] for name in model.inputs}
+def write_samples(model: FieldModel, folder: Path) -> None:
+    """Write ``COUNT`` samples, a file each, with a value of every input."""
+    folder.mkdir(exist_ok=True)
     for number in range(COUNT):
-        for name, value in sample(model, number).items():
-            arrays[name].append(value)
-    with path.open("wb") as file:
-        np.savez(file, **{name: np.stack(values) for name, values in arrays.items()})
+        np.savez(folder / f"{number}.npz", **sample(model, number))
 
 
 def sample(model: FieldModel, number: int) -> dict[str, Array]:

@@ -65,15 +65,15 @@ def test_every_mark_is_cut_at_and_every_cut_of_an_architecture_is_a_mark():
 
 def test_the_samples_of_a_file_are_read_one_by_one(tmp_path):
     model = MODELS["unet"]
-    write_samples(model, tmp_path / "samples.npz")
-    samples = list(read_samples(tmp_path / "samples.npz"))
+    write_samples(model, tmp_path / "samples")
+    samples = list(read_samples(tmp_path / "samples"))
     assert len(samples) == COUNT
     np.testing.assert_array_equal(samples[1]["image"], sample(model, 1)["image"])
 
 
 def test_a_sample_of_a_scalar_is_an_array(tmp_path):
-    write_samples(MODELS["pitch"], tmp_path / "samples.npz")
-    first = next(read_samples(tmp_path / "samples.npz"))
+    write_samples(MODELS["pitch"], tmp_path / "samples")
+    first = next(read_samples(tmp_path / "samples"))
     assert isinstance(first["fmin"], np.ndarray)
     assert first["fmin"].shape == ()
 

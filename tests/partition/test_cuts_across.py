@@ -349,3 +349,50 @@ def test_a_size_is_read_where_each_part_has_it_in_whatever_order_they_are_listed
         assert run(segments["b"].onnx, x)["o"].tolist() == [6]
         n = {"n": np.array([1, 2, 3, 4], np.float32)}
         assert run(segments["c"].onnx, n)["w"].tolist() == [2, 3, 4, 5]
+
+
+class MaskedLayer(nn.Module):
+    """Computes an additive mask of its own, as attention does."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x, mask):
+        return self.linear(x).softmax(-1) + torch.where(mask > 0, 0.0, -10.0)
+
+
+class MaskedNet(nn.Module):
+    """Two layers; or the mask once, with weights, for both."""
+
+    def __init__(self, weighted=False):
+        super().__init__()
+        self.first, self.second = MaskedLayer(), MaskedLayer()
+        self.weight = nn.Linear(8, 8) if weighted else nn.Identity()
+
+    @mark("middle", outputs=["y"])
+    def middle(self, x, mask):
+        return self.first(x, mask)
+
+    def forward(self, x, mask):
+        weighted = self.weight(mask.float())
+        return self.second(self.middle(x, weighted), weighted)
+
+
+MASKED = {"x": torch.rand(1, 8), "mask": torch.tensor([[1, 1, 1, 1, 0, 0, 1, 0]])}
+
+
+def test_a_mask_that_the_exporter_merged_is_computed_again_behind_the_cut(tmp_path):
+    exported = export(MaskedNet().eval(), MASKED, tmp_path)
+    cutting = cut_across_and_compare(
+        exported, tmp_path / "segments", ["middle"], inputs=arrays(MASKED)
+    )
+    first, second = cutting.segments
+    assert [spec.name for spec in first.inputs] == ["x", "mask"]
+    assert sorted(spec.name for spec in second.inputs) == ["mask", "y"]
+
+
+def test_what_is_computed_with_weights_is_not_computed_twice(tmp_path):
+    exported = export(MaskedNet(weighted=True).eval(), MASKED, tmp_path)
+    with pytest.raises(PartitionError, match="tensors bypass the cut at"):
+        partition(exported, [], tmp_path / "segments", across=[["middle"]])
