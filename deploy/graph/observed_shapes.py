@@ -6,6 +6,7 @@ observed shape, and the node that gives it is hidden while the shapes behind it 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -65,35 +66,36 @@ def observed_specs(specs: Specs, values: Tensors, inputs: Specs) -> Specs:
         values: of one run at the typical sizes, by the same names. A spec may have none.
         inputs: of the graph.
     """
-    fixed = all(isinstance(dim, int) for spec in inputs for dim in spec.dims)
+    sizes = {dim.name: dim.opt for spec in inputs for dim in spec.dims if isinstance(dim, Dynamic)}
     return tuple(
-        replace(spec, shape=values[spec.name].shape if fixed else _open_sizes(spec, values))
+        replace(spec, shape=_open_sizes(spec, values, sizes) if sizes else values[spec.name].shape)
         for spec in specs
-        if spec.name in values and not has_typical_shape(spec, values[spec.name].shape)
+        if spec.name in values and not _fits(spec, values[spec.name].shape, sizes)
     )
 
 
-def has_typical_shape(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
-    """Whether a value of typical sizes may have this shape."""
+def _fits(spec: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]) -> bool:
     if spec.shape is None:
         return True
-    fits = len(shape) == len(spec.shape)
-    return fits and all(map(_is_typical, spec.shape, shape))
+    return len(shape) == len(spec.shape) and all(
+        _may_be(dim, size, sizes) for dim, size in zip(spec.shape, shape, strict=True)
+    )
 
 
-def _is_typical(dim: Dim, size: int) -> bool:
-    if isinstance(dim, int):
-        return dim == size
-    depends_on_data = (dim.min, dim.max) == (0, UNBOUNDED)
-    return depends_on_data or dim.opt == size
+def _may_be(dim: Dim, size: int, sizes: Mapping[str, int]) -> bool:
+    """Whether a dimension may have a size, where the dynamic sizes of the inputs are these.
+
+    A segment may have a range of its own for a dynamic size, and others depend on the data.
+    """
+    return dim == size if isinstance(dim, int) else sizes.get(dim.name, size) == size
 
 
-def _open_sizes(spec: TensorSpec, values: Tensors) -> tuple[Dim, ...]:
+def _open_sizes(spec: TensorSpec, values: Tensors, sizes: Mapping[str, int]) -> tuple[Dim, ...]:
     shape = values[spec.name].shape
     dims = spec.dims if len(spec.dims) == len(shape) else (None,) * len(shape)
     return tuple(
         dim
-        if dim is not None and _is_typical(dim, size)
+        if dim is not None and _may_be(dim, size, sizes)
         else Dynamic(f"{spec.name}_{axis}", 0, 1, UNBOUNDED)
         for axis, (dim, size) in enumerate(zip(dims, shape, strict=True))
     )
