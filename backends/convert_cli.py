@@ -138,7 +138,9 @@ def _convert(
         if not arguments.no_check and not artifact.unverified:
             bounds = dict(map(_bounds, arguments.tolerance))
             sample = _sample(segment, arguments.sample)
-            gap = _check_agreement(artifact, folder, sample, AcceptanceRule(tensors=bounds))
+            gap = _check_agreement(
+                segment, artifact, folder, sample, AcceptanceRule(tensors=bounds)
+            )
         write_artifact(folder, artifact)
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
@@ -156,17 +158,20 @@ def _check_machine(backend: str, segment: Segment) -> None:
 
 
 def _check_agreement(
-    artifact: Artifact, folder: Path, sample: Sample, rule: AcceptanceRule
+    segment: Segment, artifact: Artifact, folder: Path, sample: Sample, rule: AcceptanceRule
 ) -> ErrorMetrics:
     with loader(artifact.backend)(artifact, folder) as runner:
         metrics = compare_all(sample.outputs, runner(sample.inputs))
     for gap in sorted(metrics, key=lambda item: item.max_rel, reverse=True):
         tolerance = rule.tolerance(artifact.precision, gap.tensor)
         if not tolerance.admits(gap):
+            from backends.onnx.ties import tie_advice  # here, since --help works without onnx
+
             raise ConversionError(
                 f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
                 expected=str(tolerance),
                 got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
+                do=tie_advice(segment.onnx, gap.tensor),
             )
     return worst(metrics)
 
