@@ -51,15 +51,19 @@ def read_samples(folder: Path) -> Iterator[dict[str, Array]]:
 def errors(expected: Arrays, outputs: Arrays, names: list[str]) -> dict[str, float]:
     """The largest error of each output over its largest magnitude; inf where shapes differ.
 
-    Outputs are those of the same name, or else of the same place.
+    Outputs are those of the same name; the others, such as a result that has the name of a mark,
+    are those of the same place among the others of their shape.
     """
-    keys = names if set(names) <= set(expected) else list(expected)
-    if len(keys) != len(names):
-        return {f"{len(names)} outputs for {len(keys)}": float("inf")}
-    return {
-        name: relative_error(expected[key], outputs[name])
-        for key, name in zip(keys, names, strict=True)
-    }
+    if len(expected) != len(names):
+        return {f"{len(names)} outputs for {len(expected)}": float("inf")}
+    others = [key for key in expected if key not in names]
+    pairs = {}
+    for name in names:
+        fitting = [key for key in others if expected[key].shape == outputs[name].shape]
+        key = name if name in expected else next(iter(fitting or others))
+        others = [other for other in others if other != key]
+        pairs[name] = key
+    return {name: relative_error(expected[key], outputs[name]) for name, key in pairs.items()}
 
 
 def has_declared_shape(shape: tuple[int, ...], declared: Sequence[object] | None) -> bool:
