@@ -148,7 +148,11 @@ def _segment_box(manifest: Manifest, step: Artifact) -> Box:
 
 def _input_boxes(manifest: Manifest) -> Iterator[Box]:
     if manifest.pre is None:
-        yield from (Box(f"in:{spec.name}", spec.name, (), "input") for spec in manifest.inputs)
+        for spec in manifest.caller_inputs:
+            yield Box(f"in:{spec.name}", spec.name, (), "input")
+    for tensor in manifest.state:
+        yield Box(f"in:{tensor.input}", tensor.input, ("state of the last call",), "input")
+    if manifest.pre is None:
         return
     size = f"letterboxed to {manifest.pre.width} x {manifest.pre.height}"
     yield Box("in:picture", "picture", ("of any size",), "input")
@@ -157,7 +161,11 @@ def _input_boxes(manifest: Manifest) -> Iterator[Box]:
 
 def _output_boxes(manifest: Manifest) -> Iterator[Box]:
     if manifest.post is None:
-        yield from (Box(f"out:{spec.name}", spec.name, (), "output") for spec in manifest.outputs)
+        for spec in manifest.caller_outputs:
+            yield Box(f"out:{spec.name}", spec.name, (), "output")
+    for tensor in manifest.state:
+        yield Box(f"out:{tensor.output}", tensor.output, ("state for the next call",), "output")
+    if manifest.post is None:
         return
     yield Box(f"post:{manifest.post.id}", manifest.post.id, (), "host")
     yield Box(f"out:{_DETECTIONS}", _DETECTIONS, (), "output")
@@ -165,8 +173,9 @@ def _output_boxes(manifest: Manifest) -> Iterator[Box]:
 
 def _producers(manifest: Manifest) -> dict[str, Producer]:
     called = called_steps(manifest)
+    pictures = manifest.caller_inputs if manifest.pre else ()
     producers = {
-        spec.name: (_PREPROCESSING if manifest.pre else f"in:{spec.name}", spec)
+        spec.name: (_PREPROCESSING if spec in pictures else f"in:{spec.name}", spec)
         for spec in manifest.inputs
     }
     steps = [step for step in _all_steps(manifest) if step.name not in called]
@@ -188,9 +197,11 @@ def _call_arrows(manifest: Manifest, host: HostStep) -> Iterator[Arrow]:
 
 
 def _output_arrows(manifest: Manifest, producers: dict[str, Producer]) -> Iterator[Arrow]:
+    carried = [tensor.output for tensor in manifest.state]
+    ends = [spec.name for spec in manifest.outputs] if manifest.post is None else carried
+    for name in (name for name in ends if name in producers):
+        yield Arrow(producers[name][0], f"out:{name}", tensor_label(producers[name][1]))
     if manifest.post is None:
-        for name in (spec.name for spec in manifest.outputs if spec.name in producers):
-            yield Arrow(producers[name][0], f"out:{name}", tensor_label(producers[name][1]))
         return
     post = f"post:{manifest.post.id}"
     for name in (name for name in manifest.post.inputs if name in producers):

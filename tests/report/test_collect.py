@@ -19,6 +19,7 @@ from deploy.runtime.bundle.manifest import (
     FileEntry,
     HostStep,
     Manifest,
+    StateTensor,
     StepMetrics,
     Verification,
     read_manifest,
@@ -168,3 +169,21 @@ def test_a_model_of_tensors_has_a_report_without_pictures(tmp_path):
     report = collect_report(outcome, recipe, [], "job", "command")
     assert report.pictures == () and report.total_detections is None and report.latency == ()
     assert [box.kind for box in report.boxes] == ["input", "segment", "segment", "output"]
+
+
+def test_a_state_is_drawn_as_what_goes_from_call_to_call():
+    step = Artifact("cell", "scaler", ("cell/f",), (spec("x"), spec("h")), (spec("y"), spec("hn")))
+    manifest = manifest_of(
+        step,
+        inputs=step.inputs,
+        outputs=step.outputs,
+        state=(StateTensor("h", "hn"),),
+        initial_state="state.npz",
+    )
+    boxes = {box.key: box.lines for box in chain_boxes(manifest)}
+    assert boxes["in:h"] == ("state of the last call",)
+    assert boxes["out:hn"] == ("state for the next call",)
+    assert boxes["in:x"] == boxes["out:y"] == ()
+    arrows = [(arrow.source, arrow.target) for arrow in chain_arrows(manifest)]
+    assert ("in:h", "step:cell") in arrows
+    assert ("step:cell", "out:hn") in arrows
