@@ -123,11 +123,11 @@ def _session(
 
 def missing_kernel_advice(error: Exception) -> str:
     """What to do where the engine has an operator, but not for the dtype that a node has."""
-    found = _NO_KERNEL.search(str(error))
-    if found is None:
+    match = _NO_KERNEL.search(str(error))
+    if match is None:
         return ""
     return (
-        f"ONNX Runtime has no {found['operator']} for the dtype of this node on this device, such "
+        f"ONNX Runtime has no {match['operator']} for the dtype of this node on this device, such "
         "as bfloat16 on a CPU: let the model compute it in float32 (weights in float32, and no "
         "torch.autocast in its forward), or choose another backend for this segment."
     )

@@ -195,8 +195,8 @@ class _Search:
                 Path(folder),
                 seconds=seconds,
             )
-            found = diagnose(run, piece.inputs, piece.outputs)
-        return self.fault.shows_in(found)
+            fault = diagnose(run, piece.inputs, piece.outputs)
+        return self.fault.shows_in(fault)
 
 
 @dataclass(frozen=True)

@@ -202,9 +202,9 @@ class FixedGraph:
         **attributes: Any,
     ) -> onnx.NodeProto:
         """A new node that stems from the same node of the segment as ``like``."""
-        made = helper.make_node(operator, inputs, [output], name=like.name, **attributes)
-        made.doc_string = like.doc_string
-        return made
+        node = helper.make_node(operator, inputs, [output], name=like.name, **attributes)
+        node.doc_string = like.doc_string
+        return node
 
     def replace_nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
         """Take these nodes instead of all, without those that no output needs."""
@@ -217,8 +217,8 @@ class FixedGraph:
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """The value of an attribute, or the default."""
-    found = next((item for item in node.attribute if item.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
+    present = next((item for item in node.attribute if item.name == name), None)
+    return default if present is None else helper.get_attribute_value(present)
 
 
 def is_used(name: str, graph: FixedGraph) -> bool:

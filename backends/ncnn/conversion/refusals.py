@@ -18,17 +18,17 @@ _EAGER = (
 
 def refusal(segment: str, graph: FixedGraph, fault: Fault) -> ConversionError:
     """The error for a segment that pnnx or ncnn cannot take; searches for the nodes."""
-    found = find_faulty_nodes(graph, fault)
-    if not found.origins:
-        return ConversionError(_without_nodes(segment, fault, found), do=another_backend(segment))
-    nodes = _names(found.origins)
-    if not found.alone:
+    faulty = find_faulty_nodes(graph, fault)
+    if not faulty.origins:
+        return ConversionError(_without_nodes(segment, fault, faulty), do=another_backend(segment))
+    nodes = _names(faulty.origins)
+    if not faulty.alone:
         nodes += ", together with what it needs"
-    if not found.complete:
-        nodes += f", and perhaps more: the search ended after {found.tries} tries"
+    if not faulty.complete:
+        nodes += f", and perhaps more: the search ended after {faulty.tries} tries"
     return ConversionError(
         f"segment '{segment}': {_what(fault)} {nodes}{_reason(fault)}",
-        do=remedy(segment, graph, found.origins),
+        do=remedy(segment, graph, faulty.origins),
     )
 
 
