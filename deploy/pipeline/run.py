@@ -99,8 +99,17 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
         floors = reference.floors(samples[0], values)
         rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
-        others_or_noise = others or ([] if real else _second(recipe.model, reference, pictures))
-        unmoved = unmoved_outputs(values, others_or_noise[:1], chain.partition.results)
+        second = others[:1] if real else _second(recipe.model, reference, pictures)
+        compared = ReferenceData(
+            reference,
+            values,
+            pictures,
+            _annotations(recipe),
+            reference.name,
+            others,
+            rule,
+            unmoved_outputs(values, second, chain.partition.results),
+        )
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
@@ -110,16 +119,6 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         )
         stage.size = _folder_size(staging)
     with progress.stage("verify") as stage:
-        compared = ReferenceData(
-            reference,
-            values,
-            pictures,
-            _annotations(recipe),
-            reference.name,
-            others,
-            rule,
-            unmoved,
-        )
         verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
