@@ -15,6 +15,7 @@ from backends.terminal import program_output
 from backends.user_cache import add_digest, has_digest
 from deploy.graph.constant_folding import fold_constants, has_constants_to_fold
 from deploy.graph.function_inlining import inline_functions
+from deploy.graph.scalar_conditions import has_conditions_with_axes, make_conditions_scalar
 from deploy.graph.shape_inference import (
     has_shape,
     infer_shapes,
@@ -48,7 +49,7 @@ def simplify_graph(
     Raises:
         OnnxFileError: its operators contradict each other, or the process crashes or does not end.
     """
-    to_fold = fold and has_constants_to_fold(model)
+    to_fold = fold and (has_constants_to_fold(model) or has_conditions_with_axes(model))
     if not (sizes_changed or to_fold or model.functions) and _has_all_shapes(model.graph):
         return model
     data = model.SerializeToString()
@@ -79,6 +80,9 @@ def _simplified(model: onnx.ModelProto, *, fold: bool) -> onnx.ModelProto:
     for _ in range(_ROUNDS):
         if not fold_constants(inferred):
             break
+        inferred = infer_without_hints(inferred)
+    if has_conditions_with_axes(inferred):
+        make_conditions_scalar(inferred)
         inferred = infer_without_hints(inferred)
     return restore_hints(inferred, take_hints(inlined))
 
