@@ -135,7 +135,10 @@ def test_what_cannot_be_converted_alone_is_named_beside_it(planted, capsys):
         "or        one that it needs and that could not be probed: Shape 'shape', Sub 'axes'"
         in said
     )
-    assert "up to 'axes': not probed: segment 'part2': tensor 'axes': expected float32" in said
+    assert (
+        "up to 'axes': not probed: cannot convert segment 'part2' to axis_losing_ncnn: "
+        "tensor 'axes': expected float32"
+    ) in said
 
 
 def test_an_engine_that_fails_is_wrong_and_says_how(planted, capsys):
@@ -166,7 +169,7 @@ def test_a_segment_that_cannot_be_converted_again_is_said_to_be(planted, capsys)
     )
     said = blame(capsys, bundle, "--bisect", *REFERENCE)
     assert "In segment 'part0': it cannot be converted again: " in said
-    assert "segment 'part0': no Add here" in said
+    assert "cannot convert segment 'part0' to faulty: no Add here" in said
 
 
 def test_an_export_that_is_wrong_is_not_put_on_the_conversion(planted, capsys):

@@ -57,7 +57,10 @@ GRAPHS = {  # name: graph, what the converter says
         "input 'x': expected a known number of dimensions",
     ),
     "scalar": ("(float x) => (float y) { [r] y = Relu(x) }", BUILT),
-    "empty_input": ("(float[0,3] x) => (float[0,3] y) { [none] y = Relu(x) }", BUILT),
+    "open_input": (
+        "(float[0,3] x) => (float[0,3] y) { [none] y = Relu(x) }",
+        "axis 0 of 'x' has an open size",
+    ),
     "empty_weight": (
         "(float[2,3] x) => (float[2,3] y) <float[0,3] w = {}>"
         "{ [join] y = Concat <axis = 0> (x, w) }",

@@ -1,4 +1,4 @@
-"""A backend for tests: ncnn, without the check that keeps pnnx from losing a reduction's axes."""
+"""A backend for tests: ncnn, without what keeps pnnx from losing the axes of a reduction."""
 
 from backends.ncnn import ABOUT, Options
 
