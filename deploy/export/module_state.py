@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _NAMESPACES = frozenset({"_buffers", "_modules", "_parameters"})
-# the other attributes of every module; hooks of this project are among them
+# the other attributes of every module; the hooks of marks are among them
 _HOOKS = frozenset(vars(nn.Module())) - _NAMESPACES - {"training"}
 _MISSING = object()
 
@@ -95,6 +95,7 @@ class ModuleState:
     def __init__(self, model: nn.Module) -> None:
         self._tensors: list[_SavedTensor] = []
         self._containers: list[_SavedContainer] = []
+        self._hooks: list[_SavedContainer] = []
         pending: list[tuple[str, Any]] = [("", model)]
         seen: set[int] = set()
         while pending and len(seen) < _MOST_OBJECTS:
@@ -114,6 +115,8 @@ class ModuleState:
             return self._save_container(path, value)
         if isinstance(value, tuple):
             return [(path, item) for item in value]
+        if isinstance(value, nn.Module):
+            self._save_hooks(value)
         if isinstance(value, nn.Module) or _has_state(value):
             return self._save_container(path, vars(value), inside=isinstance(value, nn.Module))
         return []
@@ -124,6 +127,13 @@ class ModuleState:
         else:
             saved = _SavedTensor(path, tensor, tensor.detach().clone(), (None, 0.0))
         self._tensors.append(saved)
+
+    def _save_hooks(self, module: nn.Module) -> None:
+        """Save the hooks, which are no state; but a flag that says that they are there is some."""
+        for key in _HOOKS:
+            hooks = vars(module).get(key)
+            if isinstance(hooks, dict):
+                self._hooks.append(_SavedContainer(key, hooks, dict(hooks), named=False))
 
     def _save_container(
         self, path: str, container: Any, inside: bool = False
@@ -148,7 +158,7 @@ class ModuleState:
 
     def restore(self) -> None:
         """Put everything but the values of parameters back."""
-        for saved in self._containers:
+        for saved in (*self._containers, *self._hooks):
             saved.restore()
         for tensor in self._tensors:
             tensor.restore()

@@ -97,6 +97,31 @@ def test_hooks_are_no_state():
     assert state.changes() == []
 
 
+class HooksOnce(nn.Module):
+    """Registers hooks in its first call, and remembers that it has, as transformers does."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.installed = nn.Linear(2, 2), False
+
+    def forward(self, x):
+        if not self.installed:
+            self.linear.register_forward_hook(lambda module, args, result: 2 * result)
+            self.installed = True
+        return self.linear(x)
+
+
+def test_hooks_that_a_call_registers_go_with_the_flag_that_says_so():
+    model, x = HooksOnce(), torch.ones(1, 2)
+    with torch.no_grad():
+        results = []
+        for _ in range(3):
+            with restored_state(model) as state:
+                results.append(model(x))
+                assert state.changes() == ["installed"]
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
 def test_state_is_put_back_after_an_error_too():
     def fail(model):
         model.rows.append(2)

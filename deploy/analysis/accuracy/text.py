@@ -219,4 +219,4 @@ def _quoted(tensors: Sequence[str]) -> str:
 def _reason(probe: Probe) -> str:
     """The last line of the error message, without the command that repeats it."""
     last_line = probe.note.partition("\n  To repeat")[0].strip().splitlines()[-1]
-    return last_line.strip().removeprefix("error: ")
+    return last_line.strip().removeprefix("error: ").rstrip(".")
