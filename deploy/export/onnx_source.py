@@ -220,10 +220,13 @@ def _with_advice(error: DeployError, exported: Exported) -> DeployError:
     if not fixed or not any(node.op_type == "If" for node in graph.node):
         return error
     ranges = ", ".join(f"{name}: [{size}, {size}, {size}]" for name, size in fixed.items())
+    deciding = [spec.name for spec in exported.inputs if spec.dtype[:3] in ("int", "boo")]
+    value = f"model.inputs.{deciding[0]}={{value: ...}}" if deciding else ""
+    remedy = f"Give the input that decides its value: {value}. Or let" if deciding else "Let"
     return type(error)(
         str(error).rstrip("."),
-        do="The file has branches (If), of which one may be invalid with sizes that are fixed: "
-        f"let them vary: model.dynamic={{{ranges}}}, with these names in the shapes of "
+        do="The file has branches (If), of which one may be invalid with sizes that are fixed. "
+        f"{remedy} them vary: model.dynamic={{{ranges}}}, with these names in the shapes of "
         "model.inputs, and with other sizes where they are possible.",
     )
 

@@ -127,7 +127,7 @@ def test_a_file_that_fixed_sizes_make_invalid_is_to_let_them_vary(tmp_path):
     onnx.save(model, file)
     fixed = OnnxSource(complete_inputs(recipe(file, {"x": {"shape": [2, 3]}})))
     fixed.export({}, tmp_path)
-    advice = r"let them vary: model.dynamic=\{N: \[2, 2, 2\], M: \[3, 3, 3\]\}, with these names"
+    advice = r"[Ll]et them vary: model.dynamic=\{N: \[2, 2, 2\], M: \[3, 3, 3\]\}, with these names"
     with pytest.raises(DeployError, match=advice):
         fixed.reference({"y": "y"}, tmp_path / "fixed")
     inputs, dynamic = {"x": {"shape": ["N", "M"]}}, {"N": [2, 2, 2], "M": [3, 3, 3]}
