@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +22,8 @@ _MISSING = object()
 
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, set, deque)
 _VALUES = (bool, int, float, complex, str, bytes, type(None))
-_LIBRARIES = ("torch", "numpy", "builtins", "types", "functools", "collections", "threading")
+_LIBRARIES = frozenset(("torch", "numpy")) | sys.stdlib_module_names
+_NAMESPACE_TYPES = (SimpleNamespace, argparse.Namespace)
 _MOST_OBJECTS = 100_000  # that are looked at
 
 
@@ -215,8 +219,11 @@ def find_tensor(model: nn.Module, path: str) -> TensorAttribute | None:
 
 def _has_state(value: Any) -> bool:
     """Whether an object is of the user's or a model library's own class, with attributes."""
+    if isinstance(value, _NAMESPACE_TYPES):
+        return True
     library = type(value).__module__.partition(".")[0]
-    return hasattr(value, "__dict__") and not callable(value) and library not in _LIBRARIES
+    is_class = isinstance(value, type)
+    return hasattr(value, "__dict__") and not is_class and library not in _LIBRARIES
 
 
 def _version(tensor: Tensor) -> tuple[int | None, float]:

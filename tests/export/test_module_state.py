@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,9 @@ class Settings:
 
     def __init__(self):
         self.count = 0
+
+    def __call__(self, x):
+        return x
 
 
 class Everything(nn.Module):
@@ -33,6 +37,7 @@ class Everything(nn.Module):
         self.groups = defaultdict(list)
         self.seen = {1}
         self.settings = Settings()
+        self.names = SimpleNamespace(count=0)
         self.pair = (torch.zeros(1), [0])
         self.change = change
 
@@ -58,6 +63,7 @@ CHANGES = {
     "a value deep in a table": (lambda m: m.table["a"].update({3: 5}), "table.a"),
     "a default of a table": (lambda m: m.groups["x"].append(1), "groups.x"),
     "an object's attribute": (lambda m: setattr(m.settings, "count", 1), "settings.count"),
+    "a namespace's attribute": (lambda m: setattr(m.names, "count", 1), "names.count"),
     "the mode of a module": (lambda m: m.inner.train(), "inner.training"),
     "a module by another": (lambda m: setattr(m, "inner", nn.Identity()), "inner"),
 }
