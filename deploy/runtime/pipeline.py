@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, overload
 
-from backends.contract import Array, DeployError, Tensors
+from backends.contract import Array, DeployError, TensorError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
@@ -181,22 +181,29 @@ class Pipeline:
             DeployError: this bundle takes tensors, not pictures.
 
         Examples:
-            >>> with Pipeline.open("bundles/speech") as pipeline:  # doctest: +SKIP
-            ...     for chunk in chunks:
-            ...         words = pipeline({"audio": chunk})["words"]
+            >>> import numpy as np
+            >>> with Pipeline.open("bundles/yolov3") as pipeline:
+            ...     maps = pipeline({"image": np.zeros((1, 3, 320, 320), np.float32)})
+            >>> sorted(maps)
+            ['pred_maps.0', 'pred_maps.1', 'pred_maps.2']
         """
         if isinstance(inputs, Mapping):
+            self._check_names(inputs)
             return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
         return self._detect(self._prepare_batch([inputs]))[0]
 
-    def open_stream(self) -> StatefulChain:
-        """A further series of calls with a state of its own, on the same engines.
+    def _check_names(self, inputs: Tensors) -> None:
+        """Refuse other names without quoting them: a request may have been passed as it came."""
+        unknown = len(inputs.keys() - {spec.name for spec in self.manifest.inputs})
+        if unknown:
+            raise TensorError(
+                "inputs of the pipeline",
+                expected=", ".join(spec.name for spec in self.manifest.caller_inputs) or "none",
+                got=f"{unknown} of other names",
+            )
 
-        Examples:
-            >>> with Pipeline.open("bundles/speech") as pipeline:  # doctest: +SKIP
-            ...     streams = {speaker: pipeline.open_stream() for speaker in speakers}
-            ...     words = streams["anna"]({"audio": chunk})["words"]
-        """
+    def open_stream(self) -> StatefulChain:
+        """A further series of calls with a state of its own, on the same engines."""
         state = self.manifest.state
         return StatefulChain(self.chain, self.manifest.inputs, state, self._initial_state)
 
