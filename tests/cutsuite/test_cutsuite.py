@@ -26,6 +26,7 @@ REFUSED = {  # cuts at a border that is no tensor, or whose type onnx does not k
     "sequence_out": 2,
     "sequence_in": 3,
     "sequence_captured": 2,
+    "text": 3,
     "optional": 1,
     "other_domains": 2,
 }
