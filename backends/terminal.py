@@ -105,11 +105,15 @@ class _Sink:
             os.close(nowhere)
 
 
+class OutputEndedError(SystemExit):
+    """The end of a program whose standard output cannot be written any more."""
+
+
 def _ending(error: OSError) -> SystemExit:
     """One line on standard error, or no word where the reader of the output has ended."""
     if error.errno in (errno.EPIPE, errno.ESHUTDOWN):
-        return SystemExit(BROKEN_PIPE)
-    return SystemExit(f"error: standard output cannot be written: {error.strerror}")
+        return OutputEndedError(BROKEN_PIPE)
+    return OutputEndedError(f"error: standard output cannot be written: {error.strerror}")
 
 
 class PrintableStream(io.TextIOBase):

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backends.contract import DeployError
 from backends.files import check_utf8
-from backends.terminal import BROKEN_PIPE
+from backends.terminal import OutputEndedError
 from deploy.cli.catalog import CONFIG, conf_folder, usage
 from deploy.cli.code_names import check_code
 from deploy.cli.compose import check_order, listed_backend_files, to_recipe
@@ -65,7 +65,7 @@ def _run(config: DictConfig) -> bool:
             raise
         row = _failed(job, str(error))
     except (Exception, SystemExit) as error:
-        if folder is None or (isinstance(error, SystemExit) and error.code == BROKEN_PIPE):
+        if folder is None or isinstance(error, OutputEndedError):
             raise
         # whatever it is, the other jobs run and the table is printed
         row = _failed(job, _unexpected(error))
