@@ -25,6 +25,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from deploy.graph.nodes import is_mark
+from deploy.graph.symbolic_dims import evaluate_dim
 
 _NO_SIZES: Mapping[str, int] = MappingProxyType({})
 
@@ -141,8 +142,8 @@ class _Shapes:
         return tuple(self._size(dim) for dim in value.shape)
 
     def _size(self, dim: int | ir.SymbolicDim) -> int:
-        size = dim if isinstance(dim, int) else dim.evaluate(self.sizes)
-        if not isinstance(size, int):
+        size = dim if isinstance(dim, int) else evaluate_dim(dim, self.sizes)
+        if size is None:
             raise _UnknownSizeError
         return size
 

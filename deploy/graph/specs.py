@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from backends.contract import UNBOUNDED, DeployError, Dim, Dynamic, TensorSpec
+from deploy.graph.symbolic_dims import evaluate_dim
 from deploy.graph.value_types import how_to_end_before, other_type_of
 
 
@@ -62,9 +63,9 @@ def _dim(dim: int | ir.SymbolicDim, ranges: Mapping[str, Dynamic], fixed: Mappin
     if name in ranges:
         return ranges[name]
     sizes = [
-        dim.evaluate({dynamic.name: dynamic.min for dynamic in ranges.values()}),
-        dim.evaluate({dynamic.name: dynamic.opt for dynamic in ranges.values()}),
-        dim.evaluate({dynamic.name: dynamic.max for dynamic in ranges.values()}),
+        evaluate_dim(dim, {dynamic.name: dynamic.min for dynamic in ranges.values()}),
+        evaluate_dim(dim, {dynamic.name: dynamic.opt for dynamic in ranges.values()}),
+        evaluate_dim(dim, {dynamic.name: dynamic.max for dynamic in ranges.values()}),
     ]
-    known = [size for size in sizes if isinstance(size, int)]
+    known = [size for size in sizes if size is not None]
     return Dynamic(name, *known) if len(known) == 3 else Dynamic(name, 0, 1, UNBOUNDED)

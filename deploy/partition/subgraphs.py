@@ -49,7 +49,11 @@ def cut_between(index: GraphIndex, cut_points: CutPoints, cuts: Sequence[Cut]) -
             name, or two share a node.
     """
     _check_names([cut.name for cut in cuts])
-    subgraphs = [_subgraph_between(index, cut_points, cut) for cut in cuts]
+    subgraphs: list[Subgraph] = []
+    for cut in cuts:
+        subgraph = _subgraph_between(index, cut_points, cut)
+        owned = {node for before in subgraphs for node in before.nodes}
+        subgraphs.append(_with_recomputed(index, cut_points, subgraph, owned))
     _check_disjoint(subgraphs)
     return subgraphs
 
@@ -186,6 +190,20 @@ def _check_names(names: list[str]) -> None:
             raise PartitionError(f"two segments are called '{name}'")
 
 
+def _with_recomputed(
+    index: GraphIndex, cut_points: CutPoints, subgraph: Subgraph, owned: Collection[ir.Node]
+) -> Subgraph:
+    """Let a segment compute masks and positions again that an earlier one computes too.
+
+    In a file whose tensors can all be named, they are named instead.
+    """
+    repeated = {node for node in subgraph.nodes if node in owned and node not in subgraph.shared}
+    few = len(repeated) <= _MOST_RECOMPUTED
+    if cut_points.tensors or not few or not repeated <= index.inexpensive:
+        return subgraph
+    return replace(subgraph, shared=subgraph.shared | repeated)
+
+
 def _check_disjoint(subgraphs: Sequence[Subgraph]) -> None:
     owner: dict[ir.Node, str] = {}
     for subgraph in subgraphs:
@@ -284,7 +302,8 @@ class _Parts:
         number = len(self.slices)
         backward_slice = BackwardSlice(self.index, self.available, ends)
         starts = [*backward_slice.used_starts(), *([] if number else self._unused_results())]
-        subgraph = self._with_recomputed(backward_slice.subgraph(f"part{number}", starts))
+        subgraph = backward_slice.subgraph(f"part{number}", starts)
+        subgraph = _with_recomputed(self.index, self.cut_points, subgraph, self.owner)
         self._check_not_bypassed(backward_slice, subgraph)
         self.owner |= {node: number for node in subgraph.nodes if node not in subgraph.shared}
         self.slices.append(subgraph)
@@ -294,17 +313,6 @@ class _Parts:
             for end in ends
             if end.value not in self.available and not self.index.is_constant(end.value)
         }
-
-    def _with_recomputed(self, subgraph: Subgraph) -> Subgraph:
-        """Let the part compute masks and positions again that an earlier part computes too.
-
-        In a file whose tensors can all be named, they are named instead.
-        """
-        repeated = {n for n in subgraph.nodes if n in self.owner and n not in subgraph.shared}
-        few = len(repeated) <= _MOST_RECOMPUTED
-        if self.cut_points.tensors or not few or not repeated <= self.index.inexpensive:
-            return subgraph
-        return replace(subgraph, shared=subgraph.shared | repeated)
 
     def _independent_outputs(self) -> list[BoundaryTensor]:
         """The graph's outputs that are inputs under another name, or depend on none."""
