@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from backends.contract import Array, DeployError
 from backends.files import not_regular
+from deploy.runtime.vision.placement import Placement as Placement  # many import it from here
 
 Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
 
@@ -78,30 +79,6 @@ class Pre:
     std: tuple[float, float, float]
     order: Literal["rgb", "bgr"] = "rgb"
     pad: float = 0.0
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a picture lies in the tensor: at the top left, scaled by x and y.
-
-    Attributes:
-        scale_x: pixels of the tensor per pixel of the picture.
-        scale_y: likewise.
-        height: of the picture, in pixels.
-        width: likewise.
-    """
-
-    scale_x: float
-    scale_y: float
-    height: int
-    width: int
-
-    def boxes_back(self, boxes: Array) -> Array:
-        """Boxes (n, 4) in pixels of the tensor to float32 boxes in pixels of the picture."""
-        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite
-            back: Array = (boxes / scale).astype(np.float32)
-        return back
 
 
 def load_image(source: Picture) -> Array:
