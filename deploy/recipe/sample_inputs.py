@@ -13,7 +13,7 @@ from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
 from deploy.recipe.state import state_pairs
 from deploy.recipe.stored_samples import stored_samples
 from deploy.runtime.vision.image import Pre, decode
-from deploy.runtime.vision.preprocess import Letterbox
+from deploy.runtime.vision.preprocess import Preprocessor
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -50,7 +50,7 @@ def sample_inputs(model: ModelRecipe, pictures: Sequence[Path], seed: int = 0) -
         if spec.value is None
     }
     if model.pre is not None and pictures:
-        tensor, _ = Letterbox(preprocessing(model, model.pre))(decode(pictures[0]))
+        tensor, _ = Preprocessor(preprocessing(model, model.pre))(decode(pictures[0]))
         batch = typical_shape(model, model.pre.input)[0]
         inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
     return inputs
