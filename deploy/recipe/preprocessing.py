@@ -142,7 +142,7 @@ def _choice(key: str, value: str, kind: Any) -> Any:
     known = get_args(kind)
     if value in known:
         return value
-    near = difflib.get_close_matches(value, known, n=1)
+    near = difflib.get_close_matches(value.lower(), known, n=1)
     raise RecipeError(
         f"model.pre.{key}",
         expected=f"one of {', '.join(known)}",
@@ -255,14 +255,8 @@ def _cover(pre: PreRecipe, height: int, width: int) -> tuple[int, int] | None:
             expected="model.pre.resize=crop, since they say what is cropped",
             got=f"model.pre.resize={pre.resize}",
         )
-    if pre.shortest is not None and pre.crop_pct is not None:
-        raise RecipeError(
-            "model.pre",
-            expected="shortest in pixels, or crop_pct as a share",
-            got="both",
-            do="Set one of them to null, such as model.pre.crop_pct=null.",
-        )
     if pre.shortest is not None:
+        _check_range("shortest", pre.shortest, 100_000)
         return pre.shortest, pre.shortest
     share = 1.0 if pre.crop_pct is None else pre.crop_pct
     if not 0.01 <= share <= 1:
@@ -274,8 +268,15 @@ def _cover(pre: PreRecipe, height: int, width: int) -> tuple[int, int] | None:
     return math.floor(height / share), math.floor(width / share)
 
 
+def _check_range(key: str, value: int, most: int) -> None:
+    if not 1 <= value <= most:
+        raise RecipeError(f"model.pre.{key}", expected=f"from 1 to {most:,}", got=str(value))
+
+
 def _multiple(pre: PreRecipe, picture: PictureInput) -> int:
     """0 where the input has one size, into which every picture is padded."""
+    if pre.multiple is not None:
+        _check_range("multiple", pre.multiple, 4096)
     sides = [dim for dim in (picture.height, picture.width) if isinstance(dim, Dynamic)]
     if not sides:
         return 0

@@ -85,7 +85,8 @@ class PreRecipe:
         align: where a letterboxed picture lies: at the ``corner`` at the top left, or in the
             ``centre``.
         shortest: for ``crop``, the pixels that the shorter side is scaled to.
-        crop_pct: instead, the share of that size which the tensor's sides are, such as 0.875.
+        crop_pct: where ``shortest`` is not given, the share of the scaled picture that the tensor
+            holds, such as 0.875 for 224 of 256 pixels.
         multiple: for an input with dynamic height and width, the tensor ends at the next multiple
             of this behind the letterboxed picture.
         interpolation: bilinear, bicubic, nearest or lanczos, antialiased as in Pillow.
