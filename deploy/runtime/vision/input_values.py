@@ -8,7 +8,7 @@ import numpy as np
 
 from backends.contract import Array, TensorSpec
 from deploy.runtime.vision.placement import Placement
-from deploy.runtime.vision.pre import PictureValue
+from deploy.runtime.vision.pre import PictureValue, is_row_each
 
 
 def input_values(
@@ -32,7 +32,7 @@ def input_values(
     if dtype.kind in "iu":
         table = table.round()
     shape = spec.typical
-    if shape and np.prod(shape[1:], dtype=int) == len(values):
+    if is_row_each(spec, len(values)) and spec.accepts((batch, *shape[1:])):
         shape = (batch, *shape[1:])
     else:
         table = table[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple
 
 from backends.bounds import Between, Length, Name
-from backends.contract import Dynamic, Specs, TensorSpec
+from backends.contract import Dim, Dynamic, Specs, TensorSpec
 
 Resize = Literal["letterbox", "stretch", "crop"]
 Align = Literal["corner", "centre"]
@@ -34,6 +34,7 @@ InputValues = Annotated[
 
 _Side = Annotated[int, Between(1, 100_000)]
 _PerChannel = Annotated[tuple[float, ...], Length(1, 3)]
+_VALUE_DTYPES = ("float16", "float32", "float64", "int32", "int64")
 _MOST_PIXELS = 1 << 28  # of the input picture
 
 
@@ -118,7 +119,7 @@ def pre_fault(pre: Pre, inputs: Specs) -> PreFault | None:
 def _fits(pre: Pre, spec: TensorSpec) -> bool:
     """Whether a tensor of the largest size fits; another rank is refused when a picture comes."""
     if len(spec.dims) != 4:
-        return True
+        return not pre.multiple
     channels = spec.typical[3 if pre.layout == "nhwc" else 1]
     shape = list(pre.shape(spec.typical[0], pre.height, pre.width))
     shape[3 if pre.layout == "nhwc" else 1] = channels
@@ -133,7 +134,8 @@ def _number_fault(pre: Pre) -> PreFault | None:
         return PreFault("", "a size in pixels, and std other than 0", str(pre)[:200])
     for key, values in (("mean", pre.mean), ("std", pre.std), ("pad", pad)):
         if len(values) not in ((1, pre.channels) if key == "pad" else (pre.channels,)):
-            return PreFault(key, f"{pre.channels} numbers for {pre.order}", str(len(values)))
+            expected = f"{pre.channels} number{'s' * (pre.channels > 1)} for {pre.order}"
+            return PreFault(key, expected, str(len(values)))
     return None
 
 
@@ -149,17 +151,23 @@ def _dtype_fault(pre: Pre, dtype: str) -> PreFault | None:
     return None
 
 
+def is_row_each(spec: TensorSpec, count: int) -> bool:
+    """Whether an input of ``values`` has a row of so many numbers for each picture of a batch."""
+    return len(spec.dims) > 1 and math.prod(_fixed(spec.dims[1:])) == count
+
+
 def _value_fault(pre: Pre, specs: Mapping[str, TensorSpec]) -> PreFault | None:
+    batch = specs[pre.input].dims[:1]
     for name, values in pre.values.items():
-        spec, count = specs[name], len(values)
-        per_picture = math.prod(_largest(spec.dims[1:])) if spec.dims else 1
-        whole = math.prod(_largest(spec.dims))
-        if name == pre.input or count not in (per_picture, whole):
-            return PreFault(
-                f"values.{name}", f"as many values as {spec} has for one picture", str(count)
-            )
+        spec, key, count = specs[name], f"values.{name}", len(values)
+        if spec.dtype not in _VALUE_DTYPES:
+            return PreFault(key, f"an input of {', '.join(_VALUE_DTYPES)}", spec.dtype)
+        fits = is_row_each(spec, count) and (spec.dims[:1] == batch or spec.dims[0] == 1)
+        if not fits and math.prod(_fixed(spec.dims)) != count:
+            return PreFault(key, f"as many values as {spec} has for one picture", str(count))
     return None
 
 
-def _largest(dims: tuple[int | Dynamic, ...]) -> list[int]:
-    return [dim.max if isinstance(dim, Dynamic) else dim for dim in dims]
+def _fixed(dims: tuple[Dim, ...]) -> list[int]:
+    """The sizes; one that varies as 0."""
+    return [0 if isinstance(dim, Dynamic) else dim for dim in dims]

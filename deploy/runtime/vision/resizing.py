@@ -23,6 +23,8 @@ _FILTERS: Mapping[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_MOST_CROPPED = 4  # times the window: of longer pictures, what is cropped away is not scaled
+
 
 def size_of(picture: Decoded) -> Size:
     """Width and height."""
@@ -45,8 +47,7 @@ def resized_planes(pre: Pre, picture: Decoded, scaled: Size, window: Window) -> 
     """
     source = size_of(picture)
     if source == scaled:
-        rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
-        return [plane[rows, columns] for plane in _planes(pre, picture)]
+        return _cut(_planes(pre, picture), scaled, window)
     grows = source.width <= scaled.width and source.height <= scaled.height
     is_plain = pre.interpolation == "bilinear" and pre.order != "grey" and window.size == scaled
     if is_plain and grows and has_opencv():
@@ -54,15 +55,24 @@ def resized_planes(pre: Pre, picture: Decoded, scaled: Size, window: Window) -> 
     image = _image(picture)
     if pre.order == "grey":
         image = image.convert("L")
-    box = _box(source, scaled, window)
-    return planes_of(image.resize(window.size, _FILTERS[pre.interpolation], box))
+    method = _FILTERS[pre.interpolation]
+    if scaled.width * scaled.height <= _MOST_CROPPED * window.size.width * window.size.height:
+        return _cut(planes_of(image.resize(scaled, method)), scaled, window)
+    return planes_of(image.resize(window.size, method, _box(source, scaled, window)))
+
+
+def _cut(planes: list[Array], scaled: Size, window: Window) -> list[Array]:
+    if window.size == scaled:
+        return planes
+    rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
+    return [plane[rows, columns] for plane in planes]
 
 
 def _box(source: Size, scaled: Size, window: Window) -> tuple[float, float, float, float]:
     """A window of the scaled picture in pixels of the picture itself.
 
-    Scaling this part alone gives the same pixels as scaling the whole, since Pillow's filters look
-    beyond the box, and needs no memory for what is cropped away.
+    Pillow has boxes in float32, so that scaling this part alone gives pixels that may differ by one
+    of 255 from those of the whole.
     """
     x, y = source.width / scaled.width, source.height / scaled.height
     right = float(source.width) if window.right == scaled.width else window.right * x
