@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from deploy.runtime.bundle.engine_choice import Choice
     from deploy.runtime.bundle.manifest import BundleError
     from deploy.runtime.pipeline import Pipeline
-    from deploy.runtime.vision.detections import Detections
+    from deploy.runtime.results.detections import Detections
     from deploy.runtime.vision.image import ImageError
 
 __all__ = [
@@ -40,7 +40,7 @@ _MODULES = {
     "BundleError": "deploy.runtime.bundle.manifest",
     "Choice": "deploy.runtime.bundle.engine_choice",
     "DeployError": "backends.contract",
-    "Detections": "deploy.runtime.vision.detections",
+    "Detections": "deploy.runtime.results.detections",
     "EngineError": "backends.contract",
     "ImageError": "deploy.runtime.vision.image",
     "MissingLibraryError": "backends.contract",

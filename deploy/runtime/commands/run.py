@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from deploy.runtime.commands.arguments import (
 if TYPE_CHECKING:
     from backends.contract import Array
     from deploy.runtime.pipeline import Pipeline
-    from deploy.runtime.vision.detections import Detections
+    from deploy.runtime.results.result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,31 +80,25 @@ def _detect(pipeline: Pipeline, path: Path, arguments: argparse.Namespace) -> di
     except ImageError as error:
         print(f"error: {error}", file=sys.stderr)
         return {"image": str(path), "error": str(error)}
-    detections = pipeline(pixels)
-    shown = detections.above(arguments.score)
+    result = pipeline(pixels)
+    shown = result.above(arguments.score)
     if arguments.json != "-":
+        lines = shown.lines(pipeline.classes)
         print(
-            f"{printable_name(str(path))}: {len(shown)} found",
-            *_lines(shown, pipeline.classes),
+            f"{printable_name(str(path))}: {shown.summary(pipeline.classes)}",
+            *(f"  {line}" for line in lines),
             sep="\n",
         )
     if arguments.out is not None:
         _draw(pixels, shown, pipeline.classes, arguments.out / f"{path.stem}.png")
-    return {"image": str(path), "detections": detections.to_json(pipeline.classes)}
+    return {"image": str(path), result.noun: result.to_json(pipeline.classes)}
 
 
-def _lines(detections: Detections, classes: tuple[str, ...]) -> Iterator[str]:
-    for row in detections.to_json(classes):
-        box = "  ".join(f"{edge:8.1f}" for edge in row["box"])
-        yield f"  {row.get('class', row['label']):<16} {row['score']:.3f}  {box}"
-
-
-def _draw(pixels: Array, detections: Detections, classes: tuple[str, ...], target: Path) -> None:
+def _draw(pixels: Array, result: Result, classes: tuple[str, ...], target: Path) -> None:
     from backends.files import atomic_write
-    from deploy.runtime.vision.draw import draw
 
     with atomic_write(target) as part:
-        draw(pixels, detections, classes).save(part)
+        result.draw(pixels, classes).save(part)
 
 
 def _make_folder(folder: Path | None) -> None:
