@@ -219,16 +219,16 @@ def test_an_input_beside_the_picture_needs_its_values():
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def photo(tmp_path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     return tmp_path / "a.png"
 
 
-def test_samples_are_of_the_inputs_dtype_layout_and_typical_size(picture):
+def test_samples_are_of_the_inputs_dtype_layout_and_typical_size(photo):
     recipe = model((2, "h", 64, 3), "float16", SIZE["others"], SIDES, multiple=32)
     recipe.pre.values = {"size": ["width", "tensor_height"]}
-    samples = sample_inputs(recipe, [picture])
+    samples = sample_inputs(recipe, [photo])
     assert (samples["image"].shape, samples["image"].dtype) == ((2, 64, 64, 3), np.float16)
     assert samples["size"].tolist() == [[96, 64]]
     assert samples["size"].dtype == np.int64
@@ -240,12 +240,12 @@ def test_without_pictures_the_values_are_those_of_one_that_fills_the_tensor():
     assert sample_inputs(recipe, [])["size"].tolist() == [[64, 64]]
 
 
-def test_stored_samples_without_a_picture_take_it_with_its_values(picture, tmp_path):
+def test_stored_samples_without_a_picture_take_it_with_its_values(photo, tmp_path):
     noise = {"noise": InputRecipe([1, 3])}
     recipe = model(others={**noise, **SIZE["others"]}, values={"size": ["width", "height"]})
     np.savez(tmp_path / "a.npz", noise=np.ones((1, 3), np.float32))
     recipe.samples = str(tmp_path)
-    (sample,) = real_samples(recipe, [picture])
+    (sample,) = real_samples(recipe, [photo])
     assert sample["size"].tolist() == [[96, 48]]
     assert sample["noise"].tolist() == [[1, 1, 1]]
     assert sample["image"].shape == (1, 3, 64, 64)
