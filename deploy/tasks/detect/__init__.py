@@ -1,0 +1,1 @@
+"""Object detection: YOLO heads of all families, and the queries of DETR."""
