@@ -31,7 +31,8 @@ DESK_ONLY = (
 _SHARED = {"backends", "backends.onnx", "backends.process"}  # by every room
 _CONVERTER = "backends.convert_cli"  # by every engine
 _CHAIN = {
-    f"deploy.runtime.{room}" for room in ("vision", "bundle", "execution", "isolation", "pipeline")
+    f"deploy.runtime.{room}"
+    for room in ("vision", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
 _STAGES = {
@@ -54,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.isolation": {
         *("deploy.runtime.vision", "deploy.runtime.bundle", "deploy.runtime.execution"),
     },
+    "deploy.runtime.inputs": {"deploy.runtime.vision", "deploy.runtime.bundle"},
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
