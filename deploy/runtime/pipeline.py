@@ -265,8 +265,9 @@ class Pipeline:
             >>> len(counts)
             3
         """
-        if depth is not None and depth < 1:
-            raise DeployError("depth", expected="1 or more", got=str(depth))
+        if depth is not None and (not isinstance(depth, int) or depth < 1):
+            got = str(depth) if isinstance(depth, int) else type(depth).__name__
+            raise DeployError("depth", expected="1 or more", got=got)
         size = batch_size(self.manifest.inputs, batch)
         stages = self._stages()
         batches = stream(stages, in_batches(each_picture(pictures), size), depth or len(stages) + 1)

@@ -128,7 +128,7 @@ def _check_kinds(pipeline: Pipeline, sources: Sources) -> None:
             raise InputError(
                 f"bundle of '{pipeline.manifest.model}'",
                 expected="pictures" if takes_pictures else f"tensors: {specs}",
-                got=f"'{source.name}'",
+                got="a picture on standard input" if source.name == "-" else f"'{source.name}'",
                 do="In Python, pipeline({...}) takes tensors."
                 if takes_pictures
                 else "Give an .npz file with arrays of these names.",
@@ -142,12 +142,13 @@ def _run_pictures(
 ) -> bool:
     """Detect in every picture and frame; false where one could not be read."""
     from deploy.runtime.commands.drawings import Drawings
+    from deploy.runtime.commands.output_folder import OutputFolder
     from deploy.runtime.commands.streamed import Progress, streamed
 
     progress = Progress()
-    drawings = Drawings(arguments.out) if arguments.out is not None else None
-    if drawings is not None:
-        drawings.check(sources)
+    drawings = None
+    if arguments.out is not None:
+        drawings = Drawings(OutputFolder(arguments.out, sources))
     with drawings or nullcontext():
         outcomes = streamed(pipeline, sources, arguments.every, arguments.limit)
         for outcome in progress.counted(outcomes):
@@ -201,12 +202,10 @@ def _detect(
 
 
 def _outputs(outcome: Outcome, outputs: Tensors, arguments: argparse.Namespace) -> dict[str, Any]:
-    from backends.terminal import printable_name
     from deploy.runtime.commands.run_tensors import summaries, summary_lines
 
     if not _is_quiet(arguments):
-        name = printable_name(str(outcome.item))
-        print(f"{name}: {len(outputs)} outputs", *summary_lines(outputs), sep="\n")
+        print(*summary_lines(str(outcome.item), outputs), sep="\n")
     return {**_origin(outcome.item), "outputs": summaries(outputs)}
 
 

@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.contract import Array, DeployError, TensorError, Tensors
+from backends.contract import Array, TensorError, Tensors
 from backends.files import atomic_write
 from backends.terminal import printable_name
 from deploy.runtime.commands.json_rows import AddRow
+from deploy.runtime.commands.output_folder import OutputFolder
 from deploy.runtime.inputs.sources import Source
 from deploy.runtime.inputs.tensors import read_tensors, write_tensors
 from deploy.runtime.pipeline import Pipeline
@@ -28,50 +28,31 @@ def run_tensors(
     Returns:
         Whether each could be read.
     """
-    if arguments.out is not None:
-        _check_folder(arguments.out, sources)
+    folder = OutputFolder(arguments.out, sources) if arguments.out is not None else None
+    is_quiet = "-" in (arguments.json, arguments.jsonl)
     succeeded = True
     for source in islice(sources, arguments.limit):
-        row = _run(pipeline, source, arguments)
-        add_row(row)
-        succeeded &= "error" not in row
+        try:
+            outputs = pipeline(read_tensors(source.path, pipeline.manifest.caller_inputs))
+        except TensorError as error:
+            print(f"error: {error}", file=sys.stderr)
+            add_row({"file": source.name, "error": str(error)})
+            succeeded = False
+            continue
+        if not is_quiet:
+            print(*summary_lines(source.name, outputs), sep="\n")
+        add_row({"file": source.name, **_written(source, outputs, folder)})
     return succeeded
 
 
-def _run(pipeline: Pipeline, source: Source, arguments: argparse.Namespace) -> dict[str, Any]:
-    try:
-        inputs = read_tensors(source.path, pipeline.manifest.caller_inputs)
-        outputs = pipeline(inputs)
-    except TensorError as error:
-        text = f"{printable_name(source.name)}: {error}"
-        print(f"error: {text}", file=sys.stderr)
-        return {"file": source.name, "error": text}
-    if "-" not in (arguments.json, arguments.jsonl):
-        heading = f"{printable_name(source.name)}: {len(outputs)} outputs"
-        print(heading, *summary_lines(outputs), sep="\n")
-    row: dict[str, Any] = {"file": source.name, "outputs": summaries(outputs)}
-    if arguments.out is not None:
-        target = arguments.out / f"{source.target}.npz"
-        target.parent.mkdir(parents=True, exist_ok=True)
+def _written(source: Source, outputs: Tensors, folder: OutputFolder | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"outputs": summaries(outputs)}
+    if folder is not None:
+        target = folder.new_file(source)
         with atomic_write(target) as part:
             write_tensors(part, outputs)
         row["written"] = str(target)
     return row
-
-
-def _check_folder(out: Path, sources: Sequence[Source]) -> None:
-    for source in sources:
-        if (out / f"{source.target}.npz").resolve() == source.path.resolve():
-            raise DeployError(
-                f"--out '{out}'",
-                expected="another folder",
-                got=f"the one where '{source.name}' would be replaced",
-                do="Give a new folder, such as --out outputs.",
-            )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DeployError(f"--out '{out}' cannot be written: {error.strerror}") from error
 
 
 def summaries(outputs: Tensors) -> dict[str, dict[str, Any]]:
@@ -91,10 +72,11 @@ def _summary(array: Array) -> dict[str, Any]:
     }
 
 
-def summary_lines(outputs: Tensors) -> Iterator[str]:
-    """A line for each output."""
-    for name, values in summaries(outputs).items():
+def summary_lines(name: str, outputs: Tensors) -> Iterator[str]:
+    """A heading, and a line for each output."""
+    yield f"{printable_name(name)}: {len(outputs)} output{'' if len(outputs) == 1 else 's'}"
+    for output, values in summaries(outputs).items():
         kind = f"{values['dtype']}{values['shape']}"
         limits = f"{values['min']:.6g} to {values['max']:.6g}" if "min" in values else "no values"
         rest = f", {values['not_finite']} not finite" if "not_finite" in values else ""
-        yield f"  {printable_name(name):<16} {kind}  {limits}{rest}"
+        yield f"  {printable_name(output):<16} {kind}  {limits}{rest}"

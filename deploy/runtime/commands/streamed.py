@@ -149,9 +149,9 @@ class Progress:
         if self.frames:
             parts.append(f"{self.frames} frames, {self._rate(self.frames)} frames per second")
         if self.pictures > 1 or (self.pictures and self.frames):
-            parts.append(f"{self.pictures} pictures")
+            parts.append(f"{self.pictures} picture{'s' if self.pictures > 1 else ''}")
         if self.failed and self.pictures + self.frames:
-            parts.append(f"{self.failed} could not be read")
+            parts.append(f"{self.failed} error{'s' if self.failed > 1 else ''}")
         return "; ".join(parts)
 
     def _rate(self, count: int) -> str:

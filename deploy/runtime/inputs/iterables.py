@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -11,7 +12,9 @@ from PIL import Image
 
 from deploy.runtime.inputs.reading import Input, read_pictures
 from deploy.runtime.inputs.sources import find_sources
-from deploy.runtime.vision.image import ImageError, Picture, read_encoded
+from deploy.runtime.vision.image import ImageError, Picture, read_encoded, refuse_other_text
+
+_PATTERN = re.compile(r"[\w./\\*?\[\]~-]*[*?\]]|camera:\d+")  # without a suffix at its end
 
 
 def read_inputs(
@@ -45,6 +48,8 @@ def each_picture(pictures: Iterable[Picture] | str | Path) -> Iterator[Picture]:
     Raises:
         ImageError: a single picture of another kind, or no pictures at all.
     """
+    if isinstance(pictures, str) and not _PATTERN.fullmatch(pictures):
+        refuse_other_text(pictures)
     if isinstance(pictures, str | Path):
         return (item.picture for item in read_inputs(pictures))
     is_one = isinstance(pictures, bytes | bytearray | memoryview | Image.Image | Mapping)

@@ -63,6 +63,11 @@ class Source:
         return Path(self.name)
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is read from its path."""
+        return self.kind in ("picture", "video", "tensors")
+
+    @property
     def camera(self) -> int:
         """The number of its camera."""
         return int(self.name.partition(":")[2])
@@ -117,7 +122,7 @@ def _add(
         sources.found.append(Source("standard input", word, "standard-input"))
     elif camera := _CAMERA.fullmatch(word):
         sources.found.append(Source("camera", word, f"camera-{camera[1]}"))
-    elif Path(word).is_dir():
+    elif os.path.isdir(word):  # noqa: PTH112 - false where the name is too long
         files = _files(word, recursive, exclude)
         _add_files(f"folder '{word}'", word, files, {wanted}, recursive, sources)
     elif glob.has_magic(word) and not os.path.lexists(word):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Array, Specs, TensorError, Tensors
+from backends.contract import Array, Specs, TensorError, Tensors, TensorSpec, check_tensor
 from backends.conversion_files import split_sample
 from backends.files import not_regular
 from deploy.runtime.bundle.sample import ARRAY_FAULTS, read_untrusted_arrays
@@ -61,6 +61,17 @@ def _check_names(file: str, arrays: dict[str, Array], inputs: Specs) -> None:
             got=_names(arrays.keys() & wanted, len(arrays.keys() - wanted)),
             do=f"Write it by numpy.savez(FILE, **{{{arguments}}}).",
         )
+    for spec in inputs:
+        _check_tensor(file, spec, arrays[spec.name])
+
+
+def _check_tensor(file: str, spec: TensorSpec, array: Array) -> None:
+    try:
+        check_tensor(spec, array.dtype, array.shape)
+    except TensorError as error:
+        converts = spec.accepts(array.shape)
+        do = f"Convert it by .astype('{spec.dtype}')." if converts else ""
+        raise TensorError(f"{file}: {error}", do=do) from None
 
 
 def _names(known: set[str], others: int) -> str:

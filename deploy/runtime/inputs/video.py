@@ -139,26 +139,59 @@ class _Faults:
         declared: how many there should be; 0 where it is not known.
         unreadable: packets that hold no frame, or a damaged one.
         decoded: frames that are good.
+        ends_early: whether it is shorter than it says.
     """
 
     packets: int = 0
     declared: int = 0
     unreadable: int = 0
     decoded: int = 0
+    ends_early: bool = False
 
     def __bool__(self) -> bool:
-        return self.unreadable > 0 or self.packets < self.declared
+        return self.unreadable > 0 or self.packets < self.declared or self.ends_early
 
     def __str__(self) -> str:
         of = f" of {self.declared}" if self.declared else ""
-        return f"{self.decoded}{of} frames are good"
+        end = ", and its end is missing" if self.ends_early else ""
+        return f"{self.decoded}{of} frames are good{end}"
+
+
+class _Clock:
+    """Compares the packets' times with the duration of a Matroska track, which counts no frames."""
+
+    def __init__(self, stream: Any) -> None:
+        self._duration = _seconds(stream.metadata.get("DURATION", ""))
+        self._gap = 0.0
+        self._last = 0.0
+
+    def see(self, packet: Any) -> None:
+        """Note the time of a packet."""
+        if packet.pts is not None:
+            now = float(packet.pts * packet.time_base)
+            self._gap = max(self._gap, now - self._last)
+            self._last = max(self._last, now)
+
+    @property
+    def is_early(self) -> bool:
+        """Whether several frames are missing, however far apart they are."""
+        return self._duration - self._last > 2 * self._gap
+
+
+def _seconds(duration: str) -> float:
+    """Of a text such as ``00:00:02.000000000``; 0 where it is none."""
+    try:
+        hours, minutes, seconds = duration.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
 
 
 def _upright(container: Any, every: int, faults: _Faults) -> Iterator[Frame]:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     rate = float(stream.average_rate or 0)
-    faults.declared = stream.frames or _declared_frames(stream, rate)
+    faults.declared = stream.frames
     start: float | None = None
     for frame in _decoded(container, stream, faults):
         number = faults.decoded + faults.unreadable - 1
@@ -169,18 +202,10 @@ def _upright(container: Any, every: int, faults: _Faults) -> Iterator[Frame]:
             yield Frame(number, seconds, rate / every, _pixels(frame))
 
 
-def _declared_frames(stream: Any, rate: float) -> int:
-    """The frames that the duration of the track in a Matroska file promises, less some."""
-    try:
-        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        duration = 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    except ValueError:
-        return 0
-    return max(0, int((duration - 0.25) * rate) - 5) if duration < 1e6 else 0
-
-
 def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
+    clock = _Clock(stream)
     for packet in container.demux(stream):
+        clock.see(packet)
         faults.packets += packet.dts is not None or packet.size > 0  # the last one only flushes
         try:
             frames = packet.decode()
@@ -193,6 +218,7 @@ def _decoded(container: Any, stream: Any, faults: _Faults) -> Iterator[Any]:
             else:
                 faults.decoded += 1
                 yield frame
+    faults.ends_early = clock.is_early
 
 
 def _pixels(frame: Any) -> Array:

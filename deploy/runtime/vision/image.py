@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 import re
 import struct
 import zlib
@@ -46,7 +47,7 @@ _CHUNK = 1 << 20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 
 
-_FILE_NAME = re.compile(r"[^\r\n]*\.[A-Za-z][A-Za-z0-9]{0,7}")
+_FILE_NAME = re.compile(r"[^\x00-\x1f]*\.[A-Za-z][A-Za-z0-9]{0,7}")
 
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run Ghostscript
@@ -209,16 +210,11 @@ def _from_bytes(data: bytes) -> Decoded:
 
 def _from_path(source: str | Path) -> Decoded:
     path, text = Path(source), str(source)
-    if isinstance(source, str):
-        refuse_url(source)
     if got := not_regular(path):
-        is_shown = isinstance(source, Path) or got != "nothing" or _may_be_a_path(text)
-        if not is_shown or not _is_short(text):
-            raise ImageError(
-                "picture",
-                expected="the path of a file",
-                got=f"a text of {len(text):,} characters that names none",
-            )
+        if not isinstance(source, Path):
+            refuse_other_text(text)
+        elif not _is_short(text):
+            raise _no_path(text)
         do = "Pipeline.stream takes folders." if got == "a folder" else ""
         raise ImageError(f"picture '{path}'", expected="a file", got=got, do=do)
     return _decoded(f"'{path}'", path)
@@ -239,9 +235,20 @@ def refuse_url(text: str) -> None:
         )
 
 
-def _may_be_a_path(text: str) -> bool:
-    """Whether a text that names no file may be shown: it could as well be a caller's data."""
-    return _FILE_NAME.fullmatch(text) is not None
+def refuse_other_text(text: str) -> None:
+    """Refuse a text that names nothing and does not look like a path: it may be a caller's data.
+
+    Raises:
+        ImageError: it is one, or a URL; the text is not shown.
+    """
+    refuse_url(text)
+    if not os.path.lexists(text) and not (_FILE_NAME.fullmatch(text) and _is_short(text)):
+        raise _no_path(text)
+
+
+def _no_path(text: str) -> ImageError:
+    got = f"a text of {len(text):,} characters that names none"
+    return ImageError("picture", expected="the path of a file", got=got)
 
 
 def _is_short(text: str) -> bool:
@@ -268,7 +275,7 @@ def _decoded(name: str, source: Path | io.BytesIO | Image.Image) -> Decoded:
         ) from error
     except _FAILURES as error:
         # what plugins say of a file's content may quote it
-        is_harmless = isinstance(error, OSError) or isinstance(source, Image.Image)
+        is_harmless = isinstance(error, OSError)
         reason = str(error) if is_harmless else type(error).__name__
         raise ImageError(f"picture {name} cannot be decoded: {reason}") from (
             error if is_harmless else None
