@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from backends.acceptance import CONFIDENT
@@ -32,16 +32,15 @@ from deploy.runtime.bundle.manifest import (
     write_manifest,
 )
 from deploy.runtime.bundle.sample import (
-    DETECTIONS,
     IMAGE,
     PICTURE,
+    RESULT,
     STATE,
     TENSORS,
     step_sample_name,
 )
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.draw import draw
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import load_image
 
 _DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
@@ -173,22 +172,22 @@ def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Spe
 
 
 def write_picture(
-    out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
+    out: Path, picture: Path, expected: Result, actual: Result | None, classes: Sequence[str]
 ) -> None:
-    """Write the sample picture, and a drawing of the chain's detections in it.
+    """Write the sample picture, the reference's result for it, and a drawing of the chain's.
 
     Args:
         out: the bundle's folder.
         picture: the file of the picture.
-        expected: what PyTorch finds in it.
-        found: what the chain finds in it, or None where it cannot run yet.
+        expected: the result of PyTorch.
+        actual: the result of the chain, or None where it cannot run yet.
         classes: the names of the labels.
     """
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
-    (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
-    if found is not None:
-        draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
+    np.savez(out / RESULT, allow_pickle=False, **expected.to_arrays())
+    if actual is not None:
+        actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE)
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:

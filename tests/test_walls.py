@@ -30,9 +30,10 @@ DESK_ONLY = (
 # cli -> pipeline, analysis -> report -> stages -> graph, recipe -> runtime -> backends
 _SHARED = {"backends", "backends.onnx", "backends.process"}  # by every room
 _CONVERTER = "backends.convert_cli"  # by every engine
+_PICTURES = {"deploy.runtime.vision", "deploy.runtime.results"}
 _CHAIN = {
     f"deploy.runtime.{room}"
-    for room in ("vision", "bundle", "execution", "isolation", "inputs", "pipeline")
+    for room in ("vision", "results", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
 _STAGES = {
@@ -50,11 +51,10 @@ ROOMS: dict[str, set[str]] = {
     _CONVERTER: set(),
     "backends.command": {_CONVERTER},
     "deploy.runtime.vision": set(),
-    "deploy.runtime.bundle": {"deploy.runtime.vision"},
-    "deploy.runtime.execution": {"deploy.runtime.vision", "deploy.runtime.bundle"},
-    "deploy.runtime.isolation": {
-        *("deploy.runtime.vision", "deploy.runtime.bundle", "deploy.runtime.execution"),
-    },
+    "deploy.runtime.results": {"deploy.runtime.vision"},
+    "deploy.runtime.bundle": _PICTURES,
+    "deploy.runtime.execution": {*_PICTURES, "deploy.runtime.bundle"},
+    "deploy.runtime.isolation": {*_PICTURES, "deploy.runtime.bundle", "deploy.runtime.execution"},
     "deploy.runtime.inputs": {"deploy.runtime.vision", "deploy.runtime.bundle"},
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,

@@ -48,7 +48,7 @@ from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
-from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
+from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 
 _GIB = 1 << 30
 
@@ -246,12 +246,12 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     The sample picture is written in both cases.
     """
     if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, data)
+        verdict = expected_results_only(manifest, data)
     else:
         verdict = verify(staging, manifest, data)
     if verdict.expected:
-        detections = verdict.found[0] if verdict.found else None
-        write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)
+        actual = verdict.actual[0] if verdict.actual else None
+        write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
     return verdict
 
 

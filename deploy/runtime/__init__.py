@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from deploy.runtime.inputs.sources import InputError
     from deploy.runtime.inputs.video import VideoError
     from deploy.runtime.pipeline import Pipeline
-    from deploy.runtime.vision.detections import Detections
+    from deploy.runtime.results.detections import Detections
     from deploy.runtime.vision.image import ImageError
 
 __all__ = [
@@ -46,7 +46,7 @@ _MODULES = {
     "BundleError": "deploy.runtime.bundle.manifest",
     "Choice": "deploy.runtime.bundle.engine_choice",
     "DeployError": "backends.contract",
-    "Detections": "deploy.runtime.vision.detections",
+    "Detections": "deploy.runtime.results.detections",
     "EngineError": "backends.contract",
     "ImageError": "deploy.runtime.vision.image",
     "InputError": "deploy.runtime.inputs.sources",

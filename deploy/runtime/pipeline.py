@@ -1,4 +1,4 @@
-"""An opened bundle: picture -> preprocessing -> chain -> post-processing -> detections."""
+"""An opened bundle: picture -> preprocessing -> chain -> post-processing -> result."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
-from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
+from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
 from deploy.runtime.inputs.iterables import each_picture
 from deploy.runtime.isolation.process import check_can_isolate
 from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
 from deploy.runtime.isolation.trial import try_first
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.batching import batch_size, in_batches
-from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture, Placement
 from deploy.runtime.vision.preprocess import Prepared, Preparer
 
@@ -157,13 +157,13 @@ class Pipeline:
         return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
     @overload
-    def __call__(self, inputs: Picture) -> Detections: ...
+    def __call__(self, inputs: Picture) -> Result: ...
 
     @overload
     def __call__(self, inputs: Tensors) -> dict[str, Array]: ...
 
-    def __call__(self, inputs: Picture | Tensors) -> Detections | dict[str, Array]:
-        """Detect what is in a picture, or run the chain on tensors.
+    def __call__(self, inputs: Picture | Tensors) -> Result | dict[str, Array]:
+        """The result for a picture, or the outputs of the chain for tensors.
 
         State of the model is carried from one call to the next; see ``reset_state``.
 
@@ -173,7 +173,7 @@ class Pipeline:
                 tensors: each of the chain's inputs but its state.
 
         Returns:
-            Of a picture the detections in its pixels; boxes without masks are not clipped to it.
+            Of a picture what the post-processing step gives, such as ``Detections`` in its pixels.
             Of tensors the outputs of the chain by name, without its state.
 
         Raises:
@@ -191,7 +191,7 @@ class Pipeline:
         """
         if isinstance(inputs, Mapping):
             return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
-        return self._detect(self._prepare_batch([inputs]))[0]
+        return self._run(self._prepare_batch([inputs]))[0]
 
     def open_stream(self) -> StatefulChain:
         """A further series of calls with a state of its own, on the same engines."""
@@ -203,8 +203,8 @@ class Pipeline:
         if self._own_stream is not None:
             self._own_stream.reset()
 
-    def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
-        """Detect as a call does, and measure.
+    def timed(self, picture: Picture, seconds: dict[str, float]) -> Result:
+        """The result, as of a call, and how long each part took.
 
         Args:
             picture: as for a call; its decoding counts as preprocessing.
@@ -215,30 +215,30 @@ class Pipeline:
         prepared = self._prepare_batch([picture])
         ready = time.perf_counter()
         parts: dict[str, float] = {}
-        (detections,) = self._detect(prepared, parts)
+        (result,) = self._run(prepared, parts)
         end = time.perf_counter()
         post = parts.pop("post")
         seconds |= {"pre": ready - start, **parts}
         seconds["chain"] = end - ready - post - sum(parts.values())
         seconds |= {"post": post, "total": end - start}
-        return detections
+        return result
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""
         prepared = self._prepare_batch([picture])
         return prepared.inputs, prepared.placements[0]
 
-    def finish(self, outputs: Tensors, placement: Placement) -> Detections:
-        """The first picture's detections, from the chain's outputs."""
-        return self._detections(outputs, [placement])[0]
+    def finish(self, outputs: Tensors, placement: Placement) -> Result:
+        """The first picture's result, from the chain's outputs."""
+        return self._results(outputs, [placement])[0]
 
     def stream(
         self,
         pictures: Iterable[Picture] | str | Path,
         depth: int | None = None,
         batch: int | Literal["auto"] = 1,
-    ) -> Iterator[Detections]:
-        """Detect what is in each picture, in their order; neighbouring pictures overlap.
+    ) -> Iterator[Result]:
+        """The result for each picture, in their order; neighbouring pictures overlap.
 
         Preprocessing, each step of the chain and post-processing run in threads of their own, on
         different pictures at the same time. The pictures are read in the caller's thread.
@@ -253,15 +253,15 @@ class Pipeline:
                 for: the fixed one, or the typical one of a range.
 
         Returns:
-            An iterator over the detections of each picture.
+            An iterator over the result of each picture.
 
         Raises:
-            DeployError: as for a call, in the place of the picture's detections; or the bundle
+            DeployError: as for a call, in the place of the picture's result; or the bundle
                 does not take such a batch, or ``depth`` is less than 1.
 
         Examples:
             >>> with Pipeline.open("bundles/yolov3") as pipeline:
-            ...     counts = [len(detections) for detections in pipeline.stream(["photo.jpg"] * 3)]
+            ...     counts = [len(found.lines()) for found in pipeline.stream(["photo.jpg"] * 3)]
             >>> len(counts)
             3
         """
@@ -271,11 +271,11 @@ class Pipeline:
         size = batch_size(self.manifest.inputs, batch)
         stages = self._stages()
         batches = stream(stages, in_batches(each_picture(pictures), size), depth or len(stages) + 1)
-        return (detections for batch in batches for detections in batch)
+        return (result for batch in batches for result in batch)
 
     def _stages(self) -> list[StreamStage]:
         if isinstance(self.chain, IsolatedChain) or self._own_stream is not None:
-            return [self._prepare_batch, self._detect]
+            return [self._prepare_batch, self._run]
         return [
             self._inputs_and_batch,
             *map(map_first, self.chain.stages()),
@@ -294,15 +294,13 @@ class Pipeline:
             )
         return self._preparer(pictures)
 
-    def _detect(
-        self, prepared: Prepared, seconds: dict[str, float] | None = None
-    ) -> list[Detections]:
-        """The detections of each picture; ``seconds`` gets those of each step and of ``post``."""
+    def _run(self, prepared: Prepared, seconds: dict[str, float] | None = None) -> list[Result]:
+        """The result of each picture; ``seconds`` gets those of each step and of ``post``."""
         stream = self._own_stream
         if stream is None and isinstance(self.chain, IsolatedChain) and self.post is not None:
-            detections = self.chain.detect(prepared.inputs, prepared.placements, seconds)
+            results = self.chain.results(prepared.inputs, prepared.placements, seconds)
             self._release(prepared)
-            return detections
+            return results
         if stream is not None:
             outputs = stream(prepared.inputs, seconds)
         elif seconds is None:
@@ -312,21 +310,21 @@ class Pipeline:
         if seconds is None:
             return self._postprocess(outputs, prepared)
         start = time.perf_counter()
-        detections = self._postprocess(outputs, prepared)
+        results = self._postprocess(outputs, prepared)
         seconds["post"] = time.perf_counter() - start
-        return detections
+        return results
 
-    def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
-        detections = self._detections(outputs, prepared.placements)
+    def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Result]:
+        results = self._results(outputs, prepared.placements)
         self._release(prepared)
-        return detections
+        return results
 
     def _release(self, prepared: Prepared) -> None:
         """Let the memory of the inputs be written again."""
         if self._preparer is not None:
             self._preparer.release(prepared)
 
-    def _detections(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
+    def _results(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Result]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
@@ -334,7 +332,7 @@ class Pipeline:
             )
         if isinstance(self.post, IsolatedPost):
             return self.post.placed(outputs, placements)
-        return placed_detections(self.post, self.manifest.post.inputs, outputs, placements)
+        return placed_results(self.post, self.manifest.post.inputs, outputs, placements)
 
     @property
     def classes(self) -> tuple[str, ...]:

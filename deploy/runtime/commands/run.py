@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +21,6 @@ from deploy.runtime.commands.arguments import (
 )
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from backends.contract import Tensors
     from deploy.runtime.commands.drawings import Drawings
     from deploy.runtime.commands.json_rows import AddRow
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
     from deploy.runtime.inputs.reading import Input
     from deploy.runtime.inputs.sources import Source, Sources, Wanted
     from deploy.runtime.pipeline import Pipeline
-    from deploy.runtime.vision.detections import Detections
-    from deploy.runtime.vision.image import Decoded
+    from deploy.runtime.results.result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,34 +168,36 @@ def _row(
 ) -> dict[str, Any]:
     """The report's entry of one picture, after printing and drawing it."""
     from deploy.runtime.commands.streamed import Failure
-    from deploy.runtime.vision.detections import Detections
+    from deploy.runtime.results.result import Result
 
     if isinstance(outcome, Failure):
         print(f"error: {outcome.error}", file=sys.stderr)
         return {"image": outcome.source.name, "error": str(outcome.error)}
-    if isinstance(outcome.result, Detections):
-        return _detect(outcome, outcome.result, pipeline.classes, drawings, arguments)
+    if isinstance(outcome.result, Result):
+        return _result(outcome, outcome.result, pipeline.classes, drawings, arguments)
     return _outputs(outcome, outcome.result, arguments)
 
 
-def _detect(
+def _result(
     outcome: Outcome,
-    detections: Detections,
+    result: Result,
     classes: tuple[str, ...],
     drawings: Drawings | None,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
     from backends.terminal import printable_name
+    from deploy.runtime.vision.image import load_image
 
-    shown = detections.above(arguments.score)
+    shown = result.above(arguments.score)
     if not _is_quiet(arguments):
         name = printable_name(str(outcome.item))
-        print(f"{name}: {len(shown)} found", *_lines(shown, classes), sep="\n")
+        lines = (f"  {line}" for line in shown.lines(classes))
+        print(f"{name}: {shown.summary(classes)}", *lines, sep="\n")
     row = _origin(outcome.item)
     if drawings is not None:
-        drawing = drawings.add(outcome.item, _draw(outcome.picture, shown, classes))
-        row["drawing"] = str(drawing)
-    return {**row, "detections": detections.to_json(classes)}
+        drawn = shown.draw(load_image(outcome.picture), classes)
+        row["drawing"] = str(drawings.add(outcome.item, drawn))
+    return {**row, result.noun: result.to_json(classes)}
 
 
 def _outputs(outcome: Outcome, outputs: Tensors, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -214,16 +213,3 @@ def _origin(item: Input) -> dict[str, Any]:
     if item.frame is not None:
         row |= {"frame": item.frame.number, "seconds": round(item.frame.seconds, 6)}
     return row
-
-
-def _lines(detections: Detections, classes: tuple[str, ...]) -> Iterator[str]:
-    for row in detections.to_json(classes):
-        box = "  ".join(f"{edge:8.1f}" for edge in row["box"])
-        yield f"  {row.get('class', row['label']):<16} {row['score']:.3f}  {box}"
-
-
-def _draw(picture: Decoded, detections: Detections, classes: tuple[str, ...]) -> Image.Image:
-    from deploy.runtime.vision.draw import draw
-    from deploy.runtime.vision.image import load_image
-
-    return draw(load_image(picture), detections, classes)

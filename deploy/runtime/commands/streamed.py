@@ -16,8 +16,8 @@ from deploy.runtime.inputs.reading import Input, read_pictures
 from deploy.runtime.inputs.sources import InputError, Source
 from deploy.runtime.inputs.video import VideoError
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.batching import batch_size
-from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Decoded, ImageError, decode
 
 
@@ -46,7 +46,7 @@ class Outcome:
 
     item: Input
     picture: Decoded
-    result: Detections | Tensors
+    result: Result | Tensors
 
 
 def streamed(
@@ -103,7 +103,7 @@ def _of_source(source: Source, every: int) -> Iterator[tuple[Input, Decoded] | F
 
 def _results(
     pipeline: Pipeline, pictures: Iterator[Decoded]
-) -> Iterator[Detections] | Iterator[Tensors]:
+) -> Iterator[Result] | Iterator[Tensors]:
     if pipeline.post is not None:
         return pipeline.stream(pictures, batch=_batch(pipeline))
     return (pipeline(pipeline.prepare(picture)[0]) for picture in pictures)

@@ -11,8 +11,8 @@ import pytest
 
 from backends.contract import DeployError, Dynamic, TensorSpec
 from deploy.runtime import EngineError, ImageError, Pipeline
-from deploy.runtime.accuracy.matching import match_detections
 from deploy.runtime.execution.streaming import stream
+from deploy.runtime.results.matching import match_detections
 from deploy.runtime.vision.batching import batch_size, in_batches, padded_batch
 from tests.helpers.commands import BACKENDS, output_of
 
