@@ -18,7 +18,7 @@ from backends.contract import Artifact, Specs, Tensors
 from backends.conversion_files import write_sample
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
-from deploy.recipe.sample_inputs import preprocessing
+from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import ModelRecipe, RecipeError
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.integrity import file_entry
@@ -111,18 +111,16 @@ def assemble(
         [*(step for step in steps if step.name not in called), *host], results
     )
     carried = {tensor.input for tensor in state}
-    takes_picture = (
-        model.pre is not None
-        and model.pre.input not in carried
-        and [spec.name for spec in inputs if spec.name not in carried] == [model.pre.input]
-    )
+    pre = preprocessing(model, model.pre) if model.pre else None
+    given = {spec.name for spec in inputs if spec.name not in carried}
+    takes_picture = pre is not None and given == {pre.input, *pre.values}
     return Manifest(
         model=model.name,
         classes=tuple(model.classes),
         inputs=inputs,
         outputs=outputs,
         steps=steps,
-        pre=preprocessing(model, model.pre) if model.pre and takes_picture else None,
+        pre=pre if takes_picture else None,
         post=None,
         sample=None,
         files={},

@@ -77,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.rewrite": {"deploy.export"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
     "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},
     "deploy.pipeline": _DESK,
@@ -84,7 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
     "deploy.cli": {
         *(*_DESK, "deploy.pipeline", "deploy.analysis", "deploy.analysis.accuracy"),
-        "deploy.runtime.commands",
+        *("deploy.runtime.commands", "deploy.mmdeploy"),
     },
     "deploy": {"deploy.cli"},
 }

@@ -8,9 +8,8 @@ import os
 import re
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,8 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from backends.contract import Array, DeployError
 from backends.files import not_regular
+from deploy.runtime.vision.placement import Placement as Placement  # many import them from here
+from deploy.runtime.vision.pre import Pre as Pre
 
 Encoded = bytes | bytearray | memoryview | BinaryIO
 """A picture as its file holds it, in memory or from an opened file."""
@@ -78,53 +79,6 @@ _FAILURES = (  # what Pillow raises on damaged files
 
 class ImageError(DeployError):
     """A file or array that is not a picture, or cannot be decoded."""
-
-
-@dataclass(frozen=True)
-class Pre:
-    """How a picture becomes the input tensor: letterboxed, then ``(pixel - mean) / std``.
-
-    Attributes:
-        input: the tensor's name.
-        height: of the tensor, in pixels.
-        width: of the tensor, in pixels.
-        mean: per channel, in the tensor's order.
-        std: per channel, in the tensor's order.
-        order: of the channels.
-        pad: the value of the tensor outside of the picture.
-    """
-
-    input: str
-    height: int
-    width: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    order: Literal["rgb", "bgr"] = "rgb"
-    pad: float = 0.0
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a picture lies in the tensor: at the top left, scaled by x and y.
-
-    Attributes:
-        scale_x: pixels of the tensor per pixel of the picture.
-        scale_y: likewise.
-        height: of the picture, in pixels.
-        width: likewise.
-    """
-
-    scale_x: float
-    scale_y: float
-    height: int
-    width: int
-
-    def boxes_back(self, boxes: Array) -> Array:
-        """Boxes (n, 4) in pixels of the tensor to float32 boxes in pixels of the picture."""
-        scale = np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite
-            back: Array = (boxes / scale).astype(np.float32)
-        return back
 
 
 def load_image(source: Picture) -> Array:
