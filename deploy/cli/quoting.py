@@ -173,7 +173,7 @@ def _is_of_users_mapping(path: list[str]) -> bool:
     """Whether a key is one that the configuration may not have yet, such as that of an input."""
     kinds = [kind_at(path[:count]) for count in range(1, len(path))]
     is_mapping = any(get_origin(kind) is dict for kind in kinds)
-    return path[0] in ("model", "verify") and (is_mapping or path[:-1] == _PRE)
+    return path[0] in ("model", "verify") and (is_mapping or path[:2] == _PRE)
 
 
 def _names_keys(path: list[str]) -> bool:

@@ -44,7 +44,7 @@ def sample_pictures(model: ModelRecipe, count: int) -> list[Path]:
 
 
 def sample_inputs(model: ModelRecipe, pictures: Sequence[Path], seed: int = 0) -> dict[str, Array]:
-    """A value of every model input: the first picture, letterboxed, and seeded noise elsewhere.
+    """A value of every model input: the first picture as ``pre`` has it, and seeded noise.
 
     Dynamic sizes are at their ``opt``. A batch repeats the picture.
     """

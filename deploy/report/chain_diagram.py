@@ -15,6 +15,7 @@ from deploy.runtime.bundle.manifest import HostStep, Manifest, called_steps
 from deploy.runtime.execution.schedule import Step
 
 _PREPROCESSING, _DETECTIONS = "picture to tensor", "detections"
+_RESIZED = {"letterbox": "letterboxed", "stretch": "stretched", "crop": "cropped"}
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _input_boxes(manifest: Manifest) -> Iterator[Box]:
         yield Box(f"in:{tensor.input}", tensor.input, ("state of the last call",), "input")
     if manifest.pre is None:
         return
-    size = f"letterboxed to {manifest.pre.width} x {manifest.pre.height}"
+    size = f"{_RESIZED[manifest.pre.resize]} to {manifest.pre.width} x {manifest.pre.height}"
     yield Box("in:picture", "picture", ("of any size",), "input")
     yield Box(_PREPROCESSING, _PREPROCESSING, (size,), "host")
 
