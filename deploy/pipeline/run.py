@@ -48,6 +48,7 @@ from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import private_key, sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
+from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
 
 _GIB = 1 << 30
@@ -82,7 +83,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
-    with progress.stage("model"):
+    with progress.stage("model", "building it and loading its weights"):
         source = source_of(recipe)
         recipe = replace(recipe, model=source.recipe)
         real = real_samples(recipe.model, pictures)
@@ -91,7 +92,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     cache = _cache(recipe)
     traced = typical_sample(recipe.model, samples)
     chain = _plan(recipe, source, traced, cache, paths.work, progress)
-    with progress.stage("reference"):
+    with progress.stage("reference", "running the model on the samples"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
         for sample_values in (values, *others):
@@ -113,12 +114,12 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
-    with progress.stage("bundle") as stage:
+    with progress.stage("bundle", "copying and hashing files") as stage:
         manifest = _write_bundle(
             recipe.model, converted, chain, values, source.initial_state(), staging
         )
         stage.size = _folder_size(staging)
-    with progress.stage("verify") as stage:
+    with progress.stage("verify", f"comparing with {reference.name}") as stage:
         verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
@@ -138,7 +139,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     publish(staging, paths.bundle)
     if result.pending or not recipe.bench.runs:
         return result
-    with progress.stage("bench"):
+    with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
         return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs))
 
 
@@ -192,15 +193,15 @@ def _plan(
 ) -> ChainPlan:
     segments = work / WorkFile.SEGMENTS
     if isinstance(source, OnnxFiles):
-        with progress.stage("partition") as stage:
+        with progress.stage("partition", "reading the files") as stage:
             plan = plan_files(recipe, source, segments)
             stage.size = _folder_size(segments)
         return plan
     out, name = work / WorkFile.EXPORT, recipe.model.name
-    with progress.stage("export") as stage:
+    with progress.stage("export", "tracing the model and translating it to ONNX") as stage:
         exported, stage.from_cache = export_cached(cache, name, source, inputs, out)
         stage.size = _folder_size(out)
-    with progress.stage("partition") as stage:
+    with progress.stage("partition", "cutting the graph") as stage:
         plan = plan_graph(recipe, exported, segments)
         stage.size = _folder_size(segments)
     return plan
@@ -245,10 +246,11 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
 
     The sample picture is written in both cases.
     """
-    if any(step.pending for step in manifest.steps):
-        verdict = expected_detections_only(manifest, data)
-    else:
-        verdict = verify(staging, manifest, data)
+    with without_compiling():
+        if any(step.pending for step in manifest.steps):
+            verdict = expected_detections_only(manifest, data)
+        else:
+            verdict = verify(staging, manifest, data)
     if verdict.expected:
         detections = verdict.found[0] if verdict.found else None
         write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)
@@ -262,16 +264,19 @@ def _annotations(recipe: Recipe) -> Path | None:
 def benchmark(bundle: Path, runs: int) -> Latency:
     """Measure a bundle's latency with ``deploy.runtime bench``, in a process of its own.
 
+    Host steps run in NumPy, as in the verification.
+
     Raises:
         EngineError: the bundle does not run there.
     """
     words = ("bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-")
-    process = subprocess.run(
-        module_command("deploy.runtime", *words),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with without_compiling():
+        process = subprocess.run(
+            module_command("deploy.runtime", *words),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if process.returncode:
         raise EngineError(f"the bundle does not run on its own: {process.stderr.strip()}")
     parts = tuple(PartLatency(name, **row) for name, row in json.loads(process.stdout).items())
