@@ -83,6 +83,9 @@ def _job_row(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRow:
     started = time.perf_counter()
     recipe = _recipe(config, overrides)
     paths = _paths(recipe)
+    from deploy.bundle import check_target
+
+    check_target(paths.bundle)
     from deploy.report.console import TerminalConsole
     from deploy.report.progress import Progress, process_start
 
@@ -140,9 +143,13 @@ def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
     recipe = to_recipe(config, listed_backend_files(config))
     check_code(recipe, overrides, config)
-    from deploy.recipe.validate import check_backends  # it loads the device's side
+    from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side
+    from deploy.recipe.validate import check_backends, check_recipe
 
     check_backends(recipe)
+    if not recipe.model.is_onnx:  # whose inputs are in its file
+        check_recipe(recipe)
+        check_model_inputs(recipe)
     return recipe
 
 

@@ -13,16 +13,13 @@ from backends.conversion_files import write_sample
 from backends.process.child import module_command
 from deploy.bundle import (
     assemble,
-    check_target,
     publish,
     restore_previous,
     seal,
     write_picture,
     write_state,
 )
-from deploy.convert import checked_options
-from deploy.export.onnx_files import OnnxFiles, complete_files
-from deploy.export.onnx_source import complete_inputs
+from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
 from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
@@ -31,7 +28,8 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
+from deploy.pipeline.preconditions import checked_recipe, key_file
+from deploy.pipeline.work_folder import empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import (
     real_samples,
@@ -39,13 +37,12 @@ from deploy.recipe.sample_inputs import (
     sample_pictures,
     typical_sample,
 )
-from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
-from deploy.recipe.validate import check_backends, check_recipe
+from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
-from deploy.runtime.bundle.signing import private_key, sign
+from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.compiling import without_compiling
@@ -69,7 +66,7 @@ def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResu
     Raises:
         DeployError: the recipe is invalid or a stage failed; no bundle is written.
     """
-    recipe = _checked(recipe, paths)
+    recipe = checked_recipe(recipe, paths)
     with lock_work_folder(paths.work):
         try:
             return _run_locked(recipe, paths, progress)
@@ -123,7 +120,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
-            sign(staging, _key_file(recipe.bundle.sign))
+            sign(staging, key_file(recipe.bundle.sign))
     result = RunResult(
         paths.bundle,
         manifest,
@@ -141,34 +138,6 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         return result
     with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
         return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs))
-
-
-def _checked(recipe: Recipe, paths: RunPaths) -> Recipe:
-    """Refuse all that can be refused before any stage; complete the inputs of an ONNX file."""
-    if recipe.model.files and not (recipe.model.file or recipe.model.target):
-        recipe = complete_files(recipe)
-    if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
-        recipe = replace(recipe, model=complete_inputs(recipe.model))
-    check_recipe(recipe)
-    check_backends(recipe)
-    for backend in recipe.backends:
-        checked_options(backend)
-    check_target(paths.bundle)
-    if recipe.bundle.sign is not None:
-        private_key(_key_file(recipe.bundle.sign))
-    check_own_folder(paths.work, [*WorkFile], "Pass another bundle=FOLDER.")
-    if recipe.verify.eval and recipe.model.eval is None:
-        raise RecipeError(
-            "verify.eval=true",
-            expected="a model with an evaluation set",
-            got="none",
-            do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
-        )
-    return recipe
-
-
-def _key_file(name: str) -> Path:
-    return Path(name).expanduser()
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:
