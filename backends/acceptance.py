@@ -122,7 +122,7 @@ class AcceptanceRule:
         >>> floor = Tolerance(max_rel=0.002, cosine=0.99999)
         >>> AcceptanceRule(floors={"scores": floor}).tolerance("fp32", "scores")
         Tolerance(max_rel=0.004, cosine=0.9999)
-        >>> AcceptanceRule().detections_agree(97, 100)
+        >>> AcceptanceRule().results_agree(97, 100)
         False
     """
 
@@ -160,8 +160,8 @@ class AcceptanceRule:
         default = TOLERANCES[precision]
         return {name: bound for name, bound in tolerances.items() if bound != default}
 
-    def detections_agree(self, matched: int, total: int) -> bool:
-        """Whether enough of the detections, counted from both sides, have a partner."""
+    def results_agree(self, matched: int, total: int) -> bool:
+        """Whether enough of what two models say is the same; see ``Result.agreement``."""
         return matched_share(matched, total) >= self.min_matched
 
 
@@ -188,5 +188,5 @@ def loosest(precisions: Iterable[str]) -> str:
 
 
 def matched_share(matched: int, total: int) -> float:
-    """The share of detections that have a partner, from 0 to 1; 1 where there are none."""
+    """From 0 to 1; 1 where there is nothing to match."""
     return matched / total if total else 1.0

@@ -477,7 +477,8 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
         backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
-        got = f"{dtype}{list(shape)}"
+        kind = dtype.name if isinstance(dtype, np.dtype) else dtype  # fields have a caller's names
+        got = f"{kind}{list(shape)}"
         raise TensorError(
             f"input '{spec.name}'", expected=str(spec), got=got, do=_multiples(spec, shape)
         )
@@ -495,6 +496,12 @@ def _multiples(spec: TensorSpec, shape: tuple[int, ...]) -> str:
 
 
 def _names_differ(specs: Specs, inputs: object) -> TensorError:
-    names = ", ".join(spec.name for spec in specs)
-    given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
-    return TensorError("inputs", expected=names or "none", got=given or "none")
+    """Names that are no tensor's are counted, not quoted: a request may be passed as it came."""
+    names = [spec.name for spec in specs]
+    if isinstance(inputs, Mapping):
+        given = [name for name in names if name in inputs]
+        others = len(inputs) - len(given)
+        got = ", ".join([*given, f"{others} of other names"] if others else given)
+    else:
+        got = type(inputs).__name__
+    return TensorError("inputs", expected=", ".join(names) or "none", got=got or "none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from backends.acceptance import CONFIDENT
@@ -18,7 +18,7 @@ from backends.contract import Artifact, Specs, Tensors
 from backends.conversion_files import write_sample
 from backends.files import fsync_path, fsync_tree
 from deploy.convert import Converted
-from deploy.recipe.sample_inputs import preprocessing
+from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import ModelRecipe, RecipeError
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.integrity import file_entry
@@ -32,16 +32,15 @@ from deploy.runtime.bundle.manifest import (
     write_manifest,
 )
 from deploy.runtime.bundle.sample import (
-    DETECTIONS,
     IMAGE,
     PICTURE,
+    RESULT,
     STATE,
     TENSORS,
     step_sample_name,
 )
 from deploy.runtime.execution.schedule import Step
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.draw import draw
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import load_image
 
 _DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
@@ -112,18 +111,16 @@ def assemble(
         [*(step for step in steps if step.name not in called), *host], results
     )
     carried = {tensor.input for tensor in state}
-    takes_picture = (
-        model.pre is not None
-        and model.pre.input not in carried
-        and [spec.name for spec in inputs if spec.name not in carried] == [model.pre.input]
-    )
+    pre = preprocessing(model, model.pre) if model.pre else None
+    given = {spec.name for spec in inputs if spec.name not in carried}
+    takes_picture = pre is not None and given == {pre.input, *pre.values}
     return Manifest(
         model=model.name,
         classes=tuple(model.classes),
         inputs=inputs,
         outputs=outputs,
         steps=steps,
-        pre=preprocessing(model, model.pre) if model.pre and takes_picture else None,
+        pre=pre if takes_picture else None,
         post=None,
         sample=None,
         files={},
@@ -173,22 +170,22 @@ def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Spe
 
 
 def write_picture(
-    out: Path, picture: Path, expected: Detections, found: Detections | None, classes: Sequence[str]
+    out: Path, picture: Path, expected: Result, actual: Result | None, classes: Sequence[str]
 ) -> None:
-    """Write the sample picture, and a drawing of the chain's detections in it.
+    """Write the sample picture, the reference's result for it, and a drawing of the chain's.
 
     Args:
         out: the bundle's folder.
         picture: the file of the picture.
-        expected: what PyTorch finds in it.
-        found: what the chain finds in it, or None where it cannot run yet.
+        expected: the result of PyTorch.
+        actual: the result of the chain, or None where it cannot run yet.
         classes: the names of the labels.
     """
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
-    (out / DETECTIONS).write_text(json.dumps(expected.to_json(classes), indent=2))
-    if found is not None:
-        draw(pixels, found.above(CONFIDENT), classes).save(out / PICTURE)
+    np.savez(out / RESULT, allow_pickle=False, **expected.to_arrays())
+    if actual is not None:
+        actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE)
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:

@@ -1,4 +1,4 @@
-"""A bundle against the PyTorch model: every segment, the chain, and its detections."""
+"""A bundle against the PyTorch model: every segment, the chain, and its results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from backends.contract import Array, Tensors, select_tensors
 from backends.error_metrics import compare_all
 from deploy.recipe.schema import RecipeError
 from deploy.runtime.accuracy.coco import Dataset, DatasetError, Detect, Scores
-from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
 from deploy.runtime.accuracy.step_errors import (
     CHAIN,
     SAMPLES_NOTE,
     UNMOVED_NOTE,
     VerificationError,
+    agreement_notes,
     alternative_errors,
     chain_errors,
     first_violation,
@@ -30,8 +30,9 @@ from deploy.runtime.accuracy.step_errors import (
     worst_errors,
 )
 from deploy.runtime.bundle.manifest import Manifest, StepMetrics, Verification
+from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.result import Agreement, Result
 from deploy.runtime.vision.image import Picture
 
 _CALLS = 4  # of a series that carries a state
@@ -48,7 +49,7 @@ class ReferenceData:
     Attributes:
         reference: the whole model.
         values: its value of every tensor of the chain, for the sample inputs.
-        pictures: to compare detections on.
+        pictures: to compare results on.
         annotations: a COCO file to evaluate both models on, or None.
         name: what the reference is, for people.
         others: its values for further samples, which are compared too.
@@ -88,16 +89,16 @@ class Verdict:
     Attributes:
         verification: for the manifest.
         problem: the first violation of the acceptance rule, or None.
-        expected: what PyTorch finds in each picture.
-        found: what the chain finds in each picture.
+        expected: the result of PyTorch for each picture.
+        actual: the result of the chain for each picture.
         chain_map: mAP of the chain, where it was evaluated.
         torch_map: mAP of PyTorch, where it was evaluated.
     """
 
     verification: Verification
     problem: VerificationError | None
-    expected: tuple[Detections, ...] = ()
-    found: tuple[Detections, ...] = ()
+    expected: tuple[Result, ...] = ()
+    actual: tuple[Result, ...] = ()
     chain_map: Scores | None = None
     torch_map: Scores | None = None
 
@@ -119,20 +120,21 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
         problem = problem or _stream_problem(pipeline, reference)
         verification = Verification(_status(problem), tuple(errors), reference.notes)
         verdict = Verdict(verification, problem)
-        if pipeline.post is None:
+        if manifest.post is None:
             return verdict
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
-        found = tuple(_detect_alone(pipeline, picture) for picture in reference.pictures)
-        verdict = _with_detections(verdict, expected, found, reference.rule)
+        actual = tuple(_result_alone(pipeline, picture) for picture in reference.pictures)
+        kind = result_class(manifest.post.id)
+        verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
         if reference.annotations is None:
             return verdict
         maps = [evaluate_coco(reference.annotations, detect) for detect in (pipeline, torch)]
     return _with_maps(verdict, *maps)
 
 
-def _detect_alone(pipeline: Pipeline, picture: Path) -> Detections:
-    """The detections in a picture, whatever pictures came before it."""
+def _result_alone(pipeline: Pipeline, picture: Path) -> Result:
+    """The result for a picture, whatever pictures came before it."""
     pipeline.reset_state()
     return pipeline(picture)
 
@@ -171,8 +173,8 @@ def _errors(
     return errors + chain_errors(manifest, pipeline.chain, values)
 
 
-def expected_detections_only(manifest: Manifest, reference: ReferenceData) -> Verdict:
-    """What PyTorch finds, for the device to compare with once it has built its engines.
+def expected_results_only(manifest: Manifest, reference: ReferenceData) -> Verdict:
+    """The results of PyTorch, for the device to compare with once it has built its engines.
 
     Args:
         manifest: the bundle's manifest.
@@ -193,8 +195,8 @@ class ReferencePipeline:
     pipeline: Pipeline
     reference: ReferenceFunction
 
-    def __call__(self, picture: Picture) -> Detections:
-        """What PyTorch finds, in the picture's own pixels."""
+    def __call__(self, picture: Picture) -> Result:
+        """The result of PyTorch, in the picture's own pixels."""
         inputs, placement = self.pipeline.prepare(picture)
         return self.pipeline.finish(self._outputs(inputs), placement)
 
@@ -202,46 +204,43 @@ class ReferencePipeline:
         """The model's outputs in the first call of a series."""
         return self.reference({**inputs, **self.pipeline.open_stream().values})
 
-    def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
+    def timed(self, picture: Picture, seconds: dict[str, float]) -> Result:
         """As a call; it also writes the seconds of pre, model, post and total to ``seconds``."""
         start = time.perf_counter()
         inputs, placement = self.pipeline.prepare(picture)
         prepared = time.perf_counter()
         outputs = self._outputs(inputs)
         ran = time.perf_counter()
-        detections = self.pipeline.finish(outputs, placement)
+        result = self.pipeline.finish(outputs, placement)
         end = time.perf_counter()
         seconds |= {"pre": prepared - start, "model": ran - prepared}
         seconds |= {"post": end - ran, "total": end - start}
-        return detections
+        return result
 
 
-def _with_detections(
+def _with_agreement(
     verdict: Verdict,
-    expected: tuple[Detections, ...],
-    found: tuple[Detections, ...],
+    kind: type[Result],
+    expected: tuple[Result, ...],
+    actual: tuple[Result, ...],
     rule: AcceptanceRule,
 ) -> Verdict:
-    agreement = detection_agreement(expected, found)
-    problem = verdict.problem or _detection_problem(agreement, rule)
+    agreement = kind.agreement(expected, actual)
+    problem = verdict.problem or _disagreement(agreement, rule)
     notes = {
-        "detections_matched": float(agreement.matched),
-        "detections": float(agreement.total),
-        **({} if agreement.mask is None else {"mask_iou": agreement.mask}),
+        **agreement_notes(agreement),
         **verdict.verification.notes,
     }
     verification = replace(verdict.verification, status=_status(problem), notes=notes)
-    return Verdict(verification, problem, expected, found)
+    return Verdict(verification, problem, expected, actual)
 
 
-def _detection_problem(
-    agreement: DetectionAgreement, rule: AcceptanceRule
-) -> VerificationError | None:
-    if rule.detections_agree(agreement.matched, agreement.total):
+def _disagreement(agreement: Agreement, rule: AcceptanceRule) -> VerificationError | None:
+    if rule.results_agree(agreement.matched, agreement.total):
         return None
     return VerificationError(
         "the chain does not find what PyTorch finds",
-        expected=f"at least {100 * rule.min_matched:g}% of detections matched",
+        expected=f"at least {100 * rule.min_matched:g}% of {agreement.noun} matched",
         got=f"{agreement.matched} of {agreement.total}",
         do="The bundle is marked unverified.",
     )

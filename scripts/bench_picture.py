@@ -36,7 +36,7 @@ from deploy.models.yolov3.decoding import (
 )
 from deploy.runtime.execution.streaming import stream
 from deploy.runtime.vision.image import Pre, decode
-from deploy.runtime.vision.preprocess import Letterbox
+from deploy.runtime.vision.preprocess import Preprocessor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -180,7 +180,7 @@ def _pre() -> Iterator[str]:
             for kind in ("jpg", "png"):
                 path = Path(folder) / f"photo.{kind}"
                 _photo(*size).save(path)
-                box = Letterbox(Pre("image", side, side, (123, 116, 103), (58, 57, 57)))
+                box = Preprocessor(Pre("image", side, side, (123, 116, 103), (58, 57, 57)))
                 fitted = _fitted(box, path)
                 found = compared([partial(_ours, box, path), partial(_pillow, path, fitted)])
                 cells = [spread(quartiles(found[:, way]), 1e3, 2) for way in range(2)]
@@ -198,13 +198,13 @@ def _photo(width: int, height: int) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _fitted(box: Letterbox, path: Path) -> tuple[int, int]:
+def _fitted(box: Preprocessor, path: Path) -> tuple[int, int]:
     picture = decode(path)
     _, placement = box(picture)
     return round(placement.width * placement.scale_x), round(placement.height * placement.scale_y)
 
 
-def _ours(box: Letterbox, path: Path) -> object:
+def _ours(box: Preprocessor, path: Path) -> object:
     return box(decode(path))
 
 

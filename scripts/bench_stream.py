@@ -94,7 +94,7 @@ def _pictures(model: str) -> Iterator[Path]:
 
 def _parts(pipeline: object, picture: Path) -> Sequence[float]:
     """Seconds of what can run at once: decoding with preparing, each step, and finishing."""
-    from deploy.runtime.latency import timed_detections as find_timed
+    from deploy.runtime.latency import timed_result as find_timed
 
     seconds = dict(find_timed(pipeline, picture)[1])
     first = seconds.pop("decode") + seconds.pop("pre")

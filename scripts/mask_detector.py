@@ -10,7 +10,7 @@ from PIL import Image
 
 from deploy.models.mask_rcnn.build import MaskRCNN
 from deploy.models.mask_rcnn.post import paste_masks
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 
 
 def detect(model: MaskRCNN, picture: Path) -> Detections:

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from deploy.models.yolov3.post import YoloPost
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.verify import evaluate_coco
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "models" / "yolov3" / "demo"

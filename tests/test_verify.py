@@ -10,10 +10,9 @@ import pytest
 from backends.contract import Dynamic, TensorSpec
 from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import ModelRecipe, PostRecipe
-from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import VerificationError, shape_violation, step_errors
 from deploy.runtime.bundle.manifest import read_manifest
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.verify import ReferenceData, verify
 from tests.conftest import step
 
@@ -64,10 +63,10 @@ def found(*scores: float, x: float = 0.0) -> Detections:
 
 
 def test_agreement_counts_confident_detections_from_both_sides():
-    shared = detection_agreement([found(0.9, 0.8, 0.1)], [found(0.9)])
+    shared = Detections.agreement([found(0.9, 0.8, 0.1)], [found(0.9)])
     assert (shared.matched, shared.total) == (2, 3)
-    assert detection_agreement([found()], [found(0.2)]).share == 1.0
-    assert detection_agreement([found(0.9)], [found(0.9, x=5)]).share == 0.0
+    assert Detections.agreement([found()], [found(0.2)]).share == 1.0
+    assert Detections.agreement([found(0.9)], [found(0.9, x=5)]).share == 0.0
 
 
 def test_the_host_step_is_chosen_by_where_the_chain_ends():

@@ -30,8 +30,10 @@ DESK_ONLY = (
 # cli -> pipeline, analysis -> report -> stages -> graph, recipe -> runtime -> backends
 _SHARED = {"backends", "backends.onnx", "backends.process"}  # by every room
 _CONVERTER = "backends.convert_cli"  # by every engine
+_PICTURES = {"deploy.runtime.vision", "deploy.runtime.results"}
 _CHAIN = {
-    f"deploy.runtime.{room}" for room in ("vision", "bundle", "execution", "isolation", "pipeline")
+    f"deploy.runtime.{room}"
+    for room in ("vision", "results", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
 _STAGES = {
@@ -49,11 +51,11 @@ ROOMS: dict[str, set[str]] = {
     _CONVERTER: set(),
     "backends.command": {_CONVERTER},
     "deploy.runtime.vision": set(),
-    "deploy.runtime.bundle": {"deploy.runtime.vision"},
-    "deploy.runtime.execution": {"deploy.runtime.vision", "deploy.runtime.bundle"},
-    "deploy.runtime.isolation": {
-        *("deploy.runtime.vision", "deploy.runtime.bundle", "deploy.runtime.execution"),
-    },
+    "deploy.runtime.results": {"deploy.runtime.vision"},
+    "deploy.runtime.bundle": _PICTURES,
+    "deploy.runtime.execution": {*_PICTURES, "deploy.runtime.bundle"},
+    "deploy.runtime.isolation": {*_PICTURES, "deploy.runtime.bundle", "deploy.runtime.execution"},
+    "deploy.runtime.inputs": {"deploy.runtime.vision", "deploy.runtime.bundle"},
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
@@ -75,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.rewrite": {"deploy.export"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
     "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},
     "deploy.pipeline": _DESK,
@@ -82,7 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
     "deploy.cli": {
         *(*_DESK, "deploy.pipeline", "deploy.analysis", "deploy.analysis.accuracy"),
-        "deploy.runtime.commands",
+        *("deploy.runtime.commands", "deploy.mmdeploy"),
     },
     "deploy": {"deploy.cli"},
 }

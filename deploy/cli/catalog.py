@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 CONFIG = "deploy"  # the name of the shipped configuration
-GROUPS = ("model", "backend", "partition", "recipe")
+GROUPS = ("model", "backend", "partition", "pre", "recipe")
+_HEADINGS = {"pre": "pre-processing"}
 KEYS: Mapping[str, str] = {
     "bundle=FOLDER": "where the bundle goes (default: bundles/<model>-<backend>)",
     "backend.precision=fp16": "or bf16: what half precision cannot hold stays in fp32",
@@ -44,11 +45,11 @@ def usage() -> str:
     """How to write the main job: the choices of each group, and the keys used most."""
     lines = [
         "usage: backend-chain deploy model=MODEL backend=BACKEND [partition=PARTITION]",
-        "                            [key=value ...]",
+        "                            [pre=PRE] [key=value ...]",
         "",
     ]
     for group in GROUPS:
-        lines.append(f"{group}s:")
+        lines.append(f"{_HEADINGS.get(group, f'{group}s')}:")
         lines += [f"  {name:<18}{about}" for name, about in config_choices(group).items()]
         lines.append("")
     lines += ["keys:", *(f"  {key:<34}{text}" for key, text in KEYS.items()), ""]

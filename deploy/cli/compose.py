@@ -92,18 +92,19 @@ def backend_file(name: str, search: Sequence[str]) -> Plain:
 
 
 def check_order(overrides: Sequence[str]) -> None:
-    """Refuse a preset that the model's own partition would silently replace.
+    """Refuse a preset that the model's own values would silently replace.
 
     Raises:
-        RecipeError: ``+partition=`` stands before ``+model=`` or ``+recipe=``.
+        RecipeError: ``+partition=`` or ``+pre=`` stands before ``+model=`` or ``+recipe=``.
     """
     groups = [override.partition("=")[0].lstrip("+") for override in overrides]
     bringing = [number for number, group in enumerate(groups) if group in ("model", "recipe")]
-    if "partition" in groups and groups.index("partition") < max(bringing, default=0):
-        raise RecipeError(
-            "+partition= stands before the model, whose own partition would replace it",
-            do="Write it behind +model= and +recipe=.",
-        )
+    for preset in ("partition", "pre"):
+        if preset in groups and groups.index(preset) < max(bringing, default=0):
+            raise RecipeError(
+                f"+{preset}= stands before the model, whose own {preset} would replace it",
+                do="Write it behind +model= and +recipe=.",
+            )
 
 
 def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:

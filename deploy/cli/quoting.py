@@ -28,6 +28,7 @@ _FLAGS = (*_SWEEP_WORDS, "--hydra-help", "--resolve", "-r", "--run", "--version"
 _SPECIAL = re.compile(r"([\\()\[\]{}:=, \t])")  # what a key of a mapping has to escape
 _ESCAPED = re.compile(r"\\(.)")
 _FUNCTION = re.compile(r"[a-z]+\(")  # of Hydra, such as choice(a,b)
+_PRE = ["model", "pre"]  # null in the files of most models
 _CHOICES = {"precision", "build"}  # texts with a fixed set of values
 
 
@@ -169,9 +170,10 @@ def _legal_key(scalar: Scalar, path: list[str]) -> str:
 
 
 def _is_of_users_mapping(path: list[str]) -> bool:
-    """Whether a key is of the user's own choice, such as that of an input."""
+    """Whether a key is one that the configuration may not have yet, such as that of an input."""
     kinds = [kind_at(path[:count]) for count in range(1, len(path))]
-    return path[0] in ("model", "verify") and any(get_origin(kind) is dict for kind in kinds)
+    is_mapping = any(get_origin(kind) is dict for kind in kinds)
+    return path[0] in ("model", "verify") and (is_mapping or path[:-1] == _PRE)
 
 
 def _names_keys(path: list[str]) -> bool:

@@ -51,6 +51,7 @@ def expand_words(words: Sequence[str], more_configuration: bool = False) -> list
             _check_choice(word)
     for word in keys:
         _check_key(word)
+        _check_pre(word)
     return expanded
 
 
@@ -113,6 +114,26 @@ def _check_key(word: str) -> None:
     else:
         hint = f"Did you mean {near[0]}=...?" if near else ""
     raise RecipeError(f"key '{key}'", expected=f"one of {', '.join(top)}", got=word, do=hint)
+
+
+def _check_pre(word: str) -> None:
+    """Refuse a preset in the place of parameters, and parameters in the place of a preset."""
+    key, _, value = word.lstrip("+").partition("=")
+    is_mapping = value.lstrip().startswith("{")
+    if key == "pre" and is_mapping:
+        raise RecipeError(
+            "pre",
+            expected=f"one of {', '.join(config_choices(key))}",
+            got=value,
+            do=f"Parameters are model.pre={value}.",
+        )
+    if key == "model.pre" and value in config_choices("pre"):
+        raise RecipeError(
+            key,
+            expected="parameters, such as {std: 255}",
+            got=value,
+            do=f"Pass +pre={value} behind +model=.",
+        )
 
 
 def _depth(key: str) -> int:

@@ -46,7 +46,7 @@ from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.compiling import without_compiling
-from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
+from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 
 _GIB = 1 << 30
 
@@ -217,12 +217,12 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     """
     with without_compiling():
         if any(step.pending for step in manifest.steps):
-            verdict = expected_detections_only(manifest, data)
+            verdict = expected_results_only(manifest, data)
         else:
             verdict = verify(staging, manifest, data)
     if verdict.expected:
-        detections = verdict.found[0] if verdict.found else None
-        write_picture(staging, data.pictures[0], verdict.expected[0], detections, manifest.classes)
+        actual = verdict.actual[0] if verdict.actual else None
+        write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
     return verdict
 
 

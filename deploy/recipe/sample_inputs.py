@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from backends.contract import Array, Tensors
+from backends.contract import Array, Tensors, TensorSpec
 from deploy.recipe.dynamic_shapes import typical_shape, varying_inputs
+from deploy.recipe.preprocessing import picture_input, preprocessing
 from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
 from deploy.recipe.state import state_pairs
 from deploy.recipe.stored_samples import stored_samples
-from deploy.runtime.vision.image import Pre, decode
-from deploy.runtime.vision.preprocess import Letterbox
+from deploy.runtime.vision.image import decode
+from deploy.runtime.vision.input_values import input_values
+from deploy.runtime.vision.placement import Placement
+from deploy.runtime.vision.pre import Pre
+from deploy.runtime.vision.preprocess import Preprocessor
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -49,11 +54,29 @@ def sample_inputs(model: ModelRecipe, pictures: Sequence[Path], seed: int = 0) -
         for name, spec in model.inputs.items()
         if spec.value is None
     }
-    if model.pre is not None and pictures:
-        tensor, _ = Letterbox(preprocessing(model, model.pre))(decode(pictures[0]))
-        batch = typical_shape(model, model.pre.input)[0]
-        inputs[model.pre.input] = np.repeat(tensor, batch, axis=0)
+    if model.pre is not None:
+        inputs |= _of_picture(model, preprocessing(model, model.pre), pictures)
     return inputs
+
+
+def _of_picture(model: ModelRecipe, pre: Pre, pictures: Sequence[Path]) -> dict[str, Array]:
+    """The first picture, and the values beside it, at the typical sizes of the inputs.
+
+    Without a picture, the values of one that fills the tensor.
+    """
+    batch, *sides = typical_shape(model, pre.input)
+    height, width = sides[:2] if pre.layout == "nhwc" else sides[1:]
+    typical = replace(pre, height=height, width=width, multiple=0)
+    found: dict[str, Array] = {}
+    placement = Placement(1.0, 1.0, height, width)
+    if pictures:
+        dtype = model.inputs[pre.input].dtype
+        tensor, placement = Preprocessor(typical, dtype)(decode(pictures[0]))
+        found[pre.input] = np.repeat(tensor.astype(dtype), batch, axis=0)
+    for name, values in pre.values.items():
+        spec = TensorSpec(name, model.inputs[name].dtype, typical_shape(model, name))
+        found[name] = input_values(spec, values, [placement], batch)
+    return found
 
 
 def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str, Array]]:
@@ -62,8 +85,8 @@ def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str,
     Raises:
         RecipeError: see ``stored_samples``; or neither files nor pictures are there.
     """
-    pre = model.pre.input if model.pre is not None and pictures else None
-    stored = stored_samples(model, [*([pre] if pre else []), *state_pairs(model)])
+    names = _picture_names(model, model.pre) if model.pre and pictures else ()
+    stored = stored_samples(model, [*names, *state_pairs(model)])
     if model.samples is not None and model.pre is None and not stored:
         raise RecipeError(
             f"model.samples '{model.samples}'",
@@ -72,8 +95,8 @@ def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str,
             do="Write them with numpy.savez(FILE, input_name=array, ...).",
         )
     return [
-        {**_picture_input(model, pictures[number % len(pictures)], pre), **sample}
-        if pre and pre not in sample
+        {**_picture_inputs(model, pictures[number % len(pictures)], names), **sample}
+        if names and not sample.keys() >= set(names)
         else sample
         for number, sample in enumerate(stored)
     ]
@@ -90,27 +113,14 @@ def typical_sample(model: ModelRecipe, samples: Sequence[Tensors]) -> Tensors:
     return next(fitting, None) or sample_inputs(model, [])
 
 
-def _picture_input(model: ModelRecipe, picture: Path, name: str) -> dict[str, Array]:
-    return {name: sample_inputs(model, [picture])[name]}
+def _picture_names(model: ModelRecipe, pre: PreRecipe) -> tuple[str, ...]:
+    """The inputs whose values come from a picture."""
+    return picture_input(model, pre).spec.name, *pre.values
 
 
-def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:
-    """The pre-processing of the manifest; height and width are those of the input's shape."""
-    height, width = model.inputs[pre.input].shape[2:]
-    return Pre(
-        input=pre.input,
-        height=height,
-        width=width,
-        mean=_rgb(pre.mean),
-        std=_rgb(pre.std),
-        order="bgr" if pre.order == "bgr" else "rgb",
-        pad=pre.pad,
-    )
-
-
-def _rgb(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _picture_inputs(model: ModelRecipe, picture: Path, names: Sequence[str]) -> dict[str, Array]:
+    inputs = sample_inputs(model, [picture])
+    return {name: inputs[name] for name in names}
 
 
 def _noise(

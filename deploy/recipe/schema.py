@@ -74,13 +74,47 @@ class MarkRecipe:
 
 @dataclass
 class PreRecipe:
-    """Pre-processing of a picture: letterboxed, then ``(pixel - mean) / std``."""
+    """Pre-processing of a picture: resized, then ``(pixel - mean) / std``.
 
-    input: str = "image"
-    mean: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
-    std: list[float] = field(default_factory=lambda: [255.0, 255.0, 255.0])
-    order: str = "rgb"
-    pad: float = 0.0
+    The presets of ``conf/pre/`` set these; docs/preprocessing.md shows what each does.
+
+    Attributes:
+        input: the tensor's name; by default the only input that has the shape of pictures.
+        resize: ``letterbox`` keeps the ratio of the sides and pads, ``stretch`` does not keep it,
+            ``crop`` keeps it and takes the middle.
+        align: where a letterboxed picture lies: at the ``corner`` at the top left, or in the
+            ``centre``.
+        shortest: for ``crop``, the pixels that the shorter side is scaled to.
+        crop_pct: where ``shortest`` is not given, the share of the scaled picture that the tensor
+            holds, such as 0.875 for 224 of 256 pixels.
+        multiple: for an input with dynamic height and width, the tensor ends at the next multiple
+            of this behind the letterboxed picture.
+        interpolation: bilinear, bicubic, nearest or lanczos, antialiased as in Pillow.
+        mean: a number, or one per channel in the tensor's order, for pixels from 0 to 255; by
+            default 0.
+        std: likewise; by default 255, and 1 for an input of uint8.
+        order: of the channels: rgb or bgr, and grey for one channel.
+        pad: what lies around the picture, as values of the tensor; by default 0.
+        pad_pixel: instead, as pixels from 0 to 255.
+        layout: nchw or nhwc; by default as the input's shape says.
+        values: further inputs of the model: numbers, and names of numbers of the picture, such as
+            ``{scale_factor: [scale_y, scale_x]}``.
+    """
+
+    input: str | None = None
+    resize: str = "letterbox"
+    align: str = "corner"
+    shortest: int | None = None
+    crop_pct: float | None = None
+    multiple: int | None = None
+    interpolation: str = "bilinear"
+    mean: Any = None
+    std: Any = None
+    order: str | None = None
+    pad: Any = None
+    pad_pixel: Any = None
+    layout: str | None = None
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 from backends.bounds import Name
 from backends.codec import FormatError, read_value
 from backends.json_limits import check_json
 from backends.options import parse_options
 from backends.registry import about, check_libraries, options_type
-from deploy.recipe.dynamic_shapes import check_dynamic
+from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
+from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import (
     ALL,
     MODEL_DTYPES,
@@ -22,11 +24,12 @@ from deploy.recipe.schema import (
     Recipe,
     RecipeError,
 )
-from deploy.recipe.state import check_state
+from deploy.recipe.state import check_state, state_pairs
 from deploy.recipe.tolerances import recipe_rule
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.post_steps import check_post
+from deploy.runtime.vision.pre import PictureValue
 
 _INPUT_DTYPES = (
     *("float32", "float64", "float16", "bool"),
@@ -51,7 +54,7 @@ def check_recipe(recipe: Recipe) -> None:
     check_state(recipe.model)
     _check_partition(recipe.partition)
     _check_steps(recipe)
-    _check_pre(recipe.model)
+    _check_pre(recipe)
     for post in recipe.model.post:
         check_post(post.id, post.params)
     _check_numbers(recipe)
@@ -258,15 +261,21 @@ def _run_obstacle(backend: BackendRecipe) -> str:
     return about(backend.name).run_obstacle(options)
 
 
-def _check_pre(model: ModelRecipe) -> None:
+def _check_pre(recipe: Recipe) -> None:
+    model, partition = recipe.model, recipe.partition
     if model.pre is None:
         return
-    shape = model.inputs[model.pre.input].shape if model.pre.input in model.inputs else []
-    if len(shape) != 4 or shape[1] != 3 or not all(isinstance(side, int) for side in shape[2:]):
+    pre = preprocessing(model, model.pre)
+    others = varying_inputs(model).keys() - {pre.input, *pre.values, *state_pairs(model)}
+    if others and not partition.segments:
+        name = min(others)
+        fixed = f", or model.inputs.{name}.value=VALUE if it never changes" if model.is_onnx else ""
         raise RecipeError(
-            f"model.pre.input '{model.pre.input}'",
-            expected="an input of shape [batch, 3, height, width] with fixed height and width",
-            got=str(shape or "no input"),
+            f"model.pre: the model takes '{name}' beside the picture '{pre.input}'",
+            expected="its values in model.pre.values",
+            got="none",
+            do=f"Pass 'model.pre.values={{{name}: [NUMBER or NAME, ...]}}', with names of "
+            f"{', '.join(get_args(PictureValue))}{fixed}.",
         )
 
 

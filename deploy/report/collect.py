@@ -13,11 +13,17 @@ from typing import Any
 from backends.acceptance import Tolerance
 from deploy.recipe.schema import Recipe
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.data import Environment, MapRow, Report, StageTime, TensorRow
+from deploy.report.data import Environment, MapRow, MatchedCount, Report, StageTime, TensorRow
 from deploy.report.pictures import picture_views
 from deploy.report.progress import Stage
+from deploy.report.result_pictures import result_views
 from deploy.report.run_result import RunResult, display_path, result_notes
-from deploy.runtime.accuracy.step_errors import CHAIN, alternative_label, tolerances
+from deploy.runtime.accuracy.step_errors import (
+    CHAIN,
+    alternative_label,
+    noted_agreement,
+    tolerances,
+)
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, StepMetrics
 
@@ -43,7 +49,8 @@ def collect_report(
     """
     manifest, verdict, latency = result.manifest, result.verdict, result.latency
     notes = manifest.verification.notes
-    has_detections = "detections" in notes
+    agreement = noted_agreement(notes)
+    rows = result.pictures, verdict.expected, verdict.actual, manifest.classes
     return Report(
         model=manifest.model,
         backends=result.backends,
@@ -59,9 +66,11 @@ def collect_report(
         arrows=chain_arrows(manifest),
         notes=tuple(result_notes(result)),
         parity=tensor_rows(manifest),
-        pictures=picture_views(result.pictures, verdict.expected, verdict.found, manifest.classes),
-        matched_detections=int(notes["detections_matched"]) if has_detections else None,
-        total_detections=int(notes["detections"]) if has_detections else None,
+        pictures=picture_views(*rows),
+        results=result_views(*rows),
+        agreement=None
+        if agreement is None
+        else MatchedCount(agreement.noun, agreement.matched, agreement.total),
         latency=latency.parts if latency else (),
         latency_runs=latency.runs if latency else 0,
         average_precision=map_rows(notes),

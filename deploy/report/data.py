@@ -9,7 +9,7 @@ from typing import Any, Literal
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.latency import PartLatency
 
-FORMAT = 2
+FORMAT = 3
 """Of ``report.json``; a file of another format is refused."""
 
 MatchState = Literal["matched", "missing", "extra"]
@@ -83,6 +83,36 @@ class PictureView:
     data_url: str
     reference: tuple[DetectionView, ...]
     chain: tuple[DetectionView, ...]
+
+
+@dataclass(frozen=True)
+class ResultView:
+    """One picture with the results of both models, where these are no detections.
+
+    Attributes:
+        file_name: of the picture.
+        reference: the picture with the reference's result drawn onto it, as a ``data:`` address.
+        chain: likewise with the chain's result.
+        reference_lines: the reference's result in words.
+        chain_lines: likewise of the chain's.
+        matched: whether all that the two say is the same.
+    """
+
+    file_name: str
+    reference: str
+    chain: str
+    reference_lines: tuple[str, ...]
+    chain_lines: tuple[str, ...]
+    matched: bool
+
+
+@dataclass(frozen=True)
+class MatchedCount:
+    """How many parts of the results of two models match; ``noun`` is what was counted."""
+
+    noun: str
+    matched: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -163,8 +193,8 @@ class Report:
         notes: lines about casts, alternatives and boundaries.
         parity: every tensor that was compared.
         pictures: those that detections were compared on.
-        matched_detections: confident detections that both models have, counted from both sides.
-        total_detections: all of both sides; none where the model detects nothing.
+        results: the results that are no detections.
+        agreement: how many of the results' parts are the same; None where there are no results.
         latency: of every part, the total last; empty where it was not measured.
         latency_runs: how many runs were measured.
         average_precision: mAP; empty where it was not evaluated.
@@ -192,8 +222,8 @@ class Report:
     notes: tuple[str, ...]
     parity: tuple[TensorRow, ...]
     pictures: tuple[PictureView, ...]
-    matched_detections: int | None
-    total_detections: int | None
+    results: tuple[ResultView, ...]
+    agreement: MatchedCount | None
     latency: tuple[PartLatency, ...]
     latency_runs: int
     average_precision: tuple[MapRow, ...]

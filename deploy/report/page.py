@@ -148,6 +148,7 @@ def sweep_page(sweep: Sweep) -> str:
         measured=[job for job in jobs if job.total is not None],
         reference=reference,
         comparisons=compare_pictures(reference, [(job.title, job.pictures) for job in jobs]),
+        with_results=[job for job in jobs if job.report is not None and job.report.results],
         environment=_shared_environment(reports),
     )
 

@@ -14,12 +14,13 @@ from PIL import Image
 from backends.acceptance import CONFIDENT, MATCH_IOU
 from backends.contract import Array
 from deploy.report.data import DetectionView, MatchState, PictureView
-from deploy.runtime.accuracy.matching import pair_detections
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
+from deploy.runtime.results.matching import pair_detections
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import load_image
-from deploy.runtime.vision.masks import Masks
 
-_MAX_PICTURES = 8
+MAX_PICTURES = 8  # in a report
 _MAX_SIDE = 480  # pixels of a scaled-down picture
 _JPEG_QUALITY = 80
 _MASK_STEPS = 160  # resolution of a mask along the longest side of its picture
@@ -27,20 +28,26 @@ _MASK_STEPS = 160  # resolution of a mask along the longest side of its picture
 
 def picture_views(
     pictures: Sequence[Path],
-    reference: Sequence[Detections],
-    chain: Sequence[Detections],
+    reference: Sequence[Result],
+    chain: Sequence[Result],
     classes: Sequence[str],
 ) -> tuple[PictureView, ...]:
     """The first pictures with their confident detections, matched as ``verify`` does it.
 
+    Other results than detections are left out.
+
     Args:
-        pictures: at least as many as there are detections.
-        reference: the detections of the reference in each picture.
-        chain: the detections of the chain in each picture; empty where the chain was not run.
+        pictures: at least as many as there are results.
+        reference: the result of the reference for each picture.
+        chain: the result of the chain for each picture; empty where the chain was not run.
         classes: names of the labels.
     """
-    rows = list(zip(pictures, reference, chain, strict=False))[:_MAX_PICTURES]
-    return tuple(_picture_view(*row, classes) for row in rows)
+    rows = list(zip(pictures, reference, chain, strict=False))[:MAX_PICTURES]
+    return tuple(
+        _picture_view(path, expected, actual, classes)
+        for path, expected, actual in rows
+        if isinstance(expected, Detections) and isinstance(actual, Detections)
+    )
 
 
 def _picture_view(

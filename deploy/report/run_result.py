@@ -19,6 +19,7 @@ from deploy.runtime.accuracy.step_errors import (
     CHAIN,
     SAMPLES_NOTE,
     UNMOVED_NOTE,
+    noted_agreement,
     recorded_rule,
 )
 from deploy.runtime.bundle.engine_choice import engines_by_step
@@ -201,11 +202,8 @@ def _agreement_line(result: RunResult) -> str:
         return f"agreement   not measured yet: {_pending_work(result.manifest)}"
     notes = result.manifest.verification.notes
     parts = [] if result.gap is None else [f"max_rel {result.gap:.1e} from {result.reference}"]
-    if "detections" in notes:
-        matched, total = notes["detections_matched"], notes["detections"]
-        parts.append(f"{matched:.0f} of {total:.0f} confident detections matched (from both sides)")
-    if "mask_iou" in notes:
-        parts.append(f"masks from IoU {notes['mask_iou']:.4f} up")
+    if agreement := noted_agreement(notes):
+        parts.append(str(agreement))
     return f"agreement   {', '.join(parts) or 'nothing to compare'}"
 
 

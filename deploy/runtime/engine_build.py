@@ -14,7 +14,7 @@ from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about
-from deploy.runtime.accuracy.sample_check import check_detections
+from deploy.runtime.accuracy.sample_check import check_result
 from deploy.runtime.accuracy.step_errors import (
     alternative_errors,
     alternative_label,
@@ -45,7 +45,6 @@ from deploy.runtime.bundle.sample import (
 from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own, remember_own
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.draw import draw
 from deploy.runtime.vision.image import load_image
 
 _SIGN = "python -m deploy bundle sign"
@@ -190,9 +189,9 @@ def _replaced(
 def _verify(
     bundle: Path, manifest: Manifest, drawing: Path, trusted: bool
 ) -> tuple[Manifest, bool]:
-    """Compare each step, the chain and the detections with the model's; print the errors.
+    """Compare each step, the chain and the result with the model's; print the errors.
 
-    The detections are drawn into the file ``drawing``, where the bundle has a sample picture.
+    The result is drawn into the file ``drawing``, where the bundle has a sample picture.
 
     Returns:
         The manifest with the result, and whether all are within their tolerances.
@@ -202,7 +201,7 @@ def _verify(
         for item in errors:
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
         violation = first_violation(manifest, errors, "the model")
-        agrees = (violation is None) & check_detections(bundle, pipeline)
+        agrees = (violation is None) & check_result(bundle, pipeline)
         files = {**manifest.files, **_draw_sample(bundle, manifest, pipeline, drawing)}
     if violation is not None:
         print(f"BAD {violation}")
@@ -230,13 +229,12 @@ def _measure_errors(
 def _draw_sample(
     bundle: Path, manifest: Manifest, pipeline: Pipeline, drawing: Path
 ) -> dict[str, FileEntry]:
-    """Draw the detections in the sample picture; the entry of the bundle's file, if any."""
+    """Draw the result for the sample picture; the entry of the bundle's file, if any."""
     picture = sample_picture(bundle, manifest)
     if picture is None or pipeline.post is None:
         return {}
     pixels = load_image(picture)
-    detections = pipeline(pixels).above(CONFIDENT)
-    draw(pixels, detections, manifest.classes).save(drawing)
+    pipeline(pixels).above(CONFIDENT).draw(pixels, manifest.classes).save(drawing)
     return {PICTURE: file_entry(drawing, "picture")}
 
 

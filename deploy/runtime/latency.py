@@ -14,7 +14,7 @@ from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import read_sample, sample_picture
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import Picture, decode
 
 
@@ -62,7 +62,7 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
     """
     picture = image or sample_picture(bundle, pipeline.manifest)
     if pipeline.post is not None and picture is not None:
-        return lambda: timed_detections(pipeline, picture)[1]
+        return lambda: timed_result(pipeline, picture)[1]
     inputs = read_sample(bundle, pipeline.manifest).inputs
 
     def tensors_to_tensors() -> Seconds:
@@ -76,21 +76,21 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
 
 
 class Detector(Protocol):
-    """Detects objects in a decoded picture, as a pipeline does."""
+    """Gives a result for a decoded picture, as a pipeline does."""
 
-    def timed(self, picture: Picture, seconds: dict[str, float], /) -> Detections:
-        """Detect, and put the seconds of each part and the ``total`` into ``seconds``."""
+    def timed(self, picture: Picture, seconds: dict[str, float], /) -> Result:
+        """Run, and put the seconds of each part and the ``total`` into ``seconds``."""
         ...
 
 
-def timed_detections(detector: Detector, path: Path) -> tuple[Detections, Seconds]:
-    """Detections in a picture file, and the seconds of decoding and of every other part."""
+def timed_result(detector: Detector, path: Path) -> tuple[Result, Seconds]:
+    """The result for a picture file, and the seconds of decoding and of every other part."""
     start = time.perf_counter()
     picture = decode(path)
     decoded = time.perf_counter() - start
     parts: dict[str, float] = {}
-    detections = detector.timed(picture, parts)
-    return detections, {"decode": decoded, **parts, "total": decoded + parts["total"]}
+    result = detector.timed(picture, parts)
+    return result, {"decode": decoded, **parts, "total": decoded + parts["total"]}
 
 
 def print_latency(figures: Mapping[str, Figures], runs: int) -> None:

@@ -1,4 +1,4 @@
-"""An opened bundle: picture -> preprocessing -> chain -> post-processing -> detections."""
+"""An opened bundle: picture -> preprocessing -> chain -> post-processing -> result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, overload
 
-from backends.contract import Array, DeployError, TensorError, Tensors
+from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
@@ -17,14 +17,15 @@ from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
-from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
+from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
+from deploy.runtime.inputs.iterables import each_picture
 from deploy.runtime.isolation.process import check_can_isolate
 from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
 from deploy.runtime.isolation.trial import try_first
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.batching import batch_size, in_batches
-from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.image import Picture, Placement
 from deploy.runtime.vision.preprocess import Prepared, Preparer
 
@@ -156,22 +157,23 @@ class Pipeline:
         return cls(manifest, Chain((), manifest.inputs, manifest.outputs), post)
 
     @overload
-    def __call__(self, inputs: Picture) -> Detections: ...
+    def __call__(self, inputs: Picture) -> Result: ...
 
     @overload
     def __call__(self, inputs: Tensors) -> dict[str, Array]: ...
 
-    def __call__(self, inputs: Picture | Tensors) -> Detections | dict[str, Array]:
-        """Detect what is in a picture, or run the chain on tensors.
+    def __call__(self, inputs: Picture | Tensors) -> Result | dict[str, Array]:
+        """The result for a picture, or the outputs of the chain for tensors.
 
         State of the model is carried from one call to the next; see ``reset_state``.
 
         Args:
-            inputs: a picture: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8
-                in RGB. Or a mapping of tensors: each of the chain's inputs but its state.
+            inputs: a picture: a path, the bytes of a file or an opened binary file, a Pillow
+                image, or an array (H, W) or (H, W, 1|3|4) of uint8 in RGB. Or a mapping of
+                tensors: each of the chain's inputs but its state.
 
         Returns:
-            Of a picture the detections in its pixels; boxes without masks are not clipped to it.
+            Of a picture what the post-processing step gives, such as ``Detections`` in its pixels.
             Of tensors the outputs of the chain by name, without its state.
 
         Raises:
@@ -188,19 +190,8 @@ class Pipeline:
             ['pred_maps.0', 'pred_maps.1', 'pred_maps.2']
         """
         if isinstance(inputs, Mapping):
-            self._check_names(inputs)
             return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
-        return self._detect(self._prepare_batch([inputs]))[0]
-
-    def _check_names(self, inputs: Tensors) -> None:
-        """Refuse other names without quoting them: a request may have been passed as it came."""
-        unknown = len(inputs.keys() - {spec.name for spec in self.manifest.inputs})
-        if unknown:
-            raise TensorError(
-                "inputs of the pipeline",
-                expected=", ".join(spec.name for spec in self.manifest.caller_inputs) or "none",
-                got=f"{unknown} of other names",
-            )
+        return self._run(self._prepare_batch([inputs]))[0]
 
     def open_stream(self) -> StatefulChain:
         """A further series of calls with a state of its own, on the same engines."""
@@ -212,8 +203,8 @@ class Pipeline:
         if self._own_stream is not None:
             self._own_stream.reset()
 
-    def timed(self, picture: Picture, seconds: dict[str, float]) -> Detections:
-        """Detect as a call does, and measure.
+    def timed(self, picture: Picture, seconds: dict[str, float]) -> Result:
+        """The result, as of a call, and how long each part took.
 
         Args:
             picture: as for a call; its decoding counts as preprocessing.
@@ -224,64 +215,67 @@ class Pipeline:
         prepared = self._prepare_batch([picture])
         ready = time.perf_counter()
         parts: dict[str, float] = {}
-        (detections,) = self._detect(prepared, parts)
+        (result,) = self._run(prepared, parts)
         end = time.perf_counter()
         post = parts.pop("post")
         seconds |= {"pre": ready - start, **parts}
         seconds["chain"] = end - ready - post - sum(parts.values())
         seconds |= {"post": post, "total": end - start}
-        return detections
+        return result
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""
         prepared = self._prepare_batch([picture])
         return prepared.inputs, prepared.placements[0]
 
-    def finish(self, outputs: Tensors, placement: Placement) -> Detections:
-        """The first picture's detections, from the chain's outputs."""
-        return self._detections(outputs, [placement])[0]
+    def finish(self, outputs: Tensors, placement: Placement) -> Result:
+        """The first picture's result, from the chain's outputs."""
+        return self._results(outputs, [placement])[0]
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[Picture] | str | Path,
         depth: int | None = None,
         batch: int | Literal["auto"] = 1,
-    ) -> Iterator[Detections]:
-        """Detect what is in each picture, in their order; neighbouring pictures overlap.
+    ) -> Iterator[Result]:
+        """The result for each picture, in their order; neighbouring pictures overlap.
 
         Preprocessing, each step of the chain and post-processing run in threads of their own, on
         different pictures at the same time. The pictures are read in the caller's thread.
 
         Args:
-            pictures: as for a call.
+            pictures: each as for a call. Or a text or path: a folder, a pattern such as
+                ``photos/*.jpg``, a video file, ``camera:0``, or a single picture; see
+                ``read_inputs``.
             depth: how many batches may be in flight, which bounds the memory; by default one more
                 than there are stages.
             batch: pictures in a call of the chain; ``auto`` is the batch that the bundle was made
                 for: the fixed one, or the typical one of a range.
 
         Returns:
-            An iterator over the detections of each picture.
+            An iterator over the result of each picture.
 
         Raises:
-            DeployError: as for a call, in the place of the picture's detections; or the bundle
+            DeployError: as for a call, in the place of the picture's result; or the bundle
                 does not take such a batch, or ``depth`` is less than 1.
 
         Examples:
             >>> with Pipeline.open("bundles/yolov3") as pipeline:
-            ...     counts = [len(detections) for detections in pipeline.stream(["photo.jpg"] * 3)]
+            ...     counts = [len(found.lines()) for found in pipeline.stream(["photo.jpg"] * 3)]
             >>> len(counts)
             3
         """
-        if depth is not None and depth < 1:
-            raise DeployError("depth", expected="1 or more", got=str(depth))
+        if depth is not None and (not isinstance(depth, int) or depth < 1):
+            got = str(depth) if isinstance(depth, int) else type(depth).__name__
+            raise DeployError("depth", expected="1 or more", got=got)
         size = batch_size(self.manifest.inputs, batch)
         stages = self._stages()
-        batches = stream(stages, in_batches(pictures, size), depth or len(stages) + 1)
-        return (detections for batch in batches for detections in batch)
+        batches = stream(stages, in_batches(each_picture(pictures), size), depth or len(stages) + 1)
+        return (result for batch in batches for result in batch)
 
     def _stages(self) -> list[StreamStage]:
         if isinstance(self.chain, IsolatedChain) or self._own_stream is not None:
-            return [self._prepare_batch, self._detect]
+            return [self._prepare_batch, self._run]
         return [
             self._inputs_and_batch,
             *map(map_first, self.chain.stages()),
@@ -300,15 +294,13 @@ class Pipeline:
             )
         return self._preparer(pictures)
 
-    def _detect(
-        self, prepared: Prepared, seconds: dict[str, float] | None = None
-    ) -> list[Detections]:
-        """The detections of each picture; ``seconds`` gets those of each step and of ``post``."""
+    def _run(self, prepared: Prepared, seconds: dict[str, float] | None = None) -> list[Result]:
+        """The result of each picture; ``seconds`` gets those of each step and of ``post``."""
         stream = self._own_stream
         if stream is None and isinstance(self.chain, IsolatedChain) and self.post is not None:
-            detections = self.chain.detect(prepared.inputs, prepared.placements, seconds)
+            results = self.chain.results(prepared.inputs, prepared.placements, seconds)
             self._release(prepared)
-            return detections
+            return results
         if stream is not None:
             outputs = stream(prepared.inputs, seconds)
         elif seconds is None:
@@ -318,21 +310,21 @@ class Pipeline:
         if seconds is None:
             return self._postprocess(outputs, prepared)
         start = time.perf_counter()
-        detections = self._postprocess(outputs, prepared)
+        results = self._postprocess(outputs, prepared)
         seconds["post"] = time.perf_counter() - start
-        return detections
+        return results
 
-    def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Detections]:
-        detections = self._detections(outputs, prepared.placements)
+    def _postprocess(self, outputs: Tensors, prepared: Prepared) -> list[Result]:
+        results = self._results(outputs, prepared.placements)
         self._release(prepared)
-        return detections
+        return results
 
     def _release(self, prepared: Prepared) -> None:
         """Let the memory of the inputs be written again."""
         if self._preparer is not None:
             self._preparer.release(prepared)
 
-    def _detections(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
+    def _results(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Result]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",
@@ -340,7 +332,7 @@ class Pipeline:
             )
         if isinstance(self.post, IsolatedPost):
             return self.post.placed(outputs, placements)
-        return placed_detections(self.post, self.manifest.post.inputs, outputs, placements)
+        return placed_results(self.post, self.manifest.post.inputs, outputs, placements)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ def test_a_command_under_its_old_name_works_and_warns(name, tmp_path):
 def test_a_module_under_its_old_name_has_the_names_of_the_new_one(tmp_path):
     code = (
         "from deploy.runtime.detections import Detections as old\n"
-        "from deploy.runtime.vision.detections import Detections as new\n"
+        "from deploy.runtime.results.detections import Detections as new\n"
         "from backends.command import main\n"
         "print(old is new)"
     )
@@ -184,7 +184,7 @@ def test_a_module_under_its_old_name_has_the_names_of_the_new_one(tmp_path):
         [sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True
     )
     assert ended.stdout.strip() == "True"
-    assert "deploy.runtime.detections is now deploy.runtime.vision.detections" in ended.stderr
+    assert "deploy.runtime.detections is now deploy.runtime.results.detections" in ended.stderr
     assert "backends.command is now backends.convert_cli" in ended.stderr
 
 

@@ -26,7 +26,7 @@ from deploy.runtime.bundle.archive import unpack
 from deploy.runtime.commands.check import check
 from deploy.runtime.vision.image import Pre, load_image
 from deploy.runtime.vision.nms import nms
-from deploy.runtime.vision.preprocess import Letterbox
+from deploy.runtime.vision.preprocess import Preprocessor
 from tests.fuzzing.bundle_target import run_to_the_end
 from tests.fuzzing.cache_target import use_cache
 from tests.fuzzing.configuration_target import run_configuration
@@ -169,5 +169,5 @@ def warm(kind: str) -> None:
     # machine code of host steps is kept beside them, outside any case's folder; and OpenCV sets
     # variables of the environment when it is imported
     YoloPost("darknet53", 2)
-    Letterbox(Pre("image", 8, 8, (0, 0, 0), (1, 1, 1)))
+    Preprocessor(Pre("image", 8, 8, (0, 0, 0), (1, 1, 1)))
     nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1, int), 0.5, 1)

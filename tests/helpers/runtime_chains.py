@@ -14,7 +14,7 @@ from onnx import helper
 
 from backends import registry
 from backends.contract import Artifact, TensorSpec
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.image import Placement
 from tests.helpers.commands import BACKENDS
 from tests.helpers.graphs import kernel, save

@@ -12,8 +12,10 @@ from deploy.report.data import (
     DetectionView,
     Environment,
     MapRow,
+    MatchedCount,
     PictureView,
     Report,
+    ResultView,
     StageTime,
     TensorRow,
 )
@@ -43,6 +45,11 @@ def picture(**changes: Any) -> PictureView:
     return replace(made, **changes)
 
 
+def result() -> ResultView:
+    address = data_url(np.zeros((4, 6, 3), np.uint8))
+    return ResultView(EVIL, address, address, (f"{EVIL} 0.9", LONG), ("ant 0.8",), matched=False)
+
+
 def report(**changes: Any) -> Report:
     made = Report(
         model=f"model {EVIL}",
@@ -64,8 +71,8 @@ def report(**changes: Any) -> Report:
         notes=(f"border      {EVIL} to {LONG}",),
         parity=(parity("body", True), parity(LONG, False, True), parity("chain", False)),
         pictures=(picture(),),
-        matched_detections=2,
-        total_detections=4,
+        results=(result(),),
+        agreement=MatchedCount("detections", 2, 4),
         latency=(PartLatency("body", 1.5, 2.0, 3.0, 1.6), PartLatency("total", 2.0, 2.5, 4.0, 2.1)),
         latency_runs=20,
         average_precision=(MapRow("Boxes, mAP@.5:.95", 0.5, 0.75),),

@@ -15,9 +15,9 @@ from tests.report.samples import EVIL, LONG, report
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SECTIONS = {
-    "run": ["chain", "agreement", "blame", "detections", "map", "latency", "run"],
+    "run": ["chain", "agreement", "blame", "detections", "results", "map", "latency", "run"],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
-    "sweep": ["jobs", "errors", "latency", "detections", "run"],
+    "sweep": ["jobs", "errors", "latency", "detections", "results", "run"],
 }
 WORDS = {
     "run": ["failed", "within", "beyond", "worst of all", "to blame", "1 missing, 1 extra"],

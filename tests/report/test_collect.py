@@ -61,8 +61,8 @@ def test_the_report_of_the_demo_has_every_part(demo_run):
     assert {row.step for row in report.parity} == {"backbone", "neck", "head", "chain"}
     assert len(report.parity) == len(manifest.verification.gaps)
     assert [row.worst for row in report.parity].count(True) == 1
-    assert report.total_detections and report.matched_detections
-    assert report.matched_detections <= report.total_detections
+    assert report.agreement and report.agreement.noun == "detections" and report.results == ()
+    assert 0 < report.agreement.matched <= report.agreement.total
     assert [picture.file_name for picture in report.pictures] == ["scene_00.png", "scene_01.png"]
     assert report.environment.tools["torch"] and report.environment.created.endswith(" UTC")
     assert report.recipe["backend.name"] and report.recipe["bench.runs"] == 2
@@ -167,7 +167,7 @@ def test_a_model_of_tensors_has_a_report_without_pictures(tmp_path):
         recipe, RunPaths(tmp_path / "b", tmp_path / "w"), Progress(Console(quiet=True))
     )
     report = collect_report(outcome, recipe, [], "job", "command")
-    assert report.pictures == () and report.total_detections is None and report.latency == ()
+    assert report.pictures == () and report.agreement is None and report.latency == ()
     assert [box.kind for box in report.boxes] == ["input", "segment", "segment", "output"]
 
 

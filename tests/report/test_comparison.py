@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from deploy.report.pictures import compare_pictures, data_url, mask_path, picture_views
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.masks import Masks
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
 from tests.report.samples import EVIL, detection
 from tests.report.samples import picture as picture_view
 

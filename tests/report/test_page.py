@@ -13,7 +13,7 @@ from deploy.report.page import ReportError, run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from tests.report.samples import EVIL, LONG, report
 
-SECTIONS = ("chain", "agreement", "blame", "detections", "map", "latency", "run")
+SECTIONS = ("chain", "agreement", "blame", "detections", "results", "map", "latency", "run")
 
 
 class Reader(HTMLParser):
@@ -80,6 +80,7 @@ def test_a_page_has_a_section_for_everything_that_was_measured():
         ({"average_precision": ()}, "map", "verify.eval=true on the command line"),
         ({"blame": None}, "blame", "python -m deploy blame bundles/"),
         ({"pictures": ()}, "detections", ""),
+        ({"results": ()}, "results", ""),
     ],
 )
 def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, gone, told):
@@ -98,7 +99,7 @@ def test_a_model_without_a_data_set_is_not_told_to_evaluate():
 def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
     waiting = report(
         pending=True, status="not run", problem="", parity=(), pictures=(), blame=None,
-        matched_detections=None, total_detections=None, latency=(), average_precision=(),
+        results=(), agreement=None, latency=(), average_precision=(),
     )  # fmt: skip
     read = Reader(run_page(waiting))
     assert sections(run_page(waiting)) == ["chain", "run"]
@@ -129,9 +130,16 @@ def test_latency_is_in_numbers_beside_its_bars():
     assert 'class="p50" style="width:50.00%"' in text  # 2 of 4 milliseconds
 
 
+def test_results_that_are_no_detections_are_drawn_and_told_side_by_side():
+    read = Reader(run_page(report()))
+    assert f"{EVIL} 0.9" in read.text and "ant 0.8" in read.text
+    assert "differs from PyTorch" in read.text
+    assert run_page(report()).count('<img src="data:image/') == 2
+
+
 def test_a_sweep_has_failed_jobs_with_their_errors_and_the_others_with_their_pages():
     text = sweep_page(sweep(job("threads=1"), job("threads=2"), BAD))
-    assert sections(text) == ["jobs", "errors", "latency", "detections", "run"]
+    assert sections(text) == ["jobs", "errors", "latency", "detections", "results", "run"]
     read = Reader(text)
     assert "1 of 3 jobs failed" in read.text and f"what went wrong: {EVIL}" in read.text
     assert "threads=1" in read.text and "threads=2" in read.text
@@ -139,7 +147,8 @@ def test_a_sweep_has_failed_jobs_with_their_errors_and_the_others_with_their_pag
 
 
 def test_a_sweep_shows_a_picture_once_with_every_job_beside_the_reference():
-    text = sweep_page(sweep(job("threads=1"), job("threads=2")))
+    jobs = job("threads=1", results=()), job("threads=2", results=())
+    text = sweep_page(sweep(*jobs))
     assert text.count("data:image/") == 1
     assert text.count('<use href="#picture0"/>') == 3
 

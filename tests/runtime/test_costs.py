@@ -20,7 +20,7 @@ from deploy.models.yolov3.decoding import NumpyMapDecoder, Thresholds
 from deploy.runtime import Pipeline
 from deploy.runtime.vision import nms
 from deploy.runtime.vision.image import Pre, decode
-from deploy.runtime.vision.preprocess import Letterbox
+from deploy.runtime.vision.preprocess import Preprocessor
 from tests.conftest import step
 from tests.helpers.costs import Cost, cost_of
 from tests.models.mask_rcnn.plain import rpn_maps
@@ -62,7 +62,7 @@ def test_proposals_of_mask_rcnn(in_numpy):
 
 def test_a_picture_that_shrinks():
     picture = np.zeros((480, 640, 3), np.uint8)
-    letterbox = Letterbox(Pre("image", 320, 320, (0, 0, 0), (255, 255, 255)))
+    letterbox = Preprocessor(Pre("image", 320, 320, (0, 0, 0), (255, 255, 255)))
     cost = cost_of(lambda: letterbox(decode(picture)))
     assert holds(cost, instructions=2290, kilobytes=1540)
 

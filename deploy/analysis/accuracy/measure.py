@@ -6,20 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from backends.contract import Array, Artifact, DeployError, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from deploy.analysis.accuracy.records import Blame, ChainEnd, StepBlame, SwapEffects
 from deploy.analysis.accuracy.replay import Replay, SingleStep, StepOutput, tensor_names
-from deploy.runtime.accuracy.matching import detection_agreement
 from deploy.runtime.accuracy.step_errors import downstream_of_host
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
-from deploy.runtime.bundle.sample import DETECTIONS, expected_detections, sample_picture
+from deploy.runtime.bundle.sample import expected_result, has_result, sample_picture
+from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
 
 MeasureEnd = Callable[[Tensors], ChainEnd]
 """Every tensor of a chain -> the agreement of its outputs with the reference."""
@@ -121,7 +118,7 @@ def _with_host_outputs(replay: Replay, values: Tensors) -> dict[str, Array]:
 
 
 def _measure_end(bundle: Path, pipeline: Pipeline, values: Tensors) -> MeasureEnd:
-    """What measures the outputs of the chain, and the detections in the sample picture."""
+    """What measures the outputs of the chain, and the result for the sample picture."""
     manifest = pipeline.manifest
     selected = downstream_of_host(manifest) if pipeline.post is not None else set()
     expected = {
@@ -130,21 +127,22 @@ def _measure_end(bundle: Path, pipeline: Pipeline, values: Tensors) -> MeasureEn
         if spec.name in values and spec.name not in selected
     }
     picture = sample_picture(bundle, manifest)
-    if pipeline.post is None or picture is None or DETECTIONS not in manifest.files:
+    if manifest.post is None or picture is None or not has_result(manifest):
         return lambda tensors: ChainEnd(_largest_error(expected, tensors))
-    reference_detections = expected_detections(bundle, manifest)
+    kind = result_class(manifest.post.id)
+    reference = expected_result(bundle, manifest, kind)
+    total = kind.agreement([reference], [reference]).total
     _, placement = pipeline.prepare(picture)
     outputs = [spec.name for spec in manifest.outputs]
 
-    def detect(tensors: Tensors) -> Detections:
-        try:
-            return pipeline.finish({name: tensors[name] for name in outputs}, placement)
-        except (KeyError, DeployError):  # a step failed, or its outputs do not fit the host step
-            return reference_detections.take(np.zeros(0, int))
-
     def measure(tensors: Tensors) -> ChainEnd:
-        agreement = detection_agreement([reference_detections], [detect(tensors)])
-        return ChainEnd(_largest_error(expected, tensors), agreement.matched, agreement.total)
+        error = _largest_error(expected, tensors)
+        try:
+            result = pipeline.finish({name: tensors[name] for name in outputs}, placement)
+        except (KeyError, DeployError):  # a step failed, or its outputs do not fit the host step
+            return ChainEnd(error, 0, total)
+        agreement = kind.agreement([reference], [result])
+        return ChainEnd(error, agreement.matched, agreement.total)
 
     return measure
 

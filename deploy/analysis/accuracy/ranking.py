@@ -88,7 +88,7 @@ def _chain_agrees(blame: Blame, rule: AcceptanceRule) -> bool:
     metrics = blame.chain.gap
     precision = loosest(step.precision for step in blame.steps)
     within = metrics is None or rule.tolerance(precision, metrics.tensor).admits(metrics)
-    return within and rule.detections_agree(*_detections(blame.chain))
+    return within and rule.results_agree(*_detections(blame.chain))
 
 
 def _called_by_first(ranked: Sequence[RankedStep]) -> list[RankedStep]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from backends.contract import Array, TensorError
 from deploy.runtime.execution.post_steps import PostFactory
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
 from deploy.runtime.vision.image import Placement
-from deploy.runtime.vision.masks import Masks
 from deploy.runtime.vision.parameters import Threshold
 
 _STRIP = 1 << 18  # multiplications per strip of a product

@@ -15,8 +15,8 @@ import numpy as np
 
 from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import STRIDES
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.compiling import as_compiled, can_compile
-from deploy.runtime.vision.detections import Detections
 from deploy.runtime.vision.nms import nms
 
 MapDecoder = Callable[[Sequence[Array]], Detections]

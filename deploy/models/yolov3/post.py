@@ -15,7 +15,7 @@ from deploy.models.yolov3.decoding import (
     select_detections,
 )
 from deploy.runtime.execution.post_steps import PostFactory
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.parameters import (
     BoxCount,
     CandidateCount,

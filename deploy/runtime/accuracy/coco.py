@@ -13,9 +13,10 @@ import numpy as np
 
 from backends.contract import Array, DeployError, MissingLibraryError, install_hint
 from backends.files import not_regular
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.result import Result
 
-Detect = Callable[[Path], Detections]
+Detect = Callable[[Path], Result]
 """A picture's path -> its detections, in the picture's own pixels."""
 
 
@@ -91,17 +92,19 @@ class Dataset:
                 do="Pass a data set of the classes that the model was trained on.",
             )
 
-    def rows(self, picture: int, detections: Detections) -> list[Row]:
+    def rows(self, picture: int, result: Result) -> list[Row]:
         """The detections in a picture in COCO's result format; masks become run lengths.
 
         Args:
             picture: its id.
-            detections: in the picture's own pixels.
+            result: detections in the picture's own pixels.
 
         Raises:
-            DatasetError: a label without a category.
+            DatasetError: a label without a category, or a result of another kind.
         """
-        return list(self._rows(picture, detections))
+        if not isinstance(result, Detections):
+            raise DatasetError("results", expected=Detections.noun, got=result.noun)
+        return list(self._rows(picture, result))
 
     def scores(self, rows: list[Row]) -> Scores:
         """The precision of the detections in all pictures."""

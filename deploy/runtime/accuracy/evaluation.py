@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.runtime.accuracy.coco import Dataset, MeanPrecision, Row, Scores
-from deploy.runtime.bundle.manifest import BundleError
-from deploy.runtime.latency import Detector, Seconds, summarize_latency, timed_detections
+from deploy.runtime.bundle.manifest import BundleError, PostStep
+from deploy.runtime.execution.post_steps import result_class
+from deploy.runtime.latency import Detector, Seconds, summarize_latency, timed_result
 from deploy.runtime.pipeline import Isolation, Pipeline
+from deploy.runtime.results.detections import Detections
 
 _WARMUP = 3  # pictures
 
@@ -58,10 +60,10 @@ def detect_dataset(detector: Detector, dataset: Dataset) -> tuple[list[Row], lis
     rows: list[Row] = []
     seconds: list[Seconds] = []
     for path in list(dataset.pictures.values())[:_WARMUP]:
-        timed_detections(detector, path)
+        timed_result(detector, path)
     for picture, path in dataset.pictures.items():
-        detections, parts = timed_detections(detector, path)
-        rows += dataset.rows(picture, detections)
+        result, parts = timed_result(detector, path)
+        rows += dataset.rows(picture, result)
         seconds.append(parts)
     return rows, seconds
 
@@ -90,9 +92,14 @@ def _by_kind(scores: Scores) -> dict[str, MeanPrecision]:
 
 
 def _check_detects(bundle: Path, pipeline: Pipeline) -> None:
-    if pipeline.post is None or pipeline.manifest.pre is None:
+    post = pipeline.manifest.post
+    if post is None or pipeline.manifest.pre is None or not _detects(post):
         raise BundleError(
             f"bundle '{bundle}' cannot be evaluated",
             expected="one that takes pictures and ends in a host step that detects objects in them",
-            got="one of tensors",
+            got=f"one with {result_class(post.id).noun}" if post else "one of tensors",
         )
+
+
+def _detects(post: PostStep) -> bool:
+    return issubclass(result_class(post.id), Detections)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.runtime.accuracy.matching import DetectionAgreement, detection_agreement
 from deploy.runtime.accuracy.step_errors import chain_errors, recorded_rule, tolerances
 from deploy.runtime.bundle.manifest import Manifest, StepMetrics
-from deploy.runtime.bundle.sample import expected_detections, read_sample, sample_picture
+from deploy.runtime.bundle.sample import expected_result, read_sample, sample_picture
+from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.results.result import Agreement
 
 
 def sample_errors(bundle: Path, pipeline: Pipeline) -> list[StepMetrics]:
@@ -27,36 +28,32 @@ def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
     errors = sample_errors(bundle, pipeline)
     agreement = _sample_agreement(bundle, pipeline)
     allowed = tolerances(pipeline.manifest)
-    return all(map(allowed.admit, errors)) and _detections_agree(pipeline.manifest, agreement)
+    return all(map(allowed.admit, errors)) and _result_agrees(pipeline.manifest, agreement)
 
 
-def check_detections(bundle: Path, pipeline: Pipeline) -> bool:
-    """Compare the detections in the bundle's sample picture, and print one line about them.
+def check_result(bundle: Path, pipeline: Pipeline) -> bool:
+    """Compare the result for the bundle's sample picture, and print one line about it.
 
     Returns:
-        Whether they pass the acceptance rule; true where the bundle finds nothing in pictures.
+        Whether it passes the acceptance rule; true where the bundle has no picture.
     """
     agreement = _sample_agreement(bundle, pipeline)
     if agreement is None:
         return True
-    good = _detections_agree(pipeline.manifest, agreement)
-    masks = "" if agreement.mask is None else f", masks from IoU {agreement.mask:.4f} up"
-    print(
-        f"{'ok' if good else 'BAD':<4}{agreement.matched} of {agreement.total} detections matched "
-        f"(from both sides), boxes within {agreement.box:.3f} px, "
-        f"scores within {agreement.score:.4f}{masks}"
-    )
+    good = _result_agrees(pipeline.manifest, agreement)
+    print(f"{'ok' if good else 'BAD':<4}{agreement}")
     return good
 
 
-def _sample_agreement(bundle: Path, pipeline: Pipeline) -> DetectionAgreement | None:
-    picture = sample_picture(bundle, pipeline.manifest)
-    if picture is None or pipeline.post is None:
+def _sample_agreement(bundle: Path, pipeline: Pipeline) -> Agreement | None:
+    picture, post = sample_picture(bundle, pipeline.manifest), pipeline.manifest.post
+    if picture is None or post is None:
         return None
-    expected = expected_detections(bundle, pipeline.manifest)
-    return detection_agreement([expected], [pipeline(picture)])
+    kind = result_class(post.id)
+    expected = expected_result(bundle, pipeline.manifest, kind)
+    return kind.agreement([expected], [pipeline(picture)])
 
 
-def _detections_agree(manifest: Manifest, agreement: DetectionAgreement | None) -> bool:
+def _result_agrees(manifest: Manifest, agreement: Agreement | None) -> bool:
     rule = recorded_rule(manifest)
-    return agreement is None or rule.detections_agree(agreement.matched, agreement.total)
+    return agreement is None or rule.results_agree(agreement.matched, agreement.total)

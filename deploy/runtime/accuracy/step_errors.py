@@ -32,6 +32,7 @@ from deploy.runtime.bundle.manifest import HostStep, Manifest, StepMetrics, call
 from deploy.runtime.execution.chain import Chain, with_step_name
 from deploy.runtime.execution.schedule import Step, schedule
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.results.result import Agreement
 
 CHAIN = "chain"
 """The name under which ``StepMetrics`` has the outputs of the whole chain."""
@@ -53,7 +54,29 @@ SAMPLES_NOTE = "samples"
 UNMOVED_NOTE = "movement of "
 """The first words of notes with outputs that two samples hardly change."""
 
+MATCHED_NOTE = "_matched"
+"""The end of the note with how many things matched; the note without it has how many there are."""
+
 _OF = " of "  # between what a note says and the tensor
+
+
+def agreement_notes(agreement: Agreement) -> dict[str, float]:
+    """What a manifest notes of the results' agreement, such as ``detections_matched``."""
+    return {
+        f"{agreement.noun}{MATCHED_NOTE}": float(agreement.matched),
+        agreement.noun: float(agreement.total),
+        **agreement.details,
+    }
+
+
+def noted_agreement(notes: Mapping[str, float]) -> Agreement | None:
+    """The agreement of the results that a manifest notes; None where it notes none."""
+    for name, matched in notes.items():
+        noun = name.removesuffix(MATCHED_NOTE)
+        if noun != name and noun in notes:
+            masks = f"masks from IoU {notes['mask_iou']:.4f} up" if "mask_iou" in notes else ""
+            return Agreement(int(matched), int(notes[noun]), noun, text=masks)
+    return None
 
 
 class VerificationError(DeployError):

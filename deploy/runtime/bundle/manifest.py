@@ -22,7 +22,7 @@ from backends.contract import Artifact, DeployError, Dim, Dynamic, Specs, Tensor
 from backends.error_metrics import ErrorMetrics
 from backends.files import atomic_write, file_fault, name_fault, names_fault
 from backends.json_limits import check_json
-from deploy.runtime.vision.image import Pre
+from deploy.runtime.vision.pre import Pre, pre_fault
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -37,7 +37,6 @@ DTYPES = {np.dtype(code).name for code in "?bhilqBHILQefdFD"} | {"bfloat16"}
 
 
 _MOST_ELEMENTS = 1 << 31  # of a tensor
-_MOST_PIXELS = 1 << 28  # of the input picture
 _MOST_AXES = 32  # NumPy 1's own limit
 _MOST_STEPS = 1000
 _MOST_SPECS = 10_000  # of a step
@@ -417,15 +416,8 @@ def _is_possible(dim: Dim) -> bool:
 
 
 def _check_pre(pre: Pre, inputs: Specs) -> None:
-    if [spec.name for spec in inputs] != [pre.input]:
-        raise _fault("pre.input", "the one input of the chain", repr(pre.input[:_SHOWN]))
-    dims = inputs[0].dims  # another rank is refused when a picture comes
-    if len(dims) == 4 and not inputs[0].accepts((*inputs[0].typical[:2], pre.height, pre.width)):
-        raise _fault("pre", f"the size of {inputs[0]}", f"{pre.height} x {pre.width}")
-    is_size = pre.height > 0 and pre.width > 0 and pre.height * pre.width <= _MOST_PIXELS
-    numbers = np.array([*pre.mean, *pre.std, pre.pad])
-    if not is_size or not np.isfinite(numbers).all() or not all(pre.std):
-        raise _fault("pre", "a size in pixels, and std other than 0", str(pre)[:200])
+    if fault := pre_fault(pre, inputs):
+        raise _fault(f"pre.{fault.key}" if fault.key else "pre", fault.expected, fault.got)
 
 
 def _check_state(manifest: Manifest) -> None:

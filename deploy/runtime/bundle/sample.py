@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,17 @@ from backends.contract import Array
 from backends.conversion_files import Sample, split_sample
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import BundleError, Manifest
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.result import Result
+
+R = TypeVar("R", bound=Result)
 
 IMAGE = "sample/image.png"
-DETECTIONS = "sample/detections.json"
+RESULT = "sample/result.npz"  # what the reference says of the picture
+DETECTIONS = "sample/detections.json"  # the same in bundles of before
 TENSORS = "sample/tensors.npz"
 STATE = "state.npz"
-PICTURE = "detections.png"  # for people: the sample's detections, drawn
+PICTURE = "detections.png"  # for people: the sample's result, drawn
 
 _MOST_BYTES = 4 << 30  # of all arrays together
 
@@ -138,20 +142,32 @@ def sample_picture(bundle: Path, manifest: Manifest) -> Path | None:
     return bundle / IMAGE
 
 
-def expected_detections(bundle: Path, manifest: Manifest) -> Detections:
-    """The reference's detections in the sample picture.
+def expected_result(bundle: Path, manifest: Manifest, kind: type[R]) -> R:
+    """The reference's result for the sample picture.
+
+    Args:
+        bundle: the bundle.
+        manifest: its manifest.
+        kind: the class of the result.
 
     Raises:
-        BundleError: there are none, or they were changed or are damaged.
+        BundleError: there is none, or it was changed or is damaged.
     """
-    _check_listed(bundle, manifest, DETECTIONS)
-    verify_files(bundle, manifest, [DETECTIONS])
+    name = DETECTIONS if DETECTIONS in manifest.files else RESULT
+    _check_listed(bundle, manifest, name)
+    verify_files(bundle, manifest, [name])
     try:
-        return Detections.from_json(json.loads((bundle / DETECTIONS).read_text()))
+        if name == DETECTIONS:
+            rows = json.loads((bundle / name).read_text())
+            return kind.from_arrays(Detections.from_json(rows).to_arrays())
+        return kind.from_arrays(read_untrusted_arrays(bundle / name))
     except ARRAY_FAULTS as error:
-        raise BundleError(
-            f"bundle '{bundle}': '{DETECTIONS}' holds no detections: {error}"
-        ) from error
+        raise BundleError(f"bundle '{bundle}': '{name}' holds no {kind.noun}: {error}") from error
+
+
+def has_result(manifest: Manifest) -> bool:
+    """Whether the bundle has the reference's result for its sample picture."""
+    return RESULT in manifest.files or DETECTIONS in manifest.files
 
 
 def _check_listed(bundle: Path, manifest: Manifest, name: str) -> None:

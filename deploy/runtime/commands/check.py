@@ -41,11 +41,11 @@ def check(
     bundle: Path, threads: int | None, key: Path | None = None, isolate: Isolation = "auto"
 ) -> bool:
     """Replay the sample and print its distance from the reference; true where they agree."""
-    from deploy.runtime.accuracy.sample_check import check_detections
+    from deploy.runtime.accuracy.sample_check import check_result
     from deploy.runtime.pipeline import Pipeline
 
     with Pipeline.open(bundle, threads, key, isolate=isolate) as pipeline:
-        return _check_tensors(bundle, pipeline) & check_detections(bundle, pipeline)
+        return _check_tensors(bundle, pipeline) & check_result(bundle, pipeline)
 
 
 def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:

@@ -11,20 +11,24 @@ from backends.codec import FormatError
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.execution.registered import all_registered, find_registered, model_table
 from deploy.runtime.execution.step_params import read_params
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import Placement
 
 
 class Post(Protocol):
-    """A post-processing step: from the chain's outputs to the detections of each picture."""
+    """A post-processing step: from the chain's outputs to the result of each picture."""
 
-    def batch(self, tensors: Sequence[Array], /) -> list[Detections]:
-        """Detections of each picture of a batch, in pixels of the input tensor."""
+    def batch(self, tensors: Sequence[Array], /) -> Sequence[Result]:
+        """The result of each picture of a batch, in pixels of the input tensor."""
         ...
 
 
 PostFactory = Callable[..., Post]
-"""Creates a post-processing step from its parameters."""
+"""Creates a post-processing step from its parameters.
+
+Its attribute ``result`` is the class of the placed results; without one they are ``Detections``.
+"""
 
 _ENTRY_POINTS = "deploy.posts"
 
@@ -67,6 +71,19 @@ def check_post(id: str, params: Mapping[str, Any]) -> None:
     _arguments(_factory(id), id, params)
 
 
+def result_class(id: str) -> type[Result]:
+    """The class of the results that the post-processing step with this id gives.
+
+    Args:
+        id: as of ``make_post``.
+
+    Raises:
+        PostError: nothing is registered under this id.
+    """
+    kind: type[Result] = getattr(_factory(id), "result", Detections)
+    return kind
+
+
 def _factory(id: str) -> PostFactory:
     registered, known = find_registered(id, _shipped(), _ENTRY_POINTS)
     if registered is None:
@@ -88,10 +105,10 @@ def _refusal(id: str, error: Exception) -> PostError:
     return PostError(f"host step '{id}' does not take its parameters: {error}")
 
 
-def placed_detections(
+def placed_results(
     post: Post, inputs: Sequence[str], outputs: Tensors, placements: Sequence[Placement]
-) -> list[Detections]:
-    """The detections of each picture of a batch, in pixels of the picture.
+) -> list[Result]:
+    """The result of each picture of a batch, in pixels of the picture.
 
     Args:
         post: the post-processing step.
@@ -101,10 +118,7 @@ def placed_detections(
     """
     tensors = [_as_float32(outputs[name]) for name in inputs]
     batch = post.batch(tensors)[: len(placements)]
-    return [
-        detections.placed(placement)
-        for detections, placement in zip(batch, placements, strict=True)
-    ]
+    return [result.placed(placement) for result, placement in zip(batch, placements, strict=True)]
 
 
 def _as_float32(tensor: Array) -> Array:

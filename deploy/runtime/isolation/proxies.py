@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Self
 
 from backends.contract import Array, EngineError, Tensors, check_inputs
-from deploy.runtime.bundle.manifest import Manifest, called_steps
+from deploy.runtime.bundle.manifest import Manifest, PostStep, called_steps
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import ordered_steps
+from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
 from deploy.runtime.execution.streaming import StreamStage
-from deploy.runtime.isolation.detections import unpack_detections
 from deploy.runtime.isolation.process import BundleProcess
+from deploy.runtime.isolation.results import unpack_results
 from deploy.runtime.isolation.shared_memory import Message
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import Placement
 
 
@@ -36,6 +37,7 @@ class IsolatedChain(Chain):
             [(step, IsolatedStep(process, step)) for step in manifest.steps if step.name in called],
         )
         self._process = process
+        self._post = manifest.post
         self._specs = manifest.inputs
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
@@ -44,13 +46,13 @@ class IsolatedChain(Chain):
             seconds |= reply.values["seconds"]
         return dict(reply.arrays)
 
-    def detect(
+    def results(
         self,
         inputs: Tensors,
         placements: Sequence[Placement],
         seconds: dict[str, float] | None = None,
-    ) -> list[Detections]:
-        """Run every step and the post-processing; see ``placed_detections``.
+    ) -> list[Result]:
+        """Run every step and the post-processing; see ``placed_results``.
 
         Args:
             inputs: each of the chain's inputs.
@@ -63,11 +65,12 @@ class IsolatedChain(Chain):
         places = [vars(placement) for placement in placements]
         with self._active_calls:
             reply = self._process.call(
-                "detect", self._checked(inputs), placements=places, timed=seconds is not None
+                "results", self._checked(inputs), placements=places, timed=seconds is not None
             )
         if seconds is not None:
             seconds |= {**reply.values["seconds"], "post": reply.values["post"]}
-        return _unpack(reply, len(placements))
+        assert self._post is not None, "the pipeline asks for no results then"
+        return _unpack(self._post.id, reply, len(placements))
 
     def _checked(self, inputs: Tensors) -> Tensors:
         arrays = check_inputs(self._specs, inputs)
@@ -108,33 +111,34 @@ class IsolatedPost:
 
     Args:
         process: has loaded the bundle.
-        inputs: the names of the chain's outputs that it takes.
+        post: the bundle's entry of it.
     """
 
-    def __init__(self, process: BundleProcess, inputs: Sequence[str]) -> None:
-        self._process, self._inputs = process, inputs
+    def __init__(self, process: BundleProcess, post: PostStep) -> None:
+        self._process, self._post = process, post
 
-    def placed(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Detections]:
-        """The detections of each picture of a batch; see ``placed_detections``.
+    def placed(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Result]:
+        """The result of each picture of a batch; see ``placed_results``.
 
         Raises:
             DeployError: as the step itself does; or the process was ended.
         """
-        tensors = {name: outputs[name] for name in self._inputs}
+        tensors = {name: outputs[name] for name in self._post.inputs}
         places = [vars(placement) for placement in placements]
-        return _unpack(self._process.call("post", tensors, placements=places), len(placements))
+        reply = self._process.call("post", tensors, placements=places)
+        return _unpack(self._post.id, reply, len(placements))
 
 
-def _unpack(reply: Message, count: int) -> list[Detections]:
-    """The detections of ``count`` pictures in a reply.
+def _unpack(id: str, reply: Message, count: int) -> list[Result]:
+    """The results of ``count`` pictures in a reply, from the post-processing step with this id.
 
     Raises:
         EngineError: there are none.
     """
     try:
-        return unpack_detections(reply.arrays, count)
+        return unpack_results(result_class(id), reply.arrays, count)
     except (LookupError, ValueError) as error:
-        raise EngineError("the bundle's process answers with no detections") from error
+        raise EngineError("the bundle's process answers with no results") from error
 
 
 def open_isolated(root: Path, manifest: Manifest) -> tuple[IsolatedChain, IsolatedPost | None]:
@@ -150,5 +154,5 @@ def open_isolated(root: Path, manifest: Manifest) -> tuple[IsolatedChain, Isolat
         EngineError: the process was ended.
     """
     process = BundleProcess(root, manifest)
-    post = IsolatedPost(process, manifest.post.inputs) if manifest.post else None
+    post = IsolatedPost(process, manifest.post) if manifest.post else None
     return IsolatedChain(process, manifest), post

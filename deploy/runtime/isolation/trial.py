@@ -23,7 +23,7 @@ from backends.terminal import program_output
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.trust import is_tried, remember_tried
 from deploy.runtime.execution.loading import load_chain
-from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
+from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.isolation.limits import limits_for
 from deploy.runtime.isolation.shared_memory import numpy_dtype
 from deploy.runtime.vision.image import Placement
@@ -109,7 +109,7 @@ def _load_and_run(root: Path, manifest: Manifest, on_step: Callable[[str], None]
 
 def _run_post(post: Post, inputs: Sequence[str], outputs: Tensors, manifest: Manifest) -> None:
     height, width = (manifest.pre.height, manifest.pre.width) if manifest.pre else (1, 1)
-    placed_detections(post, inputs, outputs, [Placement(1.0, 1.0, height, width)])
+    placed_results(post, inputs, outputs, [Placement(1.0, 1.0, height, width)])
 
 
 def trial_inputs(specs: Specs) -> Iterator[tuple[str, Mapping[str, Array]]]:

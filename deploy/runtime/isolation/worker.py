@@ -6,8 +6,8 @@ each further one names a function:
 
     chain   the chain's inputs -> its outputs
     step    the inputs of one step -> its outputs
-    post    the chain's outputs -> detections
-    detect  the chain's inputs -> detections
+    post    the chain's outputs -> results
+    results the chain's inputs -> results
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import load_chain
-from deploy.runtime.execution.post_steps import Post, make_post, placed_detections
-from deploy.runtime.isolation.detections import pack_detections
+from deploy.runtime.execution.post_steps import Post, make_post, placed_results
+from deploy.runtime.isolation.results import pack_results
 from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory, Values
 from deploy.runtime.vision.image import Placement
 from deploy.runtime.vision.nms import nms
@@ -75,8 +75,8 @@ class LoadedBundle:
                 return Message(self._runners[values["step"]](tensors), {})
             case "post":
                 return self._run_post(tensors, values["placements"])
-            case "detect":
-                return self._detect(tensors, values["placements"], values["timed"])
+            case "results":
+                return self._results(tensors, values["placements"], values["timed"])
         raise DeployError(f"function '{values['function']}' of a bundle's process")
 
     def _run_chain(self, tensors: Tensors, timed: bool) -> Message:
@@ -91,14 +91,14 @@ class LoadedBundle:
             raise DeployError("this bundle has no host step for its outputs")
         self._on_step(self._post_name)
         places = [Placement(**place) for place in placements]
-        detections = placed_detections(self._post, self._post_inputs, outputs, places)
-        return Message(pack_detections(detections), {})
+        results = placed_results(self._post, self._post_inputs, outputs, places)
+        return Message(pack_results(results), {})
 
-    def _detect(self, inputs: Tensors, placements: Sequence[Values], timed: bool) -> Message:
+    def _results(self, inputs: Tensors, placements: Sequence[Values], timed: bool) -> Message:
         outputs, values = self._run_chain(inputs, timed)
         start = time.perf_counter()
-        detections = self._run_post(outputs, placements).arrays
-        return Message(detections, {**values, "post": time.perf_counter() - start})
+        results = self._run_post(outputs, placements).arrays
+        return Message(results, {**values, "post": time.perf_counter() - start})
 
 
 @program_output()

@@ -1,1 +1,1 @@
-"""Pictures: decoding, preprocessing, detections, masks, suppression and drawing."""
+"""Pictures: decoding, preprocessing, and suppression of boxes."""

@@ -1,124 +1,87 @@
-"""Preprocessing: letterbox resize and normalisation of pictures into reused memory."""
+"""Preprocessing: pictures are resized and normalised into reused memory."""
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from backends.contract import Array, Specs
+from backends.contract import Array, Dim, Specs, TensorSpec
 from deploy.runtime.vision.batching import padded_batch
-from deploy.runtime.vision.image import Decoded, Picture, Placement, Pre, decode
+from deploy.runtime.vision.geometry import Fit, Size, fit, scaled_size, tensor_size
+from deploy.runtime.vision.image import Decoded, Picture, decode
+from deploy.runtime.vision.input_values import input_values
+from deploy.runtime.vision.placement import Placement
+from deploy.runtime.vision.pre import Pre
+from deploy.runtime.vision.resizing import prepare_opencv, resized_planes, size_of
 
 
-class Letterbox:
-    """Keep-ratio resize into the top-left corner, padding right and below, normalisation."""
+class Preprocessor:
+    """A picture to its part of the input tensor: resized, padded, normalised.
 
-    def __init__(self, pre: Pre) -> None:
+    Args:
+        pre: the parameters.
+        dtype: ``uint8`` for pixels as they are; every other input is computed in float32.
+    """
+
+    def __init__(self, pre: Pre, dtype: str = "float32") -> None:
         self._pre = pre
+        self.dtype = np.dtype(np.uint8 if dtype == "uint8" else np.float32)
         gain = 1 / np.array(pre.std, np.float32)
         self._gain = gain
         self._offset = -np.array(pre.mean, np.float32) * gain
-        self._order = (0, 1, 2) if pre.order == "rgb" else (2, 1, 0)
-        if has_opencv():
-            _opencv()  # imported now, and not at the first picture that it enlarges
+        self._order = (2, 1, 0) if pre.order == "bgr" else tuple(range(pre.channels))
+        self._pad = np.array(pre.pad, self.dtype).reshape(-1, 1, 1)
+        self._axes = (0, 3, 1, 2) if pre.layout == "nhwc" else (0, 1, 2, 3)
+        prepare_opencv()  # now, and not at the first picture that it enlarges
 
-    def __call__(self, picture: Decoded, into: Array | None = None) -> tuple[Array, Placement]:
-        """Letterbox a picture.
+    def __call__(
+        self, picture: Decoded, into: Array | None = None, size: Size | None = None
+    ) -> tuple[Array, Placement]:
+        """Resize and normalise a picture.
 
         Args:
             picture: in RGB.
             into: memory for the result; by default it is allocated.
+            size: of the tensor; by default the largest.
 
         Returns:
-            The tensor (1, 3, height, width) float32, and where the picture lies in it.
+            The tensor of one picture, (1, channels, height, width) or (1, height, width, channels),
+            and where the picture lies in it.
         """
-        source_width, source_height = _size(picture)
-        width, height = self._scaled_size(source_width, source_height)
-        tensor = self._padded(height, width, into)
-        planes = _planes(picture, width, height)
+        pre, source = self._pre, size_of(picture)
+        target = size or Size(pre.width, pre.height)
+        placed = fit(pre, scaled_size(pre, source), target)
+        if into is None:
+            into = np.empty(pre.shape(1, target.height, target.width), self.dtype)
+        self._write(picture, placed, into.transpose(self._axes)[0])
+        return into, placed.placement(source)
+
+    def scaled_size(self, picture: Decoded) -> Size:
+        """The size of a picture after scaling."""
+        return scaled_size(self._pre, size_of(picture))
+
+    def _write(self, picture: Decoded, placed: Fit, target: Array) -> None:
+        """Write a picture and what is around it into a tensor (channels, height, width)."""
+        left, top, right, bottom = window = placed.in_tensor
+        target[:, bottom:] = self._pad
+        target[:, :top] = self._pad
+        target[:, top:bottom, right:] = self._pad
+        target[:, top:bottom, :left] = self._pad
+        in_picture = window.shifted(-placed.left, -placed.top)
+        planes = resized_planes(self._pre, picture, placed.scaled, in_picture)
         for channel, source in enumerate(self._order):
-            target = tensor[0, channel, :height, :width]
-            np.multiply(planes[source], self._gain[channel], out=target)
-            if self._offset[channel]:
-                target += self._offset[channel]
-        scales = width / source_width, height / source_height
-        return tensor, Placement(*scales, source_height, source_width)
+            self._normalise(channel, planes[source], target[channel, top:bottom, left:right])
 
-    def _scaled_size(self, width: int, height: int) -> tuple[int, int]:
-        scale = min(self._pre.height / height, self._pre.width / width)
-        scaled_width, scaled_height = (max(1, round(side * scale)) for side in (width, height))
-        return min(scaled_width, self._pre.width), min(scaled_height, self._pre.height)
-
-    def _padded(self, height: int, width: int, into: Array | None) -> Array:
-        shape = (1, 3, self._pre.height, self._pre.width)
-        tensor = np.empty(shape, np.float32) if into is None else into
-        tensor[:, :, height:] = self._pre.pad
-        tensor[:, :, :height, width:] = self._pre.pad
-        return tensor
-
-
-def _size(picture: Decoded) -> tuple[int, int]:
-    """Width and height."""
-    if isinstance(picture, Image.Image):
-        return picture.size
-    return picture.shape[1], picture.shape[0]
-
-
-def _planes(picture: Decoded, width: int, height: int) -> list[Array]:
-    """The three planes (height, width) uint8 of a picture, bilinear where the size differs."""
-    source_width, source_height = _size(picture)
-    if (source_width, source_height) == (width, height):
-        return planes_of(picture)
-    if source_width <= width and source_height <= height and has_opencv():
-        return enlarged(picture, width, height)
-    return planes_of(_image(picture).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def planes_of(picture: Decoded) -> list[Array]:
-    """Red, green and blue (H, W) uint8."""
-    if not isinstance(picture, Image.Image):
-        return [picture[:, :, channel] for channel in range(3)]
-    shape = picture.height, picture.width
-    raw = [picture.tobytes("raw", band) for band in "RGB"]  # faster than split()
-    return [np.frombuffer(plane, np.uint8).reshape(shape) for plane in raw]
-
-
-def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
-    """The planes of a picture enlarged by OpenCV, which differ from Pillow's by at most 1 of 255.
-
-    OpenCV's bilinear filter is not antialiased, so it differs where a picture shrinks.
-    """
-    cv2 = _opencv()
-    size = (width, height)
-    return list(cv2.split(cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_LINEAR)))
-
-
-@cache
-def _opencv() -> Any:
-    """OpenCV, with one thread, since the engines use the cores; unless this process uses it too."""
-    is_used = "cv2" in sys.modules
-    import cv2  # an optional library
-
-    if not is_used:
-        cv2.setNumThreads(1)
-    return cv2
-
-
-@cache
-def has_opencv() -> bool:
-    """Whether OpenCV is installed; it is not imported."""
-    return find_spec("cv2") is not None
-
-
-def _image(picture: Decoded) -> Image.Image:
-    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    def _normalise(self, channel: int, plane: Array, target: Array) -> None:
+        if self.dtype == np.uint8:
+            target[...] = plane
+            return
+        np.multiply(plane, self._gain[channel], out=target)
+        if self._offset[channel]:
+            target += self._offset[channel]
 
 
 class Prepared(NamedTuple):
@@ -136,42 +99,63 @@ class Prepared(NamedTuple):
 
 
 class Preparer:
-    """Letterboxes pictures into batches; several threads may call it.
+    """Writes pictures into batches; several threads may call it.
 
     Allocating a tensor costs more than writing it, since its pages are mapped one by one. So
-    released tensors are written again, and there are never more than were in use at once.
+    released tensors are written again, and there are never more than were in use at once. Only
+    tensors whose size follows the pictures are allocated for each batch.
     """
 
     def __init__(self, pre: Pre, inputs: Specs) -> None:
-        self._name = pre.input
-        self._dtype = inputs[0].dtype
-        self._shape = (3, pre.height, pre.width)
-        self._inputs = inputs
-        self._letterbox = Letterbox(pre)
+        self._pre = pre
+        self._spec = _picture_spec(pre, inputs)
+        self._others = tuple(spec for spec in inputs if spec.name in pre.values)
+        self._write = Preprocessor(pre, self._spec.dtype)
         self._free: defaultdict[int, list[Array]] = defaultdict(list)
 
     def __call__(self, pictures: Sequence[Picture]) -> Prepared:
-        """Letterbox the pictures as one batch; one that is too small repeats its last picture.
+        """Write the pictures as one batch; one that is too small repeats its last picture.
 
         Raises:
             ImageError: not a picture.
         """
         decoded = [decode(picture) for picture in pictures]
-        tensor = self._allocate(padded_batch(self._inputs, len(decoded)))
+        size = self._tensor_size(decoded)
+        tensor = self._allocate(padded_batch((self._spec,), len(decoded)), size)
         placements = [
-            self._letterbox(picture, tensor[index : index + 1])[1]
+            self._write(picture, tensor[index : index + 1], size)[1]
             for index, picture in enumerate(decoded)
         ]
         tensor[len(decoded) :] = tensor[len(decoded) - 1]
-        inputs = {self._name: tensor.astype(self._dtype, copy=False)}
+        inputs = {self._pre.input: tensor.astype(self._spec.dtype, copy=False)}
+        for spec in self._others:
+            values = self._pre.values[spec.name]
+            inputs[spec.name] = input_values(spec, values, placements, len(tensor))
         return Prepared(inputs, placements, tensor)
 
-    def _allocate(self, batch: int) -> Array:
+    def _tensor_size(self, pictures: Sequence[Decoded]) -> Size:
+        if not self._pre.multiple:
+            return Size(self._pre.width, self._pre.height)
+        scaled = [self._write.scaled_size(picture) for picture in pictures]
+        return tensor_size(self._pre, scaled, *_sides(self._pre, self._spec))
+
+    def _allocate(self, batch: int, size: Size) -> Array:
         try:
             return self._free[batch].pop()
         except IndexError:
-            return np.empty((batch, *self._shape), np.float32)
+            return np.empty(self._pre.shape(batch, size.height, size.width), self._write.dtype)
 
     def release(self, prepared: Prepared) -> None:
         """Let the memory of these inputs be written again."""
-        self._free[len(prepared.tensor)].append(prepared.tensor)
+        if not self._pre.multiple:
+            self._free[len(prepared.tensor)].append(prepared.tensor)
+
+
+def _picture_spec(pre: Pre, inputs: Specs) -> TensorSpec:
+    return next(spec for spec in inputs if spec.name == pre.input)
+
+
+def _sides(pre: Pre, spec: TensorSpec) -> tuple[Dim, Dim]:
+    """Height and width of the input."""
+    first = 1 if pre.layout == "nhwc" else 2
+    return spec.dims[first], spec.dims[first + 1]

@@ -14,7 +14,7 @@ from deploy.runtime.bundle.manifest import (
 )
 from deploy.runtime.bundle.sample import DETECTIONS, IMAGE
 from deploy.runtime.execution import post_steps as posts
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.image import Pre
 from tests.helpers.blame_bundles import X, ranking, said, sealed
 

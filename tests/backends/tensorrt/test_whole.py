@@ -45,7 +45,7 @@ def carried(job_folder) -> Path:
     ended = run_process(*JOB, "backend.build=device", "bundle=carried", cwd=job_folder, **NO_GPU)
     assert ended.returncode == 0, ended.stderr
     text = output_of("deploy.runtime", "build", "carried", cwd=job_folder)
-    assert "20 of 20 detections matched (from both sides)" in text
+    assert "20 of 20 detections matched, counted from both sides" in text
     return job_folder / "carried"
 
 

@@ -9,7 +9,7 @@ import pytest
 from backends.contract import TensorError
 from deploy.models.mask_rcnn.post import MaskPost, RoIMaskDetections
 from deploy.runtime.execution.post_steps import registered_posts
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.image import Placement
 
 RUN = mask_golden.RUN

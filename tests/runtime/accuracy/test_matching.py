@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deploy.runtime.accuracy.matching import match_detections
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.matching import match_detections
 
 
 def found(*rows: tuple[float, float, int]) -> Detections:

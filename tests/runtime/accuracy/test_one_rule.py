@@ -23,9 +23,9 @@ from deploy.runtime.commands.check import check
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.execution import post_steps
 from deploy.runtime.pipeline import Pipeline
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.image import Pre
-from deploy.verify import ReferenceData, Verdict, expected_detections_only, verify
+from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 from tests.conftest import entry, made_here
 
 BOXES = 100
@@ -127,7 +127,9 @@ def test_check_and_tune_take_98_percent_of_the_detections(
     bundle = bundle_with(displaced)
     assert check(bundle, None) is good
     mark = "ok " if good else "BAD"
-    assert f"\n{mark} {count} detections matched (from both sides), " in capsys.readouterr().out
+    assert (
+        f"\n{mark} {count} detections matched, counted from both sides, " in capsys.readouterr().out
+    )
     with Pipeline.open(bundle) as pipeline:
         assert sample_agrees(bundle, pipeline) is good
 
@@ -164,11 +166,9 @@ def test_a_stricter_share_of_the_recipe_counts_too(bundle_with, capsys):
 def test_a_bundle_that_the_device_builds_carries_the_share_of_the_recipe(bundle_with):
     bundle = bundle_with(0)
     data, manifest = reference(bundle), read_manifest(bundle)
-    waiting = expected_detections_only(
-        manifest, replace(data, rule=AcceptanceRule(min_matched=0.5))
-    )
+    waiting = expected_results_only(manifest, replace(data, rule=AcceptanceRule(min_matched=0.5)))
     assert waiting.verification == Verification("pending", notes={"min_matched": 0.5})
-    assert expected_detections_only(manifest, data).verification.notes == {}
+    assert expected_results_only(manifest, data).verification.notes == {}
 
 
 def test_a_share_that_is_not_a_whole_percentage_is_written_in_full(bundle_with):
@@ -202,10 +202,10 @@ def test_a_chain_has_the_tolerance_of_its_loosest_step():
     assert rule.tolerance("bf16") == replace(TOLERANCES["bf16"], cosine=0.5)
 
 
-def test_where_nothing_is_found_the_detections_agree():
-    assert AcceptanceRule().detections_agree(0, 0)
-    assert AcceptanceRule().detections_agree(98, 100)
-    assert not AcceptanceRule().detections_agree(97, 100)
+def test_where_nothing_is_found_the_results_agree():
+    assert AcceptanceRule().results_agree(0, 0)
+    assert AcceptanceRule().results_agree(98, 100)
+    assert not AcceptanceRule().results_agree(97, 100)
 
 
 def test_the_shipped_configuration_leaves_the_share_to_the_rule():

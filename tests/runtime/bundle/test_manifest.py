@@ -20,7 +20,7 @@ from deploy.runtime.bundle.manifest import (
     read_manifest,
 )
 from deploy.runtime.bundle.sample import read_sample
-from deploy.runtime.vision.image import Pre
+from deploy.runtime.vision.pre import Pre
 from tests.conftest import spec, step
 
 FILE = {"sha256": "0" * 64, "size": 1, "kind": "engine"}
@@ -106,6 +106,82 @@ def test_a_tensor_is_there_once(make_bundle):
 def test_preprocessing_fits_the_input(make_bundle, pre, message):
     with pytest.raises(BundleError, match=message):
         Pipeline.open(make_bundle(pre=pre, inputs=(PICTURE,)))
+
+
+BYTES = TensorSpec("x", "uint8", (1, 2, 4, 3))
+PIXELS = replace(PRE, layout="nhwc")
+SIZES = TensorSpec("sizes", "int64", (2, 2))
+BESIDE = replace(PRE, values={"sizes": ("width", "height")})
+
+
+@pytest.mark.parametrize(
+    ("pre", "inputs", "message"),
+    [
+        (replace(PRE, order="grey"), (PICTURE,), "pre.mean: expected 1 number for grey, got 3"),
+        (replace(PRE, pad=(1.0, 2.0)), (PICTURE,), "pre.pad: expected 3 numbers for rgb, got 2"),
+        (replace(PRE, resize="zoom"), (PICTURE,), "pre.resize: expected 'letterbox' or"),
+        (replace(PRE, multiple=-1), (PICTURE,), "pre.multiple: expected int from 0 to 4,096"),
+        (replace(PRE, cover=(1 << 40, 1)), (PICTURE,), r"pre.cover\[0\]: expected int from 1"),
+        (replace(PRE, mean=(0.0,) * 9), (PICTURE,), "pre.mean: .*of length 1 to 3"),
+        (replace(PIXELS, std=(2.0,) * 3), (BYTES,), "pre.std: expected mean 0 and std 1 for"),
+        (replace(PIXELS, pad=-1.0), (BYTES,), "pre.pad: expected a pixel from 0 to 255"),
+        (PRE, (BYTES,), r"pre: expected the size of uint8\[1, 2, 4, 3\], got 2 x 4"),
+        (replace(PRE, multiple=2), (replace(PICTURE, shape=(1, 3)),), "pre: expected the size of"),
+        (BESIDE, (PICTURE,), "pre.input: expected the one input of the chain but those of values"),
+        (PRE, (PICTURE, SIZES), "pre.input: expected the one input of the chain, got 'x'"),
+        (BESIDE, (PICTURE, SIZES), r"pre.values.sizes: expected as many values as int64\[2, 2\]"),
+        (
+            replace(PRE, values={"sizes": ("area", 1)}),
+            (PICTURE, SIZES),
+            r"pre.values.sizes\[0\]: expected 'height' or .*got 'area'",
+        ),
+        (
+            replace(PRE, values={"sizes": (1e30, 1)}),
+            (PICTURE, SIZES),
+            r"pre.values.sizes\[0\]: expected",
+        ),
+        (
+            replace(PRE, values={"x": (1, 1)}),
+            (PICTURE,),
+            r"pre.values.x: expected as many values as float32\[1, 3, 2, 4\]",
+        ),
+        (
+            BESIDE,
+            (PICTURE, replace(SIZES, dtype="bool", shape=(1, 2))),
+            "pre.values.sizes: expected an input of float16",
+        ),
+        (
+            BESIDE,
+            (PICTURE, replace(SIZES, shape=(1, Dynamic("n", 1, 2, 2)))),
+            "pre.values.sizes: expected as many values",
+        ),
+    ],
+)
+def test_every_parameter_of_preprocessing_is_bounded(make_bundle, pre, inputs, message):
+    with pytest.raises(BundleError, match=message):
+        Pipeline.open(make_bundle(pre=pre, inputs=inputs))
+
+
+@pytest.mark.parametrize(
+    ("pre", "inputs"),
+    [
+        (PIXELS, (BYTES,)),
+        (BESIDE, (PICTURE, replace(SIZES, shape=(1, 2)))),
+        (BESIDE, (replace(PICTURE, shape=(2, 3, 2, 4)), replace(SIZES, shape=(2,)))),
+        (replace(PRE, resize="crop", cover=(3, 5), pad=(1.0, 2.0, 3.0)), (PICTURE,)),
+    ],
+)
+def test_preprocessing_survives_writing_and_reading(make_bundle, pre, inputs):
+    assert read_manifest(make_bundle(pre=pre, inputs=inputs)).pre == pre
+
+
+def test_a_bundle_of_before_has_the_preprocessing_that_there_was(make_bundle):
+    bundle = make_bundle(pre=PRE, inputs=(PICTURE,))
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    old = ("input", "height", "width", "mean", "std", "order", "pad")
+    manifest["pre"] = {key: manifest["pre"][key] for key in old}
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    assert read_manifest(bundle).pre == PRE
 
 
 def test_a_host_step_takes_what_the_chain_gives(make_bundle):

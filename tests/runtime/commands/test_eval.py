@@ -16,9 +16,9 @@ from deploy.runtime.__main__ import main
 from deploy.runtime.accuracy.coco import Dataset, MeanPrecision
 from deploy.runtime.bundle.manifest import PostStep
 from deploy.runtime.execution import post_steps as posts
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
 from deploy.runtime.vision.image import Pre
-from deploy.runtime.vision.masks import Masks
 from deploy.verify import evaluate_coco
 
 SIDE = 40

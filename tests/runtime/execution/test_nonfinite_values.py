@@ -13,7 +13,7 @@ from deploy.models.mask_rcnn.post import MaskPost
 from deploy.models.yolov3.post import YoloBoxes, YoloPost
 from deploy.runtime.bundle.manifest import HostStep
 from deploy.runtime.execution.host_steps import HostRunner, HostStepError
-from deploy.runtime.vision.detections import Detections
+from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.image import Placement
 from tests.helpers.detector_outputs import mask_head_outputs, prediction_maps
 from tests.helpers.digit_scenes import SCENE

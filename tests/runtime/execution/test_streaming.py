@@ -11,8 +11,8 @@ import pytest
 
 from backends.contract import DeployError, Dynamic, TensorSpec
 from deploy.runtime import EngineError, ImageError, Pipeline
-from deploy.runtime.accuracy.matching import match_detections
 from deploy.runtime.execution.streaming import stream
+from deploy.runtime.results.matching import match_detections
 from deploy.runtime.vision.batching import batch_size, in_batches, padded_batch
 from tests.helpers.commands import BACKENDS, output_of
 
@@ -189,6 +189,20 @@ def test_a_stream_finds_what_calls_find(staged_pipeline):
     assert_same(list(staged_pipeline.stream(SCENES)), expected)
     assert_same(list(staged_pipeline.stream(iter(SCENES), depth=1)), expected)
     assert sum(map(len, expected)) > len(SCENES)
+
+
+def test_a_stream_takes_a_folder_a_pattern_and_opened_files(staged_pipeline):
+    expected = [staged_pipeline(scene) for scene in SCENES]
+    assert_same(list(staged_pipeline.stream(SCENES[0].parent)), expected)
+    assert_same(list(staged_pipeline.stream(f"{SCENES[0].parent}/*.png")), expected)
+
+    def opened():
+        for scene in SCENES:
+            with scene.open("rb") as file:
+                yield file
+
+    assert_same(list(staged_pipeline.stream(opened())), expected)
+    assert_same(list(staged_pipeline.stream(scene.read_bytes() for scene in SCENES)), expected)
 
 
 @pytest.mark.parametrize("batch", ["auto", 2, 8])

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from deploy.runtime.accuracy.matching import match_detections
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.draw import draw
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
+from deploy.runtime.results.matching import match_detections
 from deploy.runtime.vision.image import Placement
-from deploy.runtime.vision.masks import Masks
 
 HEIGHT, WIDTH = 12, 20
 
@@ -104,7 +103,7 @@ def test_pixels_of_a_mask_are_drawn_in_the_colour_of_its_label():
     one = Detections(
         box, np.ones(1, np.float32), np.zeros(1, int), Masks(40, 60, np.array([[20, 15]]), [crop])
     )
-    drawn = np.asarray(draw(picture, one, ["thing"]))
+    drawn = np.asarray(one.draw(picture, ["thing"]))
     inside, beside = drawn[21, 45], drawn[16, 45]
     np.testing.assert_array_equal(beside, picture[16, 45])
     assert inside[0] > inside[1] + 40  # label 0 is red

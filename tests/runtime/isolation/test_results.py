@@ -1,13 +1,13 @@
-"""Detections cross between processes as they are, with their masks."""
+"""Results cross between processes as they are, with their masks."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from deploy.runtime.isolation.detections import pack_detections, unpack_detections
-from deploy.runtime.vision.detections import Detections
-from deploy.runtime.vision.masks import Masks
+from deploy.runtime.isolation.results import pack_results, unpack_results
+from deploy.runtime.results.detections import Detections
+from deploy.runtime.results.masks import Masks
 
 
 def some(count: int, seed: int, masked: bool) -> Detections:
@@ -27,7 +27,7 @@ def some(count: int, seed: int, masked: bool) -> Detections:
 @pytest.mark.parametrize("counts", [(), (0,), (1,), (3, 0, 7)])
 def test_what_is_packed_comes_out_equal(counts, masked):
     pictures = [some(count, count, masked) for count in counts]
-    copies = unpack_detections(pack_detections(pictures), len(pictures))
+    copies = unpack_results(Detections, pack_results(pictures), len(pictures))
     assert len(copies) == len(pictures)
     for copy, picture in zip(copies, pictures, strict=True):
         assert copy.to_json() == picture.to_json()
@@ -51,11 +51,11 @@ def test_what_is_packed_comes_out_equal(counts, masked):
     ],
 )
 def test_arrays_that_do_not_fit_together_are_refused(name, value):
-    arrays = {**pack_detections([some(3, 1, masked=True)]), name: value}
+    arrays = {**pack_results([some(3, 1, masked=True)]), name: value}
     with pytest.raises(ValueError, match=r"."):
-        unpack_detections(arrays, 1)
+        unpack_results(Detections, arrays, 1)
 
 
 def test_a_missing_picture_is_refused():
-    with pytest.raises(KeyError, match=r"1\.boxes"):
-        unpack_detections(pack_detections([some(3, 1, masked=False)]), 2)
+    with pytest.raises(KeyError, match="boxes"):
+        unpack_results(Detections, pack_results([some(3, 1, masked=False)]), 2)

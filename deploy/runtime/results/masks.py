@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Array
+from backends.contract import Array, Tensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,36 @@ class Masks:
         mask = np.zeros((self.height, self.width), np.bool_)
         self._put(number, mask)
         return mask
+
+    def to_arrays(self) -> dict[str, Array]:
+        """The masks as four arrays, in which all crops are one after the other."""
+        flat = [crop.ravel() for crop in self.crops]
+        return {
+            "size": np.array((self.height, self.width), np.int64),
+            "corners": self.corners,
+            "crop_shapes": np.array([crop.shape for crop in self.crops], np.int64).reshape(-1, 2),
+            "crops": np.concatenate([np.empty(0, np.bool_), *flat]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Tensors) -> Masks:
+        """The masks from the arrays that ``to_arrays`` gave.
+
+        Raises:
+            ValueError: they do not fit together.
+            KeyError: one is missing.
+        """
+        height, width = (int(side) for side in arrays["size"])
+        shapes, corners, pixels = arrays["crop_shapes"], arrays["corners"], arrays["crops"]
+        ends = np.cumsum(shapes.prod(axis=1))
+        is_inside = (corners >= 0).all() and (corners + shapes[:, ::-1] <= (width, height)).all()
+        if len(shapes) != len(corners) or (shapes < 0).any() or not is_inside:
+            raise ValueError("masks that do not lie in their picture")
+        if pixels.shape != (ends[-1] if len(ends) else 0,):
+            raise ValueError("masks of another size than their pixels")
+        flat = np.split(pixels, ends[:-1])[: len(shapes)]
+        crops = [crop.reshape(shape) for crop, shape in zip(flat, shapes, strict=True)]
+        return Masks(height, width, corners, crops)
 
     def dense(self) -> Array:
         """All masks (n, height, width) bool; one byte per pixel of each."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from backends.contract import Array
+from backends.acceptance import CONFIDENT
+from backends.contract import Array, Tensors
+from deploy.runtime.results.draw import class_name, draw_boxes
+from deploy.runtime.results.masks import Masks
+from deploy.runtime.results.matching import Match, match_detections
+from deploy.runtime.results.result import Agreement, Result
 from deploy.runtime.vision.image import Placement
-from deploy.runtime.vision.masks import Masks
 
 
 @dataclass(frozen=True)
-class Detections:
+class Detections(Result):
     """Boxes with scores and labels, best first; and masks, where the model has them.
 
     Attributes:
@@ -39,6 +44,7 @@ class Detections:
         [{'box': [10.0, 20.0, 50.0, 80.0], 'score': 0.75, 'label': 1, 'class': 'dog'}]
     """
 
+    noun: ClassVar[str] = "detections"
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
@@ -104,3 +110,57 @@ class Detections:
             np.array([row["label"] for row in rows], np.int64),
             Masks.from_run_lengths(masked) if masked else None,
         )
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Boxes, scores, labels, and the arrays of the masks."""
+        arrays: dict[str, Array] = {
+            "boxes": self.boxes,
+            "scores": self.scores,
+            "labels": self.labels,
+        }
+        return arrays if self.masks is None else {**arrays, **self.masks.to_arrays()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Tensors) -> Self:
+        """The detections from the arrays that ``to_arrays`` gave; errors as of ``Result``."""
+        masks = Masks.from_arrays(arrays) if "size" in arrays else None
+        return cls(arrays["boxes"], arrays["scores"], arrays["labels"], masks)
+
+    @classmethod
+    def agreement(cls, expected: Sequence[Self], actual: Sequence[Self]) -> Agreement:
+        """Match the confident detections of either model with all detections of the other one."""
+        pictures = list(zip(expected, actual, strict=True))
+        matches = [_match_confident(first, second) for first, second in pictures]
+        matches += [_match_confident(second, first) for first, second in pictures]
+        box = max((match.box for match in matches), default=0.0)
+        score = max((match.score for match in matches), default=0.0)
+        mask = min((match.mask for match in matches if match.mask is not None), default=None)
+        masks = "" if mask is None else f", masks from IoU {mask:.4f} up"
+        return Agreement(
+            matched=sum(match.matched for match in matches),
+            total=sum(match.matched + match.missing for match in matches),
+            noun=cls.noun,
+            details={} if mask is None else {"mask_iou": mask},
+            text=f"counted from both sides, boxes within {box:.3f} px, "
+            f"scores within {score:.4f}{masks}",
+        )
+
+    def summary(self, classes: Sequence[str] = ()) -> str:
+        """How many there are."""
+        return f"{len(self)} found"
+
+    def lines(self, classes: Sequence[str] = ()) -> list[str]:
+        """Class, score and box of each detection."""
+        return [
+            f"{class_name(classes, int(label)):<16} {score:.3f}  "
+            + "  ".join(f"{edge:8.1f}" for edge in box)
+            for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+        ]
+
+    def draw(self, picture: Array, classes: Sequence[str] = ()) -> Image.Image:
+        """The picture with mask, box, class and score of each detection."""
+        return draw_boxes(picture, self.boxes, self.scores, self.labels, self.masks, classes)
+
+
+def _match_confident(expected: Detections, actual: Detections) -> Match:
+    return match_detections(expected.above(CONFIDENT), actual)
