@@ -27,6 +27,8 @@ class Input:
 
     def __str__(self) -> str:
         """Such as ``street.jpg``, or ``street.mp4, frame 12 (0.480 s)``."""
+        if self.source.kind == "standard input":
+            return self.source.kind
         if self.frame is None:
             return self.source.name
         return f"{self.source.name}, frame {self.frame.number} ({self.frame.seconds:.3f} s)"

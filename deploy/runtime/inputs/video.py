@@ -120,7 +120,9 @@ def _frames(name: str, open_container: Open, every: int) -> Iterator[Frame]:
             yield from _upright(container, every, faults)
     except (OSError, ValueError) as error:  # PyAV's own errors are one or the other
         if not faults.packets:
-            raise VideoError(f"{name} cannot be opened: {_reason(error)}") from error
+            is_content = isinstance(error, ValueError)
+            do = "It is no video, is damaged, or lacks its end." if is_content else ""
+            raise VideoError(f"{name} cannot be opened: {_reason(error)}", do=do) from error
         faults.unreadable += 1
     if faults:
         raise VideoError(f"{name} is damaged: {faults}")

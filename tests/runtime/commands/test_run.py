@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from PIL import Image
 
 from deploy.runtime import EngineError
 from deploy.runtime.__main__ import main
+from deploy.runtime.bundle.manifest import read_manifest, write_manifest
 from deploy.runtime.commands.cancellation import first_interrupt_ends
 from deploy.runtime.inputs import reading
 from deploy.runtime.inputs.video import Frame
@@ -308,6 +311,23 @@ def test_without_the_library_a_video_is_refused_before_anything_is_run(
     text = run(detector, photos, "clip.mp4")
     assert "videos and cameras need PyAV, which is not installed. Run in the repository" in text
     assert capsys.readouterr().out == ""
+
+
+def test_a_bundle_without_post_processing_gives_what_the_chain_gives(
+    detector, photos, tmp_path, capsys
+):
+    bundle = tmp_path / "maps"
+    shutil.copytree(detector, bundle)
+    manifest = replace(read_manifest(bundle), post=None)
+    write_manifest(bundle, manifest)
+    made_here(bundle)
+    assert run(bundle, photos, "--json", "found.json") == 0
+    first, second = rows("found.json")
+    assert (first["image"], second["image"]) == ("photos/a.png", "photos/b.bmp")
+    assert first["outputs"]["a"]["shape"] == [1, 18, 1, 1]
+    assert "photos/a.png: 3 outputs\n  a                float32[1, 18, 1, 1]  " in (
+        capsys.readouterr().out
+    )
 
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(1, 3, 4)
