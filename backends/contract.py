@@ -234,11 +234,16 @@ def _any_machine(options: Any) -> Mapping[str, str]:
     return {}
 
 
-def _no_obstacle() -> str:
+def no_obstacle() -> str:
+    """Of a backend that asks nothing of a machine but its libraries."""
     return ""
 
 
 def _no_misfit(options: Any) -> str:
+    return ""
+
+
+def _takes_all(inputs: Specs) -> str:
     return ""
 
 
@@ -275,6 +280,8 @@ class About:
             others: such as a target that is another GPU. Called where there is no obstacle.
         convert_obstacle: why this machine cannot convert for it, where it can convert what it
             cannot run: such files are verified on the device. None where it must run them too.
+        input_obstacle: why it cannot take a segment with these inputs, whatever the segment does,
+            or an empty text. Asked before the export, where all inputs of the model are known.
         builds_on_device: whether its files can be built on the device that runs them.
         device_extra: the name of the device's optional dependencies, where they are others.
         precisions: options for each precision other than fp32, if the engine converts precisions
@@ -297,9 +304,10 @@ class About:
     extra: str
     convert: tuple[str, ...]
     run: tuple[str, ...]
-    obstacle: Callable[[], str] = _no_obstacle
+    obstacle: Callable[[], str] = no_obstacle
     misfit: Callable[[Any], str] = _no_misfit
     convert_obstacle: Callable[[], str] | None = None
+    input_obstacle: Callable[[Specs], str] = _takes_all
     builds_on_device: bool = False
     device_extra: str | None = None
     support: Callable[[Path], Support] | None = None
@@ -469,7 +477,8 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
         backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
-        got = f"{dtype}{list(shape)}"
+        kind = dtype.name if isinstance(dtype, np.dtype) else dtype  # fields have a caller's names
+        got = f"{kind}{list(shape)}"
         raise TensorError(
             f"input '{spec.name}'", expected=str(spec), got=got, do=_multiples(spec, shape)
         )
@@ -487,6 +496,12 @@ def _multiples(spec: TensorSpec, shape: tuple[int, ...]) -> str:
 
 
 def _names_differ(specs: Specs, inputs: object) -> TensorError:
-    names = ", ".join(spec.name for spec in specs)
-    given = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
-    return TensorError("inputs", expected=names or "none", got=given or "none")
+    """Names that are no tensor's are counted, not quoted: a request may be passed as it came."""
+    names = [spec.name for spec in specs]
+    if isinstance(inputs, Mapping):
+        given = [name for name in names if name in inputs]
+        others = len(inputs) - len(given)
+        got = ", ".join([*given, f"{others} of other names"] if others else given)
+    else:
+        got = type(inputs).__name__
+    return TensorError("inputs", expected=", ".join(names) or "none", got=got or "none")

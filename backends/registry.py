@@ -5,14 +5,22 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import backends
-from backends.contract import About, Convert, DeployError, Load, MissingLibraryError, install_hint
+from backends.contract import (
+    About,
+    Convert,
+    DeployError,
+    Load,
+    MissingLibraryError,
+    install_hint,
+    no_obstacle,
+)
 
 
 class UnknownBackendError(DeployError):
@@ -61,6 +69,38 @@ def converter(name: str) -> Convert:
 def loader(name: str) -> Load:
     """The backend's device half; errors as for ``converter``."""
     return cast(Load, _import_half(name, "run").load)
+
+
+def check_libraries(name: str, *, runs: bool) -> None:
+    """Refuse a backend whose libraries are not installed, without loading them.
+
+    A distribution may have another name, such as one for GPUs: its module counts too. A backend
+    with an ``obstacle`` of its own looks for its libraries there.
+
+    Args:
+        name: the backend's.
+        runs: whether its engine is needed, beside its converter.
+
+    Raises:
+        MissingLibraryError: naming them, and how to install them.
+    """
+    facts = about(name)
+    if facts.obstacle is not no_obstacle:
+        return
+    needed = dict.fromkeys((*facts.convert, *(facts.run if runs else ())))
+    if missing := [library for library in needed if not _is_installed(library)]:
+        raise MissingLibraryError(
+            f"backend '{name}' cannot be used here: {', '.join(missing)} not installed",
+            do=install_hint("desk", facts.extra),
+        )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return find_spec(distribution.replace("-", "_")) is not None
+    return True
 
 
 def self_checks(name: str) -> Mapping[str, Callable[[], str]]:

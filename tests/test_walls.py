@@ -33,7 +33,7 @@ _CONVERTER = "backends.convert_cli"  # by every engine
 _PICTURES = {"deploy.runtime.vision", "deploy.runtime.results"}
 _CHAIN = {
     f"deploy.runtime.{room}"
-    for room in ("vision", "results", "bundle", "execution", "isolation", "pipeline")
+    for room in ("vision", "results", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
 _STAGES = {
@@ -55,6 +55,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.bundle": _PICTURES,
     "deploy.runtime.execution": {*_PICTURES, "deploy.runtime.bundle"},
     "deploy.runtime.isolation": {*_PICTURES, "deploy.runtime.bundle", "deploy.runtime.execution"},
+    "deploy.runtime.inputs": {"deploy.runtime.vision", "deploy.runtime.bundle"},
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
@@ -76,6 +77,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.rewrite": {"deploy.export"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
     "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},
     "deploy.pipeline": _DESK,
@@ -83,7 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
     "deploy.cli": {
         *(*_DESK, "deploy.pipeline", "deploy.analysis", "deploy.analysis.accuracy"),
-        "deploy.runtime.commands",
+        *("deploy.runtime.commands", "deploy.mmdeploy"),
     },
     "deploy": {"deploy.cli"},
 }

@@ -41,13 +41,24 @@ def wheel(tmp_path_factory) -> Path:
     return next(out.glob("*.whl"))
 
 
-def installed(folder: Path, wheel: Path, packages: Path) -> Path:
-    """A venv with the wheel, and ``packages`` on its path; returns its python."""
+@pytest.fixture(scope="module")
+def demo_wheel(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("demo-wheel")
+    models = ROOT / "deploy" / "models"
+    run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, models, cwd=out
+    )
+    return next(out.glob("*.whl"))
+
+
+def installed(folder: Path, packages: Path, *wheels: Path) -> Path:
+    """A venv with the wheels, and ``packages`` on its path; returns its python."""
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "packages.pth").write_text(f"{packages}\n")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
     return folder / "bin" / "python"
 
 
@@ -89,12 +100,16 @@ def desk_packages(folder: Path) -> Path:
     return folder
 
 
-def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
+def test_the_wheel_holds_the_configuration_and_another_one_the_demo(wheel, demo_wheel):
+    assert wheel.stat().st_size < 2_000_000
+    demo = zipfile.ZipFile(demo_wheel).namelist()
+    assert "backend_chain_demo/yolov3/demo/weights.safetensors" in demo
+    assert "backend_chain_demo/mask_rcnn/demo/eval/annotations.json" in demo
+    assert wheel.name.split("-")[1] == demo_wheel.name.split("-")[1]  # of one version
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "conf/deploy.yaml",
         "conf/model/yolov3.yaml",
-        "models/yolov3/demo/weights.safetensors",
         "py.typed",
         "report/templates/page.css",
         "report/templates/run.html",
@@ -102,10 +117,11 @@ def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
         assert f"deploy/{name}" in names
     assert "backends/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "scripts", "conf"))]
+    assert not [name for name in names if "/demo/" in name or name.endswith("pyproject.toml")]
 
 
-def test_a_desk_makes_a_bundle_and_devices_run_it(wheel, tmp_path):
-    desk = installed(tmp_path / "desk", wheel, desk_packages(tmp_path / "packages"))
+def test_a_desk_makes_a_bundle_and_devices_run_it(wheel, demo_wheel, tmp_path):
+    desk = installed(tmp_path / "desk", desk_packages(tmp_path / "packages"), wheel, demo_wheel)
     where = "import deploy; print(deploy.__file__)"
     assert str(tmp_path) in run(desk, "-c", where, cwd=tmp_path)
     for backend in BACKENDS:
@@ -116,16 +132,15 @@ def test_a_desk_makes_a_bundle_and_devices_run_it(wheel, tmp_path):
         )  # fmt: skip
         needs = needed([*registry.about(backend).run, "numpy", "pillow"])
         packages = linked(tmp_path / f"{backend}.packages", needs)
-        device = installed(tmp_path / f"{backend}.device", wheel, packages)
+        device = installed(tmp_path / f"{backend}.device", packages, wheel)
         assert "BAD" not in run(device, "-m", "deploy.runtime", "check", bundle, cwd=tmp_path)
         missing = [sys.executable, "-c", "import torch"]
         assert subprocess.run([device, *missing[1:]], capture_output=True, check=False).returncode
 
 
 def test_the_device_says_what_the_desk_lacks(wheel, tmp_path):
-    device = installed(
-        tmp_path / "device", wheel, linked(tmp_path / "packages", ["numpy", "pillow"])
-    )
+    packages = linked(tmp_path / "packages", ["numpy", "pillow"])
+    device = installed(tmp_path / "device", packages, wheel)
     for command in ("deploy", "deploy.inspect"):
         done = subprocess.run([device, "-m", command], capture_output=True, text=True, check=False)
         assert done.returncode == 1

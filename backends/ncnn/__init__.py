@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from backends.contract import About, Dynamic, Specs, TensorSpec
 from backends.options import MAX_THREADS
 
+
+def input_obstacle(inputs: Specs) -> str:
+    """Why no segment with these inputs can be converted, or an empty text."""
+    by_row = runs_row_by_row(inputs, ())
+    for spec in inputs:
+        if not by_row and any(isinstance(dim, Dynamic) for dim in spec.dims):
+            return f"its files are of fixed shape, but for the number of rows: '{spec.name}' {spec}"
+        if spec.dtype != "float32":
+            return f"its tensors are float32: '{spec.name}' {spec}"
+    return ""
+
+
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards",
     extra="ncnn",
     convert=("ncnn", "pnnx"),
     run=("ncnn",),
+    input_obstacle=input_obstacle,
     precisions={"fp16": {"fp16": True}},
 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backends.contract import DeployError
 from backends.files import check_utf8
+from backends.process.openmp import short_spins
 from backends.terminal import OutputEndedError
 from deploy.cli.catalog import CONFIG, conf_folder, usage
 from deploy.cli.code_names import check_code
@@ -41,6 +44,8 @@ def main(words: Sequence[str]) -> None:
         _job()
     except RecipeError as error:
         sys.exit(f"error: {error}")
+    finally:
+        gc.freeze()  # the process ends: a last search for garbage in PyTorch takes a second
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=CONFIG)
@@ -75,12 +80,23 @@ def _run(config: DictConfig) -> bool:
 
 
 def _job_row(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRow:
+    started = time.perf_counter()
     recipe = _recipe(config, overrides)
-    # torch takes longer to import than anything above takes to be refused
-    from deploy.pipeline.job import run_job
-
     paths = _paths(recipe)
-    return run_job(job, recipe, paths.bundle, paths.work, _command(overrides))
+    from deploy.bundle import check_target
+
+    check_target(paths.bundle)
+    from deploy.report.console import TerminalConsole
+    from deploy.report.progress import Progress, process_start
+
+    started = process_start() if _sweep_folder() is None else started
+    progress = Progress(TerminalConsole(soft_wrap=True), started)
+    with progress.stage("start", "loading PyTorch"), short_spins():
+        # takes longer than anything above takes to be refused
+        from deploy.pipeline.job import run_job
+
+    command = _command(overrides)
+    return run_job(job, recipe, paths.bundle, paths.work, command, progress)
 
 
 def _failed(job: str, problem: str) -> JobRow:
@@ -127,9 +143,13 @@ def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
     recipe = to_recipe(config, listed_backend_files(config))
     check_code(recipe, overrides, config)
-    from deploy.recipe.validate import check_backends  # it loads the device's side
+    from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side
+    from deploy.recipe.validate import check_backends, check_recipe
 
     check_backends(recipe)
+    if not recipe.model.is_onnx:  # whose inputs are in its file
+        check_recipe(recipe)
+        check_model_inputs(recipe)
     return recipe
 
 

@@ -19,15 +19,14 @@ from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
 from deploy.cli.catalog import CONFIG, conf_folder, config_choices
 from deploy.cli.code_names import check_code
 from deploy.cli.config_trust import check_folders, composition_error
+from deploy.cli.demo_files import demo_file
 from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.texts import with_texts
 
-_MODELS = Path(__file__).resolve().parents[1] / "models"
-
 # at import, since a sweep's jobs may start in processes that import nothing else of this package
-OmegaConf.register_new_resolver("asset", lambda name: str(_MODELS / name), replace=True)
+OmegaConf.register_new_resolver("asset", demo_file, replace=True)
 OmegaConf.register_new_resolver("stem", lambda name: Path(str(name)).stem, replace=True)
 
 
@@ -147,7 +146,8 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        problem = str(error).splitlines()[0]
+        # of a resolver only what it says itself
+        problem = str(error).splitlines()[0].rpartition(" while resolving interpolation: ")[2]
         raise RecipeError(f"{error.full_key or 'recipe'}: {problem}", do=_keys(error)) from error
 
 

@@ -32,6 +32,9 @@ _DESK_ONLY: Mapping[str, Command] = {
     "evaluate": Command("mAP and latency of a bundle beside its model's", "deploy.cli.evaluate"),
     "report": Command("write the page of a run again, and open it", "deploy.cli.report"),
     "cache": Command("list, verify and prune results of earlier runs", "deploy.cli.cache"),
+    "import-mmdeploy": Command(
+        "write a configuration of MMDeploy as a recipe", "deploy.cli.import_mmdeploy"
+    ),
 }
 COMMANDS: Mapping[str, Command] = {**DEVICE_COMMANDS, **_ON_THE_DEVICE_TOO, **_DESK_ONLY}
 
@@ -104,7 +107,7 @@ def help_text() -> str:
             f"       {PROGRAM} model=MODEL backend=BACKEND [key=value ...]",
             "",
             "commands:",
-            *(f"  {name:<10}{text}" for name, text in {MAIN_JOB: MAIN_JOB_HELP, **helps}.items()),
+            *(f"  {name:<17}{text}" for name, text in {MAIN_JOB: MAIN_JOB_HELP, **helps}.items()),
             "",
             "options:",
             "  -h, --help              this text; after a command, its arguments",

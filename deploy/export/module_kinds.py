@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -106,8 +107,10 @@ def _unwrap(module: nn.Module) -> nn.Module:
 
 def _wrapped_by_torch(module: nn.Module) -> nn.Module | None:
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    if isinstance(module, torch._dynamo.OptimizedModule):
-        return module._orig_mod
+    # importing it takes a second; who has compiled a module has done so
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None and isinstance(module, dynamo.OptimizedModule):
+        return cast(nn.Module, module._orig_mod)
     return cast(nn.Module, module.module) if isinstance(module, parallel) else None
 
 

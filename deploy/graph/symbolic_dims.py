@@ -20,7 +20,7 @@ def evaluate_dim(dim: ir.SymbolicDim, sizes: Mapping[str, int]) -> int | None:
         dim: a name, an expression of names, or any text that a file gives as one.
         sizes: the size of each name.
 
-    Example:
+    Examples:
         >>> evaluate_dim(ir.SymbolicDim("floor(height/2)"), {"height": 9})
         4
         >>> evaluate_dim(ir.SymbolicDim("9**9**9"), {})

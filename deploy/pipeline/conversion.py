@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Segment, Tensors
@@ -12,10 +13,12 @@ from backends.support import Support
 from deploy.convert import Converted, cast_precision
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached
-from deploy.precision.cast_segments import CastSummary, cast_segments
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import Recipe
 from deploy.report.progress import Progress
+
+if TYPE_CHECKING:
+    from deploy.precision.cast_segments import CastSummary
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def _cast(
 ) -> tuple[list[Segment], list[CastSummary]]:
     if all(cast_precision(recipe.backend_of(segment.name)) == "fp32" for segment in segments):
         return list(segments), []
-    with context.progress.stage("precision") as stage:
+    from deploy.precision.cast_segments import cast_segments  # loads onnxscript
+
+    with context.progress.stage("precision", "measuring values and casting") as stage:
         cast, summaries = cast_segments(recipe, segments, context.values, out)
         stage.size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return cast, summaries
@@ -119,7 +124,8 @@ def _convert_segment(
     label = (
         f"{segment.name} ({backend.name}, {backend.precision})" if name_backend else segment.name
     )
-    with context.progress.stage(f"convert {label}") as stage:
+    activity = f"{backend.name} converts it in a process of its own"
+    with context.progress.stage(f"convert {label}", activity) as stage:
         converted, stage.from_cache = convert_cached(
             context.cache, segment, backend, context.values, out, recipe.convert, context.rule
         )

@@ -19,7 +19,14 @@ from deploy.report.run_result import RunResult, print_result
 from deploy.report.sweep import JobRow
 
 
-def run_job(job: str, recipe: Recipe, bundle: Path, work: Path, command: str = "") -> JobRow:
+def run_job(
+    job: str,
+    recipe: Recipe,
+    bundle: Path,
+    work: Path,
+    command: str = "",
+    progress: Progress | None = None,
+) -> JobRow:
     """Run a recipe, print the result and write its report.
 
     Args:
@@ -28,13 +35,15 @@ def run_job(job: str, recipe: Recipe, bundle: Path, work: Path, command: str = "
         bundle: the folder to write.
         work: the work folder.
         command: the whole command line, quoted for a shell.
+        progress: with the stages so far; a new one by default.
 
     Raises:
         DeployError: the recipe is invalid or a stage failed.
     """
-    progress = Progress(TerminalConsole(soft_wrap=True))
+    progress = progress or Progress(TerminalConsole(soft_wrap=True))
     result = run_pipeline(recipe, RunPaths(bundle, work), progress)
-    page = _write_report(work, result, recipe, progress.stages, job, command)
+    with progress.stage("report"):
+        page = _write_report(work, result, recipe, progress.stages, job, command)
     print_result(progress.console, progress.stages, result, page)
     return _row(job, recipe, result)
 

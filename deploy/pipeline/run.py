@@ -13,16 +13,13 @@ from backends.conversion_files import write_sample
 from backends.process.child import module_command
 from deploy.bundle import (
     assemble,
-    check_target,
     publish,
     restore_previous,
     seal,
     write_picture,
     write_state,
 )
-from deploy.convert import checked_options
-from deploy.export.onnx_files import OnnxFiles, complete_files
-from deploy.export.onnx_source import complete_inputs
+from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
 from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
@@ -31,7 +28,8 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.work_folder import check_own_folder, empty_folder, lock_work_folder
+from deploy.pipeline.preconditions import checked_recipe, key_file
+from deploy.pipeline.work_folder import empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import (
     real_samples,
@@ -39,15 +37,15 @@ from deploy.recipe.sample_inputs import (
     sample_pictures,
     typical_sample,
 )
-from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe, RecipeError
-from deploy.recipe.validate import check_backends, check_recipe
+from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
 from deploy.report.progress import Progress
 from deploy.report.run_result import Latency, RunResult
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
-from deploy.runtime.bundle.signing import private_key, sign
+from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.latency import PartLatency
+from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 
 _GIB = 1 << 30
@@ -68,7 +66,7 @@ def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResu
     Raises:
         DeployError: the recipe is invalid or a stage failed; no bundle is written.
     """
-    recipe = _checked(recipe, paths)
+    recipe = checked_recipe(recipe, paths)
     with lock_work_folder(paths.work):
         try:
             return _run_locked(recipe, paths, progress)
@@ -82,7 +80,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
     pictures = sample_pictures(recipe.model, recipe.verify.images)
-    with progress.stage("model"):
+    with progress.stage("model", "building it and loading its weights"):
         source = source_of(recipe)
         recipe = replace(recipe, model=source.recipe)
         real = real_samples(recipe.model, pictures)
@@ -91,7 +89,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     cache = _cache(recipe)
     traced = typical_sample(recipe.model, samples)
     chain = _plan(recipe, source, traced, cache, paths.work, progress)
-    with progress.stage("reference"):
+    with progress.stage("reference", "running the model on the samples"):
         reference = source.reference(chain.points, paths.work / WorkFile.REFERENCE)
         values, *others = map(reference, samples)
         for sample_values in (values, *others):
@@ -113,16 +111,16 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     write_build_record(paths.work, recipe, chain.points)
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
-    with progress.stage("bundle") as stage:
+    with progress.stage("bundle", "copying and hashing files") as stage:
         manifest = _write_bundle(
             recipe.model, converted, chain, values, source.initial_state(), staging
         )
         stage.size = _folder_size(staging)
-    with progress.stage("verify") as stage:
+    with progress.stage("verify", f"comparing with {reference.name}") as stage:
         verdict = _verify(manifest, compared, staging)
         manifest = seal(staging, replace(manifest, verification=verdict.verification))
         if recipe.bundle.sign is not None:
-            sign(staging, _key_file(recipe.bundle.sign))
+            sign(staging, key_file(recipe.bundle.sign))
     result = RunResult(
         paths.bundle,
         manifest,
@@ -138,36 +136,8 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     publish(staging, paths.bundle)
     if result.pending or not recipe.bench.runs:
         return result
-    with progress.stage("bench"):
+    with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
         return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs))
-
-
-def _checked(recipe: Recipe, paths: RunPaths) -> Recipe:
-    """Refuse all that can be refused before any stage; complete the inputs of an ONNX file."""
-    if recipe.model.files and not (recipe.model.file or recipe.model.target):
-        recipe = complete_files(recipe)
-    if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
-        recipe = replace(recipe, model=complete_inputs(recipe.model))
-    check_recipe(recipe)
-    check_backends(recipe)
-    for backend in recipe.backends:
-        checked_options(backend)
-    check_target(paths.bundle)
-    if recipe.bundle.sign is not None:
-        private_key(_key_file(recipe.bundle.sign))
-    check_own_folder(paths.work, [*WorkFile], "Pass another bundle=FOLDER.")
-    if recipe.verify.eval and recipe.model.eval is None:
-        raise RecipeError(
-            "verify.eval=true",
-            expected="a model with an evaluation set",
-            got="none",
-            do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
-        )
-    return recipe
-
-
-def _key_file(name: str) -> Path:
-    return Path(name).expanduser()
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:
@@ -192,15 +162,15 @@ def _plan(
 ) -> ChainPlan:
     segments = work / WorkFile.SEGMENTS
     if isinstance(source, OnnxFiles):
-        with progress.stage("partition") as stage:
+        with progress.stage("partition", "reading the files") as stage:
             plan = plan_files(recipe, source, segments)
             stage.size = _folder_size(segments)
         return plan
     out, name = work / WorkFile.EXPORT, recipe.model.name
-    with progress.stage("export") as stage:
+    with progress.stage("export", "tracing the model and translating it to ONNX") as stage:
         exported, stage.from_cache = export_cached(cache, name, source, inputs, out)
         stage.size = _folder_size(out)
-    with progress.stage("partition") as stage:
+    with progress.stage("partition", "cutting the graph") as stage:
         plan = plan_graph(recipe, exported, segments)
         stage.size = _folder_size(segments)
     return plan
@@ -245,10 +215,11 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
 
     The sample picture is written in both cases.
     """
-    if any(step.pending for step in manifest.steps):
-        verdict = expected_results_only(manifest, data)
-    else:
-        verdict = verify(staging, manifest, data)
+    with without_compiling():
+        if any(step.pending for step in manifest.steps):
+            verdict = expected_results_only(manifest, data)
+        else:
+            verdict = verify(staging, manifest, data)
     if verdict.expected:
         actual = verdict.actual[0] if verdict.actual else None
         write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
@@ -262,16 +233,19 @@ def _annotations(recipe: Recipe) -> Path | None:
 def benchmark(bundle: Path, runs: int) -> Latency:
     """Measure a bundle's latency with ``deploy.runtime bench``, in a process of its own.
 
+    Host steps run in NumPy, as in the verification.
+
     Raises:
         EngineError: the bundle does not run there.
     """
     words = ("bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-")
-    process = subprocess.run(
-        module_command("deploy.runtime", *words),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with without_compiling():
+        process = subprocess.run(
+            module_command("deploy.runtime", *words),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if process.returncode:
         raise EngineError(f"the bundle does not run on its own: {process.stderr.strip()}")
     parts = tuple(PartLatency(name, **row) for name, row in json.loads(process.stdout).items())

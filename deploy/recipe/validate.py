@@ -10,7 +10,7 @@ from backends.bounds import Name
 from backends.codec import FormatError, read_value
 from backends.json_limits import check_json
 from backends.options import parse_options
-from backends.registry import about, options_type
+from backends.registry import about, check_libraries, options_type
 from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
 from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import (
@@ -187,6 +187,8 @@ def check_backends(recipe: Recipe) -> None:
         _check_build(backend, recipe)
     for name in names:
         _check_alternatives(name, recipe.backends_of(name))
+    if recipe.model.is_onnx and recipe.model.reference is not None:
+        check_libraries(recipe.model.reference.name, runs=True)
 
 
 def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None:
@@ -245,7 +247,9 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
             f"{backend.name} cannot convert here: {reason}",
             do=advice if description.builds_on_device else "",
         )
-    elif recipe.verify.eval and (reason := _run_obstacle(backend)):
+    if backend.build == "desk":
+        check_libraries(backend.name, runs=not _run_obstacle(backend))
+    if backend.build == "desk" and recipe.verify.eval and (reason := _run_obstacle(backend)):
         raise RecipeError(
             f"verify.eval=true with {backend.name}: this machine cannot run its engines: {reason}",
             do="Leave verify.eval out; evaluate the bundle on the device.",

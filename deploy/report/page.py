@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment as TemplateEnvironment
 from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from backends.codec import FormatError, from_json, to_json
 from backends.contract import DeployError
@@ -200,6 +201,7 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "breakable": _breakable,
         "bytes": format_bytes,
         "error": format_error,
         "percent": _css_percent,
@@ -210,6 +212,11 @@ def _template(name: str) -> Template:
         "style": Markup((_TEMPLATES / "page.css").read_text()),
     }
     return environment.get_template(name)
+
+
+def _breakable(text: str) -> Markup:
+    """A text that may be broken behind its signs, and within its words only where it has to be."""
+    return Markup(re.sub(r"([=,./_+])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def _css_percent(value: float, whole: float) -> str:

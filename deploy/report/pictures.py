@@ -70,7 +70,7 @@ def data_url(pixels: Array) -> str:
     image = Image.fromarray(pixels)
     image.thumbnail((_MAX_SIDE, _MAX_SIDE))
     encodings = {
-        "png": _encode(image, "png", optimize=True),
+        "png": _encode(image, "png"),
         "jpeg": _encode(image, "jpeg", quality=_JPEG_QUALITY),
     }
     kind, data = min(encodings.items(), key=lambda encoding: len(encoding[1]))

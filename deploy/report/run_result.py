@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from backends.contract import Artifact
 from backends.error_metrics import worst
 from backends.support import Support
-from deploy.precision.cast_segments import CastSummary
 from deploy.report.chain_diagram import Boundary, chain_boundaries
 from deploy.report.progress import Stage, format_bytes, stage_table
 from deploy.runtime.accuracy.step_errors import (
@@ -27,6 +27,9 @@ from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
 from deploy.runtime.latency import PartLatency
 from deploy.verify import Verdict
+
+if TYPE_CHECKING:
+    from deploy.precision.cast_segments import CastSummary
 
 _BELOW = "\n" + 12 * " "  # a further line, below the text of the first
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from backends.contract import DeployError, EngineError, MissingLibraryError, TensorError
     from deploy.runtime.bundle.engine_choice import Choice
     from deploy.runtime.bundle.manifest import BundleError
+    from deploy.runtime.inputs.iterables import read_inputs
+    from deploy.runtime.inputs.sources import InputError
+    from deploy.runtime.inputs.video import VideoError
     from deploy.runtime.pipeline import Pipeline
     from deploy.runtime.results.detections import Detections
     from deploy.runtime.vision.image import ImageError
@@ -31,9 +34,12 @@ __all__ = [
     "Detections",
     "EngineError",
     "ImageError",
+    "InputError",
     "MissingLibraryError",
     "Pipeline",
     "TensorError",
+    "VideoError",
+    "read_inputs",
 ]
 
 _MODULES = {
@@ -43,9 +49,12 @@ _MODULES = {
     "Detections": "deploy.runtime.results.detections",
     "EngineError": "backends.contract",
     "ImageError": "deploy.runtime.vision.image",
+    "InputError": "deploy.runtime.inputs.sources",
     "MissingLibraryError": "backends.contract",
     "Pipeline": "deploy.runtime.pipeline",
     "TensorError": "backends.contract",
+    "VideoError": "deploy.runtime.inputs.video",
+    "read_inputs": "deploy.runtime.inputs.iterables",
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, overload
 
-from backends.contract import Array, DeployError, TensorError, Tensors
+from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
 from deploy.runtime.bundle.integrity import verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
@@ -20,6 +20,7 @@ from deploy.runtime.execution.loading import check_built, load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
+from deploy.runtime.inputs.iterables import each_picture
 from deploy.runtime.isolation.process import check_can_isolate
 from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
 from deploy.runtime.isolation.trial import try_first
@@ -167,8 +168,9 @@ class Pipeline:
         State of the model is carried from one call to the next; see ``reset_state``.
 
         Args:
-            inputs: a picture: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8
-                in RGB. Or a mapping of tensors: each of the chain's inputs but its state.
+            inputs: a picture: a path, the bytes of a file or an opened binary file, a Pillow
+                image, or an array (H, W) or (H, W, 1|3|4) of uint8 in RGB. Or a mapping of
+                tensors: each of the chain's inputs but its state.
 
         Returns:
             Of a picture what the post-processing step gives, such as ``Detections`` in its pixels.
@@ -188,19 +190,8 @@ class Pipeline:
             ['pred_maps.0', 'pred_maps.1', 'pred_maps.2']
         """
         if isinstance(inputs, Mapping):
-            self._check_names(inputs)
             return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
         return self._run(self._prepare_batch([inputs]))[0]
-
-    def _check_names(self, inputs: Tensors) -> None:
-        """Refuse other names without quoting them: a request may have been passed as it came."""
-        unknown = len(inputs.keys() - {spec.name for spec in self.manifest.inputs})
-        if unknown:
-            raise TensorError(
-                "inputs of the pipeline",
-                expected=", ".join(spec.name for spec in self.manifest.caller_inputs) or "none",
-                got=f"{unknown} of other names",
-            )
 
     def open_stream(self) -> StatefulChain:
         """A further series of calls with a state of its own, on the same engines."""
@@ -243,7 +234,7 @@ class Pipeline:
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[Picture] | str | Path,
         depth: int | None = None,
         batch: int | Literal["auto"] = 1,
     ) -> Iterator[Result]:
@@ -253,7 +244,9 @@ class Pipeline:
         different pictures at the same time. The pictures are read in the caller's thread.
 
         Args:
-            pictures: as for a call.
+            pictures: each as for a call. Or a text or path: a folder, a pattern such as
+                ``photos/*.jpg``, a video file, ``camera:0``, or a single picture; see
+                ``read_inputs``.
             depth: how many batches may be in flight, which bounds the memory; by default one more
                 than there are stages.
             batch: pictures in a call of the chain; ``auto`` is the batch that the bundle was made
@@ -272,11 +265,12 @@ class Pipeline:
             >>> len(counts)
             3
         """
-        if depth is not None and depth < 1:
-            raise DeployError("depth", expected="1 or more", got=str(depth))
+        if depth is not None and (not isinstance(depth, int) or depth < 1):
+            got = str(depth) if isinstance(depth, int) else type(depth).__name__
+            raise DeployError("depth", expected="1 or more", got=got)
         size = batch_size(self.manifest.inputs, batch)
         stages = self._stages()
-        batches = stream(stages, in_batches(pictures, size), depth or len(stages) + 1)
+        batches = stream(stages, in_batches(each_picture(pictures), size), depth or len(stages) + 1)
         return (result for batch in batches for result in batch)
 
     def _stages(self) -> list[StreamStage]:

@@ -98,7 +98,10 @@ def test_threads_are_an_option_of_the_artifact(backend, segment, tmp_path):
         ({"net.image": np.zeros((1, 3, 8, 12))}, r"expected float32\[1, 3, 8, 12\], got float64"),
         ({"net.image": np.zeros((1, 3, 8, 8), "f4")}, r"got float32\[1, 3, 8, 8\]"),
         ({}, "inputs: expected net.image, got none"),
-        ({"image": np.zeros((1, 3, 8, 12), "f4")}, "inputs: expected net.image, got image"),
+        (
+            {"image": np.zeros((1, 3, 8, 12), "f4")},
+            "inputs: expected net.image, got 1 of other names",
+        ),
     ],
 )
 def test_a_wrong_input_is_named_and_the_runner_stays_usable(runner, segment, change, message):

@@ -170,10 +170,10 @@ def test_whole_numbers_in_a_file_are_names(tmp_path):
 def test_words_of_hydra_and_of_the_shipped_configuration_are_as_they_were():
     words = ["-m", "--config-dir", "a b", "hydra.sweep.dir=x=1", "model=yolov3",
              "+backend@chain.part0=ncnn,openvino", "backend.precision=fp32,fp16", "~model.eval",
-             "model.pre.mean=[1,2,3]",
              "+model.params.cfg='{a: 1}'", "+recipe=digits_phone", "code=nets"]  # fmt: skip
     assert legal_words(words) == words
     assert legal_words(["model.params.width=3"]) == ["++model.params.width=3"]
+    assert legal_words(["model.pre.mean=[1,2,3]"]) == ["++model.pre.mean=[1,2,3]"]
     expanded = expand_words(["bundle=a=b", "model=yolov3"])
     assert legal_words(expanded) == ["bundle.folder='a=b'", "+model=yolov3"]
 

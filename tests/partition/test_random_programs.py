@@ -30,7 +30,7 @@ from tests.helpers.reference_run import all_tensors, close, run_unoptimized, sam
 
 pytestmark = pytest.mark.slow
 
-COUNT = int(os.environ.get("DEPLOY_RANDOM_PROGRAMS", "12"))
+COUNT = int(os.environ.get("DEPLOY_RANDOM_PROGRAMS", "6"))
 LIMIT = 12  # cuts of each sort
 
 

@@ -87,7 +87,7 @@ def test_the_earlier_bundle_is_there_after_ctrl_c_between_the_two_renames(tmp_pa
         paths.bundle.rename(paths.work / WorkFile.PREVIOUS_BUNDLE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "_checked", lambda recipe, paths: recipe)
+    monkeypatch.setattr(run, "checked_recipe", lambda recipe, paths: recipe)
     monkeypatch.setattr(run, "_run_locked", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.run_pipeline(None, paths, None)

@@ -158,7 +158,7 @@ def test_a_report_that_cannot_be_written_is_a_warning_and_the_bundle_stays(
     assert row.status == "passed" and (tmp_path / "b" / "manifest.json").is_file()
     shown = capsys.readouterr()
     assert "warning: the bundle is written, its report is not: no room" in shown.err
-    assert "report  " not in shown.out
+    assert "report.html" not in shown.out
 
 
 def test_a_model_of_tensors_has_a_report_without_pictures(tmp_path):

@@ -66,7 +66,7 @@ def test_threads_replace_the_recorded_option(make_bundle):
     ("inputs", "message"),
     [
         ({}, "inputs: expected x, got none"),
-        ({"z": X["x"]}, "inputs: expected x, got z"),
+        ({"z": X["x"]}, "inputs: expected x, got 1 of other names"),
         ({"x": X["x"].astype(float)}, r"input 'x': expected float32\[1, 2\], got float64"),
         (
             {"x": np.zeros((2, 2), "f4")},

@@ -102,11 +102,11 @@ def _read(path: Path, kind: Any, half: str, reader: Any) -> Any:
     unsupported = _library().exceptions.UnsupportedAlgorithm
     try:
         key = reader()
-    except (ValueError, TypeError, unsupported) as error:  # TypeError: a passphrase is missing
+    except (ValueError, TypeError, unsupported):  # TypeError: a passphrase is missing
         raise SignatureError(  # without the library's words, which may quote the file
             f"key '{path}' is no readable {half} key",
             do=f"If it has a passphrase, put that into {_PASSPHRASE}." if half == "private" else "",
-        ) from error
+        ) from None
     if not isinstance(key, kind):
         raise SignatureError(
             f"key '{path}'", expected=f"an Ed25519 {half} key", got=type(key).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -86,6 +86,36 @@ def cancellable() -> Iterator[None]:
         cancellation.end()
         for number in handled:
             signal.signal(number, before[number])
+
+
+@contextmanager
+def first_interrupt_ends(enabled: bool) -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C in this block be a wish to end, of which nothing is undone.
+
+    The second one is handled as outside.
+
+    Args:
+        enabled: whether to do so at all.
+
+    Yields:
+        Whether there was one.
+    """
+    ended = False
+    if not enabled or threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield lambda: ended
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _exit(number: int) -> None:

@@ -1,10 +1,11 @@
-"""The command run: what is in these pictures?"""
+"""The command run: what is in these pictures, or what comes out for these tensors?"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,17 @@ from deploy.runtime.commands.arguments import (
     add_report,
     add_signature,
     add_threads,
+    positive_integer,
     score,
 )
 
 if TYPE_CHECKING:
-    from backends.contract import Array
+    from backends.contract import Tensors
+    from deploy.runtime.commands.drawings import Drawings
+    from deploy.runtime.commands.json_rows import AddRow
+    from deploy.runtime.commands.streamed import Failure, Outcome
+    from deploy.runtime.inputs.reading import Input
+    from deploy.runtime.inputs.sources import Source, Sources, Wanted
     from deploy.runtime.pipeline import Pipeline
     from deploy.runtime.results.result import Result
 
@@ -29,12 +36,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Detect objects in pictures and print a line for each: class, score, and the box as x1, "
         "y1, x2, y2 in pixels of the picture. A picture that cannot be read is reported, the "
-        "others are done, and the exit code is 1."
+        "others are done, and the exit code is 1. Of a bundle that takes tensors, print what "
+        "comes out."
     )
-    parser.epilog = "example: %(prog)s bundles/yolov3 street.jpg --out drawings --json found.json"
+    parser.epilog = "example: %(prog)s bundles/yolov3 photos --out drawings --json found.json"
     add_bundle(parser)
     parser.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="a picture file, such as JPEG or PNG"
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a picture file, such as JPEG or PNG; a folder of pictures; a quoted pattern such as "
+        "'photos/*.jpg'; a video file; camera:0; - for a picture on standard input; or an .npz "
+        "file or a folder of them for a bundle that takes tensors",
     )
     parser.add_argument(
         "--score",
@@ -44,17 +57,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print and draw detections from this score on (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="a folder for the pictures with detections drawn in"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="a folder for the pictures and videos with detections drawn in, or for the outputs "
+        "as .npz; of one video also a file .mp4 or .mkv",
+    )
+    parser.add_argument("--recursive", action="store_true", help="take the folders in a folder too")
+    parser.add_argument(
+        "--every",
+        type=positive_integer,
+        default=1,
+        metavar="N",
+        help="of videos and cameras take each N-th frame (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit", type=positive_integer, metavar="N", help="end after N pictures or frames"
     )
     add_threads(parser)
     add_report(parser, "all detections, of any score,")
+    parser.add_argument(
+        "--jsonl",
+        metavar="FILE",
+        help="write the same as one line of JSON for each picture or frame, as soon as it is done",
+    )
     add_signature(parser)
     add_isolation(parser)
 
 
 def run(arguments: argparse.Namespace) -> bool:
-    """Detect, print, draw and write the report; false where a picture could not be read."""
-    from backends.files import write_text
+    """Run, print, draw and write the report; false where something could not be read."""
+    from deploy.runtime.commands.json_rows import json_array, json_lines
+    from deploy.runtime.commands.run_tensors import run_tensors
+    from deploy.runtime.inputs.sources import find_sources
     from deploy.runtime.pipeline import Pipeline
 
     with Pipeline.open(
@@ -63,50 +98,118 @@ def run(arguments: argparse.Namespace) -> bool:
         arguments.require_signature,
         isolate=arguments.isolate,
     ) as pipeline:
-        _make_folder(arguments.out)
-        results = [_detect(pipeline, path, arguments) for path in arguments.images]
-    if arguments.json is not None:
-        write_text(arguments.json, json.dumps(results, indent=2))
-    return all("error" not in result for result in results)
+        wanted: Wanted = "tensors" if pipeline.manifest.pre is None else "picture"
+        sources = find_sources(arguments.inputs, arguments.recursive, wanted, arguments.out)
+        _check_kinds(pipeline, sources)
+        for note in sources.notes:
+            print(f"note: {note}", file=sys.stderr)
+        run_all = run_tensors if wanted == "tensors" else _run_pictures
+        with json_array(arguments.json) as add_row, json_lines(arguments.jsonl) as add_line:
+
+            def report(row: Mapping[str, Any]) -> None:
+                add_row(row)
+                add_line(row)
+
+            return run_all(pipeline, sources.found, arguments, report)
 
 
-def _detect(pipeline: Pipeline, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The report's entry of one picture."""
-    from backends.terminal import printable_name
-    from deploy.runtime.vision.image import ImageError, load_image
+def _check_kinds(pipeline: Pipeline, sources: Sources) -> None:
+    """Refuse tensors where pictures are taken and the reverse, before anything is run."""
+    from deploy.runtime.inputs.sources import InputError
+    from deploy.runtime.inputs.video import import_av
 
-    try:
-        pixels = load_image(path)
-    except ImageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return {"image": str(path), "error": str(error)}
-    result = pipeline(pixels)
-    shown = result.above(arguments.score)
-    if arguments.json != "-":
-        lines = shown.lines(pipeline.classes)
-        print(
-            f"{printable_name(str(path))}: {shown.summary(pipeline.classes)}",
-            *(f"  {line}" for line in lines),
-            sep="\n",
-        )
+    takes_pictures = pipeline.manifest.pre is not None
+    for source in sources.found:
+        if takes_pictures == (source.kind == "tensors"):
+            specs = ", ".join(f"'{spec.name}' {spec}" for spec in pipeline.manifest.caller_inputs)
+            raise InputError(
+                f"bundle of '{pipeline.manifest.model}'",
+                expected="pictures" if takes_pictures else f"tensors: {specs}",
+                got="a picture on standard input" if source.name == "-" else f"'{source.name}'",
+                do="In Python, pipeline({...}) takes tensors."
+                if takes_pictures
+                else "Give an .npz file with arrays of these names.",
+            )
+        if source.kind in ("video", "camera"):
+            import_av("videos and cameras")
+
+
+def _run_pictures(
+    pipeline: Pipeline, sources: list[Source], arguments: argparse.Namespace, add_row: AddRow
+) -> bool:
+    """Detect in every picture and frame; false where one could not be read."""
+    from deploy.runtime.commands.drawings import Drawings
+    from deploy.runtime.commands.output_folder import OutputFolder
+    from deploy.runtime.commands.streamed import Progress, streamed
+
+    progress = Progress()
+    drawings = None
     if arguments.out is not None:
-        _draw(pixels, shown, pipeline.classes, arguments.out / f"{path.stem}.png")
-    return {"image": str(path), result.noun: result.to_json(pipeline.classes)}
+        drawings = Drawings(OutputFolder(arguments.out, sources))
+    with drawings or nullcontext():
+        outcomes = streamed(pipeline, sources, arguments.every, arguments.limit)
+        for outcome in progress.counted(outcomes):
+            add_row(_row(pipeline, outcome, drawings, arguments))
+    if line := progress.line():
+        print(line, file=sys.stderr if _is_quiet(arguments) else sys.stdout)
+    return progress.failed == 0
 
 
-def _draw(pixels: Array, result: Result, classes: tuple[str, ...], target: Path) -> None:
-    from backends.files import atomic_write
-
-    with atomic_write(target) as part:
-        result.draw(pixels, classes).save(part)
+def _is_quiet(arguments: argparse.Namespace) -> bool:
+    """Whether standard output is for JSON."""
+    return "-" in (arguments.json, arguments.jsonl)
 
 
-def _make_folder(folder: Path | None) -> None:
-    from backends.contract import DeployError
+def _row(
+    pipeline: Pipeline,
+    outcome: Outcome | Failure,
+    drawings: Drawings | None,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """The report's entry of one picture, after printing and drawing it."""
+    from deploy.runtime.commands.streamed import Failure
+    from deploy.runtime.results.result import Result
 
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DeployError(f"--out '{folder}' cannot be written: {error.strerror}") from error
+    if isinstance(outcome, Failure):
+        print(f"error: {outcome.error}", file=sys.stderr)
+        return {"image": outcome.source.name, "error": str(outcome.error)}
+    if isinstance(outcome.result, Result):
+        return _result(outcome, outcome.result, pipeline.classes, drawings, arguments)
+    return _outputs(outcome, outcome.result, arguments)
+
+
+def _result(
+    outcome: Outcome,
+    result: Result,
+    classes: tuple[str, ...],
+    drawings: Drawings | None,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    from backends.terminal import printable_name
+    from deploy.runtime.vision.image import load_image
+
+    shown = result.above(arguments.score)
+    if not _is_quiet(arguments):
+        name = printable_name(str(outcome.item))
+        lines = (f"  {line}" for line in shown.lines(classes))
+        print(f"{name}: {shown.summary(classes)}", *lines, sep="\n")
+    row = _origin(outcome.item)
+    if drawings is not None:
+        drawn = shown.draw(load_image(outcome.picture), classes)
+        row["drawing"] = str(drawings.add(outcome.item, drawn))
+    return {**row, result.noun: result.to_json(classes)}
+
+
+def _outputs(outcome: Outcome, outputs: Tensors, arguments: argparse.Namespace) -> dict[str, Any]:
+    from deploy.runtime.commands.run_tensors import summaries, summary_lines
+
+    if not _is_quiet(arguments):
+        print(*summary_lines(str(outcome.item), outputs), sep="\n")
+    return {**_origin(outcome.item), "outputs": summaries(outputs)}
+
+
+def _origin(item: Input) -> dict[str, Any]:
+    row: dict[str, Any] = {"image": item.source.name}
+    if item.frame is not None:
+        row |= {"frame": item.frame.number, "seconds": round(item.frame.seconds, 6)}
+    return row

@@ -44,7 +44,9 @@ class Command(NamedTuple):
 
 
 COMMANDS: Mapping[str, Command] = {
-    "run": Command("detect objects in pictures", "deploy.runtime.commands.run"),
+    "run": Command(
+        "run pictures, videos or tensors through the bundle", "deploy.runtime.commands.run"
+    ),
     "check": Command(
         "replay the bundle's sample and compare the outputs with the reference",
         "deploy.runtime.commands.check",

@@ -144,16 +144,34 @@ def make_host_function(step: HostStep, segments: Mapping[str, SegmentFunction]) 
     Raises:
         HostStepError: nothing is registered under its id, or it does not take its parameters.
     """
-    factory = host_factory(step.name, step.id)
-    arguments = host_arguments(step.name, step.id, step.params, bool(step.calls))
-    if step.calls:
+    called = segments if step.calls else {}
+    return create_host_function(step.name, step.id, step.params, called)
+
+
+def create_host_function(
+    step: str, id: str, params: Mapping[str, Any], segments: Mapping[str, SegmentFunction]
+) -> HostFunction:
+    """Create the code that is registered under an id.
+
+    Args:
+        step: the step's name, for errors.
+        id: such as ``mask_rcnn.proposals``.
+        params: as a manifest or a recipe has them.
+        segments: the engine steps that it calls, by name; empty where it calls none.
+
+    Raises:
+        HostStepError: nothing is registered under the id, or it does not take its parameters.
+    """
+    factory = host_factory(step, id)
+    arguments = host_arguments(step, id, params, bool(segments))
+    if segments:
         arguments["segments"] = segments
     try:
         return factory(**arguments)
     except DeployError:
         raise
     except Exception as error:  # whatever it is, the step is to be named
-        raise _refusal(step.name, step.id, error) from error
+        raise _refusal(step, id, error) from error
 
 
 def host_arguments(

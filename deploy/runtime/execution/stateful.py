@@ -48,7 +48,8 @@ class StatefulChain:
         Raises:
             TensorError, EngineError, HostStepError: as of ``Chain``; an input is state.
         """
-        if carried := sorted(inputs.keys() & self._values.keys()):
+        names = inputs.keys() if isinstance(inputs, Mapping) else set[str]()
+        if carried := sorted(self._values.keys() & names):
             raise TensorError(
                 f"inputs {', '.join(carried)}",
                 expected="no state: it is carried between the calls",

@@ -128,7 +128,12 @@ def _recorded_threads(artifact: Artifact) -> int | None:
 def _label(engine: str, candidate: Choices, count: int) -> str:
     threaded = any(choice.threads is not None for choice in candidate.values())
     threads = f"{count} thread{'s' if count > 1 else ''}" if threaded else ""
-    return ", ".join(filter(None, (engine, threads)))
+    others = (
+        f"{step} on {choice.engine}"
+        for step, choice in candidate.items()
+        if engine and choice.engine != engine
+    )
+    return ", ".join(filter(None, (engine, *others, threads)))
 
 
 def default_counts() -> list[int]:

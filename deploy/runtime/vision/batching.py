@@ -21,6 +21,9 @@ def batch_size(inputs: Specs, requested: int | Literal["auto"]) -> int:
     Raises:
         DeployError: the bundle does not take so many.
     """
+    if requested != "auto" and not isinstance(requested, int):
+        got = type(requested).__name__
+        raise DeployError("batch", expected="a number, or 'auto'", got=got)
     dim = _batch_dim(inputs)
     sizes = dim if isinstance(dim, Dynamic) else Dynamic("batch", 1, dim, dim)
     size = sizes.opt if requested == "auto" else requested

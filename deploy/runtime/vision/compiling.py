@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, update_wrapper
 from importlib.util import find_spec
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -15,11 +19,36 @@ from deploy.runtime.vision.argument_rules import ArrayOf, Each, Number, Rule, Si
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NOTICE_AFTER = 1.5  # seconds; machine code that is cached loads faster
+_log = logging.getLogger(__name__)
+_OFF = "DEPLOY_NO_COMPILE"  # in the environment, with any text
+
+
+def can_compile() -> bool:
+    """Whether numba is installed, and the environment does not forbid it; it is not imported."""
+    return not os.environ.get(_OFF) and _is_installed()
+
 
 @cache
-def can_compile() -> bool:
-    """Whether numba is installed; it is not imported."""
+def _is_installed() -> bool:
     return find_spec("numba") is not None
+
+
+@contextmanager
+def without_compiling() -> Iterator[None]:
+    """Run host steps in NumPy, also in processes that are started in this block.
+
+    The first compilation takes half a minute, which only many pictures are worth.
+    """
+    before = os.environ.get(_OFF)
+    os.environ[_OFF] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_OFF]
+        else:
+            os.environ[_OFF] = before
 
 
 def compiled(function: F) -> F:
@@ -56,6 +85,7 @@ class CompiledFunction:
         self.machine_code = _machine_code(function)
         self.rules = declared_rules(function)
         self._name = function.__name__
+        self._is_loaded = False
         update_wrapper(self, function)
 
     @property
@@ -77,7 +107,25 @@ class CompiledFunction:
         for (name, rule), argument in zip(self.rules.items(), arguments, strict=True):
             if fault := rule.fault(argument, sizes):
                 raise TensorError(f"{name} of {self._name}", expected=str(rule), got=fault)
-        return self.machine_code(*arguments)
+        if self._is_loaded:
+            return self.machine_code(*arguments)
+        with _noticed_if_long():
+            result = self.machine_code(*arguments)
+        self._is_loaded = True
+        return result
+
+
+@contextmanager
+def _noticed_if_long() -> Iterator[None]:
+    """Say what a block waits for, unless it is short."""
+    text = "compiling host steps to machine code, once per installation: up to half a minute"
+    timer = threading.Timer(_NOTICE_AFTER, _log.warning, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def declared_rules(function: Callable[..., Any]) -> dict[str, Rule]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import io
+import os
+import re
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +20,11 @@ from backends.files import not_regular
 from deploy.runtime.vision.placement import Placement as Placement  # many import them from here
 from deploy.runtime.vision.pre import Pre as Pre
 
-Picture = str | Path | Image.Image | npt.NDArray[np.uint8]
+Encoded = bytes | bytearray | memoryview | BinaryIO
+"""A picture as its file holds it, in memory or from an opened file."""
+
+
+Picture = str | Path | Encoded | Image.Image | npt.NDArray[np.uint8]
 
 
 Decoded = Image.Image | npt.NDArray[np.uint8]
@@ -25,6 +34,21 @@ _MOST_PIXELS = 178_956_970  # a header may declare any size; Pillow refuses more
 
 
 _LONGEST_PATH = 4096
+
+
+_LONGEST_NAME = 255  # bytes of one name on common file systems
+
+
+_MOST_BYTES = 256 << 20  # of an opened file, which may have no end
+
+
+_CHUNK = 1 << 20
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
+
+
+_FILE_NAME = re.compile(r"[^\x00-\x1f]*\.[A-Za-z][A-Za-z0-9]{0,7}")
 
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run Ghostscript
@@ -70,23 +94,134 @@ def decode(source: Picture) -> Decoded:
     over white, and the orientation of Exif is applied.
 
     Args:
-        source: a path, a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
+        source: a path, the bytes of a file, an opened binary file (read from where it is to its
+            end), a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
 
     Raises:
-        ImageError: no such file, not a picture, without pixels, truncated, or too large.
+        ImageError: no such file, not a picture, without pixels, truncated, or too large. Nothing
+            of a source but a path is in the text.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if not isinstance(source, str | Path | Image.Image):
-        raise ImageError(
-            "picture", expected="a path, a Pillow image or an array", got=type(source).__name__
-        )
-    name = "of Pillow" if isinstance(source, Image.Image) else _shown(str(source))
+    if isinstance(source, Image.Image):
+        return _decoded("of Pillow", source)
+    if isinstance(source, str | Path):
+        return _from_path(source)
+    return _from_bytes(read_encoded(source))
+
+
+def read_encoded(source: Encoded) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        ImageError: the source is something else, a file for text, or does not end.
+    """
+    if isinstance(source, bytes):
+        return source
     try:
-        return _to_rgb(source) if isinstance(source, Image.Image) else _from_file(Path(source))
+        if isinstance(source, bytearray | memoryview):
+            return bytes(source)
+        if hasattr(source, "read"):
+            return _read_to_end(source)
+    except (OSError, ValueError, BufferError) as error:  # such as a closed file
+        raise ImageError(f"picture cannot be read: {type(error).__name__}") from None
+    raise ImageError(
+        "picture",
+        expected="a path, the bytes of a file, an opened file, a Pillow image or an array",
+        got=type(source).__name__,
+    )
+
+
+def _read_to_end(file: BinaryIO) -> bytes:
+    parts, size = [], 0
+    while part := file.read(_CHUNK):
+        if not isinstance(part, bytes | bytearray | memoryview):
+            raise _not_binary(part)
+        size += len(part)
+        if size > _MOST_BYTES:
+            raise ImageError(
+                "picture of an opened file", expected=f"at most {_MOST_BYTES:,} bytes", got="more"
+            )
+        parts.append(part)
+    if part is None or isinstance(part, str):  # nothing there yet, or an empty file for text
+        raise _not_binary(part)
+    return b"".join(parts)
+
+
+def _not_binary(part: object) -> ImageError:
+    if inspect.iscoroutine(part):
+        part.close()  # it would warn that nobody awaited it
+        do = "Pass what 'await file.read()' returns."
+    else:
+        do = "Open the file with mode 'rb'."
+    return ImageError("opened file", expected="bytes", got=type(part).__name__, do=do)
+
+
+def _from_bytes(data: bytes) -> Decoded:
+    name = f"of {len(data):,} bytes"
+    return _decoded(name, io.BytesIO(data))
+
+
+def _from_path(source: str | Path) -> Decoded:
+    path, text = Path(source), str(source)
+    if got := not_regular(path):
+        if not isinstance(source, Path):
+            refuse_other_text(text)
+        elif not _is_short(text):
+            raise _no_path(text)
+        do = "Pipeline.stream takes folders." if got == "a folder" else ""
+        raise ImageError(f"picture '{path}'", expected="a file", got=got, do=do)
+    return _decoded(f"'{path}'", path)
+
+
+def refuse_url(text: str) -> None:
+    """Refuse a URL, which may hold a key and is not shown.
+
+    Raises:
+        ImageError: it is one.
+    """
+    if _URL.match(text):
+        raise ImageError(
+            "picture",
+            expected="a file",
+            got="a URL",
+            do="Download it first: nothing is downloaded here.",
+        )
+
+
+def refuse_other_text(text: str) -> None:
+    """Refuse a text that names nothing and does not look like a path: it may be a caller's data.
+
+    Raises:
+        ImageError: it is one, or a URL; the text is not shown.
+    """
+    refuse_url(text)
+    if not os.path.lexists(text) and not (_FILE_NAME.fullmatch(text) and _is_short(text)):
+        raise _no_path(text)
+
+
+def _no_path(text: str) -> ImageError:
+    got = f"a text of {len(text):,} characters that names none"
+    return ImageError("picture", expected="the path of a file", got=got)
+
+
+def _is_short(text: str) -> bool:
+    names = text.encode(errors="surrogateescape").split(b"/")
+    return len(text) <= _LONGEST_PATH and all(len(name) <= _LONGEST_NAME for name in names)
+
+
+def _decoded(name: str, source: Path | io.BytesIO | Image.Image) -> Decoded:
+    try:
+        if isinstance(source, Image.Image):
+            return _to_rgb(source)
+        with Image.open(source, formats=_FORMATS) as image:
+            _check_size(name, image)
+            return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not a picture", expected=f"one of {', '.join(_FORMATS)}", got="another"
+            f"{name} is not a picture" if isinstance(source, Path) else f"picture {name}",
+            expected=f"one of {', '.join(_FORMATS)}",
+            got="another",
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(
@@ -94,14 +229,11 @@ def decode(source: Picture) -> Decoded:
         ) from error
     except _FAILURES as error:
         # what plugins say of a file's content may quote it
-        is_harmless = isinstance(error, OSError) or isinstance(source, Image.Image)
+        is_harmless = isinstance(error, OSError)
         reason = str(error) if is_harmless else type(error).__name__
-        raise ImageError(f"picture {name} cannot be decoded: {reason}") from error
-
-
-def _shown(path: str) -> str:
-    """A path, or the length of what is none but the picture itself."""
-    return f"'{path}'" if len(path) <= _LONGEST_PATH else f"of {len(path):,} characters"
+        raise ImageError(f"picture {name} cannot be decoded: {reason}") from (
+            error if is_harmless else None
+        )
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
@@ -111,19 +243,11 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
         raise ImageError(
             "picture array",
             expected="uint8 of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]",
-            got=f"{array.dtype}{list(array.shape)}",
+            got=f"{array.dtype.name}{list(array.shape)}",
         )
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return np.ascontiguousarray(pixels)
     return _to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
-
-
-def _from_file(path: Path) -> Image.Image:
-    if got := not_regular(path):
-        raise ImageError(f"picture {_shown(str(path))}", expected="a file", got=got)
-    with Image.open(path, formats=_FORMATS) as image:
-        _check_size(path, image)
-        return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -154,10 +278,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values / scale).round().clip(0, 255).astype(np.uint8))
 
 
-def _check_size(path: Path, image: Image.Image) -> None:
+def _check_size(name: str, image: Image.Image) -> None:
     if image.width * image.height > _MOST_PIXELS:
         raise ImageError(
-            f"picture '{path}'",
+            f"picture {name}",
             expected=f"at most {_MOST_PIXELS:,} pixels",
             got=f"{image.width} x {image.height}",
         )

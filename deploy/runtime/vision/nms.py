@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 
@@ -56,7 +55,6 @@ def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -
     return _greedy()(boxes, order, labels, iou_thr, most)
 
 
-@cache
 def _greedy() -> Callable[[Array, Array, Array, float, int], Array]:
     if can_compile():
         from deploy.runtime.vision.nms_compiled import greedy

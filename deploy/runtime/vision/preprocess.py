@@ -33,7 +33,9 @@ class Preprocessor:
         self._gain = gain
         self._offset = -np.array(pre.mean, np.float32) * gain
         self._order = (2, 1, 0) if pre.order == "bgr" else tuple(range(pre.channels))
-        self._pad = np.array(pre.pad, self.dtype).reshape(-1, 1, 1)
+        per_channel = isinstance(pre.pad, tuple)
+        # a number is written in half the time of an array
+        self._pad = np.array(pre.pad, self.dtype).reshape(-1, 1, 1) if per_channel else pre.pad
         self._axes = (0, 3, 1, 2) if pre.layout == "nhwc" else (0, 1, 2, 3)
         prepare_opencv()  # now, and not at the first picture that it enlarges
 

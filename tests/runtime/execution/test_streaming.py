@@ -191,6 +191,20 @@ def test_a_stream_finds_what_calls_find(staged_pipeline):
     assert sum(map(len, expected)) > len(SCENES)
 
 
+def test_a_stream_takes_a_folder_a_pattern_and_opened_files(staged_pipeline):
+    expected = [staged_pipeline(scene) for scene in SCENES]
+    assert_same(list(staged_pipeline.stream(SCENES[0].parent)), expected)
+    assert_same(list(staged_pipeline.stream(f"{SCENES[0].parent}/*.png")), expected)
+
+    def opened():
+        for scene in SCENES:
+            with scene.open("rb") as file:
+                yield file
+
+    assert_same(list(staged_pipeline.stream(opened())), expected)
+    assert_same(list(staged_pipeline.stream(scene.read_bytes() for scene in SCENES)), expected)
+
+
 @pytest.mark.parametrize("batch", ["auto", 2, 8])
 def test_pictures_in_batches_are_found_as_if_they_were_alone(staged_pipeline, batch):
     found = list(staged_pipeline.stream(SCENES, batch=batch))

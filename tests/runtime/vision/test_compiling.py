@@ -8,6 +8,9 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +21,21 @@ import pytest
 
 from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import ANCHORS
-from deploy.models.yolov3.decoding import CompiledMapDecoder, Thresholds
+from deploy.models.yolov3.decoding import (
+    CompiledMapDecoder,
+    NumpyMapDecoder,
+    Thresholds,
+    make_map_decoder,
+)
 from deploy.runtime.vision import compiling
 from deploy.runtime.vision.argument_rules import ArrayOf, Each, Least, Number, Rule
-from deploy.runtime.vision.compiling import CompiledFunction, compiled, declared_rules
+from deploy.runtime.vision.compiling import (
+    CompiledFunction,
+    can_compile,
+    compiled,
+    declared_rules,
+    without_compiling,
+)
 from deploy.runtime.vision.nms import nms
 
 ROOT = Path(__file__).parents[3]
@@ -263,3 +277,35 @@ def test_a_decoder_refuses_other_maps():
 def test_suppression_takes_as_many_boxes_as_scores_and_labels(boxes, scores, labels):
     with pytest.raises(TensorError, match=r"(order|labels) of greedy: expected int64"):
         nms(np.zeros((boxes, 4)), np.zeros(scores), np.zeros(labels, int), 0.5, 10)
+
+
+def test_a_block_without_compiling_runs_in_numpy_and_so_do_its_children(monkeypatch):
+    monkeypatch.setattr(compiling, "_is_installed", lambda: True)
+    half = np.array(ANCHORS["darknet53"], np.float32) / 2
+    assert can_compile()
+    with without_compiling():
+        assert not can_compile()
+        with without_compiling():
+            pass
+        assert not can_compile()
+        assert isinstance(make_map_decoder(half, Thresholds()), NumpyMapDecoder)
+        code = "from deploy.runtime.vision.compiling import can_compile; print(can_compile())"
+        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert child.stdout == "False\n"
+    assert can_compile()
+
+
+def test_a_compilation_that_takes_long_is_announced(monkeypatch, caplog):
+    monkeypatch.setattr(compiling, "_NOTICE_AFTER", 0.05)
+    monkeypatch.setattr(compiling, "_machine_code", lambda function: function)
+
+    @compiled
+    def slow(count: int) -> int:
+        time.sleep(0.3)
+        return count
+
+    assert slow(3) == 3
+    assert "compiling host steps to machine code, once per installation" in caplog.text
+    caplog.clear()
+    assert slow(4) == 4
+    assert not caplog.text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import tempfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from deploy.runtime.vision import image
 from deploy.runtime.vision.image import ImageError, Pre, decode, load_image
 from deploy.runtime.vision.preprocess import Preprocessor
 from deploy.runtime.vision.resizing import enlarged, planes_of
@@ -121,6 +123,77 @@ def png() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture(64, 64)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+class Trickle(io.RawIOBase):
+    """A file such as a socket, which gives less than was wanted."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        part = self._data.read(min(7, len(buffer)))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+HELD = {
+    "bytes": lambda data, path: data,
+    "a byte array": lambda data, path: bytearray(data),
+    "memory": lambda data, path: memoryview(data),
+    "memory with gaps": lambda data, path: memoryview(np.repeat(bytearray(data), 2))[::2],
+    "a file in memory": lambda data, path: io.BytesIO(data),
+    "an opened file": lambda data, path: path.open("rb"),
+    "an unbuffered file": lambda data, path: path.open("rb", buffering=0),
+    "a socket's file": lambda data, path: Trickle(data),
+    "a temporary file": lambda data, path: temporary(data),
+}
+
+
+def temporary(data: bytes):
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the test's
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_a_file_in_memory_or_opened_is_a_picture(kind, tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    held = HELD[kind](png(), tmp_path / "a.png")
+    np.testing.assert_array_equal(load_image(held), picture(64, 64))
+    if hasattr(held, "close"):
+        held.close()
+
+
+def test_a_file_is_read_from_where_it_is():
+    file = io.BytesIO(b"header" + png())
+    file.seek(6)
+    np.testing.assert_array_equal(load_image(file), picture(64, 64))
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        (lambda: b"", "picture of 0 bytes: expected one of BMP, .* got another"),
+        (lambda: b"no picture", "picture of 10 bytes: expected one of BMP, .* got another"),
+        (lambda: png()[:2000], "picture of 2,000 bytes cannot be decoded: "),
+        (lambda: io.StringIO("text"), r"opened file: expected bytes, got str\. Open .* mode 'rb'"),
+        (lambda: io.BytesIO(bytes(5000)), "picture of an opened file: expected at most 4,096"),
+        (lambda: 7, "picture: expected a path, the bytes of a file, an opened file, .* got int"),
+        (lambda: "ftp://a/b.png", r"picture: expected a file, got a URL\. Download it first"),
+        (lambda: "some text", "expected the path of a file, got a text of 9 characters that names"),
+        (lambda: "none.png", "picture 'none.png': expected a file, got nothing"),
+        (lambda: ".", r"picture '\.': .* got a folder\. Pipeline\.stream takes folders"),
+    ],
+)
+def test_what_is_held_and_no_picture_is_refused(held, message, monkeypatch):
+    monkeypatch.setattr(image, "_MOST_BYTES", 4096)
+    with pytest.raises(ImageError, match=message):
+        decode(held())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Deployment configurations of MMDeploy -> recipes of this project."""

@@ -1,0 +1,84 @@
+"""What is refused before the first stage: whatever can be known without the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from deploy.bundle import check_target
+from deploy.convert import checked_options
+from deploy.export.onnx_files import complete_files
+from deploy.export.onnx_source import complete_inputs
+from deploy.pipeline.work_folder import check_own_folder
+from deploy.recipe.model_inputs import check_model_inputs
+from deploy.recipe.output_paths import RunPaths, WorkFile
+from deploy.recipe.sample_inputs import sample_pictures
+from deploy.recipe.schema import HostRecipe, ModelRecipe, Recipe, RecipeError
+from deploy.recipe.validate import check_backends, check_recipe
+from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.bundle.signing import private_key
+from deploy.runtime.execution.host_steps import create_host_function
+from deploy.runtime.execution.post_steps import make_post
+from deploy.runtime.vision.compiling import without_compiling
+from deploy.runtime.vision.image import decode
+
+
+def checked_recipe(recipe: Recipe, paths: RunPaths) -> Recipe:
+    """Refuse all that can be refused before any stage; complete the inputs of an ONNX file.
+
+    Raises:
+        DeployError: naming the key, the file or the folder.
+    """
+    if recipe.model.files and not (recipe.model.file or recipe.model.target):
+        recipe = complete_files(recipe)
+    if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
+        recipe = replace(recipe, model=complete_inputs(recipe.model))
+    check_recipe(recipe)
+    check_backends(recipe)
+    check_model_inputs(recipe)
+    for backend in recipe.backends:
+        checked_options(backend)
+    check_target(paths.bundle)
+    if recipe.bundle.sign is not None:
+        private_key(key_file(recipe.bundle.sign))
+    check_own_folder(paths.work, [*WorkFile], "Pass another bundle=FOLDER.")
+    _check_steps(recipe.model, recipe.partition.host)
+    for picture in sample_pictures(recipe.model, recipe.verify.images):
+        decode(picture)
+    if recipe.verify.eval:
+        _check_evaluation(recipe.model)
+    return recipe
+
+
+def key_file(name: str) -> Path:
+    """The file of a private key as the recipe names it."""
+    return Path(name).expanduser()
+
+
+def _check_steps(model: ModelRecipe, hosts: list[HostRecipe]) -> None:
+    """Create every host step and post-processing: some parameters only their code can judge."""
+    with without_compiling():
+        for post in model.post:
+            make_post(post.id, post.params)
+        for host in hosts:
+            if not host.calls:  # else it needs the engines
+                create_host_function(host.name, host.id, host.params, {})
+
+
+def _check_evaluation(model: ModelRecipe) -> None:
+    if model.eval is None:
+        raise RecipeError(
+            "verify.eval=true",
+            expected="a model with an evaluation set",
+            got="none",
+            do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
+        )
+    dataset = Dataset(Path(model.eval))
+    dataset.check_classes(model.classes)
+    missing = [path for path in dataset.pictures.values() if not path.is_file()]
+    if missing:
+        raise RecipeError(
+            f"model.eval '{model.eval}'",
+            expected=f"its {len(dataset.pictures)} pictures beside it",
+            got=f"{len(missing)} of them missing, such as '{missing[0]}'",
+        )

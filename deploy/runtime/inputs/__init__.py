@@ -1,0 +1,1 @@
+"""What a user gives to be run: files, folders, patterns, videos, cameras and tensors."""
