@@ -95,6 +95,7 @@ def test_the_wheel_holds_the_configuration_and_the_demo(wheel):
         "conf/deploy.yaml",
         "conf/model/yolov3.yaml",
         "models/yolov3/demo/weights.safetensors",
+        "tasks/classify/post.py",
         "py.typed",
         "report/templates/page.css",
         "report/templates/run.html",
