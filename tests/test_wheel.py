@@ -110,6 +110,7 @@ def test_the_wheel_holds_the_configuration_and_another_one_the_demo(wheel, demo_
     for name in (
         "conf/deploy.yaml",
         "conf/model/yolov3.yaml",
+        "tasks/classify/post.py",
         "py.typed",
         "report/templates/page.css",
         "report/templates/run.html",

@@ -19,7 +19,7 @@ from backends.contract import (
     TensorSpec,
 )
 from deploy.runtime.bundle.manifest import HostStep
-from deploy.runtime.execution.registered import all_registered, find_registered, model_table
+from deploy.runtime.execution.registered import all_registered, find_registered, shipped_table
 from deploy.runtime.execution.step_params import read_params
 
 _ENTRY_POINTS = "deploy.host_steps"
@@ -222,9 +222,9 @@ def host_factory(step: str, id: str) -> HostFactory:
 
 
 def registered_host_steps() -> dict[str, HostFactory]:
-    """Every host step of the models in this package, and of installed packages."""
+    """Every host step of this package, and of installed ones."""
     return all_registered(_shipped(), _ENTRY_POINTS)
 
 
 def _shipped() -> Mapping[str, HostFactory]:
-    return model_table("host", "HOST_STEPS")
+    return shipped_table("host", "HOST_STEPS")

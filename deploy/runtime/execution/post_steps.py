@@ -9,7 +9,7 @@ import numpy as np
 
 from backends.codec import FormatError
 from backends.contract import Array, DeployError, Tensors
-from deploy.runtime.execution.registered import all_registered, find_registered, model_table
+from deploy.runtime.execution.registered import all_registered, find_registered, shipped_table
 from deploy.runtime.execution.step_params import read_params
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.results.result import Result
@@ -127,9 +127,9 @@ def _as_float32(tensor: Array) -> Array:
 
 
 def registered_posts() -> dict[str, PostFactory]:
-    """Every post-processing step of the models in this package, and of installed packages."""
+    """Every post-processing step of this package, and of installed ones."""
     return all_registered(_shipped(), _ENTRY_POINTS)
 
 
 def _shipped() -> Mapping[str, PostFactory]:
-    return model_table("post", "POSTS")
+    return shipped_table("post", "POSTS")

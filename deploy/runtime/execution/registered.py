@@ -1,4 +1,4 @@
-"""Code found by a registered id: in the model folders of this package, or by entry points."""
+"""Code found by a registered id: in this package's models and tasks, or by entry points."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-_MODELS = Path(__file__).resolve().parents[2] / "models"  # plugins: nothing here imports them
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
-def model_table(module: str, table: str) -> dict[str, Any]:
-    """The code that the model folders of this package register.
+_PLUGINS = ("models", "tasks")  # rooms of folders that nothing here imports by name
+
+
+def shipped_table(module: str, table: str) -> dict[str, Any]:
+    """The code that the folders of models and of tasks in this package register.
 
     Args:
-        module: the module of a model folder that registers, such as ``post``.
+        module: the module of such a folder that registers, such as ``post``.
         table: the name of the mapping in that module, from id to code.
     """
     code: dict[str, Any] = {}
@@ -51,6 +54,7 @@ def all_registered(shipped: Mapping[str, Any], group: str) -> dict[str, Any]:
 
 
 def _modules(name: str) -> Iterator[ModuleType]:
-    for model in pkgutil.iter_modules([str(_MODELS)]):
-        if (_MODELS / model.name / f"{name}.py").is_file():
-            yield importlib.import_module(f"deploy.models.{model.name}.{name}")
+    for room in _PLUGINS:
+        for folder in pkgutil.iter_modules([str(_PACKAGE / room)]):
+            if (_PACKAGE / room / folder.name / f"{name}.py").is_file():
+                yield importlib.import_module(f"deploy.{room}.{folder.name}.{name}")

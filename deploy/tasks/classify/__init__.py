@@ -1,0 +1,1 @@
+"""Classification: the classes of a whole picture."""
