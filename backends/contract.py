@@ -235,7 +235,12 @@ def _any_machine(options: Any) -> Mapping[str, str]:
 
 
 def no_obstacle() -> str:
-    """Of a backend that asks nothing of a machine but its libraries."""
+    """Of a backend that asks nothing of a machine but its libraries.
+
+    Examples:
+        >>> no_obstacle()
+        ''
+    """
     return ""
 
 

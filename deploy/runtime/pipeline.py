@@ -17,6 +17,7 @@ from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
+from deploy.runtime.execution.own_posts import registered_here
 from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
@@ -141,6 +142,13 @@ class Pipeline:
         chosen = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
         check_built(root, chosen.steps)
         trusted = trusted or is_own(manifest)
+        if not trusted and manifest.post is not None and manifest.post.id in registered_here():
+            raise DeployError(
+                f"host step '{manifest.post.id}' is known to this process alone, and a bundle "
+                "that is neither signed nor made here runs in another",
+                do="Install the step as an entry point of the group deploy.posts, or trust the "
+                "bundle: --require-signature, or trusted=True.",
+            )
         if isolate == "always" or (isolate == "auto" and not trusted):
             check_can_isolate()
             return cls(chosen, *open_isolated(root, chosen), read_initial_state(root, chosen))
