@@ -142,14 +142,10 @@ class Pipeline:
         chosen = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
         check_built(root, chosen.steps)
         trusted = trusted or is_own(manifest)
-        if not trusted and manifest.post is not None and manifest.post.id in registered_here():
-            raise DeployError(
-                f"host step '{manifest.post.id}' is known to this process alone, and a bundle "
-                "that is neither signed nor made here runs in another",
-                do="Install the step as an entry point of the group deploy.posts, or trust the "
-                "bundle: --require-signature, or trusted=True.",
-            )
-        if isolate == "always" or (isolate == "auto" and not trusted):
+        isolated = isolate == "always" or (isolate == "auto" and not trusted)
+        if isolated or not trusted:
+            _check_known_elsewhere(manifest)
+        if isolated:
             check_can_isolate()
             return cls(chosen, *open_isolated(root, chosen), read_initial_state(root, chosen))
         verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
@@ -353,3 +349,14 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.chain.__exit__()
+
+
+def _check_known_elsewhere(manifest: Manifest) -> None:
+    """Refuse a step that this process was told of, where the bundle runs in another."""
+    if manifest.post is not None and manifest.post.id in registered_here():
+        raise DeployError(
+            f"host step '{manifest.post.id}' is known to this process alone, and a bundle runs in "
+            "another unless it is signed or was made here",
+            do="Install the step as an entry point of the group deploy.posts, or trust the bundle: "
+            "--require-signature, trusted=True.",
+        )

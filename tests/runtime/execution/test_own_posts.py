@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.contract import TensorError
+from backends.contract import DeployError, TensorError
+from deploy.runtime import Pipeline
+from deploy.runtime.bundle.manifest import PostStep
 from deploy.runtime.execution import own_posts
 from deploy.runtime.execution.own_posts import OwnPostError, register_code, register_target
 from deploy.runtime.execution.post_steps import PostError, check_post, make_post, result_class
@@ -122,3 +124,11 @@ def test_a_step_is_named_by_module_and_callable(monkeypatch):
 def test_a_step_that_is_nowhere_is_refused_with_the_ways_to_bring_it():
     with pytest.raises(PostError, match=r"--post MODULE:CALLABLE, .* point 'my_post\.decode'"):
         make_post("my_post.decode", {})
+
+
+def test_a_step_that_this_process_alone_knows_runs_in_no_other(make_bundle):
+    register_code(decode, "my.decode")
+    bundle = make_bundle(post=PostStep("my.decode", ("y",), {}))
+    with pytest.raises(DeployError, match=r"'my\.decode' is known to this process alone, .* as an"):
+        Pipeline.open(bundle, isolate="always")
+    assert Pipeline.open(bundle, trusted=True).post is not None
