@@ -193,6 +193,8 @@ def _without_nulls(value: Any) -> Any:
     """Null in YAML stands for the default; Hydra lets any mapping replace it."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) if isinstance(item, dict) else item for item in value]
     return value
 
 

@@ -122,16 +122,16 @@ class PostRecipe:
     """The post-processing for a chain that ends at the points ``border``.
 
     Attributes:
+        border: by default wherever the chain ends.
         id: of a registered step, such as ``classify``.
         target: instead, code of one's own as ``module:callable``; its id is ``module.callable``.
-        border: by default wherever the chain ends.
         inputs: which outputs of the chain the step gets, in its order; by default all.
         params: of the step.
     """
 
+    border: list[str] = field(default_factory=list)
     id: str = ""
     target: str | None = None
-    border: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
 
