@@ -235,7 +235,12 @@ def _any_machine(options: Any) -> Mapping[str, str]:
 
 
 def no_obstacle() -> str:
-    """Of a backend that asks nothing of a machine but its libraries."""
+    """Of a backend that asks nothing of a machine but its libraries.
+
+    Examples:
+        >>> no_obstacle()
+        ''
+    """
     return ""
 
 
@@ -477,7 +482,8 @@ def check_tensor(spec: TensorSpec, dtype: object, shape: tuple[int, ...]) -> Non
         backends.contract.TensorError: input 'x': expected float32[2], got float64[2]
     """
     if dtype != spec.dtype or not spec.accepts(shape):
-        kind = dtype.name if isinstance(dtype, np.dtype) else dtype  # fields have a caller's names
+        has_fields = isinstance(dtype, np.dtype) and dtype.names is not None
+        kind = "records of " if has_fields else dtype  # fields have a caller's names
         got = f"{kind}{list(shape)}"
         raise TensorError(
             f"input '{spec.name}'", expected=str(spec), got=got, do=_multiples(spec, shape)

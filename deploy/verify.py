@@ -125,8 +125,9 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
         actual = tuple(_result_alone(pipeline, picture) for picture in reference.pictures)
-        kind = result_class(manifest.post.id)
-        verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
+        if expected:
+            kind = result_class(manifest.post.id)
+            verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
         if reference.annotations is None:
             return verdict
         maps = [evaluate_coco(reference.annotations, detect) for detect in (pipeline, torch)]

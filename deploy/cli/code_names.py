@@ -84,6 +84,7 @@ def _code(model: ModelRecipe) -> Iterator[tuple[str, str]]:
     if model.target is not None:
         yield "model.target", model.target
     yield from _targets("model.params", model.params)
+    yield from (("model.post.target", post.target) for post in model.post if post.target)
     yield from (("model.rewrites", name) for name in model.rewrites)
     yield from (("model.readers", name) for name in model.readers.values())
 

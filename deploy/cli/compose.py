@@ -24,6 +24,7 @@ from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.texts import with_texts
+from deploy.runtime.execution.own_posts import post_id
 
 # at import, since a sweep's jobs may start in processes that import nothing else of this package
 OmegaConf.register_new_resolver("asset", demo_file, replace=True)
@@ -142,6 +143,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
             values["bundle"] = {"folder": values["bundle"]}
         _shape_values(values)
         _expand_files(values)
+        _expand_post(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
@@ -168,6 +170,19 @@ def _expand_files(values: Mapping[str, Any]) -> None:
         files |= {name: {"file": path} for name, path in files.items() if isinstance(path, str)}
 
 
+def _expand_post(values: Mapping[str, Any]) -> None:
+    """Write ``model.post`` as a list of entries: it may be one entry, or an id alone."""
+    model = values.get("model")
+    post = model.get("post") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(post, str | dict | list):
+        return
+    entries = post if isinstance(post, list) else [post]
+    model["post"] = [{"id": entry} if isinstance(entry, str) else entry for entry in entries]
+    for entry in model["post"]:
+        if isinstance(entry, dict) and isinstance(entry.get("target"), str):
+            entry.setdefault("id", post_id(entry["target"]))
+
+
 def _nested_shape(value: object) -> list[int]:
     if not isinstance(value, list):
         return []
@@ -178,6 +193,8 @@ def _without_nulls(value: Any) -> Any:
     """Null in YAML stands for the default; Hydra lets any mapping replace it."""
     if isinstance(value, dict):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) if isinstance(item, dict) else item for item in value]
     return value
 
 

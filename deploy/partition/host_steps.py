@@ -15,7 +15,7 @@ from backends.contract import (
     TensorSpec,
 )
 from deploy.recipe.dynamic_shapes import parse_range
-from deploy.recipe.schema import HostRecipe, HostTensorRecipe, ModelRecipe, RecipeError
+from deploy.recipe.schema import HostRecipe, HostTensorRecipe, ModelRecipe, PostRecipe, RecipeError
 from deploy.recipe.validate import check_unique_producers
 from deploy.runtime.bundle.manifest import HostStep, PostStep
 from deploy.runtime.execution.empty_batch import empty_outputs
@@ -275,12 +275,22 @@ def select_post_step(
         marks: every mark that each of them is; an output of a host step has its name alone.
     """
     for post in model.post:
-        if all(
+        if not post.border or all(
             any(_covers(border, at) for border in post.border for at in marks.get(name, (name,)))
             for name in outputs
         ):
-            return PostStep(post.id, tuple(outputs), post.params)
+            return PostStep(post.id, _post_inputs(post, outputs), post.params)
     return None
+
+
+def _post_inputs(post: PostRecipe, outputs: Sequence[str]) -> tuple[str, ...]:
+    if unknown := [name for name in post.inputs if name not in outputs]:
+        raise RecipeError(
+            "model.post.inputs",
+            expected=f"outputs of the chain: {', '.join(outputs)}",
+            got=unknown[0],
+        )
+    return tuple(post.inputs or outputs)
 
 
 def _covers(border: str, point: str) -> bool:

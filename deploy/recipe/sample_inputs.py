@@ -86,7 +86,8 @@ def real_samples(model: ModelRecipe, pictures: Sequence[Path]) -> list[dict[str,
         RecipeError: see ``stored_samples``; or neither files nor pictures are there.
     """
     names = _picture_names(model, model.pre) if model.pre and pictures else ()
-    stored = stored_samples(model, [*names, *state_pairs(model)])
+    is_picture = model.samples is not None and Path(model.samples) in pictures
+    stored = [] if is_picture else stored_samples(model, [*names, *state_pairs(model)])
     if model.samples is not None and model.pre is None and not stored:
         raise RecipeError(
             f"model.samples '{model.samples}'",

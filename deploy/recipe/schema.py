@@ -119,10 +119,20 @@ class PreRecipe:
 
 @dataclass
 class PostRecipe:
-    """The post-processing for a chain that ends at the points ``border``."""
+    """The post-processing for a chain that ends at the points ``border``.
 
-    border: list[str]
-    id: str
+    Attributes:
+        border: by default wherever the chain ends.
+        id: of a registered step, such as ``classify``.
+        target: instead, code of one's own as ``module:callable``; its id is ``module.callable``.
+        inputs: which outputs of the chain the step gets, in its order; by default all.
+        params: of the step.
+    """
+
+    border: list[str] = field(default_factory=list)
+    id: str = ""
+    target: str | None = None
+    inputs: list[str] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
 
 

@@ -28,6 +28,7 @@ from deploy.recipe.state import check_state, state_pairs
 from deploy.recipe.tolerances import recipe_rule
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
+from deploy.runtime.execution.own_posts import register_target
 from deploy.runtime.execution.post_steps import check_post
 from deploy.runtime.vision.pre import PictureValue
 
@@ -55,8 +56,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_partition(recipe.partition)
     _check_steps(recipe)
     _check_pre(recipe)
-    for post in recipe.model.post:
-        check_post(post.id, post.params)
+    _check_post(recipe.model)
     _check_numbers(recipe)
     recipe_rule(recipe.verify)
 
@@ -88,6 +88,20 @@ def _check_source(model: ModelRecipe) -> None:
             raise RecipeError(
                 f"model.marks.{name}.at", expected="input, output or both", got=mark.at
             )
+
+
+def _check_post(model: ModelRecipe) -> None:
+    for post in model.post:
+        if not post.id:
+            raise RecipeError(
+                "model.post",
+                expected="an id, or a target of your own",
+                got="neither",
+                do="Write model.post=classify, or model.post={target: my_post:decode}.",
+            )
+        if post.target is not None:
+            register_target(post.target, post.id)
+        check_post(post.id, post.params)
 
 
 def _check_texts(model: ModelRecipe) -> None:

@@ -17,6 +17,7 @@ from deploy.runtime.bundle.signing import read_signed
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.execution.chain import Chain
 from deploy.runtime.execution.loading import check_built, load_chain
+from deploy.runtime.execution.own_posts import registered_here
 from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
@@ -141,7 +142,10 @@ class Pipeline:
         chosen = apply_choices(manifest, read_tuned(manifest) if choices is None else choices)
         check_built(root, chosen.steps)
         trusted = trusted or is_own(manifest)
-        if isolate == "always" or (isolate == "auto" and not trusted):
+        isolated = isolate == "always" or (isolate == "auto" and not trusted)
+        if isolated or not trusted:
+            _check_known_elsewhere(manifest)
+        if isolated:
             check_can_isolate()
             return cls(chosen, *open_isolated(root, chosen), read_initial_state(root, chosen))
         verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
@@ -345,3 +349,14 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.chain.__exit__()
+
+
+def _check_known_elsewhere(manifest: Manifest) -> None:
+    """Refuse a step that this process was told of, where the bundle runs in another."""
+    if manifest.post is not None and manifest.post.id in registered_here():
+        raise DeployError(
+            f"host step '{manifest.post.id}' is known to this process alone, and a bundle runs in "
+            "another unless it is signed or was made here",
+            do="Install the step as an entry point of the group deploy.posts, or trust the bundle: "
+            "--require-signature, trusted=True.",
+        )

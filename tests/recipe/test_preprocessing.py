@@ -12,7 +12,7 @@ from deploy.cli.catalog import config_choices
 from deploy.cli.compose import check_order, compose
 from deploy.cli.words import expand_words
 from deploy.recipe.preprocessing import preprocessing
-from deploy.recipe.sample_inputs import real_samples, sample_inputs
+from deploy.recipe.sample_inputs import real_samples, sample_inputs, sample_pictures
 from deploy.recipe.schema import InputRecipe, ModelRecipe, PreRecipe, RecipeError
 from deploy.recipe.validate import check_recipe
 from deploy.runtime.vision.pre import Pre
@@ -249,3 +249,10 @@ def test_stored_samples_without_a_picture_take_it_with_its_values(photo, tmp_pat
     assert sample["size"].tolist() == [[96, 48]]
     assert sample["noise"].tolist() == [[1, 1, 1]]
     assert sample["image"].shape == (1, 3, 64, 64)
+
+
+def test_a_picture_alone_is_a_sample(photo):
+    recipe = model()
+    recipe.samples = str(photo)
+    assert sample_pictures(recipe, 4) == [photo]
+    assert real_samples(recipe, [photo]) == []

@@ -140,9 +140,9 @@ def _measure_end(bundle: Path, pipeline: Pipeline, values: Tensors) -> MeasureEn
         try:
             result = pipeline.finish({name: tensors[name] for name in outputs}, placement)
         except (KeyError, DeployError):  # a step failed, or its outputs do not fit the host step
-            return ChainEnd(error, 0, total)
+            return ChainEnd(error, 0, total, kind.noun)
         agreement = kind.agreement([reference], [result])
-        return ChainEnd(error, agreement.matched, agreement.total)
+        return ChainEnd(error, agreement.matched, agreement.total, kind.noun)
 
     return measure
 

@@ -23,15 +23,17 @@ class ChainEnd:
     """The agreement of a chain's outputs with the reference.
 
     Attributes:
-        gap: the largest error of an output; None where they are compared as detections alone.
-        matched: confident detections in the sample picture that both models share, counted from
-            both sides; None where the bundle finds nothing in pictures.
-        total: all confident detections, counted from both sides.
+        gap: the largest error of an output; None where their result alone is compared.
+        matched: how much of the result for the sample picture both models share; None where the
+            bundle has no picture.
+        total: all of it; see ``Agreement``.
+        noun: what is counted.
     """
 
     gap: ErrorMetrics | None
     matched: int | None = None
     total: int | None = None
+    noun: str = "detections"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def _blame_table(ranking: Ranking) -> BlameTable:
     return BlameTable(
         findings=tuple(summary_sentences(ranking)),
         culprit="" if ranking.good else ranking.steps[0].step.name,
-        header=(*HEAD[:-1], "detections"),
+        header=(*HEAD[:-1], "matched"),
         rows=tuple(step_rows(ranking)),
         operator=tuple(bisection_lines(bisection)) if bisection else (),
     )

@@ -64,7 +64,7 @@ def _effect(blame: Blame, step: StepBlame) -> str:
     counts, chain_counts = (swapped.matched, swapped.total), (chain.matched, chain.total)
     if swapped.matched is not None and counts != chain_counts:
         effects.append(
-            f"{swapped.matched} of {swapped.total} detections match instead of "
+            f"{swapped.matched} of {swapped.total} {swapped.noun} match instead of "
             f"{chain.matched} of {chain.total}"
         )
     outputs = f"the outputs of {_step_title(step)}"
@@ -194,7 +194,7 @@ def _chain_row(ranking: Ranking) -> tuple[str, ...]:
 
 
 def _format_detections(end: ChainEnd) -> str:
-    return "" if end.total is None else f"{end.matched} of {end.total} detections"
+    return "" if end.total is None else f"{end.matched} of {end.total} {end.noun}"
 
 
 def _format_worst(errors: Sequence[ErrorMetrics]) -> str:

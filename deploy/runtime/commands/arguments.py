@@ -7,8 +7,14 @@ from pathlib import Path
 
 
 def add_bundle(parser: argparse.ArgumentParser) -> None:
-    """The bundle, the first argument of every command."""
+    """The bundle, the first argument of every command; and code of one's own that it needs."""
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
+    parser.add_argument(
+        "--post",
+        metavar="MODULE:CALLABLE",
+        help="a post-processing step of your own that the bundle names and that no installed "
+        "package brings",
+    )
 
 
 def add_signature(parser: argparse.ArgumentParser) -> None:

@@ -63,7 +63,12 @@ def json_lines(target: str | None) -> Iterator[AddRow]:
         with _named(target):
             check_regular(Path(target))
             with Path(target).open("w", encoding="utf-8") as file:
-                yield lambda row: print(json.dumps(row), file=file, flush=True)
+
+                def add_line(row: Mapping[str, Any]) -> None:
+                    file.write(f"{json.dumps(row)}\n")
+                    file.flush()
+
+                yield add_line
 
 
 def _nowhere(row: Mapping[str, Any]) -> None:

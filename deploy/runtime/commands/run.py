@@ -151,7 +151,10 @@ def _run_pictures(
         for outcome in progress.counted(outcomes):
             add_row(_row(pipeline, outcome, drawings, arguments))
     if line := progress.line():
-        print(line, file=sys.stderr if _is_quiet(arguments) else sys.stdout)
+        if _is_quiet(arguments):
+            print(line, file=sys.stderr)
+        else:
+            print(line)
     return progress.failed == 0
 
 

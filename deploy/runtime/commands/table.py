@@ -91,11 +91,19 @@ def execute(command: Command, arguments: argparse.Namespace) -> int:
 
     warnings.formatwarning = _one_line
     try:
+        _register_own_post(arguments)
         return 0 if module.run(arguments) else 1
     except (DeployError, OSError) as error:
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
         sys.exit(f"error: {error}")
+
+
+def _register_own_post(arguments: argparse.Namespace) -> None:
+    if target := getattr(arguments, "post", None):
+        from deploy.runtime.execution.own_posts import register_target
+
+        register_target(target)
 
 
 def _one_line(

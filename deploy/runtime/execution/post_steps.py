@@ -9,6 +9,7 @@ import numpy as np
 
 from backends.codec import FormatError
 from backends.contract import Array, DeployError, Tensors
+from deploy.runtime.execution.own_posts import as_factory, registered_here
 from deploy.runtime.execution.registered import all_registered, find_registered, shipped_table
 from deploy.runtime.execution.step_params import read_params
 from deploy.runtime.results.detections import Detections
@@ -85,13 +86,17 @@ def result_class(id: str) -> type[Result]:
 
 
 def _factory(id: str) -> PostFactory:
-    registered, known = find_registered(id, _shipped(), _ENTRY_POINTS)
+    registered, known = find_registered(id, {**registered_here(), **_shipped()}, _ENTRY_POINTS)
     if registered is None:
         raise PostError(
-            f"host step '{id[:200]}'", expected=f"one of {', '.join(sorted(known))}", got=id[:200]
+            f"host step '{id[:200]}'",
+            expected=f"one of {', '.join(sorted(known))}",
+            got=id[:200],
+            do="Code of your own is named with --post MODULE:CALLABLE, at the desk with "
+            "model.post={target: MODULE:CALLABLE}; or it is installed as an entry point "
+            f"'{id[:200]}' of the group {_ENTRY_POINTS}.",
         )
-    factory: PostFactory = registered
-    return factory
+    return as_factory(registered, id)
 
 
 def _arguments(factory: PostFactory, id: str, params: Mapping[str, Any]) -> dict[str, Any]:

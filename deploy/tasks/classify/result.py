@@ -54,8 +54,10 @@ class Classification(Result):
         return len(self.labels)
 
     def above(self, score: float) -> Self:
-        """The classes of at least this score."""
-        return replace(self, labels=self.labels[self.scores[self.labels] >= score])
+        """The classes of at least this score; an input of one class keeps its likeliest."""
+        good = self.scores[self.labels] >= score
+        good[: int(self.exclusive)] = True
+        return replace(self, labels=self.labels[good])
 
     def to_json(self, classes: Sequence[str] = ()) -> list[dict[str, Any]]:
         """One object per class, best first: ``label``, ``score`` and, if known, ``class``."""

@@ -165,9 +165,9 @@ def closed_picture() -> Image.Image:
     ("make", "message"),
     [
         (truncated_picture, "cannot be decoded: image file is truncated"),
-        (closed_picture, "cannot be decoded: Operation on closed image"),
+        (closed_picture, "cannot be decoded: ValueError"),
         (lambda: Image.new("RGB", (0, 5)), "picture: expected pixels, got 0 x 5"),
-        (lambda: "a" * 5000, "expected a file, got an error: File name too long"),
+        (lambda: "a" * 5000, "a text of 5,000 characters that names none"),
     ],
 )
 def test_what_pillow_cannot_decode_is_one_error_also_where_it_comes_from_pillow(make, message):
