@@ -41,7 +41,7 @@ def usable(values: Array) -> Array:
     """Which rows (n,) of coordinates (n, ...) are finite and not absurdly far away."""
     with np.errstate(invalid="ignore"):
         near: Array = np.abs(values) <= FARTHEST
-    rows: Array = np.logical_and.reduce(near.reshape(len(values), -1), axis=1)
+    rows: Array = np.logical_and.reduce(near, axis=tuple(range(1, near.ndim)))
     return rows
 
 

@@ -23,6 +23,8 @@ from deploy.runtime.execution.post_steps import PostError, make_post, registered
 GOOD: Mapping[str, dict[str, Any]] = {
     "yolov3.maps": {"backbone": "darknet53", "num_classes": 2},
     "yolov3.boxes": {"num_classes": 2},
+    "detect.detr": {"activation": "sigmoid", "size": [64, 64]},
+    "detect.yolo": {},
     "mask_rcnn.masks": {},
     "mask_rcnn.proposals": {"height": 64, "width": 64},
     "mask_rcnn.roi_align": {"size": 7},

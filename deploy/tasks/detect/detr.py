@@ -79,10 +79,10 @@ class Detr:
         if not len(logits):
             return Detections(boxes, logits[:, 0], np.empty(0, np.int64))
         queries, labels, scores = self._best(logits)
-        scaled = corners(self._scale(boxes[queries]))
         with np.errstate(invalid="ignore"):
-            fine = usable(scaled) & (scores > self._score_thr) & np.isfinite(scores)
-        return Detections(scaled[fine], scores[fine], labels[fine])
+            fine = usable(boxes[queries]) & (scores > self._score_thr) & np.isfinite(scores)
+        scaled = corners(self._scale(boxes[queries[fine]]))
+        return Detections(scaled, scores[fine], labels[fine])
 
     def _best(self, logits: Array) -> tuple[Array, Array, Array]:
         """Queries, labels and scores (n,), best first."""

@@ -133,7 +133,8 @@ def test_values_that_are_not_finite_take_away_their_own_box_alone(layout, value)
     rng = np.random.default_rng(2)
     shape = {"anchor_free": (1, 6, 84), "end_to_end": (1, 84, 6), "maps": (1, 66, 6, 14)}
     output = rng.uniform(0.6, 0.9, shape.get(layout, (1, 84, 7))).astype(np.float32)
-    rows = {"anchor_free": output[0].T, "maps": output[0].reshape(66, -1).T}.get(layout, output[0])
+    rows = output[0].reshape(len(output[0]), -1)
+    rows = rows.T if layout in ("anchor_free", "maps") else rows
     for number in range(rows.shape[1]):
         rows[number, number] = value
     size = (64, 64) if layout == "yolox" else None
