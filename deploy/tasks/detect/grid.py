@@ -61,7 +61,7 @@ def distance_boxes(raw: Array, cells: Array, strides: Array) -> Array:
         cells: as of ``Grid``, of each box.
         strides: likewise.
     """
-    distances = raw.reshape(len(raw), 4, -1)
+    distances = raw.reshape(len(raw), 4, raw.shape[1] // 4)
     bins = distances.shape[2]
     if bins > 1:
         distances = softmax(distances) @ np.arange(bins, dtype=np.float32)

@@ -127,6 +127,14 @@ def test_nothing_is_found_where_nothing_is(shape):
     assert [len(picture) for picture in found] == [0] * shape[0]
 
 
+@pytest.mark.parametrize("layout", ["objectness", "yolox", "end_to_end", "maps"])
+def test_no_candidate_is_no_detection_in_any_layout(layout):
+    shape = {"end_to_end": (2, 84, 6), "maps": (2, 66, 8, 8)}.get(layout, (2, 84, 7))
+    strides = (8,) if layout == "maps" else (8, 16, 32)
+    found = Yolo(layout, size=(64, 64), strides=strides).batch([np.full(shape, -9, np.float32)])
+    assert [len(picture) for picture in found] == [0, 0]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
 @pytest.mark.parametrize("layout", ["anchor_free", "objectness", "yolox", "end_to_end", "maps"])
 def test_values_that_are_not_finite_take_away_their_own_box_alone(layout, value):
