@@ -11,10 +11,11 @@ import numpy as np
 from backends.contract import Artifact, Specs, TensorSpec
 from deploy.report.progress import format_bytes
 from deploy.report.svg.diagram import Arrow, Box
-from deploy.runtime.bundle.manifest import HostStep, Manifest, called_steps
+from deploy.runtime.bundle.manifest import HostStep, Manifest, PostStep, called_steps
+from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
 
-_PREPROCESSING, _DETECTIONS = "picture to tensor", "detections"
+_PREPROCESSING = "picture to tensor"
 _RESIZED = {"letterbox": "letterboxed", "stretch": "stretched", "crop": "cropped"}
 
 
@@ -169,7 +170,13 @@ def _output_boxes(manifest: Manifest) -> Iterator[Box]:
     if manifest.post is None:
         return
     yield Box(f"post:{manifest.post.id}", manifest.post.id, (), "host")
-    yield Box(f"out:{_DETECTIONS}", _DETECTIONS, (), "output")
+    results = _results(manifest.post)
+    yield Box(f"out:{results}", results, (), "output")
+
+
+def _results(post: PostStep) -> str:
+    """What the post-processing gives."""
+    return result_class(post.id).noun
 
 
 def _producers(manifest: Manifest) -> dict[str, Producer]:
@@ -207,4 +214,4 @@ def _output_arrows(manifest: Manifest, producers: dict[str, Producer]) -> Iterat
     post = f"post:{manifest.post.id}"
     for name in (name for name in manifest.post.inputs if name in producers):
         yield Arrow(producers[name][0], post, tensor_label(producers[name][1]))
-    yield Arrow(post, f"out:{_DETECTIONS}", "")
+    yield Arrow(post, f"out:{_results(manifest.post)}", "")

@@ -241,7 +241,7 @@ _PARTS = {
     "decode": "picture file to pixels",
     "pre": "pixels to tensor",
     "chain": "between the steps",
-    "post": "tensors to detections",
+    "post": "tensors to results",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -70,6 +71,15 @@ def check_post(id: str, params: Mapping[str, Any]) -> None:
         PostError: as of ``make_post``, but for what only the factory itself can judge.
     """
     _arguments(_factory(id), id, params)
+
+
+def takes_parameter(id: str, name: str) -> bool:
+    """Whether the step with this id is registered, and has a parameter of this name."""
+    try:
+        factory = _factory(id)
+    except PostError:
+        return False
+    return name in inspect.signature(factory).parameters
 
 
 def result_class(id: str) -> type[Result]:
