@@ -54,6 +54,24 @@ def draw_caption(picture: Array, lines: Sequence[str]) -> Image.Image:
     return canvas
 
 
+def draw_legend(picture: Array, entries: Sequence[tuple[str, Colour]]) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with names in their colours at its top left."""
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    scale, font = _scale_and_font(canvas)
+    margin, top = round(3 * scale), 0
+    for name, colour in entries:
+        left, upper, right, lower = pen.textbbox((0, 0), name, font=font)
+        height, width = round(lower - upper) + 2 * margin, round(right - left) + 2 * margin
+        if top + height > canvas.height:
+            break
+        pen.rectangle((0, top, width, top + height), fill=colour)
+        place = (margin - left, top + margin - upper)
+        pen.text(place, name, fill=_readable_on(colour), font=font)
+        top += height
+    return canvas
+
+
 def class_name(classes: Sequence[str], label: int) -> str:
     """The name of a label, or its number where it has no name."""
     return classes[label] if 0 <= label < len(classes) else str(label)

@@ -1,0 +1,1 @@
+"""Embeddings: a vector for each picture or input."""
