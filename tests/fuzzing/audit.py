@@ -112,7 +112,12 @@ class Audit:
             return ""
         if not writes and _real(path).startswith(_READABLE):
             return ""
-        return "" if _real(path) == "/dev/null" else f"open to {_verb(writes)} {path!r}"[:300]
+        started = f"/proc/{os.getpid()}/stat"  # has the time at which this process began
+        return (
+            ""
+            if _real(path) in ("/dev/null", started)
+            else f"open to {_verb(writes)} {path!r}"[:300]
+        )
 
     def _popen(self, arguments: Sequence[object]) -> str:
         executable, words = arguments[0], arguments[1]

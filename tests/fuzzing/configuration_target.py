@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from backends.contract import DeployError
 from deploy.cli import app
 from deploy.recipe.schema import ModelRecipe, Recipe
+from deploy.report.progress import Progress
 from deploy.report.sweep import JobRow
 from tests.fuzzing.configurations import WORDS
 from tests.fuzzing.worker import Door
@@ -26,7 +27,9 @@ from tests.fuzzing.worker import Door
 _JOB = "deploy.pipeline.job"
 _MODELS = Path(app.__file__).resolve().parents[1] / "models"
 
-os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # the main job does, and would be seen to change it
+# the main job sets these, and would be seen to change them
+os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run_configuration(given: Path, out: Path, door: Door) -> None:
@@ -58,7 +61,15 @@ class _Stages:
         self._roots = (given.resolve(), out.resolve(), _MODELS)
         self._trusted = any(word.startswith("code=") for word in words)
 
-    def __call__(self, job: str, recipe: Recipe, bundle: Path, work: Path, command: str) -> JobRow:
+    def __call__(
+        self,
+        job: str,
+        recipe: Recipe,
+        bundle: Path,
+        work: Path,
+        command: str,
+        progress: Progress | None = None,
+    ) -> JobRow:
         model = recipe.model
         paths = [bundle, work, recipe.bundle.sign]
         paths += [recipe.cache if recipe.cache not in ("auto", "off") else None]
