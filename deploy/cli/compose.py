@@ -24,7 +24,7 @@ from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.texts import with_texts
-from deploy.runtime.execution.own_posts import post_id
+from deploy.runtime.execution.registered import post_id
 
 # at import, since a sweep's jobs may start in processes that import nothing else of this package
 OmegaConf.register_new_resolver("asset", demo_file, replace=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import pkgutil
 import random
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from deploy.export.export_failures import FAILURES, failure_text
 from deploy.export.module_kinds import plain_module
 from deploy.export.weights import Reader, load_weights, local_file
 from deploy.recipe.schema import MODEL_DTYPES, ModelRecipe, RecipeError
+from deploy.runtime.execution.registered import load_named
 
 # raised by functions that read a model from a file
 _FILE_ERRORS = (OSError, EOFError, ImportError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -43,7 +43,7 @@ def build_model(recipe: ModelRecipe) -> nn.Module:
         model = _call("model", recipe.target, recipe.params)
     if recipe.weights is not None:
         readers = {
-            suffix: cast(Reader, _resolve("model.readers", name))
+            suffix: cast(Reader, load_named(name, "model.readers", RecipeError))
             for suffix, name in recipe.readers.items()
         }
         module = _with_weights(model, where)
@@ -78,7 +78,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:
     """Call a target; parameters with a target of their own are built first."""
-    target = _resolve(f"{key}.target", name)
+    target = load_named(name, f"{key}.target", RecipeError)
     arguments = {
         param: _call(f"{key}.params.{param}", value["target"], value.get("params") or {})
         if isinstance(value, dict) and "target" in value
@@ -90,19 +90,3 @@ def _call(key: str, name: str, params: Mapping[str, Any]) -> Any:
     except (*FAILURES, *_FILE_ERRORS) as error:
         shown = ", ".join(f"{param}={value!r}" for param, value in params.items())
         raise RecipeError(f"{key}.target {name}({shown}): {failure_text(error)}") from error
-
-
-def _resolve(key: str, name: str) -> Callable[..., Any]:
-    """Import the callable that a recipe names as ``package.module:callable``."""
-    if ":" not in name:
-        raise RecipeError(key, expected="package.module:callable", got=name)
-    try:
-        value = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise RecipeError(
-            f"{key} '{name}' cannot be imported: {error}",
-            do="Check the name, and that its package is installed or in the current folder.",
-        ) from error
-    if not callable(value):
-        raise RecipeError(key, expected="a callable", got=f"{name} = {value!r}")
-    return cast("Callable[..., Any]", value)

@@ -24,6 +24,7 @@ from deploy.runtime.vision.parameters import (
     Pixels,
     Threshold,
 )
+from deploy.tasks.activations import softmax
 
 _DELTA_STDS = np.array((0.1, 0.1, 0.2, 0.2), np.float32)  # by which box head deltas are normalised
 
@@ -178,7 +179,7 @@ class BoxDetections:
         """
         rois, logits, deltas = inputs["rois"], inputs["cls_score"], inputs["bbox_pred"]
         _check_box_head(rois, logits, deltas)
-        class_scores = _softmax(logits)[:, :-1]
+        class_scores = softmax(logits)[:, :-1]
         roi, label = np.nonzero(class_scores > self._score_thr)
         moves = deltas.reshape(*class_scores.shape, 4)[roi, label] * _DELTA_STDS
         boxes = decode_deltas(rois[roi, 1:], moves, self._height, self._width)
@@ -190,12 +191,6 @@ class BoxDetections:
             "labels": label[kept].astype(np.int64),
             "mask_rois": _boxes_to_rois(boxes[kept]),
         }
-
-
-def _softmax(logits: Array) -> Array:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    probabilities: Array = powers / powers.sum(axis=1, keepdims=True)
-    return probabilities
 
 
 def _check_box_head(rois: Array, logits: Array, deltas: Array) -> None:

@@ -18,6 +18,7 @@ from deploy.models.yolov3.anchors import STRIDES
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.vision.compiling import as_compiled, can_compile
 from deploy.runtime.vision.nms import nms
+from deploy.tasks.activations import sigmoid
 
 MapDecoder = Callable[[Sequence[Array]], Detections]
 """Maps (channels, H, W) float32 of each level of one picture, coarsest first, to its detections."""
@@ -273,11 +274,6 @@ def _decode_boxes(deltas: Array, grid: AnchorGrid, anchor: Array) -> Array:
     centre = grid.centre[anchor] + (sigmoid(deltas[:, :2]) - np.float32(0.5)) * grid.stride[anchor]
     half = np.exp(np.minimum(deltas[:, 2:], _MAX_LOG_SIZE)) * grid.half[anchor]
     return np.concatenate((centre - half, centre + half), axis=1)
-
-
-def sigmoid(x: Array) -> Array:
-    """The logistic function, for any float32."""
-    return 1 / (1 + np.exp(-np.maximum(x, -80)))  # exp(80) is still a float32
 
 
 def logit(probability: float) -> float:

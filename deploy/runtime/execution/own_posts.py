@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
 from typing import Any
 
 from backends.contract import Array, DeployError, TensorError
+from deploy.runtime.execution.registered import load_named, post_id
+from deploy.runtime.execution.step_params import signature_of
 from deploy.runtime.results.result import Result
 from deploy.runtime.results.values import Values
 
@@ -19,16 +20,6 @@ _GIVEN_TENSORS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 class OwnPostError(DeployError):
     """Code that cannot be imported, or is no post-processing step."""
-
-
-def post_id(target: str) -> str:
-    """The id of a step that is named as ``module:callable``.
-
-    Examples:
-        >>> post_id("my_post:decode")
-        'my_post.decode'
-    """
-    return target.replace(":", ".")
 
 
 def register_target(target: str, id: str = "") -> str:
@@ -44,21 +35,12 @@ def register_target(target: str, id: str = "") -> str:
     Raises:
         OwnPostError: it cannot be imported, or cannot be called.
     """
-    if ":" not in target:
-        raise OwnPostError("post-processing step", expected="module:callable", got=target[:200])
-    try:
-        code = pkgutil.resolve_name(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OwnPostError(
-            f"post-processing step '{target[:200]}' cannot be imported: {error}",
-            do="Check the name, and that its module is installed or in the current folder.",
-        ) from error
+    code = load_named(target, "post-processing step", OwnPostError)
     return register_code(code, id or post_id(target))
 
 
 def register_code(code: Any, id: str) -> str:
     """Let this process have a post-processing step; see ``register_target``."""
-    as_factory(code, id)
     _OWN[id] = code
     return id
 
@@ -68,7 +50,7 @@ def registered_here() -> Mapping[str, Any]:
     return _OWN
 
 
-def as_factory(code: Any, id: str) -> Callable[..., Any]:
+def as_factory(code: Callable[..., Any]) -> Callable[..., Any]:
     """What creates the step from its parameters.
 
     Args:
@@ -77,17 +59,7 @@ def as_factory(code: Any, id: str) -> Callable[..., Any]:
             tensors by position, each without the axis of the batch, is called for each picture,
             and returns a result or a mapping of values; its keyword-only parameters are those of
             the step, and its annotation says which result class it returns.
-        id: for errors.
-
-    Raises:
-        OwnPostError: it cannot be called.
     """
-    if not callable(code):
-        raise OwnPostError(
-            f"post-processing step '{id[:200]}'",
-            expected="a class or a function",
-            got=type(code).__name__,
-        )
     is_step = inspect.isfunction(code) and _takes_tensors(code)
     factory: Callable[..., Any] = _FunctionFactory(code) if is_step else code
     return factory
@@ -105,7 +77,7 @@ class _FunctionFactory:
     """Creates steps that call a function for each picture."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        signature = inspect.signature(function, eval_str=True)
+        signature = signature_of(function)
         named = [p for p in signature.parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
         returned = signature.return_annotation
         is_result = isinstance(returned, type) and issubclass(returned, Result)

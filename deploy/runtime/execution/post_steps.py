@@ -96,7 +96,15 @@ def result_class(id: str) -> type[Result]:
 
 
 def _factory(id: str) -> PostFactory:
-    registered, known = find_registered(id, {**registered_here(), **_shipped()}, _ENTRY_POINTS)
+    own, shipped = registered_here(), _shipped()
+    if id in own and id in shipped:
+        raise PostError(
+            f"post-processing step '{id[:200]}' of your own",
+            expected="an id that no step of this package has",
+            got=id[:200],
+            do="Name it by another id beside its target, or rename its module.",
+        )
+    registered, known = find_registered(id, {**own, **shipped}, _ENTRY_POINTS)
     if registered is None:
         raise PostError(
             f"host step '{id[:200]}'",
@@ -106,7 +114,7 @@ def _factory(id: str) -> PostFactory:
             "model.post={target: MODULE:CALLABLE}; or it is installed as an entry point "
             f"'{id[:200]}' of the group {_ENTRY_POINTS}.",
         )
-    return as_factory(registered, id)
+    return as_factory(registered)
 
 
 def _arguments(factory: PostFactory, id: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from backends.contract import DeployError
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -51,6 +53,42 @@ def find_registered(
 def all_registered(shipped: Mapping[str, Any], group: str) -> dict[str, Any]:
     """Everything that is registered, by id; see ``find_registered``."""
     return {**shipped, **{entry.name: entry.load() for entry in entry_points(group=group)}}
+
+
+def post_id(target: str) -> str:
+    """The id of a post-processing step that a user names as ``module:callable``.
+
+    Examples:
+        >>> post_id("my_post:decode")
+        'my_post.decode'
+    """
+    return target.replace(":", ".")
+
+
+def load_named(name: str, where: str, error: Callable[..., DeployError]) -> Callable[..., Any]:
+    """Import what a user names as ``package.module:callable``.
+
+    Args:
+        name: as the user wrote it.
+        where: the key or the option, for errors.
+        error: the class of the error.
+
+    Raises:
+        DeployError: as ``error``: it has another form, cannot be imported, or cannot be called.
+    """
+    if ":" not in name:
+        raise error(where, expected="package.module:callable", got=name[:200])
+    try:
+        value = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise error(
+            f"{where} '{name[:200]}' cannot be imported: {fault}",
+            do="Check the name, and that its package is installed or in the current folder.",
+        ) from fault
+    if not callable(value):
+        raise error(where, expected="a callable", got=f"{name[:200]}, of {type(value).__name__}")
+    found: Callable[..., Any] = value
+    return found
 
 
 def _modules(name: str) -> Iterator[ModuleType]:

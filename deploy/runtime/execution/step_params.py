@@ -60,14 +60,23 @@ def read_params(
     return {name: _read(kinds.get(name, Any), value, name) for name, value in params.items()}
 
 
+def signature_of(factory: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a callable; annotations that name nothing at run time stay texts.
+
+    Raises:
+        ValueError: it has none, as compiled code may.
+    """
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return inspect.signature(factory)  # such as types that only a type checker imports
+
+
 def _signature(factory: Callable[..., Any]) -> Mapping[str, Parameter] | None:
     try:
-        return inspect.signature(factory, eval_str=True).parameters
-    except ValueError:  # compiled code may have none
+        return signature_of(factory).parameters
+    except ValueError:
         return None
-    except (NameError, AttributeError, TypeError, SyntaxError):
-        # such as types that are imported for a type checker alone: they stay texts
-        return inspect.signature(factory).parameters
 
 
 def _check_names(

@@ -49,6 +49,13 @@ def scores_in_picture(scores: Array, placement: Placement) -> Array:
     return wide
 
 
+def pixels_in_tensor(placement: Placement) -> tuple[Array, Array]:
+    """Which rows (height,) and columns (width,) of the picture lie in the tensor, as booleans."""
+    height, width = placement.tensor_size
+    rows, columns = _rows(placement, height), _columns(placement, width)
+    return _cells(rows, height)[1], _cells(columns, width)[1]
+
+
 def _rows(placement: Placement, count: int) -> Array:
     """Where the centre of each row of the picture lies in a map of so many rows."""
     centres = np.arange(placement.height) + 0.5

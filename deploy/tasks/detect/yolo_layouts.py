@@ -21,7 +21,8 @@ _BY_NAME = {
     "end_to_end": "[N, objects, 6]",
     "maps": "[N, 4 * bins + classes, h, w] for each stride",
 }
-_MOST_END_TO_END = 300  # published heads give 300 rows; a 64 x 64 input of YOLOv5 has 252 anchors
+# The rows of published heads. No head of YOLOv5 or YOLOX has as many anchors, at any input size.
+_END_TO_END_ROWS = 300
 
 
 class Head(NamedTuple):
@@ -71,20 +72,19 @@ def _guess(tensors: Sequence[Array], num_classes: int | None) -> KnownLayout:
         "a shape that only one layout has",
         "Set the parameter layout: "
         + ", ".join(f"{name} is {_BY_NAME[name]}" for name in could_be)
-        + ".",
+        + ". Of [N, anchors, 4 + classes], set num_classes.",
     )
 
 
 def _possible(first: int, last: int, num_classes: int | None) -> list[KnownLayout]:
     """The layouts that a shape may be of."""
     if num_classes is None:
-        is_objects = last == 6 and first <= _MOST_END_TO_END
-        if is_objects and first != 6:
+        if (first, last) == (_END_TO_END_ROWS, 6):
             return ["end_to_end"]
         could_be: list[KnownLayout] = ["end_to_end"] if last == 6 else []
         return ["anchor_free"] if 4 < first < last else [*could_be, "objectness", "yolox"]
     rows = num_classes + 4
-    could_be = ["end_to_end"] if last == 6 and first <= _MOST_END_TO_END else []
+    could_be = ["end_to_end"] if last == 6 and first <= _END_TO_END_ROWS else []
     if first == rows or (last == rows and not could_be):
         could_be.append("anchor_free")
     if last == rows + 1:
@@ -110,7 +110,9 @@ def _fits(tensor: Array, layout: KnownLayout, num_classes: int | None) -> bool:
     if layout == "end_to_end":
         return last == 6
     if layout == "anchor_free":
-        return first > 4 if num_classes is None else 4 + num_classes in (first, last)
+        if num_classes is None:  # with more rows than anchors it is likely the other way around
+            return first > 4 and not 0 < last <= first
+        return 4 + num_classes in (first, last)
     return last > 5 if num_classes is None else last == 5 + num_classes
 
 

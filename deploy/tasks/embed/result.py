@@ -15,8 +15,7 @@ from deploy.runtime.results.result import Agreement, Result
 SAME = 0.999
 """The cosine from which two vectors are the same.
 
-Half precision keeps it well above (the tolerance of fp16 tensors is 0.999 too), and neighbours in a
-search by embeddings are told apart by hundredths.
+It is the bound on the cosine of tensors in fp16 (``TOLERANCES``), the loosest precision.
 """
 
 _SHOWN = 6  # numbers in a line
@@ -74,12 +73,8 @@ class Embedding(Result):
 
     @classmethod
     def agreement(cls, expected: Sequence[Self], actual: Sequence[Self]) -> Agreement:
-        """Count the pairs whose cosine is at least ``SAME``."""
-        pairs = zip(expected, actual, strict=True)
-        cosines = [
-            first.similarity(second) if first.vector.shape == second.vector.shape else 0.0
-            for first, second in pairs
-        ]
+        """Count the pairs that are equal, or whose cosine is at least ``SAME``."""
+        cosines = [_cosine(first, second) for first, second in zip(expected, actual, strict=True)]
         least = min(cosines, default=1.0)
         return Agreement(
             matched=sum(cosine >= SAME for cosine in cosines),
@@ -95,3 +90,11 @@ class Embedding(Result):
         more = ", ..." if len(self.vector) > _SHOWN else ""
         norm = np.linalg.norm(self.vector)
         return [f"{len(self.vector)} numbers, norm {norm:.4f}: {numbers}{more}"]
+
+
+def _cosine(expected: Embedding, actual: Embedding) -> float:
+    """The cosine; 1 of equal vectors, also of zeros, and 0 of vectors of different lengths."""
+    if np.array_equal(expected.vector, actual.vector):
+        return 1.0
+    is_comparable = expected.vector.shape == actual.vector.shape
+    return expected.similarity(actual) if is_comparable else 0.0

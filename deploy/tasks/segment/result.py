@@ -15,8 +15,8 @@ from deploy.runtime.results.draw import class_name, colour_of, draw_legend
 from deploy.runtime.results.masks import Masks
 from deploy.runtime.results.result import Agreement, Result
 
-NO_CLASS = 255
-"""The label of a pixel that no class has, such as one outside of a cropped tensor."""
+NO_CLASS = (1 << 16) - 1
+"""The label of a pixel that has no class, such as one outside of a cropped tensor."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,14 @@ class SegmentationMap(Result):
     """The class of each pixel.
 
     Attributes:
-        labels: (height, width) uint8, or uint16 for more than 255 classes; ``NO_CLASS`` where a
-            pixel has none, in uint16 the largest number.
+        labels: (height, width) uint16; ``NO_CLASS`` where a pixel has none.
 
     Raises:
         ValueError: another dtype or rank.
 
     Examples:
         >>> import numpy as np
-        >>> result = SegmentationMap(np.array([[0, 1, 1], [0, 1, 255]], np.uint8))
+        >>> result = SegmentationMap(np.array([[0, 1, 1], [0, 1, NO_CLASS]], np.uint16))
         >>> result.lines(["sky", "road"])
         ['road             50.0 %', 'sky              33.3 %']
         >>> result.to_json(["sky", "road"])["classes"][0]["pixels"]
@@ -40,32 +39,27 @@ class SegmentationMap(Result):
     """
 
     noun: ClassVar[str] = "pixels"
-    labels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    labels: npt.NDArray[np.uint16]
 
     def __post_init__(self) -> None:
-        if self.labels.dtype not in (np.uint8, np.uint16) or self.labels.ndim != 2:
-            raise ValueError("expected labels (height, width) uint8 or uint16")
-
-    @property
-    def nothing(self) -> int:
-        """The label of pixels without a class."""
-        return NO_CLASS if self.labels.dtype == np.uint8 else int(np.iinfo(np.uint16).max)
+        if self.labels.dtype != np.uint16 or self.labels.ndim != 2:
+            raise ValueError("expected labels (height, width) uint16")
 
     def areas(self) -> list[tuple[int, int]]:
         """Label and number of pixels of each class that occurs, the largest first."""
         labels, counts = np.unique(self.labels, return_counts=True)
         pairs = zip(labels.tolist(), counts.tolist(), strict=True)
-        known = [pair for pair in pairs if pair[0] != self.nothing]
+        known = [pair for pair in pairs if pair[0] != NO_CLASS]
         return sorted(known, key=lambda pair: (-pair[1], pair[0]))
 
     def to_json(self, classes: Sequence[str] = ()) -> dict[str, Any]:
-        """Height, width, and for each class label, name, pixels and COCO's run lengths."""
+        """Height, width, and for each class label, pixels, share, name and COCO's run lengths."""
         height, width = self.labels.shape
         return {
             "height": height,
             "width": width,
             "classes": [
-                {"label": label, "pixels": count}
+                {"label": label, "pixels": count, "share": count / self.labels.size}
                 | ({"class": classes[label]} if label < len(classes) else {})
                 | {"mask": self._run_lengths(label)}
                 for label, count in self.areas()
@@ -88,7 +82,10 @@ class SegmentationMap(Result):
 
     @classmethod
     def agreement(cls, expected: Sequence[Self], actual: Sequence[Self]) -> Agreement:
-        """Compare pixel by pixel; the mean IoU is over the classes that either map has."""
+        """Compare pixel by pixel.
+
+        The mean IoU is over pictures, and over the classes that either map of a picture has.
+        """
         pairs = list(zip(expected, actual, strict=True))
         counts = [_matched_pixels(first, second) for first, second in pairs]
         overlaps = [overlap for pair in pairs for overlap in _class_overlaps(*pair)]
@@ -115,7 +112,7 @@ class SegmentationMap(Result):
         for label in labels:
             half = np.array(colour_of(label), np.uint8) // 2
             tinted[self.labels == label] += half
-        unknown = self.labels == self.nothing
+        unknown = self.labels == NO_CLASS
         tinted[unknown] = picture[unknown]
         names = [(class_name(classes, label), colour_of(label)) for label in labels]
         return draw_legend(tinted, names)

@@ -63,6 +63,16 @@ def test_a_function_may_return_the_result_class_of_its_annotation(monkeypatch):
     assert [r.labels.tolist() for r in make_post("my.classes", {}).batch([SCORES])] == [[1], [0]]
 
 
+def annotated(scores: NothingOfThisName) -> NothingEither:  # noqa: F821
+    return {"sum": float(scores.sum())}
+
+
+def test_annotations_that_name_nothing_are_texts():
+    register_code(annotated, "my.annotated")
+    assert result_class("my.annotated") is Values
+    assert make_post("my.annotated", {}).batch([SCORES])[0].to_json() == {"sum": 6.0}
+
+
 def test_a_class_gets_the_tensors_as_they_are():
     register_code(Steps, "my.steps")
     assert make_post("my.steps", {"scale": 2}).batch([SCORES]) == [2.0, 2.0]
@@ -115,10 +125,16 @@ def test_a_step_is_named_by_module_and_callable(monkeypatch):
     assert register_target("my_post:decode", "short") == "short"
     with pytest.raises(OwnPostError, match="'my_post:gone' cannot be imported"):
         register_target("my_post:gone")
-    with pytest.raises(OwnPostError, match=r"'my_post\.number': expected a class or a function"):
+    with pytest.raises(OwnPostError, match="expected a callable, got my_post:number, of int"):
         register_target("my_post:number")
-    with pytest.raises(OwnPostError, match="expected module:callable, got my_post"):
+    with pytest.raises(OwnPostError, match=r"expected package\.module:callable, got my_post"):
         register_target("my_post")
+
+
+def test_a_step_of_ones_own_takes_the_place_of_no_other():
+    register_code(decode, "classify")
+    with pytest.raises(PostError, match="'classify' of your own: expected an id that no step of"):
+        make_post("classify", {})
 
 
 def test_a_step_that_is_nowhere_is_refused_with_the_ways_to_bring_it():

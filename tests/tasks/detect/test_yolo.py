@@ -160,6 +160,9 @@ def test_values_that_are_not_finite_take_away_their_own_box_alone(layout, value)
         ([(1, 400, 8)], {}, "expected a shape that only one layout has.*layout: objectness"),
         ([(1, 400, 6)], {}, "end_to_end is .*, objectness is .*, yolox is"),
         ([(1, 300, 6)], {"num_classes": 1}, "end_to_end is .*, objectness is"),
+        ([(1, 252, 6)], {}, "end_to_end is .*, objectness is"),  # YOLOv5 of one class, 64 x 64
+        ([(1, 8400, 84)], {}, r"Of \[N, anchors, 4 \+ classes\], set num_classes"),
+        ([(1, 8400, 84)], {"layout": "anchor_free"}, "Or set another layout, or num_classes"),
         ([(1, 12, 400)], {"num_classes": 3}, "expected a layout of a YOLO head with 3 classes"),
         ([(1, 4, 400)], {"layout": "anchor_free"}, r"expected \[N, 4 \+ classes, anchors\]"),
         ([(1, 400)], {}, r"the model's outputs: expected one of .*, got \[1, 400\]"),

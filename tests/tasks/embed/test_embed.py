@@ -50,6 +50,9 @@ def test_pairs_agree_where_they_point_the_same_way():
     assert (agreement.matched, agreement.total, agreement.noun) == (1, 2, "vectors")
     assert agreement.details["smallest_cosine"] == pytest.approx(0.99504, abs=1e-5)
     assert Embedding.agreement([vector(1, 0)], [vector(1, 0, 0)]).matched == 0
+    assert Embedding.agreement([vector(0, 0)], [vector(0, 0)]).matched == 1
+    assert Embedding.agreement([vector(np.nan)], [vector(np.nan)]).matched == 0
+    assert Embedding.agreement([vector()], [vector()]).matched == 1
     with pytest.raises(ValueError, match="vectors of 2 and 3 numbers"):
         vector(1, 0).similarity(vector(1, 0, 0))
 
