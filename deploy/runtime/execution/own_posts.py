@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
 from backends.contract import Array, DeployError, TensorError
@@ -107,6 +109,7 @@ class FunctionPost:
         """The result of each picture.
 
         Raises:
+            OwnPostError: the function fails; with the line.
             TensorError: the tensors have no axis of the batch, or not the same one; or the function
                 returns something else than it says.
         """
@@ -118,10 +121,19 @@ class FunctionPost:
                 got=", ".join(str(list(tensor.shape)) for tensor in tensors),
                 do="Write a class with batch(tensors), which gets them as they are.",
             )
-        return [
-            self._checked(self._function(*row, **self._params))
-            for row in zip(*tensors, strict=True)
-        ]
+        return [self._checked(self._returned(row)) for row in zip(*tensors, strict=True)]
+
+    def _returned(self, row: tuple[Array, ...]) -> Any:
+        try:
+            return self._function(*row, **self._params)
+        except DeployError:
+            raise
+        except Exception as error:  # whatever it is, the line is to be named
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise OwnPostError(
+                f"post-processing step '{self._function.__name__}' fails with "
+                f"{type(error).__name__} in line {place.lineno} of {Path(place.filename).name}",
+            ) from error
 
     def _checked(self, returned: Any) -> Result:
         if self.result is Values and isinstance(returned, Mapping):

@@ -116,6 +116,18 @@ def test_what_does_not_fit_is_an_error_of_the_call(function, tensors, message):
         make_post("my.own", {}).batch([np.asarray(tensor) for tensor in tensors])
 
 
+def fails(scores: Any) -> dict:
+    return {"last": scores[99]}
+
+
+def test_a_function_that_fails_is_named_with_its_line_and_without_its_values():
+    register_code(fails, "my.own")
+    line = fails.__code__.co_firstlineno + 1
+    message = rf"'fails' fails with IndexError in line {line} of test_own_posts\.py$"
+    with pytest.raises(OwnPostError, match=message):
+        make_post("my.own", {}).batch([SCORES])
+
+
 def test_a_step_is_named_by_module_and_callable(monkeypatch):
     module = ModuleType("my_post")
     module.decode, module.number = decode, 3
