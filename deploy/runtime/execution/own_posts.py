@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
@@ -16,6 +17,7 @@ from deploy.runtime.results.result import Result
 from deploy.runtime.results.values import Values
 
 _OWN: dict[str, Any] = {}  # code that this process was told of, by id
+_TARGETS: dict[str, str] = {}  # how the user names it, for the processes that this one starts
 
 _GIVEN_TENSORS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -38,7 +40,43 @@ def register_target(target: str, id: str = "") -> str:
         OwnPostError: it cannot be imported, or cannot be called.
     """
     code = load_named(target, "post-processing step", OwnPostError)
-    return register_code(code, id or post_id(target))
+    known = register_code(code, id or post_id(target))
+    _TARGETS[known] = target
+    return known
+
+
+def register_word(word: str) -> str:
+    """Let this process have the step that a word on the command line names.
+
+    Modules of the working directory are found, behind all others, also where Python itself was
+    started without it.
+
+    Args:
+        word: ``MODULE:CALLABLE`` or ``ID=MODULE:CALLABLE``.
+
+    Returns:
+        The id.
+
+    Raises:
+        OwnPostError: as of ``register_target``.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    id, _, target = word.rpartition("=")
+    return register_target(target, id)
+
+
+def word_for_child(id: str) -> str | None:
+    """The word of ``register_word`` for a process that this one starts.
+
+    Args:
+        id: of a post-processing step.
+
+    Returns:
+        None for a step that the process finds by itself.
+    """
+    return f"{id}={_TARGETS[id]}" if id in _TARGETS else None
 
 
 def register_code(code: Any, id: str) -> str:
