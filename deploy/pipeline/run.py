@@ -44,7 +44,7 @@ from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
-from deploy.runtime.execution.own_posts import word_for_child
+from deploy.runtime.execution.own_posts import word_for_command
 from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
@@ -138,7 +138,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     if result.pending or not recipe.bench.runs:
         return result
     with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
-        own_post = word_for_child(manifest.post.id) if manifest.post else None
+        own_post = word_for_command(manifest.post)
         return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs, own_post))
 
 

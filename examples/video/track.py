@@ -11,11 +11,7 @@ from deploy.runtime import Detections, Pipeline, read_inputs
 
 def to_supervision(found: Detections) -> sv.Detections:
     """Our detections as those of supervision, which also draws and counts them."""
-    masks = (
-        None
-        if found.masks is None
-        else np.stack([*map(found.masks.__getitem__, range(len(found)))])
-    )
+    masks = np.stack(list(found.masks)) if found.masks else None
     return sv.Detections(found.boxes, masks, found.scores, found.labels)
 
 

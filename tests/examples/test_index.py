@@ -31,7 +31,7 @@ def index() -> str:
 
 @pytest.mark.parametrize("folder", [ROOT / "examples", *FOLDERS], ids=lambda folder: folder.name)
 def test_every_link_of_an_example_leads_somewhere(folder):
-    for target in re.findall(r"\]\(([^)#:]+)", (folder / "README.md").read_text()):
+    for target in re.findall(r"\]\(([^)#:]+)[)#]", (folder / "README.md").read_text()):
         assert (folder / target).exists(), f"{folder.name}: {target}"
 
 

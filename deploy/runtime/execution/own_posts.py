@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import Array, DeployError, TensorError
+from deploy.runtime.bundle.manifest import PostStep
 from deploy.runtime.execution.registered import load_named, post_id
 from deploy.runtime.execution.step_params import signature_of
 from deploy.runtime.results.result import Result
 from deploy.runtime.results.values import Values
 
 _OWN: dict[str, Any] = {}  # code that this process was told of, by id
-_TARGETS: dict[str, str] = {}  # how the user names it, for the processes that this one starts
+_TARGETS: dict[str, str] = {}  # how the user names it, for other commands
 
 _GIVEN_TENSORS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -67,16 +68,19 @@ def register_word(word: str) -> str:
     return register_target(target, id)
 
 
-def word_for_child(id: str) -> str | None:
-    """The word of ``register_word`` for a process that this one starts.
+def word_for_command(post: PostStep | None) -> str | None:
+    """The word of ``--post`` by which another command has the step that this process has.
 
     Args:
-        id: of a post-processing step.
+        post: of a bundle.
 
     Returns:
-        None for a step that the process finds by itself.
+        None for a step that each command finds by itself.
     """
-    return f"{id}={_TARGETS[id]}" if id in _TARGETS else None
+    target = _TARGETS.get(post.id) if post else None
+    if post is None or target is None or post_id(target) == post.id:
+        return target
+    return f"{post.id}={target}"
 
 
 def register_code(code: Any, id: str) -> str:

@@ -20,7 +20,7 @@ from backends.terminal import program_output
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
 from deploy.runtime.bundle.manifest import read_manifest
-from deploy.runtime.execution.own_posts import register_word, word_for_child
+from deploy.runtime.execution.own_posts import register_word, word_for_command
 from deploy.runtime.latency import summarize_latency, timed_call
 from deploy.runtime.pipeline import Pipeline
 
@@ -68,9 +68,8 @@ def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[T
     Raises:
         EngineError: the bundle does not run with these choices.
     """
-    post = read_manifest(bundle).post
-    own_post = word_for_child(post.id) if post else None
-    arguments = [str(bundle), choices_text(choices), str(key or ""), own_post or ""]
+    own_post = word_for_command(read_manifest(bundle).post) or ""
+    arguments = [str(bundle), choices_text(choices), str(key or ""), own_post]
     command = module_command("deploy.runtime.tuning.worker", *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
