@@ -29,8 +29,8 @@ class YoloObb:
 
     The model's output, one tensor of float32, by ``layout``:
 
-    - ``anchor_free``: (N, 4 + C + 1, A), or (N, A, 4 + C + 1) where ``num_classes`` is given: centre
-      x, centre y, width, height, class scores, and the angle of each anchor. YOLOv8-obb and
+    - ``anchor_free``: (N, 4 + C + 1, A), or (N, A, 4 + C + 1) where ``num_classes`` is given:
+      centre x, centre y, width, height, class scores, and the angle of each anchor. YOLOv8-obb and
       YOLO11-obb: (N, 20, A) of DOTA's 15 classes.
     - ``end_to_end``: (N, objects, 7): centre x, centre y, width, height, score, class, angle.
       YOLO26-obb, and exports with NMS inside.
@@ -47,7 +47,7 @@ class YoloObb:
         scores: of classes: probabilities or logits.
         score_thr: see above.
         iou_thr: NMS removes a box whose overlap with a better one of its class is more than this.
-            It is Ultralytics' ``probiou``: larger than the IoU of areas for boxes that barely touch.
+            The overlap is ``probiou``, as Ultralytics has it, which is no share of area.
         max_per_img: the largest number of objects of a picture.
         nms_pre: how many candidates with the best scores enter NMS.
         agnostic: NMS removes boxes of other classes too.

@@ -48,9 +48,9 @@ def half_sides(boxes: Array) -> tuple[Array, Array]:
 def box_from_sides(centres: Array, along: Array, across: Array) -> Array:
     """The rotated boxes (n, 5) that are nearest to parallelograms.
 
-    A box that is scaled differently in x and y becomes a parallelogram. The sides of its nearest box
-    have the smallest sum of squared differences to the sides of it; a box that stays one is given
-    back exactly.
+    A box that is scaled differently in x and y becomes a parallelogram. The sides of the nearest
+    box have the smallest sum of squared differences to its sides. A box that stays one is given
+    back but for rounding.
 
     Args:
         centres: (n, 2).
@@ -109,7 +109,8 @@ def probiou(rows: Array, columns: Array) -> Array:
 
     Examples:
         >>> box = np.array([[0.0, 0.0, 10.0, 4.0, 0.0]])
-        >>> probiou(box, np.array([[0.0, 0.0, 10.0, 4.0, np.pi], [5.0, 0.0, 10.0, 4.0, 0.0]])).round(3)
+        >>> turned, moved = box + [0, 0, 0, 0, np.pi], box + [5, 0, 0, 0, 0]
+        >>> probiou(box, np.vstack((turned, moved))).round(3)
         array([[1.   , 0.441]])
     """
     return _overlaps(_gaussians(rows).rows(), _gaussians(columns))
