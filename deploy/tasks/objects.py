@@ -74,7 +74,7 @@ class Objects(Result):
         """The objects all of whose numbers are finite."""
         fine = np.ones(len(self), np.bool_)
         for array in self._arrays().values():
-            fine &= np.isfinite(array).reshape(len(self), -1).all(axis=1)
+            fine &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
         return self if fine.all() else self.take(fine)
 
     def to_arrays(self) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from deploy.runtime.results.masks import Masks
 Colour = tuple[int, int, int]
 
 
+_WHITE = (255, 255, 255)
 _GOLDEN = 0.618034  # neighbouring labels get hues far apart
 
 
@@ -72,7 +73,11 @@ def _y(point: tuple[float, float]) -> float:
 
 
 def draw_skeletons(
-    canvas: Image.Image, points: Array, visible: Array, limbs: Sequence[tuple[int, int]]
+    canvas: Image.Image,
+    points: Array,
+    visible: Array,
+    limbs: Sequence[tuple[int, int]],
+    colours: Sequence[Colour],
 ) -> Image.Image:
     """The canvas, onto which the keypoints of objects are drawn.
 
@@ -81,6 +86,7 @@ def draw_skeletons(
         points: (n, K, 2) x and y of the keypoints, finite.
         visible: (n, K) bool; others are not drawn.
         limbs: which two keypoints are joined by a line; they are drawn where both are visible.
+        colours: of each keypoint. Lines between two of one colour have it, others are white.
     """
     pen = ImageDraw.Draw(canvas)
     scale, _ = _scale_and_font(canvas)
@@ -89,9 +95,10 @@ def draw_skeletons(
         for start, end in limbs:
             segment = visible_part(places[start], places[end], canvas.size)
             if seen[start] and seen[end] and segment is not None:
-                pen.line(segment, fill=colour_of(end), width=round(2 * scale))
+                colour = colours[start] if colours[start] == colours[end] else _WHITE
+                pen.line(segment, fill=colour, width=round(2 * scale))
         for keypoint in np.flatnonzero(seen):
-            _draw_point(pen, places[keypoint], colour_of(int(keypoint)), 2.5 * scale)
+            _draw_point(pen, places[keypoint], colours[keypoint], 3 * scale)
     return canvas
 
 

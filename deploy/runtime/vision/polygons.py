@@ -70,6 +70,6 @@ def _cut(polygons: Array, point: Array, normal: Array) -> Array:
     crossing = polygons + share * (np.roll(polygons, -1, axis=-2) - polygons)
     kept = polygons - np.minimum(inside, 0)[..., None] * normal
     between = np.where(crosses[..., None], crossing, kept)
-    both = np.stack((kept, between), axis=-2)
-    cut: Array = both.reshape(*polygons.shape[:-2], -1, 2)
+    cut: Array = np.empty((*polygons.shape[:-2], 2 * polygons.shape[-2], 2))
+    cut[..., ::2, :], cut[..., 1::2, :] = kept, between
     return cut
