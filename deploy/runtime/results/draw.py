@@ -61,6 +61,8 @@ def draw_polygons(
         ends = [segment for segment in segments if segment is not None]
         for segment in ends:
             pen.line(segment, fill=colour, width=thick)
+            _draw_dot(pen, segment[:2], thick / 2, fill=colour)  # lines alone leave notches
+            _draw_dot(pen, segment[2:], thick / 2, fill=colour)
         text = f"{class_name(classes, label)} {scores[index]:.2f}"
         if ends:
             x, y = min(((x, y) for x1, y1, x2, y2 in ends for x, y in ((x1, y1), (x2, y2))), key=_y)
@@ -98,7 +100,7 @@ def draw_skeletons(
                 colour = colours[start] if colours[start] == colours[end] else _WHITE
                 pen.line(segment, fill=colour, width=round(2 * scale))
         for keypoint in np.flatnonzero(seen):
-            _draw_point(pen, places[keypoint], colours[keypoint], 3 * scale)
+            _draw_point(pen, places[keypoint], colours[int(keypoint)], 3 * scale)
     return canvas
 
 
@@ -107,8 +109,18 @@ def _draw_point(
 ) -> None:
     (x, y), (width, height) = place, pen.im.size
     if 0 <= x <= width and 0 <= y <= height:
-        corners = (x - radius, y - radius, x + radius, y + radius)
-        pen.ellipse(corners, fill=colour, outline=(0, 0, 0))
+        _draw_dot(pen, place, radius, fill=colour, outline=(0, 0, 0))
+
+
+def _draw_dot(
+    pen: ImageDraw.ImageDraw,
+    place: Sequence[float],
+    radius: float,
+    fill: Colour,
+    outline: Colour | None = None,
+) -> None:
+    x, y = place
+    pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=outline)
 
 
 def visible_part(
