@@ -71,14 +71,15 @@ class RowReader:
         """The candidates of each picture.
 
         Args:
-            tensors: one tensor, float32, as the class says.
+            tensors: one tensor, as the class says.
             extra: how many numbers follow the classes.
 
         Raises:
             TensorError: another shape, or one that both layouts have.
         """
         layout = self._layout_of(tensors, extra)
-        tensor = tensors[0]
+        with np.errstate(over="ignore"):  # what is beyond float32 is no object
+            tensor = tensors[0].astype(np.float32, copy=False)
         if layout == "end_to_end":
             return [self._final(picture) for picture in tensor]
         count = self._row_count(extra)

@@ -13,9 +13,9 @@ from PIL import Image
 from backends.contract import Array
 from deploy.runtime.results.draw import draw_polygons
 from deploy.runtime.vision.placement import Placement
-from deploy.runtime.vision.polygons import overlaps
 from deploy.tasks.obb.rotated import box_from_sides, corners_of, half_sides
 from deploy.tasks.objects import Objects
+from deploy.tasks.polygons import quad_overlaps
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RotatedBoxes(Objects):
         low, high = corners.min(axis=1), corners.max(axis=1)
         near = ((low[0] <= high[1:]) & (low[1:] <= high[0])).all(axis=1)
         found = np.zeros(len(others))
-        found[near] = overlaps(corners[0], corners[1:][near])
+        found[near] = quad_overlaps(corners[0], corners[1:][near])
         return found
 
     def distance(self, index: int, others: RotatedBoxes, other: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from backends.contract import Array
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.results.result import Result
@@ -115,7 +117,7 @@ def _ordered(tensors: Sequence[Array]) -> tuple[Array, Array]:
     """Rows and prototypes."""
     pair = sorted(tensors, key=lambda tensor: tensor.ndim)
     if [tensor.ndim for tensor in pair] == [3, 4]:
-        rows, prototypes = pair
+        rows, prototypes = pair[0], pair[1].astype(np.float32, copy=False)
         if len(rows) == len(prototypes) and 0 not in prototypes.shape[1:]:
             return rows, prototypes
     raise shape_error(

@@ -111,6 +111,14 @@ def test_normalised_boxes_and_keypoints_are_scaled_to_the_size_of_the_input():
     assert found.keypoints[0, 0].tolist() == [100, 150, 0]
 
 
+def test_double_precision_is_read_and_what_float32_does_not_hold_is_no_pose():
+    output = np.zeros((1, 56, 100))
+    output[0, :6, 3] = 50, 50, 20, 20, 0.9, 0.25
+    output[0, :6, 4] = 80, 80, 20, 20, 0.9, 1e300
+    [found] = YoloPose().batch([output])
+    assert found.boxes.tolist() == [[40, 40, 60, 60]]
+
+
 @pytest.mark.parametrize("shape", [(0, 56, 100), (2, 56, 0), (2, 56, 8400), (2, 0, 57)])
 def test_nothing_is_found_where_nothing_is(shape):
     layout = "end_to_end" if shape[2] == 57 else "anchor_free"

@@ -1,4 +1,4 @@
-"""Areas and overlaps of convex polygons."""
+"""Overlaps of convex polygons with four corners."""
 
 from __future__ import annotations
 
@@ -7,42 +7,35 @@ import numpy as np
 from backends.contract import Array
 
 
-def area(polygons: Array) -> Array:
-    """The area (...) of polygons (..., corners, 2); negative where they turn the other way.
+def quad_overlaps(quad: Array, others: Array) -> Array:
+    """Intersection over union (n,) of one convex quadrilateral (4, 2) with others (n, 4, 2).
 
-    Positive is clockwise on a screen, where y points down.
-
-    Examples:
-        >>> area(np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 3.0], [0.0, 3.0]])).tolist()
-        6.0
-    """
-    centred = polygons - polygons[..., :1, :]  # far from the origin, products lose digits
-    x, y = centred[..., 0], centred[..., 1]
-    twice: Array = (x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y).sum(axis=-1)
-    return twice / 2
-
-
-def overlaps(polygon: Array, others: Array) -> Array:
-    """Intersection over union (n,) of one convex polygon (k, 2) with others (n, m, 2).
-
-    It is exact but for rounding in float64. Polygons may turn either way; without an area they
-    overlap nothing.
+    It is exact but for rounding in float64. Corners may turn either way; a quadrilateral without an
+    area overlaps nothing.
 
     Examples:
         >>> square = np.array([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]])
-        >>> overlaps(square, np.stack([square, square + [1, 0], square + [9, 9]])).round(6).tolist()
+        >>> quad_overlaps(square, np.stack([square, square + [1, 0], square + 9])).round(6).tolist()
         [1.0, 0.333333, 0.0]
     """
-    first = _clockwise(polygon.astype(np.float64))
-    second = _clockwise(others.astype(np.float64))
-    shared = np.maximum(area(_clipped(second, first)), 0)
-    union = area(first) + area(second) - shared
+    centre = quad.astype(np.float64).mean(axis=0)  # far from the origin, products lose digits
+    first = _clockwise(quad.astype(np.float64) - centre)
+    second = _clockwise(others.astype(np.float64) - centre)
+    shared = np.maximum(_area(_clipped(second, first)), 0)
+    union = _area(first) + _area(second) - shared
     ratio: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return ratio
 
 
+def _area(polygons: Array) -> Array:
+    """Of polygons (..., corners, 2); positive for those that turn clockwise on a screen."""
+    x, y = polygons[..., 0], polygons[..., 1]
+    twice: Array = (x * np.roll(y, -1, axis=-1) - np.roll(x, -1, axis=-1) * y).sum(axis=-1)
+    return twice / 2
+
+
 def _clockwise(polygons: Array) -> Array:
-    turned: Array = np.where(area(polygons)[..., None, None] < 0, polygons[..., ::-1, :], polygons)
+    turned: Array = np.where(_area(polygons)[..., None, None] < 0, polygons[..., ::-1, :], polygons)
     return turned
 
 
@@ -50,7 +43,7 @@ def _clipped(polygons: Array, window: Array) -> Array:
     """Polygons (n, m, 2) cut by the sides of a clockwise window (k, 2): (n, m * 2**k, 2).
 
     What lies outside of a side is projected onto its line, where it has no area. No corner is
-    taken away, so that all polygons keep the same number of corners. ``area`` alone reads them.
+    taken away, so that all polygons keep the same number of corners. ``_area`` alone reads them.
     """
     for start, end in zip(window, np.roll(window, -1, axis=0), strict=True):
         side = end - start
