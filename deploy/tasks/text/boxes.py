@@ -49,12 +49,9 @@ class TextBoxes(Result):
     scores: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        shapes, dtypes = (
-            (self.quads.shape, self.scores.shape),
-            (self.quads.dtype, self.scores.dtype),
-        )
         count = len(self.scores) if self.scores.ndim else 0
-        if shapes != ((count, 4, 2), (count,)) or dtypes != (np.float32, np.float32):
+        kinds = [f"{array.dtype}{array.shape}" for array in (self.quads, self.scores)]
+        if kinds != [f"float32({count}, 4, 2)", f"float32({count},)"]:
             raise ValueError("expected quads (n, 4, 2) and scores (n,), both float32")
         if not (np.isfinite(self.quads).all() and np.isfinite(self.scores).all()):
             raise ValueError("expected finite quads and scores")

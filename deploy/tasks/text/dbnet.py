@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -54,7 +55,7 @@ class DetectText:
         >>> text[0, 0, 8:13, 10:31] = 0.9
         >>> (boxes,) = DetectText(unclip_ratio=1.5).batch([text])
         >>> boxes.quads.tolist()
-        [[[8.0, 6.0], [33.0, 6.0], [33.0, 15.0], [8.0, 15.0]]]
+        [[[7.5, 5.5], [32.5, 5.5], [32.5, 14.5], [7.5, 14.5]]]
     """
 
     result: ClassVar[type[Result]] = TextBoxes
@@ -112,7 +113,7 @@ class DetectText:
         rectangles, scores = rectangles.take(good), scores[good]
         rectangles = rectangles.grown(self._unclip_ratio)
         good = rectangles.shorter_sides() >= self._min_size + 2
-        quads = rectangles.take(good).corners() + 0.5  # the centre of a pixel is half a pixel in
+        quads = rectangles.take(good).corners()
         order, (height, width) = _reading_order(quads), text.shape
         return UnplacedTextBoxes(
             quads[order].astype(np.float32), scores[good][order].astype(np.float32), (height, width)
@@ -161,14 +162,15 @@ def _largest(runs: Runs, components: Array, min_size: float, most: int) -> Array
 
 def _mean_inside(text: Array, centre: Array, axis: Array, half: Array) -> float:
     """The mean of the map over the pixels whose centre is inside of a rectangle."""
-    reach = np.abs(axis) * half[0] + np.abs(axis[::-1]) * half[1]
-    limit = np.array(text.shape[::-1])
-    left, top = np.clip(np.floor(centre - reach), 0, limit - 1).astype(int)
-    right, bottom = np.clip(np.ceil(centre + reach), 0, limit - 1).astype(int) + 1
-    x, y = np.arange(left, right) - centre[0], (np.arange(top, bottom) - centre[1])[:, None]
-    along, down = np.abs(x * axis[0] + y * axis[1]), np.abs(y * axis[0] - x * axis[1])
-    inside = (along <= half[0] + _SLACK) & (down <= half[1] + _SLACK)
-    return float(text[top:bottom, left:right][inside].mean())
+    (x, y), (a, b), (wide, high) = centre.tolist(), axis.tolist(), half.tolist()
+    width, height = wide * abs(a) + high * abs(b), wide * abs(b) + high * abs(a)
+    left, top = max(0, math.floor(x - width)), max(0, math.floor(y - height))
+    right, bottom = math.ceil(x + width) + 1, math.ceil(y + height) + 1
+    window = text[top:bottom, left:right]
+    columns = np.arange(left, left + window.shape[1]) - x
+    rows = (np.arange(top, top + window.shape[0]) - y)[:, None]
+    along, across = np.abs(columns * a + rows * b), np.abs(rows * a - columns * b)
+    return float(window[(along <= wide + _SLACK) & (across <= high + _SLACK)].mean())
 
 
 def _reading_order(quads: Array) -> Array:

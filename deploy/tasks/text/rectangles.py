@@ -69,7 +69,7 @@ def rectangles_around(runs: Runs, components: Array, count: int) -> Rectangles:
     """
     hulls = _hulls(runs, components, count)
     found = np.array([_smallest(hull) for hull in hulls]).reshape(-1, 6)
-    return Rectangles(found[:, :2], found[:, 2:4], found[:, 4:])
+    return Rectangles(found[:, :2], *_to_the_right(found[:, 2:4], found[:, 4:]))
 
 
 def _hulls(runs: Runs, components: Array, count: int) -> list[Array]:
@@ -124,19 +124,25 @@ def _smallest(hull: Array) -> tuple[float, ...]:
     lengths = np.hypot(sides[:, 0], sides[:, 1])
     if not lengths.any():
         return (*hull[0].tolist(), 1.0, 0.0, 0.0, 0.0)
-    axes = sides[lengths > 0] / lengths[lengths > 0, None]
-    vectors = np.stack((axes, _turned(axes)))
-    places = hull @ vectors.transpose(0, 2, 1)  # (2, corners, axes)
-    low, high = places.min(axis=1), places.max(axis=1)
-    best = int((high - low).prod(axis=0).argmin())
-    middle, half = (low + high)[:, best] / 2, (high - low)[:, best] / 2
-    centre = middle @ vectors[:, best]
-    return (*centre.tolist(), *_to_the_right(vectors[0, best], half))
+    x, y = (sides[lengths > 0] / lengths[lengths > 0, None]).T
+    first, second = hull[:, :1], hull[:, 1:]
+    along, across = first * x + second * y, second * x - first * y  # (corners, axes)
+    left, right, top, bottom = along.min(axis=0), along.max(axis=0), across.min(0), across.max(0)
+    best = int(((right - left) * (bottom - top)).argmin())
+    axis = float(x[best]), float(y[best])
+    middle = float(left[best] + right[best]) / 2, float(top[best] + bottom[best]) / 2
+    return (
+        middle[0] * axis[0] - middle[1] * axis[1],
+        middle[0] * axis[1] + middle[1] * axis[0],
+        *axis,
+        float(right[best] - left[best]) / 2,
+        float(bottom[best] - top[best]) / 2,
+    )
 
 
-def _to_the_right(axis: Array, half: Array) -> tuple[float, ...]:
-    """Of the four directions of a rectangle the one that points furthest to the right."""
-    across = _turned(axis)
-    directions = np.stack((axis, across, -axis, -across))
-    best = int(directions[:, 0].argmax())
-    return (*directions[best].tolist(), *(half if best % 2 == 0 else half[::-1]).tolist())
+def _to_the_right(axes: Array, halves: Array) -> tuple[Array, Array]:
+    """Axes (n, 2) turned by quarters so that each points to the right, with their halves."""
+    directions = np.stack((axes, _turned(axes), -axes, -_turned(axes)), axis=1)
+    quarters = directions[..., 0].argmax(axis=1)
+    turned: Array = directions[np.arange(len(axes)), quarters]
+    return turned, np.where(quarters[:, None] % 2, halves[:, ::-1], halves)
