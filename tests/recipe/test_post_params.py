@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deploy.cli.compose import compose
-from deploy.recipe.post_params import with_input_size
+from deploy.recipe.post_params import with_known_params
 
 MODEL = ("+model=module", "model.target=a:b", "+backend=onnxruntime", "+pre=coco")
 INPUT = "model.inputs={image: {shape: [1, 3, 480, 640]}}"
@@ -14,7 +14,7 @@ DETR = "model.post={id: detect.detr, params: {activation: sigmoid}}"
 
 
 def params(*words: str) -> dict:
-    (post,) = with_input_size(compose([*MODEL, *words]).model).post
+    (post,) = with_known_params(compose([*MODEL, *words]).model).post
     return post.params
 
 
