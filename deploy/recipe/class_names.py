@@ -21,9 +21,7 @@ def names_file(text: str) -> Path | None:
 
 
 def read_class_names(file: Path) -> list[str]:
-    """Each line as it is, with the spaces in it; empty lines at the end are none.
-
-    A dictionary of characters may hold what other readers of lines take for the end of one.
+    """The names in a file in UTF-8; see ``names_of``.
 
     Raises:
         RecipeError: no such file, a large one, or one that is not UTF-8.
@@ -51,6 +49,18 @@ def read_class_names(file: Path) -> list[str]:
         raise RecipeError(
             f"model.classes={file}", expected=f"at most {_MOST_BYTES:,} bytes", got="more"
         )
+    return names_of(text)
+
+
+def names_of(text: str) -> list[str]:
+    r"""Each line as it is, with the spaces in it; empty lines at the end are none.
+
+    A dictionary of characters may hold what other readers take for the end of a line.
+
+    Examples:
+        >>> names_of("a\n \n\u2028\r\n")
+        ['a', ' ', '\u2028']
+    """
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1]:
         lines.pop()

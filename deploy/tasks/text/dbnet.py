@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -21,8 +20,6 @@ from deploy.tasks.text.components import Runs, label_runs, runs_of
 from deploy.tasks.text.rectangles import rectangles_around
 
 Share = Annotated[float, Between(0, 1)]
-
-_SLACK = 1e-6  # of a pixel, by which its centre may lie outside
 
 
 class DetectText:
@@ -108,7 +105,7 @@ class DetectText:
         runs, components, count = self._components(text)
         rectangles = rectangles_around(runs, components, count)
         rectangles = rectangles.take(rectangles.shorter_sides() >= self._min_size)
-        scores = np.array([_mean_inside(text, *each) for each in zip(*rectangles, strict=True)])
+        scores = np.array([_mean_inside(text, corners) for corners in rectangles.corners()])
         good = scores >= self._box_thresh
         rectangles, scores = rectangles.take(good), scores[good]
         rectangles = rectangles.grown(self._unclip_ratio)
@@ -160,17 +157,22 @@ def _largest(runs: Runs, components: Array, min_size: float, most: int) -> Array
     return ranked[:most]
 
 
-def _mean_inside(text: Array, centre: Array, axis: Array, half: Array) -> float:
-    """The mean of the map over the pixels whose centre is inside of a rectangle."""
-    (x, y), (a, b), (wide, high) = centre.tolist(), axis.tolist(), half.tolist()
-    width, height = wide * abs(a) + high * abs(b), wide * abs(b) + high * abs(a)
-    left, top = max(0, math.floor(x - width)), max(0, math.floor(y - height))
-    right, bottom = math.ceil(x + width) + 1, math.ceil(y + height) + 1
+def _mean_inside(text: Array, corners: Array) -> float:
+    """The mean of the map over a rectangle (4, 2) and the pixels that its sides run through.
+
+    Corners are first rounded down, so that scores are PP-OCR's.
+    """
+    corners = np.floor(corners).astype(int)
+    (left, top), (right, bottom) = corners.min(axis=0).clip(0), corners.max(axis=0) + 1
     window = text[top:bottom, left:right]
-    columns = np.arange(left, left + window.shape[1]) - x
-    rows = (np.arange(top, top + window.shape[0]) - y)[:, None]
-    along, across = np.abs(columns * a + rows * b), np.abs(rows * a - columns * b)
-    return float(window[(along <= wide + _SLACK) & (across <= high + _SLACK)].mean())
+    x = np.arange(left, left + window.shape[1])
+    y = np.arange(top, top + window.shape[0])
+    sides = np.roll(corners, -1, axis=0) - corners
+    below = sides[:, :1] * (y - corners[:, 1:])  # (4, height)
+    beside = sides[:, 1:] * (x - corners[:, :1])  # (4, width)
+    slack = np.abs(sides).max(axis=1)[:, None, None] / 2
+    inside = (below[:, :, None] - beside[:, None] >= -slack).all(axis=0)
+    return float(window[inside].mean()) if inside.any() else 0.0
 
 
 def _reading_order(quads: Array) -> Array:

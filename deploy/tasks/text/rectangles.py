@@ -67,7 +67,7 @@ def rectangles_around(runs: Runs, components: Array, count: int) -> Rectangles:
         >>> rectangles_around(bar, np.array([0, 0]), 1).corners().tolist()
         [[[1.0, 2.0], [5.0, 2.0], [5.0, 3.0], [1.0, 3.0]]]
     """
-    hulls = _hulls(runs, components, count)
+    hulls = _hulls(runs, components, count) if count else []
     found = np.array([_smallest(hull) for hull in hulls]).reshape(-1, 6)
     return Rectangles(found[:, :2], *_to_the_right(found[:, 2:4], found[:, 4:]))
 
