@@ -24,6 +24,14 @@ def test_the_size_of_the_pictures_tensor_is_filled_in_and_a_given_one_stays():
     assert params(INPUT, own)["size"] == [96, 96]
 
 
+def test_a_recogniser_knows_how_many_characters_there_are():
+    post = "model.post=text.recognise"
+    assert params(INPUT, post, "model.classes=[a, b]") == {"characters": 2}
+    own = "model.post={id: text.recognise, params: {characters: 7}}"
+    assert params(INPUT, own, "model.classes=[a, b]") == {"characters": 7}
+    assert params(INPUT, post) == params(INPUT, "model.post=classify", "model.classes=[a]") == {}
+
+
 @pytest.mark.parametrize(
     "words",
     [
