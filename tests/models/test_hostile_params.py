@@ -148,7 +148,7 @@ def test_parameters_of_any_name_are_refused(id, params):
         ("text.detect", "unclip_ratio", 1e9, r"unclip_ratio: expected float from 0 to 100, got 1"),
         ("text.detect", "max_candidates", 0, "max_candidates: expected int from 1 to 10,000, got"),
         ("text.recognise", "blank", -2, "blank: expected int from -1 to 100,000, got -2"),
-        ("text.recognise", "layout", "NCT", "layout: expected one of 'NTC', 'TNC', got 'NCT'"),
+        ("text.recognise", "layout", "NCT", "layout: expected 'NTC' or 'TNC', got 'NCT'"),
         ("seq2seq.greedy", "steps", 10**8, "steps: expected int from 1 to 10,000, got 100000000"),
         ("seq2seq.greedy", "first", 2**40, "first: expected int from -2,147,483,648 to 2,1"),
         ("seq2seq.greedy", "segments", {}, "unknown parameter 'segments': expected start"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deploy.cli.compose import compose
 from deploy.recipe.post_params import with_known_params
+from deploy.recipe.schema import ModelRecipe, PostRecipe
 
 MODEL = ("+model=module", "model.target=a:b", "+backend=onnxruntime", "+pre=coco")
 INPUT = "model.inputs={image: {shape: [1, 3, 480, 640]}}"
@@ -25,11 +28,16 @@ def test_the_size_of_the_pictures_tensor_is_filled_in_and_a_given_one_stays():
 
 
 def test_a_recogniser_knows_how_many_characters_there_are():
-    post = "model.post=text.recognise"
-    assert params(INPUT, post, "model.classes=[a, b]") == {"characters": 2}
-    own = "model.post={id: text.recognise, params: {characters: 7}}"
-    assert params(INPUT, own, "model.classes=[a, b]") == {"characters": 7}
-    assert params(INPUT, post) == params(INPUT, "model.post=classify", "model.classes=[a]") == {}
+    post = PostRecipe(id="text.recognise")
+    own = PostRecipe(id="text.recognise", params={"characters": 7})
+    model = ModelRecipe(name="m", post=[post, own, PostRecipe(id="classify")])
+    assert [post.params for post in with_known_params(model).post] == [
+        {}, {"characters": 7}, {}
+    ]  # fmt: skip
+    named = replace(model, classes=["a", "b"])
+    assert [post.params for post in with_known_params(named).post] == [
+        {"characters": 2}, {"characters": 7}, {}
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
