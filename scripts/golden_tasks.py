@@ -89,28 +89,6 @@ def detect() -> None:
     )
 
 
-def detr() -> None:
-    """The queries of two pictures by the processors of DETR and RT-DETR."""
-    import torch
-    from transformers.models.detr.image_processing_pil_detr import DetrImageProcessorPil
-    from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
-
-    rng = np.random.default_rng(2)
-    logits = rng.normal(-1, 2, (2, 20, 6)).astype(np.float32)
-    boxes = rng.uniform(0.1, 0.6, (2, 20, 4)).astype(np.float32)
-    outputs = SimpleNamespace(logits=torch.from_numpy(logits), pred_boxes=torch.from_numpy(boxes))
-    arrays = {"logits": logits, "boxes": boxes}
-    processors = {"softmax": DetrImageProcessorPil(), "sigmoid": RTDetrImageProcessorPil()}
-    for name, processor in processors.items():
-        found = processor.post_process_object_detection(
-            outputs, threshold=0.4, target_sizes=[(240, 320)] * 2
-        )
-        for number, picture in enumerate(found):
-            for key, value in picture.items():
-                arrays[f"{name}_{key}_{number}"] = value.numpy()
-    save("detect", "detr", "transformers", **arrays)
-
-
 def page(size: int, angles: tuple[int, ...]) -> Any:
     """A picture of text: lines of several sizes, and words that are turned by these angles."""
     from PIL import Image, ImageDraw, ImageFont
@@ -131,14 +109,13 @@ def page(size: int, angles: tuple[int, ...]) -> Any:
 
 
 def text() -> None:
-    """Boxes and texts of PP-OCR's models by RapidOCR, rectangles by OpenCV, overlaps by Shapely."""
+    """Boxes and texts of PP-OCR's models by RapidOCR, components by OpenCV."""
     import rapidocr_onnxruntime
 
     models = Path(rapidocr_onnxruntime.__file__).parent / "models"
     text_boxes(models / "ch_PP-OCRv4_det_infer.onnx")
     text_lines(models / "ch_PP-OCRv4_rec_infer.onnx")
     components()
-    quads()
 
 
 def outputs_of(model: Path, pixels: np.ndarray) -> np.ndarray:
@@ -212,20 +189,26 @@ def components() -> None:
     save("text", "components", "opencv-python-headless", **arrays)
 
 
-def quads() -> None:
-    """The IoU of random rectangles, of which some are equal, apart or inside of each other."""
-    from shapely.geometry import Polygon
+def detr() -> None:
+    """The queries of two pictures by the processors of DETR and RT-DETR."""
+    import torch
+    from transformers.models.detr.image_processing_pil_detr import DetrImageProcessorPil
+    from transformers.models.rt_detr.image_processing_pil_rt_detr import RTDetrImageProcessorPil
 
-    rng = np.random.default_rng(4)
-    centres, sides = rng.uniform(0, 60, (12, 1, 2)), rng.uniform(4, 60, (12, 1, 2))
-    angles = np.append(rng.uniform(0, 3.2, 8), (0, 0, 0.5, 0.5))
-    turns = np.array([[[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]] for a in angles])
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-    quads = centres + (corners * sides) @ turns
-    quads[-1] = quads[-2].mean(axis=0) + (quads[-2] - quads[-2].mean(axis=0)) / 2
-    shapes = [Polygon(quad) for quad in quads]
-    ious = [[a.intersection(b).area / a.union(b).area for b in shapes] for a in shapes]
-    save("text", "quads", "shapely", quads=quads.astype(np.float32), ious=np.array(ious))
+    rng = np.random.default_rng(2)
+    logits = rng.normal(-1, 2, (2, 20, 6)).astype(np.float32)
+    boxes = rng.uniform(0.1, 0.6, (2, 20, 4)).astype(np.float32)
+    outputs = SimpleNamespace(logits=torch.from_numpy(logits), pred_boxes=torch.from_numpy(boxes))
+    arrays = {"logits": logits, "boxes": boxes}
+    processors = {"softmax": DetrImageProcessorPil(), "sigmoid": RTDetrImageProcessorPil()}
+    for name, processor in processors.items():
+        found = processor.post_process_object_detection(
+            outputs, threshold=0.4, target_sizes=[(240, 320)] * 2
+        )
+        for number, picture in enumerate(found):
+            for key, value in picture.items():
+                arrays[f"{name}_{key}_{number}"] = value.numpy()
+    save("detect", "detr", "transformers", **arrays)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ GOOD: Mapping[str, dict[str, Any]] = {
     "mask_rcnn.roi_align": {"size": 7},
     "mask_rcnn.detections": {"height": 64, "width": 64},
     "classify": {},
-    "embed": {},
-    "segment.semantic": {},
     "text.detect": {},
     "text.recognise": {},
+    "embed": {},
+    "segment.semantic": {},
     "seq2seq.greedy": {"start": 0, "end": 1, "pad": 0, "steps": 4},
 }
 CALLS = {"seq2seq.greedy": ("decoder",)}

@@ -1,36 +1,45 @@
-"""Overlaps of quadrilaterals are those of an independent implementation."""
+"""Overlaps of convex polygons with four corners."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deploy.tasks.polygons import quad_overlaps
 
-GOLDEN = Path(__file__).parent / "text" / "golden" / "quads.npz"
-SQUARE = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], float)
+SQUARE = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], np.float64)
+DIAMOND = np.array([[2, -2], [6, 2], [2, 6], [-2, 2]], np.float64)  # around the square
+TRIANGLE = np.array([[0, 0], [4, 0], [0, 4], [0, 4]], np.float64)
 
 
-@pytest.mark.parametrize("turn", [1, -1])
-@pytest.mark.parametrize("offset", [0, 1e5])
-def test_overlaps_are_those_of_shapely_whichever_way_corners_turn(turn, offset):
-    golden = np.load(GOLDEN)
-    quads = golden["quads"].astype(float) + offset
-    ious = [quad_overlaps(quad[::turn], quads) for quad in quads]
-    assert np.allclose(ious, golden["ious"], atol=1e-6)
-    assert (golden["ious"] == 0).any() and ((golden["ious"] > 0.2) & (golden["ious"] < 1)).any()
+def moved(x: float, y: float) -> np.ndarray:
+    return SQUARE + np.array([x, y])
 
 
-def test_equal_and_touching_quadrilaterals():
-    beside, corner = np.add(SQUARE, (2, 0)), np.add(SQUARE, (2, 2))
-    assert quad_overlaps(SQUARE, np.stack([SQUARE, beside, corner])).tolist() == [1, 0, 0]
-    turned = np.roll(SQUARE, 1, axis=0)
-    assert quad_overlaps(SQUARE, np.stack([turned, SQUARE / 2])).tolist() == [1, 0.25]
+@pytest.mark.parametrize(
+    ("other", "iou"),
+    [
+        (SQUARE, 1),
+        (SQUARE[::-1], 1),  # the other way around
+        (np.roll(SQUARE, 1, axis=0), 1),
+        (moved(2, 0), 8 / 24),
+        (moved(2, 2), 4 / 28),
+        (moved(4, 0), 0),  # side by side
+        (moved(9, 9), 0),
+        (SQUARE / 2 + 1, 4 / 16),  # inside
+        (SQUARE * 3 - 4, 16 / 144),  # around
+        (DIAMOND, 16 / 32),
+        (TRIANGLE, 8 / 16),
+        (SQUARE * [1, 0], 0),
+        (SQUARE * 0 + 2, 0),
+    ],
+)
+def test_overlaps_are_those_of_the_areas(other, iou):
+    for offset in (0, 1e6):
+        first, second = SQUARE + offset, other + offset
+        assert quad_overlaps(first, second[None]) == pytest.approx(iou, abs=1e-9)
+        assert quad_overlaps(second, first[None]) == pytest.approx(iou, abs=1e-9)
 
 
-def test_what_has_no_area_overlaps_nothing():
-    line = np.array([[0, 0], [2, 0], [2, 0], [0, 0]], float)
-    assert quad_overlaps(line, np.stack([line, SQUARE, line * 0])).tolist() == [0, 0, 0]
-    assert quad_overlaps(SQUARE, np.zeros((0, 4, 2))).tolist() == []
+def test_no_other_polygon_is_no_overlap():
+    assert quad_overlaps(SQUARE, np.zeros((0, 4, 2))).shape == (0,)

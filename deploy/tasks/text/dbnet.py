@@ -27,12 +27,12 @@ class DetectText:
 
     One tensor: (N, 1, h, w) or (N, h, w) floats, the probability that a pixel belongs to the shrunk
     inside of a line of text, of the input's size or coarser. That is what DBNet and DBNet++ give,
-    in PP-OCR (v2 to v5), MMOCR and docTR.
+    and with them the detectors of PP-OCR.
 
     Pixels above ``thresh`` that touch are a component. It gets the rectangle of the smallest area
     around it, and the mean of the map inside as its score. The rectangle then grows on each side by
     ``area * unclip_ratio / perimeter``, which undoes the shrinking that the model was trained with.
-    Sizes are in pixels of the map.
+    Sizes are in pixels of the map, from centre to centre, as PP-OCR measures them.
 
     PP-OCR finds a further box around each hole of a component, which its scores then refuse; here a
     hole is none. PP-OCR rounds boxes to whole pixels and clips them to the picture.
