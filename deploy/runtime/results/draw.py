@@ -40,22 +40,6 @@ def draw_boxes(
     return canvas
 
 
-def draw_outlines(picture: Array, polygons: Array) -> Image.Image:
-    """The picture (H, W, 3) uint8, RGB, with polygons (n, corners, 2), x and y in pixels.
-
-    Nothing is written beside them, where the next line of a text is. Neighbouring polygons differ
-    in colour.
-    """
-    canvas = Image.fromarray(picture)
-    pen = ImageDraw.Draw(canvas)
-    thick = round(2 * _scale_and_font(canvas)[0])
-    far = max(canvas.size) * 2  # Pillow takes no coordinates of any size
-    for number, polygon in enumerate(polygons.clip(-far, far).tolist()):
-        corners = [tuple(corner) for corner in polygon]
-        pen.line([*corners, *corners[:2]], fill=colour_of(number), width=thick, joint="curve")
-    return canvas
-
-
 def draw_caption(picture: Array, lines: Sequence[str]) -> Image.Image:
     """The picture (H, W, 3) uint8, RGB, with lines of text at its top left."""
     canvas = Image.fromarray(picture)
@@ -85,6 +69,22 @@ def draw_legend(picture: Array, entries: Sequence[tuple[str, Colour]]) -> Image.
         place = (margin - left, top + margin - upper)
         pen.text(place, name, fill=_readable_on(colour), font=font)
         top += height
+    return canvas
+
+
+def draw_outlines(picture: Array, polygons: Array) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with polygons (n, corners, 2), x and y in pixels.
+
+    Nothing is written beside them, where the next line of a text is. Neighbouring polygons differ
+    in colour.
+    """
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    thick = round(2 * _scale_and_font(canvas)[0])
+    far = max(canvas.size) * 2  # Pillow takes no coordinates of any size
+    for number, polygon in enumerate(polygons.clip(-far, far).tolist()):
+        corners = [tuple(corner) for corner in polygon]
+        pen.line([*corners, *corners[:2]], fill=colour_of(number), width=thick, joint="curve")
     return canvas
 
 
