@@ -183,6 +183,22 @@ def draw_legend(picture: Array, entries: Sequence[tuple[str, Colour]]) -> Image.
     return canvas
 
 
+def draw_outlines(picture: Array, polygons: Array) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with polygons (n, corners, 2), x and y in pixels.
+
+    Nothing is written beside them, where the next line of a text is. Neighbouring polygons differ
+    in colour.
+    """
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    thick = round(2 * _scale_and_font(canvas)[0])
+    far = max(canvas.size) * 2  # Pillow takes no coordinates of any size
+    for number, polygon in enumerate(polygons.clip(-far, far).tolist()):
+        corners = [tuple(corner) for corner in polygon]
+        pen.line([*corners, *corners[:2]], fill=colour_of(number), width=thick, joint="curve")
+    return canvas
+
+
 def class_name(classes: Sequence[str], label: int) -> str:
     """The name of a label, or its number where it has no name."""
     return classes[label] if 0 <= label < len(classes) else str(label)
