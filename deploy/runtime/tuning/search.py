@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,9 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import DeployError, EngineError
+from deploy.runtime.benchmark.turns import rounds_in_turns
+from deploy.runtime.benchmark.worker import BenchmarkWorker, RoundLength, Subject, start_worker
 from deploy.runtime.bundle.engine_choice import Choice, Choices, forget_tuned, write_tuned
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.latency import Milliseconds
 from deploy.runtime.tuning.candidates import (
     AS_MADE,
     Costs,
@@ -24,13 +28,12 @@ from deploy.runtime.tuning.candidates import (
     uniform_candidates,
     usable_engines,
 )
-from deploy.runtime.tuning.worker import Medians, TuningWorker, start_worker
 
 MIXED = "best of each step"
 """The name of the candidate in which each step has the choice that is best for it."""
 
 _MOST_MIXED = 3  # candidates of this kind that are measured
-_SETS = 3  # of processes; one may be a tenth faster than the next that does the same
+_LENGTH = RoundLength(seconds=0.3, least=5)
 
 Candidates = Mapping[str, Choices]
 """By name."""
@@ -45,7 +48,7 @@ class TuningResult:
         refused: by candidate that does not count, the reason.
     """
 
-    rounds: Mapping[str, Sequence[Medians]]
+    rounds: Mapping[str, Sequence[Milliseconds]]
     refused: Mapping[str, str]
 
     def median(self, candidate: str, part: str = "total") -> float:
@@ -137,21 +140,17 @@ def measure_candidates(
     bundle: Path, candidates: Candidates, rounds: int, key: Path | None
 ) -> TuningResult:
     """The rounds of each candidate that agrees with the bundle's sample, in sets of processes."""
-    medians: dict[str, list[Medians]] = {name: [] for name in candidates}
+    medians: dict[str, list[Milliseconds]] = {name: [] for name in candidates}
     refused: dict[str, str] = {}
-    sets = min(_SETS, rounds)
-    for number in range(sets):
-        share = rounds * (number + 1) // sets - rounds * number // sets
-        with ExitStack() as processes:
-            remaining = {
-                name: choices for name, choices in candidates.items() if name not in refused
-            }
-            workers = _start_workers(bundle, remaining, key, processes, refused)
-            names = list(workers)
-            for turn in range(share):
-                first = turn % len(names)
-                for name in names[first:] + names[:first]:
-                    medians[name].append(workers[name].round())
+
+    def start(processes: ExitStack) -> dict[str, BenchmarkWorker]:
+        remaining = {name: choices for name, choices in candidates.items() if name not in refused}
+        return _start_workers(bundle, remaining, key, processes, refused)
+
+    for turn in rounds_in_turns(start, rounds, _LENGTH, refused):
+        for name, measured in turn.items():
+            medians[name].append(measured.medians)
+    _check_as_made(bundle, refused)
     agreeing = {name: rows for name, rows in medians.items() if name not in refused}
     return TuningResult(agreeing, refused)
 
@@ -162,25 +161,31 @@ def _start_workers(
     key: Path | None,
     processes: ExitStack,
     refused: dict[str, str],
-) -> dict[str, TuningWorker]:
+) -> dict[str, BenchmarkWorker]:
     """A process for each candidate that agrees; the reasons of the others go to ``refused``."""
-    workers: dict[str, TuningWorker] = {}
+    workers: dict[str, BenchmarkWorker] = {}
     for name, choices in candidates.items():
+        subject = Subject(str(bundle), choices, str(key) if key else None)
         try:
-            worker = processes.enter_context(start_worker(bundle, choices, key))
-        except EngineError:  # its process has printed why
+            worker = processes.enter_context(start_worker(subject))
+        except EngineError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
             refused[name] = "does not run here"
             continue
         if worker.agrees:
             workers[name] = worker
         else:
             refused[name] = "beyond the tolerance"
+    _check_as_made(bundle, refused)
+    return workers
+
+
+def _check_as_made(bundle: Path, refused: Mapping[str, str]) -> None:
     if AS_MADE in refused:
         raise DeployError(
             f"bundle '{bundle}' as it was made: {refused[AS_MADE]}",
             do=f"Look at it: python -m deploy.runtime check {bundle}",
         )
-    return workers
 
 
 def step_costs(

@@ -1,0 +1,96 @@
+"""What measured rounds can say: which latencies are noise, which are equal, and which is the least.
+
+docs/adr/0028 has the reasons for these rules.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+TIE = 0.05
+"""Latencies that differ by less than this share of the lesser are equal."""
+
+NOISE = 0.10
+"""The largest spread of rounds, as a share of their median, that agree with each other."""
+
+Standing = Literal["fastest", "tied", "slower", "undecided"]
+
+Rounds = Mapping[str, Sequence[float]]
+"""By name, the p50 of each round in milliseconds; the rounds were measured in turns."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What the rounds say.
+
+    Attributes:
+        leaders: the one of the least latency, and those that are equal to it, in the order of
+            their latency.
+        decided: whether one of the leaders was the first in most rounds. Where none was, none is
+            called fastest.
+        first_in: by name, in how many rounds it was the first.
+        rounds: how many rounds there were.
+    """
+
+    leaders: tuple[str, ...]
+    decided: bool
+    first_in: Mapping[str, int]
+    rounds: int
+
+    def standing(self, name: str) -> Standing:
+        """How one of those that were ranked stands."""
+        if name not in self.leaders:
+            return "slower"
+        if not self.decided:
+            return "undecided"
+        return "fastest" if len(self.leaders) == 1 else "tied"
+
+
+def rank(rounds: Rounds) -> Ranking | None:
+    """Compare what was measured in turns.
+
+    The one of the least median is the fastest, if it was the first in more than half of the rounds.
+    Others within ``TIE`` of it are tied with it; then one of them has to be the first in more than
+    half of the rounds.
+
+    Returns:
+        The ranking; None where there are fewer than two to compare, or no rounds.
+
+    Examples:
+        >>> rank({"a": [10, 11, 10], "b": [20, 21, 9]}).leaders
+        ('a',)
+        >>> rank({"a": [10, 11, 10], "b": [10.2, 10.9, 10.4]}).standing("b")
+        'tied'
+    """
+    count = min(map(len, rounds.values()), default=0)
+    if len(rounds) < 2 or count == 0:
+        return None
+    medians = {name: float(np.median(row)) for name, row in rounds.items()}
+    by_latency = sorted(medians, key=medians.__getitem__)
+    least = medians[by_latency[0]]
+    leaders = tuple(name for name in by_latency if medians[name] - least < TIE * least)
+    leaders = leaders or (by_latency[0],)
+    first_in = Counter(min(rounds, key=lambda name: rounds[name][turn]) for turn in range(count))
+    led = sum(first_in[name] for name in leaders)
+    return Ranking(leaders, 2 * led > count, dict(first_in), count)
+
+
+def spread(rounds: Sequence[float]) -> float:
+    """How far the rounds of one lie apart: the distance of their quartiles over their median.
+
+    Examples:
+        >>> spread([10.0, 10.0, 11.0, 12.0, 12.0])
+        0.18181818181818182
+    """
+    low, middle, high = (float(value) for value in np.percentile(rounds, [25, 50, 75]))
+    return (high - low) / middle if middle > 0 else 0.0
+
+
+def is_noise(rounds: Sequence[float]) -> bool:
+    """Whether the rounds disagree: the middle half of them lies further apart than ``NOISE``."""
+    return len(rounds) > 1 and spread(rounds) > NOISE
