@@ -70,6 +70,8 @@ class MachineWatch:
         passed = now.clock - before.clock
         busy = _difference(now.busy, before.busy)
         own = now.own - before.own + cpu_seconds
+        if busy is not None and busy < own / 2:
+            busy = None  # in some containers the counters stand still
         other = None if busy is None or passed <= 0 else max(0.0, busy - own) / passed
         return MachineState(
             seconds=passed,

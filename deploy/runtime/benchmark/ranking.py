@@ -18,6 +18,9 @@ TIE = 0.05
 NOISE = 0.10
 """The largest spread of rounds, as a share of their median, that agree with each other."""
 
+MOST = 0.75
+"""The share of the rounds in which one has to be faster than another to be called faster."""
+
 Standing = Literal["fastest", "tied", "slower", "undecided"]
 
 Rounds = Mapping[str, Sequence[float]]
@@ -54,15 +57,15 @@ class Ranking:
 def rank(rounds: Rounds) -> Ranking | None:
     """Compare what was measured in turns.
 
-    The one of the least median is the fastest, if it was the first in more than half of the rounds.
-    Others within ``TIE`` of it are tied with it; then one of them has to be the first in more than
-    half of the rounds.
+    Those that cannot be told from the one of the least median are tied with it: their median is
+    within ``TIE`` of its own, or it is not faster in ``MOST`` of the rounds. A fastest, or a tie
+    for it, is named only where one of them was the first of all in more than half of the rounds.
 
     Returns:
         The ranking; None where there are fewer than two to compare, or no rounds.
 
     Examples:
-        >>> rank({"a": [10, 11, 10], "b": [20, 21, 9]}).leaders
+        >>> rank({"a": [10, 11, 10], "b": [20, 21, 19]}).leaders
         ('a',)
         >>> rank({"a": [10, 11, 10], "b": [10.2, 10.9, 10.4]}).standing("b")
         'tied'
@@ -72,12 +75,22 @@ def rank(rounds: Rounds) -> Ranking | None:
         return None
     medians = {name: float(np.median(row)) for name, row in rounds.items()}
     by_latency = sorted(medians, key=medians.__getitem__)
-    least = medians[by_latency[0]]
-    leaders = tuple(name for name in by_latency if medians[name] - least < TIE * least)
-    leaders = leaders or (by_latency[0],)
+    first, *others = by_latency
+    leaders = (first, *(name for name in others if not _is_slower(rounds[name], rounds[first])))
     first_in = Counter(min(rounds, key=lambda name: rounds[name][turn]) for turn in range(count))
     led = sum(first_in[name] for name in leaders)
     return Ranking(leaders, 2 * led > count, dict(first_in), count)
+
+
+def _is_slower(rounds: Sequence[float], least: Sequence[float]) -> bool:
+    median, bound = np.median(rounds), np.median(least) * (1 + TIE)
+    return bool(median >= bound) and is_faster(least, rounds)
+
+
+def is_faster(rounds: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether one was faster than another in ``MOST`` of the rounds, which were taken in turns."""
+    won = sum(one < other for one, other in zip(rounds, others, strict=True))
+    return won >= MOST * len(rounds)
 
 
 def spread(rounds: Sequence[float]) -> float:

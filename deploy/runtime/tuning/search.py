@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import DeployError, EngineError
+from deploy.runtime.benchmark.ranking import is_faster, is_noise
 from deploy.runtime.benchmark.turns import rounds_in_turns
 from deploy.runtime.benchmark.worker import BenchmarkWorker, RoundLength, Subject, start_worker
 from deploy.runtime.bundle.engine_choice import Choice, Choices, forget_tuned, write_tuned
@@ -55,6 +56,10 @@ class TuningResult:
         """Milliseconds of a part; a step that a host step calls has no time of its own: total."""
         rows = self.rounds[candidate]
         return float(np.median([row[part if part in row else "total"] for row in rows]))
+
+    def totals(self, candidate: str) -> list[float]:
+        """Milliseconds of the total in each round."""
+        return [row["total"] for row in self.rounds[candidate]]
 
     @property
     def fastest(self) -> str:
@@ -148,7 +153,7 @@ def measure_candidates(
         return _start_workers(bundle, remaining, key, processes, refused)
 
     for turn in rounds_in_turns(start, rounds, _LENGTH, refused):
-        for name, measured in turn.items():
+        for name, measured in turn.rounds.items():
             medians[name].append(measured.medians)
     _check_as_made(bundle, refused)
     agreeing = {name: rows for name, rows in medians.items() if name not in refused}
@@ -214,9 +219,7 @@ def _with_borders(costs: Costs, candidate: Choices, name: str, result: TuningRes
 def choose(result: TuningResult) -> str:
     """The fastest, where it is faster than the bundle as it was made in three of four rounds."""
     fastest = result.fastest
-    rounds = zip(result.rounds[fastest], result.rounds[AS_MADE], strict=True)
-    ratios = [candidate["total"] / default["total"] for candidate, default in rounds]
-    return fastest if np.percentile(ratios, 75) < 1 else AS_MADE
+    return fastest if is_faster(result.totals(fastest), result.totals(AS_MADE)) else AS_MADE
 
 
 def _describe(step: tuple[str, Choice]) -> str:
@@ -231,6 +234,7 @@ def _print(steps: Sequence[str], result: TuningResult, chosen: str) -> None:
     print(f"{'ms, median':<{width}}" + "".join(f"{part:>14}" for part in parts))
     for name in result.rounds:
         row = "".join(f"{result.median(name, part):14.3f}" for part in parts)
-        print(f"{name:<{width}}{row}{'  <- chosen' if name == chosen else ''}")
+        noise = "  noise" if is_noise(result.totals(name)) else ""
+        print(f"{name:<{width}}{row}{noise}{'  <- chosen' if name == chosen else ''}")
     for name, reason in result.refused.items():
         print(f"{name:<{width}}  {reason}")
