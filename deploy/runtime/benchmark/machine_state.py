@@ -14,6 +14,9 @@ Number = TypeVar("Number", int, float)
 
 NOT_READABLE = "not readable"
 
+BUSY_CORES = 0.5
+"""Other work that a reader of latencies should know of."""
+
 _CPUS = Path("/sys/devices/system/cpu")
 _QUOTAS = (  # in a container, of this one: by version of the control groups
     (Path("/sys/fs/cgroup/cpu.stat"), "throttled_usec", 1e-6),
@@ -182,7 +185,7 @@ def _range(values: Sequence[float | None], form: str) -> str:
     return " to ".join(dict.fromkeys(form.format(value) for value in (min(known), max(known))))
 
 
-def other_work(states: Sequence[MachineState]) -> float:
-    """The mean of the cores that other processes kept busy; 0 where that cannot be read."""
+def is_machine_busy(states: Sequence[MachineState]) -> bool:
+    """Whether other processes kept ``BUSY_CORES`` or more busy; false where that cannot be read."""
     known = [state.other_cores for state in states if state.other_cores is not None]
-    return sum(known) / len(known) if known else 0.0
+    return bool(known) and sum(known) / len(known) >= BUSY_CORES

@@ -57,9 +57,10 @@ class Ranking:
 def rank(rounds: Rounds) -> Ranking | None:
     """Compare what was measured in turns.
 
-    Those that cannot be told from the one of the least median are tied with it: their median is
-    within ``TIE`` of its own, or it is not faster in ``MOST`` of the rounds. A fastest, or a tie
-    for it, is named only where one of them was the first of all in more than half of the rounds.
+    Those that cannot be told from the one of the least median are tied with it. Their median is
+    within ``TIE`` of its own, or within the ``spread`` of the rounds of either; or it is not faster
+    in ``MOST`` of the rounds. A fastest, or a tie for it, is named only where one of them was the
+    first of all in more than half of the rounds.
 
     Returns:
         The ranking; None where there are fewer than two to compare, or no rounds.
@@ -83,8 +84,9 @@ def rank(rounds: Rounds) -> Ranking | None:
 
 
 def _is_slower(rounds: Sequence[float], least: Sequence[float]) -> bool:
-    median, bound = np.median(rounds), np.median(least) * (1 + TIE)
-    return bool(median >= bound) and is_faster(least, rounds)
+    margin = max(TIE, spread(rounds), spread(least))
+    bound = float(np.median(least)) * (1 + margin)
+    return float(np.median(rounds)) >= bound and is_faster(least, rounds)
 
 
 def is_faster(rounds: Sequence[float], others: Sequence[float]) -> bool:
