@@ -274,8 +274,8 @@ def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
     if len(ranking.leaders) == 1:
         return f"fastest: {leaders}, first {most}"
     return (
-        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or less than the rounds "
-        "of one of them"
+        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
+        "rounds of one of them do"
     )
 
 

@@ -143,6 +143,24 @@ def _numbers(paths: Iterable[Path]) -> Iterator[int]:
             yield int(path.read_text())
 
 
+def machine_rows(states: Sequence[MachineState]) -> list[tuple[str, ...]]:
+    """The state in each round as texts: other work, load, clock, heat events, quota stops."""
+    return [
+        (
+            _text(state.other_cores, "{:.1f} cores"),
+            _text(state.load, "{:.1f}"),
+            _text(state.megahertz, "{:.0f} MHz"),
+            _text(state.hot_events, "{}"),
+            _text(state.quota_seconds, "{:.2f} s"),
+        )
+        for state in states
+    ]
+
+
+def _text(value: float | None, form: str) -> str:
+    return NOT_READABLE if value is None else form.format(value)
+
+
 def describe_machine(states: Sequence[MachineState]) -> str:
     """What a reader should know of the machine, in a line.
 
