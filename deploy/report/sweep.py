@@ -251,18 +251,25 @@ def latency_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
         names: of the jobs, in order.
     """
     measured, rounds = comparison.measurements, len(comparison.machine)
+    left_out = [
+        f"not measured: {names[int(number)] or f'job {number}'}: {error_reason(reason)}"
+        for number, reason in comparison.left_out.items()
+    ]
     if not measured:
-        return [*_left_out_lines(comparison, names)]
-    bundles = f"{len(measured)} bundle{'s' if len(measured) > 1 else ''} in turns"
-    lines = [f"{bundles}, {rounds} rounds, host steps in NumPy; p50 is the median of the rounds"]
-    lines.append(f"machine: {describe_machine(comparison.machine)}")
-    if comparison.ranking is not None:
-        lines.append(fastest_line(comparison.ranking, names))
+        return left_out
+    lines = [] if comparison.ranking is None else [fastest_line(comparison.ranking, names)]
     if any(one.is_noise for one in measured.values()):
         lines.append(
             f"noise: the middle half of the rounds lies more than {NOISE:.0%} of their median apart"
         )
-    return [*lines, *_left_out_lines(comparison, names)]
+    bundles = f"{len(measured)} bundle{'s' if len(measured) > 1 else ''}"
+    return [
+        *lines,
+        *left_out,
+        f"measured: {bundles} in turns, {rounds} rounds, host steps in NumPy; p50 is the median of "
+        "the rounds",
+        f"machine: {describe_machine(comparison.machine)}",
+    ]
 
 
 def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
@@ -277,13 +284,6 @@ def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
         f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
         "rounds of one of them do"
     )
-
-
-def _left_out_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
-    return [
-        f"not measured: {names[int(number)] or f'job {number}'}: {error_reason(reason)}"
-        for number, reason in comparison.left_out.items()
-    ]
 
 
 def _format_decimals(value: float | None, digits: int) -> str:
