@@ -24,6 +24,7 @@ from deploy.runtime.accuracy.step_errors import (
 )
 from deploy.runtime.benchmark.machine_state import describe_machine, is_machine_busy
 from deploy.runtime.benchmark.measurement import Measurement
+from deploy.runtime.benchmark.ranking import format_ms, noise_line
 from deploy.runtime.bundle.engine_choice import engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 NUMPY_NOTE = "host steps ran in NumPy; a device with numba (the extra fast) compiles a detector's"
 """Of every latency that the desk measures."""
 
-_MUCH = 0.05  # share of the latency
+_MUCH = 0.02  # share of the latency
 _BELOW = "\n" + 12 * " "  # a further line, below the text of the first
 
 
@@ -239,10 +240,10 @@ def _latency_lines(result: RunResult) -> str:
     if result.latency is None:
         return ""
     total = result.latency.total
-    lines = [f"p50 {total.p50:.1f} ms, p90 {total.p90:.1f} ms, min {total.min:.1f} ms"]
+    figures = {"p50": total.p50, "p90": total.p90, "min": total.min or 0.0}
+    lines = [", ".join(f"{name} {format_ms(value)} ms" for name, value in figures.items())]
     if result.latency.is_noise:
-        low, high = min(result.latency.rounds), max(result.latency.rounds)
-        lines.append(f"noisy: p50 of rounds from {low:.1f} to {high:.1f} ms")
+        lines.append(noise_line(result.latency.rounds))
     if is_machine_busy(result.latency.machine):
         lines.append(f"the machine was busy: {describe_machine(result.latency.machine)}")
     if _host_share(result.manifest, result.latency) >= _MUCH:

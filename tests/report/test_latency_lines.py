@@ -27,12 +27,12 @@ def lines(bundle, post: float, rounds: tuple[float, ...], machine: MachineState 
 
 def test_a_steady_latency_on_an_idle_machine_is_one_line(make_bundle):
     said = lines(make_bundle(), 0.1, (9.9, 10.0, 10.1))
-    assert said == "latency     p50 10.0 ms, p90 12.0 ms, min 9.0 ms"
+    assert said == "latency     p50 10.0 ms, p90 12.0 ms, min 9.00 ms"
 
 
 def test_rounds_that_disagree_are_told(make_bundle):
     said = lines(make_bundle(), 0.1, (8.0, 10.0, 12.0))
-    assert said.endswith("\n            noisy: p50 of rounds from 8.0 to 12.0 ms")
+    assert said.endswith("\n            noisy: p50 of rounds from 8.00 to 12.0 ms")
 
 
 def test_a_busy_machine_is_told(make_bundle):

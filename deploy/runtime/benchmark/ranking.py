@@ -21,6 +21,8 @@ NOISE = 0.10
 MOST = 0.75
 """The share of the rounds in which one has to be faster than another to be called faster."""
 
+_PARTS = 5  # that calls in a row are split into
+
 Standing = Literal["fastest", "tied", "slower", "undecided"]
 
 Rounds = Mapping[str, Sequence[float]]
@@ -109,3 +111,33 @@ def spread(rounds: Sequence[float]) -> float:
 def is_noise(rounds: Sequence[float]) -> bool:
     """Whether the rounds disagree: the middle half of them lies further apart than ``NOISE``."""
     return len(rounds) > 1 and spread(rounds) > NOISE
+
+
+def describe_noise(calls: Sequence[float]) -> str:
+    """That calls in a row disagree, in words; empty where they do not.
+
+    Args:
+        calls: milliseconds of each, in their order; they are taken as a few rounds.
+
+    Examples:
+        >>> describe_noise([10, 10, 10, 10, 15, 15, 15, 15])
+        'noisy: p50 of rounds from 10.0 to 15.0 ms'
+    """
+    rounds = [float(np.median(row)) for row in np.array_split(np.array(calls), _PARTS) if len(row)]
+    return noise_line(rounds) if is_noise(rounds) else ""
+
+
+def noise_line(rounds: Sequence[float]) -> str:
+    """How far rounds lie apart, in words."""
+    return f"noisy: p50 of rounds from {format_ms(min(rounds))} to {format_ms(max(rounds))} ms"
+
+
+def format_ms(value: float) -> str:
+    """Milliseconds with three digits or more.
+
+    Examples:
+        >>> [format_ms(value) for value in (0.1234, 1.234, 12.34, 1234.5)]
+        ['0.123', '1.23', '12.3', '1234.5']
+    """
+    digits = 3 if value < 1 else 2 if value < 10 else 1
+    return f"{value:.{digits}f}"
