@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deploy.report.progress import format_bytes, format_error
 from deploy.report.svg.scales import Scale, latency_scale, linear_scale, log_scale
 from deploy.report.svg.scatter import PlotPoint, scatter_svg
-from deploy.report.sweep import Job, evaluated_scores
+from deploy.report.sweep import Job
 
 _GAP = "max_rel"
 _LEAST_GAP = 1e-9  # equal results have no place on a logarithmic scale
@@ -56,11 +56,11 @@ def trade_off(jobs: Sequence[Job], titles: Mapping[str, str]) -> TradeOff | None
     Returns:
         The plot; None where nothing can be plotted.
     """
-    scores = evaluated_scores([job.row for job in jobs])
+    scores = [title for job in jobs for title, value in _scores(job).items() if value is not None]
     score = scores[0] if scores else _GAP
 
     def accuracy(job: Job) -> float | None:
-        return job.row.scores[score] if scores else job.row.gap
+        return _scores(job).get(score) if scores else job.row.gap
 
     plotted = {
         number: job
@@ -84,6 +84,13 @@ def trade_off(jobs: Sequence[Job], titles: Mapping[str, str]) -> TradeOff | None
         (title if scores else f"{title}, logarithmic", scale),
     )
     return TradeOff(title, bool(scores), drawn, rows)
+
+
+def _scores(job: Job) -> Mapping[str, float | None]:
+    """Of the evaluation, by their titles, the most important one first."""
+    if job.report is not None and job.report.scores:
+        return {score.title: score.chain for score in job.report.scores}
+    return job.row.scores
 
 
 def _largest(plotted: Mapping[int, Job]) -> int:

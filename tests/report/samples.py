@@ -11,7 +11,6 @@ from deploy.report.data import (
     BlameTable,
     DetectionView,
     Environment,
-    MapRow,
     MatchedCount,
     PictureView,
     Report,
@@ -21,6 +20,7 @@ from deploy.report.data import (
 )
 from deploy.report.pictures import data_url
 from deploy.report.svg.diagram import Arrow, Box
+from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.benchmark.comparison import Comparison
 from deploy.runtime.benchmark.machine_state import MachineState
 from deploy.runtime.benchmark.measurement import Measurement
@@ -101,8 +101,8 @@ def report(**changes: Any) -> Report:
         latency_runs=20,
         latency_rounds=(1.9, 2.0, 2.4),
         machine=(MACHINE,),
-        average_precision=(MapRow("Boxes, mAP@.5:.95", 0.5, 0.75),),
-        has_eval_set=True,
+        scores=(NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.75),),
+        has_dataset=True,
         pending=False,
         stages=(StageTime("export", 1.0, True),),
         environment=Environment(

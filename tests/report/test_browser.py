@@ -17,7 +17,7 @@ from tests.report.samples import EVIL, LONG, comparison, report
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SECTIONS = {
-    "run": ["chain", "agreement", "blame", "detections", "results", "map", "latency", "run"],
+    "run": ["chain", "agreement", "blame", "detections", "results", "scores", "latency", "run"],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
     "sweep": ["jobs", "errors", "trade-off", "latency", "detections", "results", "run"],
 }
