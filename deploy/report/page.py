@@ -170,7 +170,7 @@ def _latency_notes(sweep: Sweep) -> list[str]:
     """What was measured in turns, and who is fastest."""
     if sweep.comparison is None:
         return ["Each job measured its own, when it happened to run: they cannot be compared."]
-    return latency_lines(sweep.comparison, [job.title for job in sweep.jobs])
+    return latency_lines(sweep.comparison, [job.label for job in sweep.jobs])
 
 
 def _shared_environment(reports: Sequence[Report]) -> Environment | None:

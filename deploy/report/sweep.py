@@ -274,7 +274,8 @@ def latency_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
 
 def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
     """Which job's bundle is the fastest, or which cannot be told apart."""
-    leaders = " and ".join(names[int(name)] or f"job {name}" for name in ranking.leaders)
+    *others, last = (names[int(name)] or f"job {name}" for name in ranking.leaders)
+    leaders = f"{', '.join(others)} and {last}" if others else last
     most = f"in {ranking.first_in.get(ranking.leaders[0], 0)} of {ranking.rounds} rounds"
     if not ranking.decided:
         return "fastest: none, since none was first in most rounds"
