@@ -11,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,22 +99,34 @@ class BenchmarkWorker:
         """
         time.sleep(_PAUSE)
         if self._process.stdin is not None:
-            print(json.dumps(asdict(length)), file=self._process.stdin, flush=True)
+            with suppress(BrokenPipeError):  # it has ended, and has no answer
+                print(json.dumps(asdict(length)), file=self._process.stdin, flush=True)
         return Round(**self._answer())
 
     def _answer(self) -> dict[str, Any]:
         watchdog = threading.Timer(_LONGEST_ANSWER, self._process.kill)
         watchdog.start()
         try:
-            line = self._process.stdout.readline() if self._process.stdout is not None else ""
+            answer = next(_objects(self._process.stdout or ()), {})
         finally:
             watchdog.cancel()
-        answer: dict[str, Any] = json.loads(line or "{}")
         if "error" in answer:
             raise EngineError(answer["error"])
         if not answer:
-            raise EngineError("a process that measured the bundle has ended by itself")
+            raise EngineError(
+                "a process that measured the bundle has ended by itself, or gave no answer for "
+                f"{_LONGEST_ANSWER:.0f} s"
+            )
         return answer
+
+
+def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The JSON objects among the lines; engines may print others."""
+    for line in lines:
+        with suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
 
 
 @contextmanager
@@ -133,6 +145,9 @@ def start_worker(subject: Subject) -> Iterator[BenchmarkWorker]:
             yield BenchmarkWorker(process)
         finally:
             process.kill()
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # of what it did not read
+                    process.stdin.close()
 
 
 def main(words: str) -> None:
