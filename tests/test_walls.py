@@ -35,7 +35,7 @@ _CHAIN = {
     f"deploy.runtime.{room}"
     for room in ("vision", "results", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
-_DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency"))}
+_DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency", "benchmark"))}
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
     *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe"),
@@ -59,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.pipeline": _CHAIN,
     "deploy.runtime.latency": _CHAIN,
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
+    "deploy.runtime.benchmark": {*_CHAIN, "deploy.runtime.accuracy", "deploy.runtime.latency"},
     "deploy.runtime.engine_build": _DEVICE,
     "deploy.runtime.tuning": _DEVICE,
     "deploy.runtime.commands": {*_DEVICE, "deploy.runtime.engine_build", "deploy.runtime.tuning"},

@@ -33,7 +33,7 @@ from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
 
 if TYPE_CHECKING:  # a usage error needs no report
-    from deploy.report.sweep import JobRow
+    from deploy.pipeline.sweep import JobRecord
 
 
 def main(words: Sequence[str]) -> None:
@@ -65,22 +65,22 @@ def _run(config: DictConfig) -> bool:
     job = shlex.join(map(readable_word, overrides))
     folder = _sweep_folder()
     try:
-        row = _job_row(job, config, overrides)
+        record = _job_record(job, config, overrides)
     except (DeployError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ and folder is None:
             raise
-        row = _failed(job, str(error))
+        record = _failed(job, str(error))
     except (Exception, SystemExit) as error:
         if folder is None or isinstance(error, OutputEndedError):
             raise
         # whatever it is, the other jobs run and the table is printed
-        row = _failed(job, _unexpected(error))
+        record = _failed(job, _unexpected(error))
     if folder is not None:
-        _write_row(row)
-    return row.status == "failed"
+        _write_record(record)
+    return record.row.status == "failed"
 
 
-def _job_row(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRow:
+def _job_record(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRecord:
     started = time.perf_counter()
     recipe = _recipe(config, overrides)
     paths = _paths(recipe)
@@ -90,26 +90,28 @@ def _job_row(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRow:
     from deploy.report.console import TerminalConsole
     from deploy.report.progress import Progress, process_start
 
-    started = process_start() if _sweep_folder() is None else started
+    in_sweep = _sweep_folder() is not None
+    started = started if in_sweep else process_start()
     progress = Progress(TerminalConsole(soft_wrap=True), started)
     with progress.stage("start", "loading PyTorch"), short_spins():
         # takes longer than anything above takes to be refused
         from deploy.pipeline.job import run_job
 
     command = _command(overrides)
-    return run_job(job, recipe, paths.bundle, paths.work, command, progress)
+    return run_job(job, recipe, paths.bundle, paths.work, command, progress, in_sweep)
 
 
-def _failed(job: str, problem: str) -> JobRow:
-    """The row of a job that an error has ended, which is printed too: in a sweep once."""
+def _failed(job: str, problem: str) -> JobRecord:
+    """The record of a job that an error has ended, which is printed too: in a sweep once."""
     if "HYDRA_FULL_ERROR" in os.environ:
         traceback.print_exc()
+    from deploy.pipeline.sweep import JobRecord
     from deploy.report.sweep import JobRow
 
     earlier = _job_with_error(problem)
     text = problem if earlier is None else f"the same as of job {earlier}"
     print(f"error: {text}", file=sys.stderr)
-    return JobRow(job, error=problem)
+    return JobRecord(JobRow(job, error=problem))
 
 
 def _job_with_error(problem: str) -> int | None:
@@ -120,10 +122,10 @@ def _job_with_error(problem: str) -> int | None:
     return job_with_error(Path(HydraConfig.get().sweep.dir), problem)
 
 
-def _write_row(row: JobRow) -> None:
-    from deploy.pipeline.sweep import write_row
+def _write_record(record: JobRecord) -> None:
+    from deploy.pipeline.sweep import write_record
 
-    write_row(Path(HydraConfig.get().sweep.dir), HydraConfig.get().job.num, row)
+    write_record(Path(HydraConfig.get().sweep.dir), HydraConfig.get().job.num, record)
 
 
 def _unexpected(error: BaseException) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import DeployError
 from deploy.pipeline.run import run_pipeline
+from deploy.pipeline.sweep import JobBench, JobRecord
 from deploy.pipeline.work_folder import lock_work_folder
 from deploy.recipe.output_paths import RunPaths
 from deploy.recipe.schema import Recipe
@@ -17,6 +19,9 @@ from deploy.report.page import write_report
 from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult, print_result
 from deploy.report.sweep import JobRow
+from deploy.runtime.bundle.integrity import hash_file
+from deploy.runtime.bundle.manifest import MANIFEST
+from deploy.runtime.execution.own_posts import word_for_command
 
 
 def run_job(
@@ -26,7 +31,8 @@ def run_job(
     work: Path,
     command: str = "",
     progress: Progress | None = None,
-) -> JobRow:
+    in_sweep: bool = False,
+) -> JobRecord:
     """Run a recipe, print the result and write its report.
 
     Args:
@@ -36,16 +42,28 @@ def run_job(
         work: the work folder.
         command: the whole command line, quoted for a shell.
         progress: with the stages so far; a new one by default.
+        in_sweep: whether the job belongs to a sweep, which measures the latency at its end.
 
     Raises:
         DeployError: the recipe is invalid or a stage failed.
     """
     progress = progress or Progress(TerminalConsole(soft_wrap=True))
-    result = run_pipeline(recipe, RunPaths(bundle, work), progress)
+    bench = _bench_of_sweep(recipe) if in_sweep else JobBench()
+    measured_now = replace(recipe, bench=replace(recipe.bench, runs=0)) if bench.rounds else recipe
+    result = run_pipeline(measured_now, RunPaths(bundle, work), progress)
     with progress.stage("report"):
         page = _write_report(work, result, recipe, progress.stages, job, command)
     print_result(progress.console, progress.stages, result, page)
-    return _row(job, recipe, result)
+    post = word_for_command(result.manifest.post)
+    rounds = 0 if result.pending else bench.rounds
+    return JobRecord(_row(job, recipe, result), replace(bench, rounds=rounds, post=post))
+
+
+def _bench_of_sweep(recipe: Recipe) -> JobBench:
+    """How the sweep of a job measures its bundle."""
+    if not recipe.bench.runs or not recipe.bench.rounds:
+        return JobBench()
+    return JobBench(recipe.bench.rounds, recipe.bench.seconds)
 
 
 def _write_report(
@@ -61,15 +79,12 @@ def _write_report(
 
 
 def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
-    latency, notes = result.latency, result.manifest.verification.notes
-    problem = result.verdict.problem
-    return JobRow(
+    notes, problem = result.manifest.verification.notes, result.verdict.problem
+    row = JobRow(
         job=job,
         model=recipe.model.name,
         backend=result.backends,
         status=result.manifest.verification.status,
-        p50_ms=latency.p50 if latency else None,
-        p90_ms=latency.p90 if latency else None,
         size=result.size,
         gap=result.gap,
         map_50=notes.get("map_50"),
@@ -79,5 +94,7 @@ def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
         mask_map_50_95=notes.get("mask_map"),
         torch_mask_map_50_95=notes.get("torch_mask_map"),
         bundle=str(result.bundle),
+        manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
         error=str(problem) if problem else "",
     )
+    return row.with_latency(result.latency) if result.latency else row

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from backends.contract import DeployError, EngineError, Tensors
 from backends.conversion_files import write_sample
-from backends.process.child import module_command
 from deploy.bundle import (
     assemble,
     publish,
@@ -41,13 +38,14 @@ from deploy.recipe.sample_inputs import (
 )
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
 from deploy.report.progress import Progress
-from deploy.report.run_result import Latency, RunResult
+from deploy.report.run_result import RunResult
+from deploy.runtime.benchmark.measurement import Measurement, measure_alone
+from deploy.runtime.benchmark.worker import Subject
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.execution.own_posts import word_for_command
-from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 
@@ -140,8 +138,8 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     if result.pending or not recipe.bench.runs:
         return result
     with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
-        own_post = word_for_command(manifest.post)
-        return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs, own_post))
+        subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
+        return replace(result, latency=benchmark(subject, recipe.bench.runs))
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:
@@ -235,33 +233,23 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     return verdict
 
 
-def benchmark(bundle: Path, runs: int, own_post: str | None = None) -> Latency:
-    """Measure a bundle's latency with ``deploy.runtime bench``, in a process of its own.
+def benchmark(subject: Subject, runs: int) -> Measurement:
+    """Measure a bundle's latency in a process of its own.
 
     Host steps run in NumPy, as in the verification.
 
     Args:
-        bundle: the folder.
+        subject: the bundle.
         runs: how many calls.
-        own_post: of ``--post``, for a bundle whose post-processing is the user's own code.
 
     Raises:
         EngineError: the bundle does not run there.
     """
-    words = ["bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-"]
-    words += ["--post", own_post] if own_post else []
-    with without_compiling():
-        process = subprocess.run(
-            module_command("deploy.runtime", *words),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if process.returncode:
-        raise EngineError(f"the bundle does not run on its own: {process.stderr.strip()}")
-    parts = tuple(PartLatency(name, **row) for name, row in json.loads(process.stdout).items())
-    total = parts[-1]
-    return Latency(total.p50, total.p90, parts, runs)
+    try:
+        with without_compiling():
+            return measure_alone(subject, runs)
+    except EngineError as error:
+        raise EngineError(f"the bundle does not run on its own: {error}") from error
 
 
 def _folder_size(folder: Path) -> int:

@@ -6,11 +6,12 @@ import csv
 import json
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import yaml
 
+from backends.codec import from_json
 from backends.files import atomic_write
 from deploy.report.sweep import JobRow, error_reason
 
@@ -19,17 +20,40 @@ _TABLE = "results"
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # also as wide characters
 
 
-def write_row(sweep: Path, number: int, row: JobRow) -> None:
-    """Write a job's row.
+@dataclass(frozen=True)
+class JobBench:
+    """How a job wants its bundle to be measured at the end of the sweep.
+
+    Attributes:
+        rounds: 0 where it is not.
+        seconds: in all rounds together.
+        post: a post-processing step of the user's own that it needs, as a word of ``--post``.
+    """
+
+    rounds: int = 0
+    seconds: float = 0.0
+    post: str | None = None
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a job leaves for the end of its sweep."""
+
+    row: JobRow
+    bench: JobBench = JobBench()
+
+
+def write_record(sweep: Path, number: int, record: JobRecord) -> None:
+    """Write what a job leaves.
 
     Args:
         sweep: the sweep's folder.
         number: of the job, from 0 up.
-        row: its result.
+        record: its result.
     """
     (sweep / _ROWS).mkdir(exist_ok=True)
     with atomic_write(sweep / _ROWS / f"{number}.json") as part:
-        part.write_text(json.dumps(asdict(row), indent=2))
+        part.write_text(json.dumps(asdict(record), indent=2))
 
 
 def clear_rows(sweep: Path) -> None:
@@ -43,23 +67,23 @@ def job_folders(sweep: Path) -> set[int]:
     return set(_numbered(sweep))
 
 
-def read_rows(sweep: Path, started: Collection[int] = ()) -> list[JobRow]:
-    """The rows of all jobs in order; a job without a row has failed.
+def read_records(sweep: Path, started: Collection[int] = ()) -> list[JobRecord]:
+    """The records of all jobs in order; a job without one has failed.
 
     Args:
         sweep: the sweep's folder.
         started: numbers of jobs that are known to have started.
     """
-    rows = {number: _read_row(path) for number, path in _numbered(sweep / _ROWS).items()}
-    count = max([*rows, *started], default=-1) + 1
-    return [rows.get(number) or _lost_row(sweep / str(number)) for number in range(count)]
+    records = {number: _read_record(path) for number, path in _numbered(sweep / _ROWS).items()}
+    count = max([*records, *started], default=-1) + 1
+    return [records.get(number) or _lost_job(sweep / str(number)) for number in range(count)]
 
 
 def job_with_error(sweep: Path, problem: str) -> int | None:
     """The number of the first job so far that has failed for the same reason, if there is one."""
     said = error_reason(problem)
     for number, path in sorted(_numbered(sweep / _ROWS).items()):
-        if error_reason(_read_row(path).error) == said:
+        if error_reason(_read_record(path).row.error) == said:
             return number
     return None
 
@@ -96,12 +120,13 @@ def _numbered(folder: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in paths if path.stem.isdecimal()}
 
 
-def _read_row(path: Path) -> JobRow:
-    return JobRow(**json.loads(path.read_text()))
+def _read_record(path: Path) -> JobRecord:
+    return from_json(JobRecord, json.loads(path.read_text()), path.name)
 
 
-def _lost_row(folder: Path) -> JobRow:
-    return JobRow(_overrides(folder), error="the job ended without a result; see its output above")
+def _lost_job(folder: Path) -> JobRecord:
+    error = "the job ended without a result; see its output above"
+    return JobRecord(JobRow(_overrides(folder), error=error))
 
 
 def _overrides(folder: Path) -> str:

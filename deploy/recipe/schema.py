@@ -363,9 +363,18 @@ class BundleRecipe:
 
 @dataclass
 class BenchRecipe:
-    """The latency benchmark: its number of runs; 0 leaves it out."""
+    """The latency benchmark.
+
+    Attributes:
+        runs: how many calls of a job's bundle are measured; 0 leaves the latency out.
+        rounds: in a sweep, in how many rounds all bundles are measured in turns at its end; with 0
+            each job measures its own, when it happens to run.
+        seconds: in a sweep, how long each bundle is measured in all rounds together.
+    """
 
     runs: int = 20
+    rounds: int = 9
+    seconds: float = 3.0
 
 
 CACHE_OFF, CACHE_AUTO = "off", "auto"

@@ -301,6 +301,8 @@ def _check_numbers(recipe: Recipe) -> None:
         "verify.images": (recipe.verify.images >= 1, recipe.verify.images),
         "verify.min_matched": (0 <= recipe.verify.min_matched <= 1, recipe.verify.min_matched),
         "bench.runs": (recipe.bench.runs >= 0, recipe.bench.runs),
+        "bench.rounds": (recipe.bench.rounds >= 0, recipe.bench.rounds),
+        "bench.seconds": (recipe.bench.seconds > 0, recipe.bench.seconds),
         "cache_gib": (recipe.cache_gib > 0, recipe.cache_gib),
     }
     for key, (valid, value) in numbers.items():

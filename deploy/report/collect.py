@@ -25,6 +25,7 @@ from deploy.runtime.accuracy.step_errors import (
     noted_agreement,
     tolerances,
 )
+from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, StepMetrics
 
@@ -45,7 +46,7 @@ def collect_report(
     notes = manifest.verification.notes
     agreement = noted_agreement(notes)
     rows = result.pictures, verdict.expected, verdict.actual, manifest.classes
-    return Report(
+    report = Report(
         model=manifest.model,
         backends=result.backends,
         job=job,
@@ -65,14 +66,26 @@ def collect_report(
         agreement=None
         if agreement is None
         else MatchedCount(agreement.noun, agreement.matched, agreement.total),
-        latency=latency.parts if latency else (),
-        latency_runs=latency.runs if latency else 0,
+        latency=(),
+        latency_runs=0,
         scores=noted_scores(manifest),
         has_dataset=recipe.model.eval is not None,
         pending=result.pending,
         stages=tuple(StageTime(stage.name, stage.seconds, stage.from_cache) for stage in stages),
         environment=report_environment(_tools(manifest)),
         recipe=dict(_flatten("", asdict(recipe))),
+    )
+    return report if latency is None else with_latency(report, latency)
+
+
+def with_latency(report: Report, latency: Measurement) -> Report:
+    """The report with what was measured."""
+    return replace(
+        report,
+        latency=latency.parts,
+        latency_runs=latency.calls,
+        latency_rounds=latency.rounds,
+        machine=latency.machine,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
+from deploy.runtime.benchmark.machine_state import MachineState
 from deploy.runtime.latency import PartLatency
 
 FORMAT = 4
@@ -188,7 +189,7 @@ class Report:
         results: the results that are no detections.
         agreement: how many of the results' parts are the same; None where there are no results.
         latency: of every part, the total last; empty where it was not measured.
-        latency_runs: how many runs were measured.
+        latency_runs: how many calls were measured.
         scores: of the evaluation on a data set, the most important one first; empty where there was
             none.
         has_dataset: whether the model has a data set to be evaluated on.
@@ -197,6 +198,8 @@ class Report:
         environment: where and when the run was.
         recipe: every value of the recipe by its key.
         blame: the result of accuracy debugging, if it was run later.
+        latency_rounds: the p50 of the total in each round, in milliseconds.
+        machine: the machine in each round.
         format: of this description.
     """
 
@@ -226,4 +229,6 @@ class Report:
     environment: Environment
     recipe: Mapping[str, Any] = field(default_factory=dict)
     blame: BlameTable | None = None
+    latency_rounds: tuple[float, ...] = ()
+    machine: tuple[MachineState, ...] = ()
     format: int = FORMAT

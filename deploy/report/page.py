@@ -24,8 +24,12 @@ from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.report.data import FORMAT, Environment, Report, TensorRow
 from deploy.report.pictures import compare_pictures
 from deploy.report.progress import format_bytes, format_error
+from deploy.report.run_result import NUMPY_NOTE
 from deploy.report.svg.diagram import first_box_offset, render_svg
-from deploy.report.sweep import Job, JobRow, Sweep
+from deploy.report.sweep import Job, JobRow, Sweep, latency_lines
+from deploy.report.trade_off import trade_off
+from deploy.runtime.benchmark.machine_state import describe_machine, machine_rows
+from deploy.runtime.benchmark.ranking import is_noise
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -134,6 +138,9 @@ def run_page(report: Report) -> str:
         chain_row=_largest_error([row for row in report.parity if row.step == "chain"]),
         comparisons=compare_pictures(report.reference, chains),
         missing_sections=list(_missing_sections(report)),
+        is_noise=is_noise(report.latency_rounds),
+        machine=describe_machine(report.machine) if report.machine else "",
+        numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
     )
 
 
@@ -142,6 +149,7 @@ def sweep_page(sweep: Sweep) -> str:
     jobs = [job for job in sweep.jobs if job.report is not None]
     reports = [job.report for job in jobs if job.report is not None]
     reference = reports[0].reference if reports else ""  # all jobs of a sweep have the same
+    plot = trade_off(sweep.jobs, _LABELS)
     return _render(
         "sweep.html",
         sweep=sweep,
@@ -150,8 +158,19 @@ def sweep_page(sweep: Sweep) -> str:
         reference=reference,
         comparisons=compare_pictures(reference, [(job.title, job.pictures) for job in jobs]),
         with_results=[job for job in jobs if job.report is not None and job.report.results],
+        trade_off=plot,
+        trade_off_svg=Markup(plot.svg) if plot else "",
+        latency_notes=_latency_notes(sweep),
+        machine_rows=machine_rows(sweep.comparison.machine) if sweep.comparison else [],
         environment=_shared_environment(reports),
     )
+
+
+def _latency_notes(sweep: Sweep) -> list[str]:
+    """What was measured in turns, and who is fastest."""
+    if sweep.comparison is None:
+        return ["Each job measured its own, when it happened to run: they cannot be compared."]
+    return latency_lines(sweep.comparison, [job.label for job in sweep.jobs])
 
 
 def _shared_environment(reports: Sequence[Report]) -> Environment | None:
@@ -172,7 +191,9 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         build = f"python -m deploy.runtime build {report.bundle}"
         yield "Numbers", f"the device builds or verifies its engines there: {build}"
         return
-    if not report.latency:
+    if not report.latency and report.recipe.get("bench.runs"):
+        yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
+    elif not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
     if not report.scores and report.has_dataset:
         yield "Scores", "verify.eval is false; verify.eval=true on the command line evaluates both"

@@ -24,34 +24,23 @@ from deploy.runtime.accuracy.step_errors import (
     noted_agreement,
     recorded_rule,
 )
+from deploy.runtime.benchmark.machine_state import describe_machine, is_machine_busy
+from deploy.runtime.benchmark.measurement import Measurement
+from deploy.runtime.benchmark.ranking import format_ms, noise_line
 from deploy.runtime.bundle.engine_choice import engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
 from deploy.runtime.execution.own_posts import word_for_command
-from deploy.runtime.latency import PartLatency
 from deploy.verify import Verdict
 
 if TYPE_CHECKING:
     from deploy.precision.cast_segments import CastSummary
 
+NUMPY_NOTE = "host steps ran in NumPy; a device with numba (the extra fast) compiles a detector's"
+"""Of every latency that the desk measures."""
+
+_MUCH = 0.02  # share of the latency
 _BELOW = "\n" + 12 * " "  # a further line, below the text of the first
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds from a picture to detections, or of the chain where there is no picture.
-
-    Attributes:
-        p50: of the total.
-        p90: of the total.
-        parts: of every part, the total last.
-        runs: how many were measured.
-    """
-
-    p50: float
-    p90: float
-    parts: tuple[PartLatency, ...] = ()
-    runs: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class RunResult:
     manifest: Manifest
     verdict: Verdict
     reference: str
-    latency: Latency | None
+    latency: Measurement | None
     casts: Sequence[CastSummary] = ()
     pictures: Sequence[Path] = ()
     support: Mapping[str, Support] = field(default_factory=dict)
@@ -121,7 +110,7 @@ def print_result(
     """
     bundle = display_path(result.bundle)
     lines = result_notes(result)
-    lines += [_agreement_line(result), _score_lines(result), _latency_line(result)]
+    lines += [_agreement_line(result), _score_lines(result), _latency_lines(result)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
         console.print(line, highlight=False)
@@ -248,9 +237,27 @@ def _score_lines(result: RunResult) -> str:
     return f"evaluation  {_BELOW.join(lines)}" if lines else ""
 
 
-def _latency_line(result: RunResult) -> str:
-    latency = result.latency
-    return f"latency     p50 {latency.p50:.1f} ms, p90 {latency.p90:.1f} ms" if latency else ""
+def _latency_lines(result: RunResult) -> str:
+    """The latency, and what there is to know before it is believed."""
+    if result.latency is None:
+        return ""
+    total = result.latency.total
+    figures = {"p50": total.p50, "p90": total.p90, "min": total.min or 0.0}
+    lines = [", ".join(f"{name} {format_ms(value)} ms" for name, value in figures.items())]
+    if result.latency.is_noise:
+        lines.append(noise_line(result.latency.rounds))
+    if is_machine_busy(result.latency.machine):
+        lines.append(f"the machine was busy: {describe_machine(result.latency.machine)}")
+    if _host_share(result.manifest, result.latency) >= _MUCH:
+        lines.append(NUMPY_NOTE)
+    return f"latency     {_BELOW.join(lines)}"
+
+
+def _host_share(manifest: Manifest, latency: Measurement) -> float:
+    """The share of the latency that host steps and post-processing take."""
+    names = {"post", *(host.name for host in manifest.host)}
+    host = sum(part.p50 for part in latency.parts if part.name in names)
+    return host / latency.total.p50 if latency.total.p50 else 0.0
 
 
 def display_path(path: Path) -> Path:

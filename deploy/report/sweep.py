@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 
 from deploy.report.data import PictureView, Report
 from deploy.report.progress import format_bytes, format_error
+from deploy.runtime.benchmark.comparison import Comparison
+from deploy.runtime.benchmark.machine_state import describe_machine
+from deploy.runtime.benchmark.measurement import Measurement
+from deploy.runtime.benchmark.ranking import NOISE, TIE, Ranking
 from deploy.runtime.latency import PartLatency
 
 _DETAIL, _ERROR = "    ", "error: "  # of the lines that a process has left
@@ -22,6 +26,14 @@ class JobRow:
     """The result of one job; a row of ``results.json`` and ``results.csv``.
 
     Latency is in milliseconds and size in bytes; ``gap`` is the chain's largest ``max_rel``.
+
+    Attributes:
+        p50_low_ms: the least p50 of the rounds that the bundle was measured in.
+        p50_high_ms: the largest.
+        noise: whether these rounds disagree with each other.
+        standing: fastest, tied, slower or undecided, where bundles were measured in turns.
+        latency_problem: why the latency was not measured.
+        manifest_sha256: of the bundle, of which accuracy and latency are.
     """
 
     job: str
@@ -30,6 +42,12 @@ class JobRow:
     status: str = "failed"
     p50_ms: float | None = None
     p90_ms: float | None = None
+    min_ms: float | None = None
+    p50_low_ms: float | None = None
+    p50_high_ms: float | None = None
+    noise: bool | None = None
+    standing: str = ""
+    latency_problem: str = ""
     size: int | None = None
     gap: float | None = None
     map_50: float | None = None
@@ -39,6 +57,7 @@ class JobRow:
     mask_map_50_95: float | None = None
     torch_mask_map_50_95: float | None = None
     bundle: str = ""
+    manifest_sha256: str = ""
     error: str = ""
 
     @property
@@ -50,6 +69,38 @@ class JobRow:
             "mask mAP": self.mask_map_50_95,
             "PyTorch masks": self.torch_mask_map_50_95,
         }
+
+    @property
+    def latency_flags(self) -> list[str]:
+        """Words that a reader of the latency needs."""
+        noise = ["noise"] if self.noise else []
+        standing = [self.standing] if self.standing not in ("", "slower") else []
+        return [*standing, *noise, *(["not measured"] if self.latency_problem else [])]
+
+    @property
+    def round_range(self) -> str:
+        """The least and the largest p50 of the rounds in milliseconds; empty where there are none.
+
+        Examples:
+            >>> JobRow("a", p50_low_ms=13.811, p50_high_ms=14.4).round_range
+            '13.81 to 14.40'
+        """
+        if self.p50_low_ms is None or self.p50_high_ms is None:
+            return ""
+        return f"{self.p50_low_ms:.2f} to {self.p50_high_ms:.2f}"
+
+    def with_latency(self, latency: Measurement, standing: str = "") -> JobRow:
+        """The row with what was measured."""
+        return replace(
+            self,
+            p50_ms=latency.total.p50,
+            p90_ms=latency.total.p90,
+            min_ms=latency.total.min,
+            p50_low_ms=min(latency.rounds),
+            p50_high_ms=max(latency.rounds),
+            noise=latency.is_noise,
+            standing=standing,
+        )
 
 
 def evaluated_scores(rows: Sequence[JobRow]) -> list[str]:
@@ -129,11 +180,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep: its jobs in order, its command line quoted for a shell, and when it ended."""
+    """A sweep.
+
+    Attributes:
+        jobs: in order.
+        command: its command line, quoted for a shell.
+        ended: when.
+        comparison: the latencies of the jobs' bundles, measured in turns; by the job's number.
+    """
 
     jobs: tuple[Job, ...]
     command: str
     ended: str
+    comparison: Comparison | None = None
 
     @property
     def scores(self) -> list[str]:
@@ -161,7 +220,10 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
     for title in ("job", "backend", "status"):
         table.add_column(title, overflow="fold")
     scores = evaluated_scores(rows)
-    for title in ("p50 ms", "p90 ms", "size", "gap", *scores):
+    for title in ("p50 ms", "rounds"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for title in ("p90 ms", "size", "gap", *scores):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
     for row, label in zip(rows, differing_overrides(rows), strict=True):
@@ -170,6 +232,8 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             row.backend,
             row.status,
             _format_decimals(row.p50_ms, 2),
+            row.round_range,
+            ", ".join(row.latency_flags),
             _format_decimals(row.p90_ms, 2),
             format_bytes(row.size),
             format_error(row.gap),
@@ -177,6 +241,50 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             "" if shared else error_reason(row.error),
         )
     return table
+
+
+def latency_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
+    """What was measured in turns, who is fastest, and what the marks of the table mean.
+
+    Args:
+        comparison: by the job's number.
+        names: of the jobs, in order.
+    """
+    measured, rounds = comparison.measurements, len(comparison.machine)
+    left_out = [
+        f"not measured: {names[int(number)] or f'job {number}'}: {error_reason(reason)}"
+        for number, reason in comparison.left_out.items()
+    ]
+    if not measured:
+        return left_out
+    lines = [] if comparison.ranking is None else [fastest_line(comparison.ranking, names)]
+    if any(one.is_noise for one in measured.values()):
+        lines.append(
+            f"noise: the middle half of the rounds lies more than {NOISE:.0%} of their median apart"
+        )
+    bundles = f"{len(measured)} bundle{'s' if len(measured) > 1 else ''}"
+    return [
+        *lines,
+        *left_out,
+        f"measured: {bundles} in turns, {rounds} rounds, host steps in NumPy; p50 is the median of "
+        "the rounds",
+        f"machine: {describe_machine(comparison.machine)}",
+    ]
+
+
+def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
+    """Which job's bundle is the fastest, or which cannot be told apart."""
+    *others, last = (names[int(name)] or f"job {name}" for name in ranking.leaders)
+    leaders = f"{', '.join(others)} and {last}" if others else last
+    most = f"in {ranking.first_in.get(ranking.leaders[0], 0)} of {ranking.rounds} rounds"
+    if not ranking.decided:
+        return "fastest: none, since none was first in most rounds"
+    if len(ranking.leaders) == 1:
+        return f"fastest: {leaders}, first {most}"
+    return (
+        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
+        "rounds of one of them do"
+    )
 
 
 def _format_decimals(value: float | None, digits: int) -> str:

@@ -20,20 +20,27 @@ from deploy.runtime.vision.image import Picture, decode
 
 @dataclass(frozen=True)
 class PartLatency:
-    """Milliseconds of one part of a call: a step's, or what is around the steps."""
+    """Milliseconds of one part of a call: a step's, or what is around the steps.
+
+    ``min`` is missing in reports of earlier versions.
+    """
 
     name: str
     p50: float
     p90: float
     p99: float
     mean: float
+    min: float | None = None
 
 
 Seconds = Mapping[str, float]
 """By part of a call: ``decode``, ``pre``, each step, ``chain``, ``post``, ``total``."""
 
+Milliseconds = Mapping[str, float]
+"""By part of a call."""
+
 Figures = dict[str, float]
-"""Milliseconds: ``p50``, ``p90``, ``p99`` and ``mean``."""
+"""Milliseconds: ``min``, ``p50``, ``p90``, ``p99`` and ``mean``."""
 
 
 def describe_engines(manifest: Manifest) -> str:
@@ -42,13 +49,14 @@ def describe_engines(manifest: Manifest) -> str:
 
 
 def summarize_latency(rows: Sequence[Seconds]) -> dict[str, Figures]:
-    """Milliseconds of each part over all rows: p50, p90, p99 and mean."""
+    """Milliseconds of each part over all rows: min, p50, p90, p99 and mean."""
     return {part: _figures([row[part] * 1e3 for row in rows]) for part in rows[0]}
 
 
 def _figures(values: Sequence[float]) -> Figures:
     p50, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
-    return {"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(values))}
+    mean = float(np.mean(values))
+    return {"min": float(min(values)), "p50": p50, "p90": p90, "p99": p99, "mean": mean}
 
 
 def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable[[], Seconds]:

@@ -30,6 +30,10 @@ def fails(width=2):
     raise LookupError(f"the cut at [m] of [{width}]")
 def ends(width=2):
     sys.exit("no weights for [red]you[/red]")
+def pictures(width=2):
+    return nn.Sequential(nn.Conv2d(3, width, 8, 8), nn.Flatten())
+def decode(scores):
+    return {"best": int(scores.argmax())}
 """
 BASE = ("+model=module", "model.inputs={x: {shape: [1, 4]}}", f"+backend={BACKENDS[0]}")
 OFF = ("bench.runs=0", "cache=off", "hydra.sweep.dir=swept")
@@ -127,10 +131,18 @@ def test_the_words_of_a_job_are_shown_as_they_can_be_typed(word, readable):
     assert readable_word(word) == readable
 
 
-def test_an_unexpected_error_is_a_row_and_the_other_jobs_run(nets_folder):
-    done = sweep(
-        nets_folder, "model.target=nets:fails,nets:ends,nets:net", "model.params={width: 3}"
+def test_an_unexpected_error_is_a_row_and_the_other_jobs_run_and_are_measured(nets_folder):
+    words = (
+        *("+model=module", f"+backend={BACKENDS[0]}", "cache=off", "hydra.sweep.dir=swept"),
+        *("model.inputs={x: {shape: [1, 3, 8, 8]}}", "+pre=pixels"),
+        *("model.post={target: nets:decode}", "model.params={width: 3}"),
+        *(
+            "model.target=nets:fails,nets:ends,nets:pictures",
+            "bench.rounds=1",
+            "bench.seconds=0.01",
+        ),
     )
+    done = run_here("deploy", "-m", *words, cwd=nets_folder)
     assert done.returncode == 1, done.stdout + done.stderr
     fails, ends, net = rows_of(nets_folder)
     assert fails["status"] == ends["status"] == "failed" and net["status"] == "passed"
@@ -142,7 +154,22 @@ def test_an_unexpected_error_is_a_row_and_the_other_jobs_run(nets_folder):
     assert "model.target=nets:fails" in table
     with (nets_folder / "swept" / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 3
-    assert shlex.split(net["job"])[-1] == "model.params={width:3}"
+    assert "model.params={width:3}" in shlex.split(net["job"])
+    check_measured(nets_folder, net, done.stdout)
+
+
+def check_measured(folder: Path, row: dict[str, str], printed: str) -> None:
+    """A bundle with code of one's own was measured at the end, and its own page says so too."""
+    assert row["latency_problem"] == ""
+    assert row["p50_ms"] == row["p50_low_ms"] == row["p50_high_ms"]
+    assert "latency     p50" not in printed, "the job does not measure"
+    assert "measured: 1 bundle in turns, 1 rounds" in printed and "machine: other work" in printed
+    measured = json.loads((folder / "swept" / "sweep.json").read_text())
+    assert list(measured["measurements"]) == ["2"] and measured["left_out"] == {}
+    assert measured["measurements"]["2"]["rounds"] == [row["p50_ms"]]
+    assert len(measured["machine"]) == 1
+    page = (folder / "swept" / "2" / "bundle.work" / "report.html").read_text()
+    assert f"from {float(row['p50_ms']):.2f} to" in page
 
 
 def test_with_hydra_full_error_the_traceback_is_printed_and_the_table_too(nets_folder):

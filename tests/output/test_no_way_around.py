@@ -17,7 +17,11 @@ SOURCES = {
 }
 STREAMS, CONSOLE = "backends.terminal", "deploy.report.console"
 # whose output is inherited: programs of ours, and one that the user asked for
-INHERITING = {"deploy.analysis.evaluate", "deploy.analysis.inspect", "deploy.runtime.tuning.worker"}
+INHERITING = {
+    "deploy.analysis.evaluate",
+    "deploy.analysis.inspect",
+    "deploy.runtime.benchmark.worker",
+}
 
 
 def trees() -> Iterator[tuple[str, ast.Module]]:
@@ -54,7 +58,7 @@ def test_there_are_programs_to_look_at():
     assert {
         "deploy.__main__",
         "deploy.runtime.__main__",
-        "deploy.runtime.tuning.worker",
+        "deploy.runtime.benchmark.worker",
     } < programs()
     assert len(programs()) > 10
 

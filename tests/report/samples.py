@@ -21,10 +21,34 @@ from deploy.report.data import (
 from deploy.report.pictures import data_url
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
+from deploy.runtime.benchmark.comparison import Comparison
+from deploy.runtime.benchmark.machine_state import MachineState
+from deploy.runtime.benchmark.measurement import Measurement
+from deploy.runtime.benchmark.ranking import rank
 from deploy.runtime.latency import PartLatency
 
 EVIL = "<script>alert('1')</script>\"&amp;"
 LONG = "a_segment_with_a_name_that_has_no_place_to_break_and_goes_on_for_a_very_long_while"
+
+
+MACHINE = MachineState(1.5, load=0.7, other_cores=0.1, hot_events=0)
+
+
+def comparison(*rounds: tuple[float, ...], left_out: str = "") -> Comparison:
+    """The measurement of jobs that had these rounds; a further job was left out."""
+
+    def measured(row: tuple[float, ...]) -> Measurement:
+        p50 = sorted(row)[len(row) // 2]
+        total = PartLatency("total", p50, 1.2 * p50, 1.5 * p50, p50, 0.9 * p50)
+        return Measurement((total,), row, 3 * len(row), (MACHINE,) * len(row))
+
+    by_number = {str(number): row for number, row in enumerate(rounds)}
+    return Comparison(
+        {number: measured(row) for number, row in by_number.items()},
+        {str(len(rounds)): left_out} if left_out else {},
+        rank(by_number),
+        (MACHINE,) * len(rounds[0]),
+    )
 
 
 def parity(step: str, good: bool, worst: bool = False) -> TensorRow:
@@ -75,6 +99,8 @@ def report(**changes: Any) -> Report:
         agreement=MatchedCount("detections", 2, 4),
         latency=(PartLatency("body", 1.5, 2.0, 3.0, 1.6), PartLatency("total", 2.0, 2.5, 4.0, 2.1)),
         latency_runs=20,
+        latency_rounds=(1.9, 2.0, 2.4),
+        machine=(MACHINE,),
         scores=(NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.75),),
         has_dataset=True,
         pending=False,

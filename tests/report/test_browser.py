@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from deploy.pipeline.sweep_latency import rows_with_latency
 from deploy.recipe.output_paths import WorkFile
 from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from tests.report.browser import browser, found_browser
-from tests.report.samples import EVIL, LONG, report
+from tests.report.samples import EVIL, LONG, comparison, report
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SECTIONS = {
     "run": ["chain", "agreement", "blame", "detections", "results", "scores", "latency", "run"],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
-    "sweep": ["jobs", "errors", "latency", "detections", "results", "run"],
+    "sweep": ["jobs", "errors", "trade-off", "latency", "detections", "results", "run"],
 }
 WORDS = {
     "run": ["failed", "within", "beyond", "worst of all", "to blame", "1 missing, 1 extra"],
     "demo": ["passed", "within", "nearest to its bound", "backbone", "p99"],
-    "sweep": ["failed", "passed", "1 of 3 jobs failed", "what went wrong"],
+    "sweep": ["failed", "passed", "1 of 3 jobs failed", "what went wrong", "noise", "tied"],
 }
 
 
@@ -36,10 +38,13 @@ def page():
 def page_files(demo_run, tmp_path_factory) -> dict[str, Path]:
     """A page with every section and hostile names, that of a real run, and that of a sweep."""
     folder = tmp_path_factory.mktemp("pages")
-    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    row = JobRow("words", backend="one", status="passed", size=1000, map_50_95=0.5)
     jobs = [Job(f"key={LONG}{number}", row, "0/r.html", report()) for number in range(2)]
     failed = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL} {LONG * 3}"))
-    sweep = Sweep((*jobs, failed), "python -m deploy -m", "2026-01-02 03:04:05 UTC")
+    measured = comparison((1.0, 1.0, 1.1), (1.0, 3.0, 5.0), left_out=f"{EVIL} {LONG}")
+    rows = rows_with_latency([*(job.row for job in jobs), failed.row], measured)
+    shown = tuple(replace(job, row=row) for job, row in zip([*jobs, failed], rows, strict=True))
+    sweep = Sweep(shown, "python -m deploy -m", "2026-01-02 03:04:05 UTC", measured)
     texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)

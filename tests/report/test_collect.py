@@ -158,7 +158,7 @@ def test_a_report_that_cannot_be_written_is_a_warning_and_the_bundle_stays(
         raise ReportError("no room")
 
     monkeypatch.setattr(job, "write_report", fail)
-    row = job.run_job("job", torch_recipe(), tmp_path / "b", tmp_path / "b.work")
+    row = job.run_job("job", torch_recipe(), tmp_path / "b", tmp_path / "b.work").row
     assert row.status == "passed" and (tmp_path / "b" / "manifest.json").is_file()
     shown = capsys.readouterr()
     assert "warning: the bundle is written, its report is not: no room" in shown.err

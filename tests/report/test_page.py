@@ -76,7 +76,16 @@ def test_a_page_has_a_section_for_everything_that_was_measured():
 @pytest.mark.parametrize(
     ("changes", "gone", "told"),
     [
-        ({"latency": (), "latency_runs": 0}, "latency", "bench.runs=20 on the command line"),
+        (
+            {"latency": (), "latency_rounds": (), "recipe": {"bench.runs": 0}},
+            "latency",
+            "bench.runs=20 on the command line",
+        ),
+        (
+            {"latency": (), "latency_rounds": (), "recipe": {"bench.runs": 20}},
+            "latency",
+            "its sweep measures it at its end",
+        ),
         ({"scores": ()}, "scores", "verify.eval=true on the command line"),
         ({"blame": None}, "blame", "python -m deploy blame bundles/"),
         ({"pictures": ()}, "detections", ""),

@@ -85,7 +85,7 @@ def text_block(lines: Sequence[TextLine], rect: Rect, anchor: str = "start") -> 
         y += line.size.height
         texts.append(
             f'<text class="{line.style}" x="{x:.1f}" y="{y - _FONTS[line.style] * 0.4:.1f}" '
-            f'text-anchor="{anchor}">{_escape(line.text)}</text>'
+            f'text-anchor="{anchor}">{escape_text(line.text)}</text>'
         )
     return "\n".join(texts)
 
@@ -145,8 +145,8 @@ def document(
             f'<svg xmlns="http://www.w3.org/2000/svg" class="chain" role="img" '
             f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" '
             f'style="max-width:100%;height:auto">',
-            f"<title>{_escape(title)}</title>",
-            f"<desc>{_escape(description)}</desc>",
+            f"<title>{escape_text(title)}</title>",
+            f"<desc>{escape_text(description)}</desc>",
             f"<style>{_STYLE}</style>",
             f'<rect class="page" width="{width:.0f}" height="{height:.0f}"/>',
             text_block(heading, heading_rect),
@@ -158,6 +158,6 @@ def document(
     )
 
 
-def _escape(text: str) -> str:
+def escape_text(text: str) -> str:
     """Escaped and printable text; what XML does not allow becomes a replacement character."""
     return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", printable(text)))

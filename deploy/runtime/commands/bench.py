@@ -21,9 +21,9 @@ _RUNS, _WARMUP = 100, 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        "Measure p50, p90, p99 and mean of every part of a call, in milliseconds. A bundle that "
-        "takes pictures is measured from the picture file to the detections, any other from the "
-        "sample's tensors to the outputs."
+        "Measure min, p50, p90, p99 and mean of every part of a call, in milliseconds. A bundle "
+        "that takes pictures is measured from the picture file to the detections, any other from "
+        "the sample's tensors to the outputs."
     )
     parser.epilog = "example: %(prog)s bundles/yolov3 --runs 200 --threads 2"
     add_bundle(parser)
@@ -59,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> bool:
     """Measure, print, and write the report."""
     from backends.files import write_text
+    from deploy.runtime.benchmark.ranking import describe_noise
     from deploy.runtime.latency import (
         describe_engines,
         print_latency,
@@ -77,11 +78,14 @@ def run(arguments: argparse.Namespace) -> bool:
         call = timed_call(arguments.bundle, pipeline, arguments.image)
         for _ in range(arguments.warmup):
             call()
-        latencies = summarize_latency([call() for _ in range(arguments.runs)])
+        calls = [call() for _ in range(arguments.runs)]
+    latencies = summarize_latency(calls)
     if arguments.json != "-":
         if pipeline.manifest.alternatives:
             print(describe_engines(pipeline.manifest))
         print_latency(latencies, arguments.runs)
+        if disagreement := describe_noise([row["total"] * 1e3 for row in calls]):
+            print(disagreement)
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(latencies, indent=2))
     return True

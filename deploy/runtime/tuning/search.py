@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,9 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import DeployError, EngineError
+from deploy.runtime.benchmark.ranking import is_faster, is_noise
+from deploy.runtime.benchmark.turns import rounds_in_turns
+from deploy.runtime.benchmark.worker import BenchmarkWorker, RoundLength, Subject, start_worker
 from deploy.runtime.bundle.engine_choice import Choice, Choices, forget_tuned, write_tuned
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.signing import read_signed
+from deploy.runtime.execution.own_posts import word_for_command
+from deploy.runtime.latency import Milliseconds
 from deploy.runtime.tuning.candidates import (
     AS_MADE,
     Costs,
@@ -24,13 +30,12 @@ from deploy.runtime.tuning.candidates import (
     uniform_candidates,
     usable_engines,
 )
-from deploy.runtime.tuning.worker import Medians, TuningWorker, start_worker
 
 MIXED = "best of each step"
 """The name of the candidate in which each step has the choice that is best for it."""
 
 _MOST_MIXED = 3  # candidates of this kind that are measured
-_SETS = 3  # of processes; one may be a tenth faster than the next that does the same
+_LENGTH = RoundLength(seconds=0.3, least=5)
 
 Candidates = Mapping[str, Choices]
 """By name."""
@@ -45,13 +50,17 @@ class TuningResult:
         refused: by candidate that does not count, the reason.
     """
 
-    rounds: Mapping[str, Sequence[Medians]]
+    rounds: Mapping[str, Sequence[Milliseconds]]
     refused: Mapping[str, str]
 
     def median(self, candidate: str, part: str = "total") -> float:
         """Milliseconds of a part; a step that a host step calls has no time of its own: total."""
         rows = self.rounds[candidate]
         return float(np.median([row[part if part in row else "total"] for row in rows]))
+
+    def totals(self, candidate: str) -> list[float]:
+        """Milliseconds of the total in each round."""
+        return [row["total"] for row in self.rounds[candidate]]
 
     @property
     def fastest(self) -> str:
@@ -137,21 +146,17 @@ def measure_candidates(
     bundle: Path, candidates: Candidates, rounds: int, key: Path | None
 ) -> TuningResult:
     """The rounds of each candidate that agrees with the bundle's sample, in sets of processes."""
-    medians: dict[str, list[Medians]] = {name: [] for name in candidates}
+    medians: dict[str, list[Milliseconds]] = {name: [] for name in candidates}
     refused: dict[str, str] = {}
-    sets = min(_SETS, rounds)
-    for number in range(sets):
-        share = rounds * (number + 1) // sets - rounds * number // sets
-        with ExitStack() as processes:
-            remaining = {
-                name: choices for name, choices in candidates.items() if name not in refused
-            }
-            workers = _start_workers(bundle, remaining, key, processes, refused)
-            names = list(workers)
-            for turn in range(share):
-                first = turn % len(names)
-                for name in names[first:] + names[:first]:
-                    medians[name].append(workers[name].round())
+
+    def start(processes: ExitStack) -> dict[str, BenchmarkWorker]:
+        remaining = {name: choices for name, choices in candidates.items() if name not in refused}
+        return _start_workers(bundle, remaining, key, processes, refused)
+
+    for turn in rounds_in_turns(start, rounds, _LENGTH, refused):
+        for name, measured in turn.rounds.items():
+            medians[name].append(measured.medians)
+    _check_as_made(bundle, refused)
     agreeing = {name: rows for name, rows in medians.items() if name not in refused}
     return TuningResult(agreeing, refused)
 
@@ -162,25 +167,32 @@ def _start_workers(
     key: Path | None,
     processes: ExitStack,
     refused: dict[str, str],
-) -> dict[str, TuningWorker]:
+) -> dict[str, BenchmarkWorker]:
     """A process for each candidate that agrees; the reasons of the others go to ``refused``."""
-    workers: dict[str, TuningWorker] = {}
+    workers: dict[str, BenchmarkWorker] = {}
+    own_post = word_for_command(read_manifest(bundle).post)
     for name, choices in candidates.items():
+        subject = Subject(str(bundle), choices, str(key) if key else None, own_post)
         try:
-            worker = processes.enter_context(start_worker(bundle, choices, key))
-        except EngineError:  # its process has printed why
+            worker = processes.enter_context(start_worker(subject))
+        except EngineError as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
             refused[name] = "does not run here"
             continue
         if worker.agrees:
             workers[name] = worker
         else:
             refused[name] = "beyond the tolerance"
+    _check_as_made(bundle, refused)
+    return workers
+
+
+def _check_as_made(bundle: Path, refused: Mapping[str, str]) -> None:
     if AS_MADE in refused:
         raise DeployError(
             f"bundle '{bundle}' as it was made: {refused[AS_MADE]}",
             do=f"Look at it: python -m deploy.runtime check {bundle}",
         )
-    return workers
 
 
 def step_costs(
@@ -209,9 +221,7 @@ def _with_borders(costs: Costs, candidate: Choices, name: str, result: TuningRes
 def choose(result: TuningResult) -> str:
     """The fastest, where it is faster than the bundle as it was made in three of four rounds."""
     fastest = result.fastest
-    rounds = zip(result.rounds[fastest], result.rounds[AS_MADE], strict=True)
-    ratios = [candidate["total"] / default["total"] for candidate, default in rounds]
-    return fastest if np.percentile(ratios, 75) < 1 else AS_MADE
+    return fastest if is_faster(result.totals(fastest), result.totals(AS_MADE)) else AS_MADE
 
 
 def _describe(step: tuple[str, Choice]) -> str:
@@ -226,6 +236,7 @@ def _print(steps: Sequence[str], result: TuningResult, chosen: str) -> None:
     print(f"{'ms, median':<{width}}" + "".join(f"{part:>14}" for part in parts))
     for name in result.rounds:
         row = "".join(f"{result.median(name, part):14.3f}" for part in parts)
-        print(f"{name:<{width}}{row}{'  <- chosen' if name == chosen else ''}")
+        noise = "  noise" if is_noise(result.totals(name)) else ""
+        print(f"{name:<{width}}{row}{noise}{'  <- chosen' if name == chosen else ''}")
     for name, reason in result.refused.items():
         print(f"{name:<{width}}  {reason}")

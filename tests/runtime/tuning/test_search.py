@@ -12,6 +12,7 @@ import pytest
 
 from backends.contract import DeployError, EngineError
 from deploy.runtime import Pipeline
+from deploy.runtime.benchmark.worker import Round
 from deploy.runtime.bundle.engine_choice import (
     Choice,
     choices_from,
@@ -74,14 +75,15 @@ def stand_in(milliseconds, off=(), border=0.0, broken=()):
             changes = sum(one != other for one, other in pairwise(engines))
             self._parts[next(iter(choices))] += border * changes
 
-        def round(self):
-            return {**self._parts, "total": sum(self._parts.values())}
+        def round(self, length):
+            seconds = {step: took / 1e3 for step, took in self._parts.items()}
+            return Round([{**seconds, "total": sum(seconds.values())}])
 
     @contextmanager
-    def worker(bundle, choices, key):
-        if any(choice in broken for choice in choices.values()):
+    def worker(subject):
+        if any(choice in broken for choice in subject.choices.values()):
             raise EngineError("it crashed")
-        yield Told(choices)
+        yield Told(subject.choices)
 
     return worker
 

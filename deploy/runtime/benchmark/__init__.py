@@ -1,0 +1,1 @@
+"""Latencies of several bundles or candidates, measured in turns and compared."""

@@ -1,0 +1,186 @@
+"""A process that measures one bundle, round by round.
+
+``python -m deploy.runtime.benchmark.worker SUBJECT`` reads the length of a round from each line of
+its standard input, and prints the seconds of every part of each call. All lines are JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backends.codec import from_json
+from backends.contract import DeployError, EngineError
+from backends.process.child import module_command
+from backends.terminal import program_output
+from deploy.runtime.accuracy.sample_check import sample_agrees
+from deploy.runtime.bundle.engine_choice import Choice
+from deploy.runtime.bundle.integrity import hash_file
+from deploy.runtime.bundle.manifest import MANIFEST
+from deploy.runtime.execution.own_posts import register_word
+from deploy.runtime.latency import Milliseconds, Seconds, summarize_latency, timed_call
+from deploy.runtime.pipeline import Pipeline
+
+_PAUSE = 0.1  # seconds; the threads of the process before may still spin
+_LONGEST_ANSWER = 600.0  # seconds
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a process measures.
+
+    Attributes:
+        bundle: its folder.
+        choices: how its steps run; a step that is not in it runs as it was made.
+        key: the file of a public key that must have signed the bundle.
+        post: a post-processing step of the user's own that it needs, as a word of ``--post``.
+    """
+
+    bundle: str
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    key: str | None = None
+    post: str | None = None
+
+
+@dataclass(frozen=True)
+class RoundLength:
+    """How long a round lasts: ``seconds``, but at least ``least`` and at most ``most`` calls."""
+
+    seconds: float = 0.3
+    least: int = 5
+    most: int = 1000
+
+
+@dataclass(frozen=True)
+class Round:
+    """Calls in a row.
+
+    Attributes:
+        calls: the seconds of each part of each call.
+        cpu_seconds: that the process has used for them, in all of its threads.
+    """
+
+    calls: Sequence[Seconds]
+    cpu_seconds: float = 0.0
+
+    @property
+    def medians(self) -> Milliseconds:
+        """Milliseconds of each part: the p50 of this round."""
+        return {part: row["p50"] for part, row in summarize_latency(self.calls).items()}
+
+
+class BenchmarkWorker:
+    """The parent's end of such a process.
+
+    Attributes:
+        agrees: whether the outputs for the bundle's sample are within the tolerance.
+        manifest_sha256: of the bundle's manifest when the process opened it.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        opened = self._answer()
+        self.agrees = bool(opened["agrees"])
+        self.manifest_sha256 = str(opened["manifest_sha256"])
+
+    def round(self, length: RoundLength) -> Round:
+        """Measure a round.
+
+        Raises:
+            EngineError: the process has ended, or does not answer.
+        """
+        time.sleep(_PAUSE)
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended, and has no answer
+                print(json.dumps(asdict(length)), file=self._process.stdin, flush=True)
+        return Round(**self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        watchdog = threading.Timer(_LONGEST_ANSWER, self._process.kill)
+        watchdog.start()
+        try:
+            answer = next(_objects(self._process.stdout or ()), {})
+        finally:
+            watchdog.cancel()
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        if not answer:
+            raise EngineError(
+                "a process that measured the bundle has ended by itself, or gave no answer for "
+                f"{_LONGEST_ANSWER:.0f} s"
+            )
+        return answer
+
+
+def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The JSON objects among the lines; engines may print others."""
+    for line in lines:
+        with suppress(ValueError):
+            value = json.loads(line)
+            if isinstance(value, dict):
+                yield value
+
+
+@contextmanager
+def start_worker(subject: Subject) -> Iterator[BenchmarkWorker]:
+    """Start a process, and end it with the block.
+
+    Raises:
+        EngineError: the bundle does not run in it.
+    """
+    words = json.dumps(asdict(subject))
+    command = module_command("deploy.runtime.benchmark.worker", words)
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield BenchmarkWorker(process)
+        finally:
+            process.kill()
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # of what it did not read
+                    process.stdin.close()
+
+
+def main(words: str) -> None:
+    """The process itself."""
+    subject = from_json(Subject, json.loads(words), "subject")
+    bundle = Path(subject.bundle)
+    if subject.post is not None:
+        register_word(subject.post)
+    sha256 = hash_file(bundle / MANIFEST).sha256
+    key = Path(subject.key) if subject.key else None
+    with Pipeline.open(bundle, key=key, choices=subject.choices) as pipeline:
+        opened = {"agrees": sample_agrees(bundle, pipeline), "manifest_sha256": sha256}
+        print(json.dumps(opened), flush=True)
+        call = timed_call(bundle, pipeline, None)
+        for line in sys.stdin:
+            length = from_json(RoundLength, json.loads(line), "length")
+            start, rows = time.process_time(), list(_timed_calls(call, length))
+            answer = Round(rows, time.process_time() - start)
+            print(json.dumps(asdict(answer)), flush=True)
+
+
+def _timed_calls(call: Callable[[], Seconds], length: RoundLength) -> Iterator[Seconds]:
+    end = time.perf_counter() + length.seconds
+    for number in range(length.most):
+        if number >= length.least and time.perf_counter() >= end:
+            return
+        yield call()
+
+
+if __name__ == "__main__":
+    with program_output():
+        try:
+            main(*sys.argv[1:])
+        except DeployError as problem:
+            print(json.dumps({"error": str(problem)}), flush=True)
+            sys.exit(1)
