@@ -19,6 +19,7 @@ from deploy.report.page import write_report
 from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult, print_result
 from deploy.report.sweep import JobRow
+from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
 from deploy.runtime.execution.own_posts import word_for_command
@@ -79,7 +80,7 @@ def _write_report(
 
 
 def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
-    notes, problem = result.manifest.verification.notes, result.verdict.problem
+    problem = result.verdict.problem
     row = JobRow(
         job=job,
         model=recipe.model.name,
@@ -87,12 +88,7 @@ def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
         status=result.manifest.verification.status,
         size=result.size,
         gap=result.gap,
-        map_50=notes.get("map_50"),
-        map_50_95=notes.get("map"),
-        torch_map_50_95=notes.get("torch_map"),
-        mask_map_50=notes.get("mask_map_50"),
-        mask_map_50_95=notes.get("mask_map"),
-        torch_mask_map_50_95=notes.get("torch_mask_map"),
+        scores=noted_scores(result.manifest),
         bundle=str(result.bundle),
         manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
         error=str(problem) if problem else "",

@@ -6,7 +6,7 @@ import csv
 import json
 import shlex
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -90,12 +90,13 @@ def job_with_error(sweep: Path, problem: str) -> int | None:
 
 def write_rows(sweep: Path, rows: Sequence[JobRow]) -> None:
     """Write ``results.json`` and ``results.csv`` into the sweep's folder."""
-    table = [asdict(row) for row in rows]
+    table = [row.flat() for row in rows]
+    names = dict.fromkeys(name for row in table for name in row)
     (sweep / f"{_TABLE}.json").write_text(json.dumps(table, indent=2))
     with (sweep / f"{_TABLE}.csv").open(
         "w", newline="", encoding="utf-8", errors="backslashreplace"
     ) as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(JobRow)])
+        writer = csv.DictWriter(file, [*names])
         writer.writeheader()
         writer.writerows({name: _cell(value) for name, value in row.items()} for row in table)
 

@@ -149,7 +149,7 @@ def sweep_page(sweep: Sweep) -> str:
     jobs = [job for job in sweep.jobs if job.report is not None]
     reports = [job.report for job in jobs if job.report is not None]
     reference = reports[0].reference if reports else ""  # all jobs of a sweep have the same
-    plot = trade_off(sweep.jobs, _LABELS)
+    plot = trade_off(sweep.jobs)
     return _render(
         "sweep.html",
         sweep=sweep,
@@ -252,10 +252,8 @@ _LABELS: Mapping[str, str] = {
     "not run": "\N{WHITE CIRCLE} not measured",
     "within": "\N{CHECK MARK} within",
     "beyond": "\N{BALLOT X} beyond",
-    "PyTorch": "mAP of PyTorch",
-    "PyTorch masks": "mask mAP of PyTorch",
 }
-"""Verdicts, legible without colours, and titles of the scores of a sweep."""
+"""Verdicts, legible without colours."""
 
 
 _PARTS = {

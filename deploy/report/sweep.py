@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from rich.table import Table
 
 from deploy.report.data import PictureView, Report
 from deploy.report.progress import format_bytes, format_error
+from deploy.runtime.accuracy.evaluation import NotedScore, score_notes
 from deploy.runtime.benchmark.comparison import Comparison
 from deploy.runtime.benchmark.machine_state import describe_machine
 from deploy.runtime.benchmark.measurement import Measurement
@@ -50,25 +52,30 @@ class JobRow:
     latency_problem: str = ""
     size: int | None = None
     gap: float | None = None
-    map_50: float | None = None
-    map_50_95: float | None = None
-    torch_map_50_95: float | None = None
-    mask_map_50: float | None = None
-    mask_map_50_95: float | None = None
-    torch_mask_map_50_95: float | None = None
+    scores: tuple[NotedScore, ...] = ()
     bundle: str = ""
     manifest_sha256: str = ""
     error: str = ""
 
     @property
-    def scores(self) -> dict[str, float | None]:
-        """The mAP columns of the table, by their titles."""
+    def score_columns(self) -> dict[str, float]:
+        """The scores of the chain and of the reference by their titles, the first ones first."""
         return {
-            "mAP": self.map_50_95,
-            "PyTorch": self.torch_map_50_95,
-            "mask mAP": self.mask_map_50_95,
-            "PyTorch masks": self.torch_mask_map_50_95,
+            title: value
+            for score in self.scores
+            for title, value in (
+                (score.title, score.chain),
+                (f"{score.title}, whole model", score.reference),
+            )
         }
+
+    def flat(self) -> dict[str, Any]:
+        """The row as plain values by name: ``map`` and ``torch_map`` are scores."""
+        values = asdict(self)
+        del values["scores"]
+        for score in self.scores:
+            values |= score_notes({score.name: score.chain}, {score.name: score.reference})
+        return values
 
     @property
     def latency_flags(self) -> list[str]:
@@ -103,10 +110,10 @@ class JobRow:
         )
 
 
-def evaluated_scores(rows: Sequence[JobRow]) -> list[str]:
-    """The titles of the scores that any row has."""
-    titles = [title for row in rows for title, score in row.scores.items() if score is not None]
-    return list(dict.fromkeys(titles))
+def score_titles(rows: Sequence[JobRow], most: int) -> list[str]:
+    """The titles of the columns of at most so many scores that any row has."""
+    titles = [title for row in rows for title in row.score_columns]
+    return list(dict.fromkeys(titles))[: 2 * most]
 
 
 def differing_overrides(rows: Sequence[JobRow]) -> list[str]:
@@ -196,8 +203,8 @@ class Sweep:
 
     @property
     def scores(self) -> list[str]:
-        """The titles of the scores that any job has."""
-        return evaluated_scores([job.row for job in self.jobs])
+        """The titles of the columns of scores."""
+        return score_titles([job.row for job in self.jobs], most=2)
 
     @property
     def slowest(self) -> float:
@@ -211,7 +218,7 @@ class Sweep:
 
 
 def sweep_table(rows: Sequence[JobRow]) -> Table:
-    """Backend, status, latency, size, gap and mAP of every job, or the reason of its failure.
+    """Backend, status, latency, size, gap and score of every job, or the reason of its failure.
 
     The reason that all jobs share is left out: see ``shared_error``.
     """
@@ -219,7 +226,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("job", "backend", "status"):
         table.add_column(title, overflow="fold")
-    scores = evaluated_scores(rows)
+    scores = score_titles(rows, most=1)
     for title in ("p50 ms", "rounds"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -237,7 +244,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             _format_decimals(row.p90_ms, 2),
             format_bytes(row.size),
             format_error(row.gap),
-            *(_format_decimals(row.scores[title], 3) for title in scores),
+            *(_format_decimals(row.score_columns.get(title), 3) for title in scores),
             "" if shared else error_reason(row.error),
         )
     return table

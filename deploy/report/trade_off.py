@@ -32,7 +32,7 @@ class TradeOff:
     """The plot.
 
     Attributes:
-        accuracy: what is plotted upwards, such as ``mAP``.
+        accuracy: what is plotted upwards, such as ``boxes mAP@.5:.95``.
         higher_is_better: whether the best is at the top.
         svg: the drawing.
         rows: the same in numbers.
@@ -44,23 +44,22 @@ class TradeOff:
     rows: tuple[TradeOffRow, ...]
 
 
-def trade_off(jobs: Sequence[Job], titles: Mapping[str, str]) -> TradeOff | None:
+def trade_off(jobs: Sequence[Job]) -> TradeOff | None:
     """The plot of all jobs whose latency and accuracy were measured.
 
     The accuracy is the first score that was evaluated, else the chain's largest error.
 
     Args:
         jobs: all jobs of the sweep.
-        titles: for people, of scores.
 
     Returns:
         The plot; None where nothing can be plotted.
     """
-    scores = [title for job in jobs for title, value in _scores(job).items() if value is not None]
-    score = scores[0] if scores else _GAP
+    scores = [title for job in jobs for title in job.row.score_columns]
+    title = scores[0] if scores else _GAP
 
     def accuracy(job: Job) -> float | None:
-        return _scores(job).get(score) if scores else job.row.gap
+        return job.row.score_columns.get(title) if scores else job.row.gap
 
     plotted = {
         number: job
@@ -69,7 +68,6 @@ def trade_off(jobs: Sequence[Job], titles: Mapping[str, str]) -> TradeOff | None
     }
     if not plotted:
         return None
-    title = titles.get(score, score)
     form: Callable[[float], str] = "{:.3f}".format if scores else format_error
     values = {number: accuracy(job) or 0.0 for number, job in plotted.items()}
     rows = tuple(_row(number, job, form(values[number])) for number, job in plotted.items())
@@ -84,13 +82,6 @@ def trade_off(jobs: Sequence[Job], titles: Mapping[str, str]) -> TradeOff | None
         (title if scores else f"{title}, logarithmic", scale),
     )
     return TradeOff(title, bool(scores), drawn, rows)
-
-
-def _scores(job: Job) -> Mapping[str, float | None]:
-    """Of the evaluation, by their titles, the most important one first."""
-    if job.report is not None and job.report.scores:
-        return {score.title: score.chain for score in job.report.scores}
-    return job.row.scores
 
 
 def _largest(plotted: Mapping[int, Job]) -> int:

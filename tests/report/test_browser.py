@@ -12,10 +12,12 @@ from deploy.pipeline.sweep_latency import rows_with_latency
 from deploy.recipe.output_paths import WorkFile
 from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
+from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.browser import browser, found_browser
 from tests.report.samples import EVIL, LONG, comparison, report
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
+SCORES = (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.5),)
 SECTIONS = {
     "run": ["chain", "agreement", "blame", "detections", "results", "scores", "latency", "run"],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
@@ -38,7 +40,7 @@ def page():
 def page_files(demo_run, tmp_path_factory) -> dict[str, Path]:
     """A page with every section and hostile names, that of a real run, and that of a sweep."""
     folder = tmp_path_factory.mktemp("pages")
-    row = JobRow("words", backend="one", status="passed", size=1000, map_50_95=0.5)
+    row = JobRow("words", backend="one", status="passed", size=1000, scores=SCORES)
     jobs = [Job(f"key={LONG}{number}", row, "0/r.html", report()) for number in range(2)]
     failed = Job(EVIL, JobRow("words", error=f"what went wrong: {EVIL} {LONG * 3}"))
     measured = comparison((1.0, 1.0, 1.1), (1.0, 3.0, 5.0), left_out=f"{EVIL} {LONG}")

@@ -11,8 +11,10 @@ import pytest
 from deploy.report import page as pages
 from deploy.report.page import ReportError, run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
+from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.samples import EVIL, LONG, report
 
+SCORES = (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.5),)
 SECTIONS = ("chain", "agreement", "blame", "detections", "results", "scores", "latency", "run")
 
 
@@ -43,7 +45,7 @@ def sweep(*jobs: Job) -> Sweep:
 
 
 def job(label: str, **changes: object) -> Job:
-    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, map_50_95=0.5)
+    row = JobRow("words", model="m", backend="one", status="passed", p50_ms=1.0, scores=SCORES)
     return Job(label, row, "0/b.work/report.html", report(**changes))
 
 

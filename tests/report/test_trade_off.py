@@ -9,6 +9,7 @@ from deploy.pipeline.sweep_latency import measure_sweep, rows_with_latency
 from deploy.report.console import plain_console
 from deploy.report.sweep import Job, JobRow, latency_lines, sweep_table
 from deploy.report.trade_off import trade_off
+from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.samples import comparison
 
 STEADY, SLOW = (10.0, 10.1, 9.9, 10.0), (20.0, 20.2, 19.8, 20.0)
@@ -67,7 +68,7 @@ def test_none_is_named_where_none_was_first_in_most_rounds():
 
 
 def test_without_a_score_the_error_is_plotted_and_without_latency_nothing():
-    plot = trade_off(jobs(measured(row("x"), row("y", gap=0.0), row("z"))), {})
+    plot = trade_off(jobs(measured(row("x"), row("y", gap=0.0), row("z"))))
     assert plot is not None
     assert (plot.accuracy, plot.higher_is_better) == ("max_rel", False)
     assert [(shown.number, shown.accuracy, shown.p50) for shown in plot.rows] == [
@@ -75,12 +76,13 @@ def test_without_a_score_the_error_is_plotted_and_without_latency_nothing():
         (1, "0.0e+00", "20.00"),
     ]
     assert "max_rel, logarithmic" in plot.svg
-    assert trade_off(jobs([row("x"), JobRow("failed", error="e")]), {}) is None
+    assert trade_off(jobs([row("x"), JobRow("failed", error="e")])) is None
 
 
 @pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
 def test_the_first_score_is_plotted_between_zero_and_one(score):
-    plot = trade_off(jobs(measured(row("x", map_50_95=score), row("y"))), {"mAP": "COCO mAP"})
+    scores = (NotedScore("map", "COCO mAP", score, 0.7),)
+    plot = trade_off(jobs(measured(row("x", scores=scores), row("y"))))
     assert plot is not None
     assert (plot.accuracy, plot.higher_is_better) == ("COCO mAP", True)
     assert [shown.number for shown in plot.rows] == [0], "a job without a score has no place"
