@@ -144,6 +144,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _shape_values(values)
         _expand_files(values)
         _expand_post(values)
+        _expand_text(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
@@ -181,6 +182,13 @@ def _expand_post(values: Mapping[str, Any]) -> None:
     for entry in model["post"]:
         if isinstance(entry, dict) and isinstance(entry.get("target"), str):
             entry.setdefault("id", post_id(entry["target"]))
+
+
+def _expand_text(values: Mapping[str, Any]) -> None:
+    """Write ``model.text`` in full where it is an id alone."""
+    model = values.get("model")
+    if isinstance(model, dict) and isinstance(model.get("text"), str):
+        model["text"] = {"id": model["text"]}
 
 
 def _nested_shape(value: object) -> list[int]:

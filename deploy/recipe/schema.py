@@ -136,6 +136,14 @@ class PostRecipe:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class TextRecipe:
+    """What makes the inputs of a text: the id of a registered text front end, its parameters."""
+
+    id: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
 MODEL_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -184,8 +192,9 @@ class ModelRecipe:
             ``batch`` that no shape uses is axis 0 of every input.
         marks: marks on modules by path, for code without marks.
         rewrites: Python modules with rewrites for the export.
-        classes: names of the labels of detections.
+        classes: names of the labels of detections, or the vocabulary of a model of tokens.
         pre: how a picture becomes an input, for models of pictures.
+        text: how a text becomes the inputs, for models of text.
         post: post-processing for each place where the chain may end.
         samples: real inputs for verification: a folder of pictures, of ``.npz`` files that hold a
             value of each input by its name, or of both; or one such file.
@@ -210,6 +219,7 @@ class ModelRecipe:
     rewrites: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     pre: PreRecipe | None = None
+    text: TextRecipe | None = None
     post: list[PostRecipe] = field(default_factory=list)
     samples: str | None = None
     eval: str | None = None
