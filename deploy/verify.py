@@ -125,7 +125,9 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
             return verdict
         if manifest.pre is None:
             results = _results_of_samples(pipeline, manifest, samples)
-            return _with_agreement(verdict, result_class(manifest.post.id), *results, reference.rule)
+            return _with_agreement(
+                verdict, result_class(manifest.post.id), *results, reference.rule
+            )
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
         actual = tuple(_result_alone(pipeline, picture) for picture in reference.pictures)

@@ -29,8 +29,8 @@ from deploy.recipe.tolerances import recipe_rule
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.own_posts import register_target
-from deploy.runtime.execution.text_front_ends import check_text_front_end
 from deploy.runtime.execution.post_steps import check_post
+from deploy.runtime.execution.text_front_ends import check_text_front_end
 from deploy.runtime.vision.pre import PictureValue
 
 _INPUT_DTYPES = (

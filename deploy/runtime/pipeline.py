@@ -347,18 +347,19 @@ class Pipeline:
 
     def _prepare_batch(self, pictures: Sequence[Picture]) -> Prepared:
         if self._preparer is None:
-            raise DeployError(
-                f"bundle of '{self.manifest.model}' takes tensors, not pictures",
-                do=self._instead_of_a_picture(),
-            )
+            raise self._no_picture()
         return self._preparer(pictures)
 
-    def _instead_of_a_picture(self) -> str:
+    def _no_picture(self) -> DeployError:
+        taken, do = "tensors", "Use pipeline.chain({...})."
         if self.manifest.text is not None:
-            return "It takes text too: use pipeline.answer(TEXT)."
-        if self.post is not None:
-            return "Use pipeline.results({...}), or pipeline.chain({...}) for the tensors alone."
-        return "Use pipeline.chain({...})."
+            taken, do = "text or tensors", "Use pipeline.answer(TEXT)."
+        elif self.post is not None:
+            do = "Use pipeline.results({...}), or pipeline({...}) for the outputs of the chain."
+        return DeployError(
+            f"bundle of '{self.manifest.model}' takes {taken}, not pictures",
+            do=do,
+        )
 
     def _run(self, prepared: Prepared, seconds: dict[str, float] | None = None) -> list[Result]:
         """The result of each picture; ``seconds`` gets those of each step and of ``post``."""

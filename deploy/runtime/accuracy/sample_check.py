@@ -60,9 +60,7 @@ def _sample_agreement(bundle: Path, pipeline: Pipeline) -> Agreement | None:
         if not has_results(pipeline.manifest, sample.outputs):
             return None
         outputs = pipeline.chain(sample.inputs)
-        return kind.agreement(
-            pipeline.finish_batch(sample.outputs), pipeline.finish_batch(outputs)
-        )
+        return kind.agreement(pipeline.finish_batch(sample.outputs), pipeline.finish_batch(outputs))
     expected = expected_result(bundle, pipeline.manifest, kind)
     return kind.agreement([expected], [pipeline(picture)])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,7 @@ def _wanted(pipeline: Pipeline) -> Wanted:
     return "tensors" if pipeline.manifest.text is None else "texts"
 
 
-_TAKEN: Mapping[Wanted, Collection[Kind]] = {
+_TAKEN: Mapping[Wanted, tuple[Kind, ...]] = {
     "picture": ("picture", "standard input", "video", "camera"),
     "tensors": ("tensors",),
     "texts": ("tensors", "texts", "standard input", "text"),
@@ -170,7 +170,7 @@ def _check_takes(pipeline: Pipeline, kind: Kind, got: str) -> None:
             f"bundle of '{pipeline.manifest.model}'",
             expected=expected[wanted],
             got=got,
-            do=_INSTEAD[wanted] if (wanted, kind) != ("picture", "text") else "",
+            do="" if wanted == "picture" and kind != "tensors" else _INSTEAD[wanted],
         )
 
 

@@ -70,14 +70,20 @@ def make_text_front_end(manifest: Manifest) -> TextFrontEnd:
         raise
     except Exception as error:  # whatever it is, the front end is to be named
         raise TextFrontEndError(f"text front end '{id}': {type(error).__name__}") from error
-    return lambda text: _filled(front_end(text), inputs)
+    return lambda text: _filled(front_end(_checked(text)), inputs)
+
+
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TextError("text", expected="a str", got=type(text).__name__)
+    return text
 
 
 def check_text_front_end(id: str, params: Mapping[str, Any]) -> None:
     """Check the parameters of a text front end without creating it.
 
     Raises:
-        TextFrontEndError: nothing is registered under this id, or it does not take these parameters.
+        TextFrontEndError: nothing is registered under this id, or it does not take the parameters.
     """
     _arguments(_factory(id), id, params)
 

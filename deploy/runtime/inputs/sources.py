@@ -15,7 +15,7 @@ from backends.contract import DeployError
 from deploy.runtime.vision.image import refuse_url
 
 Kind = Literal["picture", "standard input", "video", "camera", "tensors", "texts", "text"]
-"""What a source is: a picture or texts on ``standard input``, a file of ``texts``, or a ``text``."""
+"""What a source is; ``texts`` are a file of them, and ``standard input`` has a picture or texts."""
 
 Wanted = Literal["picture", "tensors", "texts"]
 """What a folder is searched for; where texts are wanted, for tensors too."""

@@ -15,6 +15,7 @@ from deploy.runtime.vision.parameters import ClassCount
 from deploy.tasks.activations import ACTIVATIONS, Activation
 from deploy.tasks.classify.result import Classification
 
+
 class Classify:
     """The head of a classifier to its likeliest classes.
 

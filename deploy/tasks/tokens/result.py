@@ -122,11 +122,11 @@ class Tokens(Result):
     @classmethod
     def from_arrays(cls, arrays: Tensors) -> Self:
         """The result from its arrays; errors as of ``Result``."""
-        join = int(arrays["join"])
+        join, top = _number(arrays["join"]), _number(arrays["top"])
         if not 0 <= join < len(_JOINS):
             raise ValueError(f"expected a join below {len(_JOINS)}")
         scores = arrays.get("scores")
-        return cls(arrays["ids"], arrays["shown"], scores, int(arrays["top"]), _JOINS[join])
+        return cls(arrays["ids"], arrays["shown"], scores, top, _JOINS[join])
 
     @classmethod
     def agreement(cls, expected: Sequence[Self], actual: Sequence[Self]) -> Agreement:
@@ -137,7 +137,8 @@ class Tokens(Result):
         """
         counts = [_matched(*pair) for pair in zip(expected, actual, strict=True)]
         differences = [difference for *_, difference in counts if difference is not None]
-        matched, total = (sum(count[place] for count in counts) for place in (0, 1))
+        matched = sum(matched for matched, *_ in counts)
+        total = sum(total for _, total, _ in counts)
         if not differences:
             return Agreement(matched, total, cls.noun)
         most = max(differences)
@@ -148,18 +149,25 @@ class Tokens(Result):
         """The tokens of each position with their scores; without scores all in one line."""
         if self.scores is None:
             return [self.summary(classes)]
+        ids = self.ids[self.shown, : self.top].tolist()
+        scores = self.scores[self.shown, : self.top].tolist()
         return [
             "  ".join(
-                f"{_word(classes, token):<16} {np.nan if score is None else score:.3f}"
-                for token, scored in row
-                for score in scored.values()
+                f"{_word(classes, token):<16} {score:.3f}"
+                for token, score in zip(*row, strict=True)
             )
-            for row in self._rows()
+            for row in zip(ids, scores, strict=True)
         ]
 
     def summary(self, classes: Sequence[str] = ()) -> str:
         """The text, or the numbers of the tokens where the words are not known."""
         return self.text(classes) or "no tokens"
+
+
+def _number(array: Array) -> int:
+    if array.shape != () or array.dtype.kind != "i":
+        raise ValueError("expected a single whole number")
+    return int(array)
 
 
 def _word(classes: Sequence[str], token: int) -> str:
@@ -199,5 +207,3 @@ def _ties(result: Tokens, other: Tokens, count: int) -> Array:
     rival = result.ids[:count] == other.ids[:count, :1]
     ties: Array = (rival & near(result.scores[:count], result.scores[:count, :1])).any(axis=1)
     return ties
-
-

@@ -24,8 +24,8 @@ _DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64", "bool")
 class Words:
     """The front end ``words``: each word between spaces is a token of the vocabulary.
 
-    The vocabulary are the bundle's classes, ``model.classes``: the number of a token is the place of
-    its word. The chain takes the tokens (N, length), integers; where it takes a mask of the same
+    The vocabulary are the bundle's classes, ``model.classes``: the number of a token is the place
+    of its word. The chain takes the tokens (N, length), integers; where it takes a mask of the same
     shape too, that is 1 at tokens and 0 at padding.
 
     Args:
@@ -113,9 +113,9 @@ class Words:
         if None in tokens:
             count = tokens.count(None)
             raise TextError(
-                f"{self._unit} {tokens.index(None) + 1} of {len(tokens)} of the text",
+                f"{self._unit} {tokens.index(None) + 1} of {len(tokens)}",
                 expected=f"a {self._unit} of the vocabulary ({self._known()})",
-                got="another" if count == 1 else f"another, as {count} of them are",
+                got="another" if count == 1 else f"another, and {count - 1} more are unknown",
             )
         return [token for token in tokens if token is not None]
 
