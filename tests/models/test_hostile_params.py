@@ -32,6 +32,7 @@ GOOD: Mapping[str, dict[str, Any]] = {
     "classify": {},
     "embed": {},
     "segment.semantic": {},
+    "tokens": {},
     "seq2seq.greedy": {"start": 0, "end": 1, "pad": 0, "steps": 4},
 }
 CALLS = {"seq2seq.greedy": ("decoder",)}
@@ -143,6 +144,8 @@ def test_parameters_of_any_name_are_refused(id, params):
         ("mask_rcnn.proposals", "nms_pre", 10**9, "nms_pre: expected int from 1 to 100,000, got 1"),
         ("mask_rcnn.proposals", "height", 0, "height: expected int from 1 to 100,000, got 0"),
         ("mask_rcnn.roi_align", "size", 10**6, "size: expected int from 1 to 64, got 1000000"),
+        ("tokens", "top", 10**6, "top: expected int from 1 to 100, got 1000000"),
+        ("tokens", "ignore", [0] * 1_001, "ignore: expected an array of length 0 to 1,000, got"),
         ("seq2seq.greedy", "steps", 10**8, "steps: expected int from 1 to 10,000, got 100000000"),
         ("seq2seq.greedy", "first", 2**40, "first: expected int from -2,147,483,648 to 2,1"),
         ("seq2seq.greedy", "segments", {}, "unknown parameter 'segments': expected start"),

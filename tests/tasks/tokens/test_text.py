@@ -6,6 +6,8 @@ import traceback
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from backends.contract import Dynamic, TensorSpec
 from deploy.runtime.execution.text_front_ends import (
@@ -15,6 +17,7 @@ from deploy.runtime.execution.text_front_ends import (
     registered_text_front_ends,
 )
 from deploy.tasks.tokens.text import Characters, Words
+from tests.models.test_hostile_params import HOSTILE
 
 WORDS = ["<pad>", "<end>", "five", "forty", "hundred"]
 DIGITS = ["<pad>", "<end>", *"0123456789", "zero"]
@@ -106,8 +109,8 @@ def test_a_large_vocabulary_is_not_all_in_an_error():
 @pytest.mark.parametrize(
     ("inputs", "classes", "message"),
     [
-        ((TensorSpec("x", "int64", (1, 4)),), WORDS, "expected 'input_ids', .*, got 'x'. Name them"),
-        ((*specs(), TensorSpec("x", "int64", (1, 4))), WORDS, "got 'input_ids', 'attention_mask', 'x'"),
+        ((TensorSpec("x", "int64", (1, 4)),), WORDS, "'input_ids', .*, got 'x'. Name them"),
+        ((*specs(), TensorSpec("x", "int64", (1, 4))), WORDS, "got 'input_ids', .*, 'x'"),
         ((TensorSpec("input_ids", "int64", (4,)),), WORDS, r"the tokens of a text, \[N, length\]"),
         ((TensorSpec("input_ids", "int64", None),), WORDS, r"the tokens of a text, \[N, length\]"),
         (specs(dtype="bfloat16"), WORDS, r"got bfloat16\[1, 4\]"),
@@ -122,7 +125,7 @@ def test_a_chain_or_a_vocabulary_that_does_not_suit_is_refused(inputs, classes, 
 @pytest.mark.parametrize(
     ("id", "params", "message"),
     [
-        ("word", {}, r"'word': expected one of characters, words, got word.*deploy\.text_front_ends"),
+        ("word", {}, r"'word': expected one of characters, words, got.*deploy\.text_front_ends"),
         ("words", {"pads": 0}, "'words' does not take its parameters: unknown parameter 'pads'"),
         ("words", {"inputs": []}, "unknown parameter 'inputs'"),
         ("words", {"pad": "0"}, "pad: expected int"),
@@ -132,6 +135,19 @@ def test_a_chain_or_a_vocabulary_that_does_not_suit_is_refused(inputs, classes, 
 def test_an_unknown_front_end_and_bad_parameters_are_refused(id, params, message):
     with pytest.raises(TextFrontEndError, match=message):
         check_text_front_end(id, params)
+
+
+@pytest.mark.parametrize("id", ["words", "characters"])
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    name=st.sampled_from(["ids", "mask", "pad", "start", "end", "unknown", "lower"]), value=HOSTILE
+)
+def test_a_hostile_parameter_is_taken_or_refused(id, name, value):
+    try:
+        check_text_front_end(id, {name: value})
+    except TextFrontEndError as error:
+        assert id in str(error)
+        assert len(str(error)) < 2_000
 
 
 def test_the_front_ends_are_found_by_their_ids():
