@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
-from backends.bounds import Length
+from backends.bounds import Length, Name
 from backends.contract import Array, Dynamic, Specs, TensorSpec
 from deploy.runtime.execution.text_front_ends import (
     TextError,
@@ -17,6 +17,7 @@ from deploy.runtime.execution.text_front_ends import (
 from deploy.tasks.tokens.post import TokenId
 
 InputName = Annotated[str, Length(1, 1_000)]
+Vocabulary = Annotated[tuple[Name, ...], Length(1, 100_000)]
 _SHOWN = 12  # words of the vocabulary in an error
 _DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64", "bool")
 
@@ -24,13 +25,14 @@ _DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64", "bool")
 class Words:
     """The front end ``words``: each word between spaces is a token of the vocabulary.
 
-    The vocabulary are the bundle's classes, ``model.classes``: the number of a token is the place
-    of its word. The chain takes the tokens (N, length), integers; where it takes a mask of the same
+    The number of a token is the place of its word in the vocabulary. The chain takes the tokens (N, length), integers; where it takes a mask of the same
     shape too, that is 1 at tokens and 0 at padding.
 
     Args:
         inputs: the specs of the chain's inputs.
-        classes: the vocabulary.
+        classes: the names of the bundle's classes.
+        vocabulary: the word of each token; by default the classes, of models that read and write
+            the same words.
         ids: the input that takes the tokens.
         mask: the input that takes the mask, where the chain has it.
         pad: the token behind the end of a text, up to the length that the chain takes.
@@ -55,6 +57,7 @@ class Words:
         self,
         inputs: Specs,
         classes: Sequence[str],
+        vocabulary: Vocabulary | None = None,
         ids: InputName = "input_ids",
         mask: InputName = "attention_mask",
         pad: TokenId = 0,
@@ -73,15 +76,17 @@ class Words:
             )
         for spec in inputs:
             _check_spec(spec)
-        if not classes:
+        words = vocabulary or classes
+        if not words:
             raise TextFrontEndError(
                 f"vocabulary of the {self._unit}s of a text",
-                expected="a name for each token",
+                expected="a word for each token",
                 got="none",
-                do="Pass model.classes=[...].",
+                do="Pass model.classes=[...], or model.text.params.vocabulary=[...] where the "
+                "model reads other words than it writes.",
             )
         self._spec, self._mask = specs[ids], specs.get(mask)
-        self._places = {word: place for place, word in reversed(list(enumerate(classes)))}
+        self._places = {word: place for place, word in reversed(list(enumerate(words)))}
         self._pad, self._unknown, self._lower = pad, unknown, lower
         self._start = [] if start is None else [start]
         self._end = [] if end is None else [end]

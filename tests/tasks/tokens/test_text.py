@@ -73,6 +73,12 @@ def test_a_text_longer_than_a_dynamic_length_is_refused():
         Words(specs(Dynamic("n", 2, 4, 4, 2)), WORDS)("five " * 5)
 
 
+def test_a_model_that_reads_other_words_than_it_writes_has_a_vocabulary_of_its_own():
+    labels = ["good", "bad"]
+    front_end = Words(specs(mask=False), labels, vocabulary=("pad", "fine"))
+    assert plain(front_end("fine fine")) == [[1, 1, 0, 0]]
+
+
 def test_small_letters_and_the_token_of_unknown_words_are_a_choice():
     front_end = Words(specs(mask=False), WORDS, lower=True, unknown=1)
     assert plain(front_end("FIVE apples")) == [[2, 1, 0, 0]]
@@ -114,7 +120,7 @@ def test_a_large_vocabulary_is_not_all_in_an_error():
         ((TensorSpec("input_ids", "int64", (4,)),), WORDS, r"the tokens of a text, \[N, length\]"),
         ((TensorSpec("input_ids", "int64", None),), WORDS, r"the tokens of a text, \[N, length\]"),
         (specs(dtype="bfloat16"), WORDS, r"got bfloat16\[1, 4\]"),
-        (specs(), [], r"vocabulary .* got none. Pass model.classes="),
+        (specs(), [], r"vocabulary .* got none\. Pass model\.classes="),
     ],
 )  # fmt: skip
 def test_a_chain_or_a_vocabulary_that_does_not_suit_is_refused(inputs, classes, message):
@@ -140,7 +146,7 @@ def test_an_unknown_front_end_and_bad_parameters_are_refused(id, params, message
 @pytest.mark.parametrize("id", ["words", "characters"])
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    name=st.sampled_from(["ids", "mask", "pad", "start", "end", "unknown", "lower"]), value=HOSTILE
+    name=st.sampled_from(["vocabulary", "ids", "mask", "pad", "start", "end", "unknown", "lower"]), value=HOSTILE
 )
 def test_a_hostile_parameter_is_taken_or_refused(id, name, value):
     try:
