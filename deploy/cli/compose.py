@@ -187,8 +187,16 @@ def _expand_post(values: Mapping[str, Any]) -> None:
 def _expand_text(values: Mapping[str, Any]) -> None:
     """Write ``model.text`` in full where it is an id alone."""
     model = values.get("model")
-    if isinstance(model, dict) and isinstance(model.get("text"), str):
-        model["text"] = {"id": model["text"]}
+    text = model.get("text") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(text, str):
+        model["text"] = {"id": text}
+    if isinstance(text, dict) and "id" not in text:
+        raise RecipeError(
+            "model.text",
+            expected="an id, such as words",
+            got="parameters alone",
+            do="Pass both in one: 'model.text={id: words, params: {...}}'.",
+        )
 
 
 def _nested_shape(value: object) -> list[int]:

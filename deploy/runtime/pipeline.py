@@ -196,8 +196,12 @@ class Pipeline:
             ['pred_maps.0', 'pred_maps.1', 'pred_maps.2']
         """
         if isinstance(inputs, Mapping):
-            return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
+            return self._outputs(inputs)
         return self._run(self._prepare_batch([inputs]))[0]
+
+    def _outputs(self, inputs: Tensors) -> dict[str, Array]:
+        """The outputs of the chain, whose state is carried."""
+        return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
 
     def open_stream(self) -> StatefulChain:
         """A further series of calls with a state of its own, on the same engines."""
@@ -248,7 +252,7 @@ class Pipeline:
             DeployError: as of a call with tensors; or the bundle has no post-processing, or the
                 outputs do not fit it.
         """
-        return self.finish_batch(self(inputs))
+        return self.finish_batch(self._outputs(inputs))
 
     def finish_batch(self, outputs: Tensors) -> list[Result]:
         """The result of each input of a batch, from the chain's outputs.

@@ -25,8 +25,8 @@ _DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64", "bool")
 class Words:
     """The front end ``words``: each word between spaces is a token of the vocabulary.
 
-    The number of a token is the place of its word in the vocabulary. The chain takes the tokens (N, length), integers; where it takes a mask of the same
-    shape too, that is 1 at tokens and 0 at padding.
+    The number of a token is the place of its word in the vocabulary. The chain takes the tokens
+    (N, length); where it takes a mask of the same shape too, that is 1 at tokens and 0 at padding.
 
     Args:
         inputs: the specs of the chain's inputs.
@@ -72,7 +72,8 @@ class Words:
                 f"inputs of the {self._unit}s of a text",
                 expected=f"'{ids}', and '{mask}' where there is a mask",
                 got=", ".join(f"'{name}'" for name in specs) or "none",
-                do="Name them: model.text.params.ids=INPUT, model.text.params.mask=INPUT.",
+                do=f"Name them: 'model.text={{id: {self._unit}s, params: {{ids: INPUT, mask: "
+                "INPUT}}'.",
             )
         for spec in inputs:
             _check_spec(spec)
@@ -82,8 +83,8 @@ class Words:
                 f"vocabulary of the {self._unit}s of a text",
                 expected="a word for each token",
                 got="none",
-                do="Pass model.classes=[...], or model.text.params.vocabulary=[...] where the "
-                "model reads other words than it writes.",
+                do="Pass model.classes=[...]; where the model reads other words than it writes, "
+                f"'model.text={{id: {self._unit}s, params: {{vocabulary: [...]}}}}'.",
             )
         self._spec, self._mask = specs[ids], specs.get(mask)
         self._places = {word: place for place, word in reversed(list(enumerate(words)))}

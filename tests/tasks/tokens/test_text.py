@@ -146,7 +146,8 @@ def test_an_unknown_front_end_and_bad_parameters_are_refused(id, params, message
 @pytest.mark.parametrize("id", ["words", "characters"])
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    name=st.sampled_from(["vocabulary", "ids", "mask", "pad", "start", "end", "unknown", "lower"]), value=HOSTILE
+    name=st.sampled_from(["vocabulary", "ids", "mask", "pad", "start", "end", "unknown", "lower"]),
+    value=HOSTILE,
 )
 def test_a_hostile_parameter_is_taken_or_refused(id, name, value):
     try:
