@@ -28,7 +28,7 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.preconditions import checked_recipe, key_file
+from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import (
@@ -103,7 +103,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
             reference,
             values,
             pictures,
-            _annotations(recipe),
+            evaluation_dataset(recipe),
             reference.name,
             others,
             rule,
@@ -227,10 +227,6 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
         actual = verdict.actual[0] if verdict.actual else None
         write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
     return verdict
-
-
-def _annotations(recipe: Recipe) -> Path | None:
-    return Path(recipe.model.eval) if recipe.verify.eval and recipe.model.eval else None
 
 
 def benchmark(bundle: Path, runs: int) -> Latency:
