@@ -22,6 +22,7 @@ from deploy.cli.config_trust import check_folders, composition_error
 from deploy.cli.demo_files import demo_file
 from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
+from deploy.recipe.class_names import names_file, read_class_names
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.texts import with_texts
 from deploy.runtime.execution.registered import post_id
@@ -145,6 +146,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _expand_files(values)
         _expand_post(values)
         _expand_text(values)
+        _read_classes(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
@@ -197,6 +199,14 @@ def _expand_text(values: Mapping[str, Any]) -> None:
             got="parameters alone",
             do="Pass both in one: 'model.text={id: words, params: {...}}'.",
         )
+
+
+def _read_classes(values: Mapping[str, Any]) -> None:
+    """Put the lines of the file in the place of a ``model.classes`` that names one."""
+    model = values.get("model")
+    classes = model.get("classes") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(classes, str) and (file := names_file(classes)):
+        model["classes"] = read_class_names(file)
 
 
 def _nested_shape(value: object) -> list[int]:

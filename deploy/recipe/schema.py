@@ -192,7 +192,9 @@ class ModelRecipe:
             ``batch`` that no shape uses is axis 0 of every input.
         marks: marks on modules by path, for code without marks.
         rewrites: Python modules with rewrites for the export.
-        classes: names of the labels of detections, or the vocabulary of a model of tokens.
+        classes: names of the labels. One text that ends in ``.txt`` is a file with a name in each
+            line. Of a model of text they are its characters or
+            the vocabulary of its tokens.
         pre: how a picture becomes an input, for models of pictures.
         text: how a text becomes the inputs, for models of text.
         post: post-processing for each place where the chain may end.

@@ -97,8 +97,10 @@ class CocoDataset(Dataset):
     def _has_masks(self) -> bool:
         return all(truth.get("segmentation") for truth in self._truth.dataset["annotations"])
 
-    def _precision(self, name: str, rows: Sequence[Row], iou_type: str) -> dict[str, float]:
-        """At IoU 0.5 to 0.95, and at 0.5."""
+    def _precision(
+        self, name: str, rows: Sequence[Row], iou_type: str, **params: Any
+    ) -> dict[str, float]:
+        """At IoU 0.5 to 0.95, and at 0.5; ``params`` are further ones of pycocotools."""
         if not rows:
             return {name: 0.0, f"{name}_50": 0.0}
         _, coco_eval, _ = _library()
@@ -106,6 +108,7 @@ class CocoDataset(Dataset):
             results = self._truth.loadRes([dict(row) for row in rows])  # it changes its argument
             evaluation = coco_eval(self._truth, results, iou_type)
             evaluation.params.imgIds = list(self.pictures)
+            vars(evaluation.params).update(params)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
