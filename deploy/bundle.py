@@ -28,6 +28,7 @@ from deploy.runtime.bundle.manifest import (
     Kind,
     Manifest,
     StateTensor,
+    TextStep,
     Verification,
     write_manifest,
 )
@@ -126,6 +127,7 @@ def assemble(
         files={},
         tools=tool_versions(),
         verification=Verification(status="not run", gaps=(), notes={}),
+        text=TextStep(model.text.id, model.text.params) if model.text else None,
         host=tuple(host),
         alternatives=other_artifacts,
         state=tuple(state),

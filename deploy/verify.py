@@ -24,6 +24,7 @@ from deploy.runtime.accuracy.step_errors import (
     alternative_errors,
     chain_errors,
     first_violation,
+    has_results,
     rule_notes,
     shape_violation,
     step_errors,
@@ -89,8 +90,8 @@ class Verdict:
     Attributes:
         verification: for the manifest.
         problem: the first violation of the acceptance rule, or None.
-        expected: the result of PyTorch for each picture.
-        actual: the result of the chain for each picture.
+        expected: the result of PyTorch for each picture, or for each input of samples of tensors.
+        actual: likewise of the chain.
         chain_scores: of the evaluation of the chain, where there was one.
         reference_scores: the same of the reference.
     """
@@ -122,16 +123,37 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
         verdict = Verdict(verification, problem)
         if manifest.post is None:
             return verdict
+        if manifest.pre is None:
+            results = _results_of_samples(pipeline, manifest, samples)
+            return _with_agreement(
+                verdict, result_class(manifest.post.id), *results, reference.rule
+            )
         torch = ReferencePipeline(pipeline, reference.whole_model)
         expected = tuple(torch(picture) for picture in reference.pictures)
         actual = tuple(_result_alone(pipeline, picture) for picture in reference.pictures)
-        if expected:
-            kind = result_class(manifest.post.id)
-            verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
+        kind = result_class(manifest.post.id)
+        verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
         if reference.dataset is None:
             return verdict
         scores = [evaluate(reference.dataset, detect) for detect in (pipeline, torch)]
     return _with_scores(verdict, *scores)
+
+
+def _results_of_samples(
+    pipeline: Pipeline, manifest: Manifest, samples: Sequence[Tensors]
+) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
+    """The results of the reference and of the chain for each input of samples of tensors.
+
+    A sample is left out of which the reference gives no value for a tensor of the post-processing.
+    """
+    expected: list[Result] = []
+    actual: list[Result] = []
+    for values in samples:
+        if has_results(manifest, values):
+            expected += pipeline.finish_batch(values)
+            outputs = pipeline.chain(select_tensors(manifest.inputs, values))
+            actual += pipeline.finish_batch(outputs)
+    return tuple(expected), tuple(actual)
 
 
 def _result_alone(pipeline: Pipeline, picture: Path) -> Result:
@@ -182,7 +204,7 @@ def expected_results_only(manifest: Manifest, reference: ReferenceData) -> Verdi
         reference: what the bundle is to be compared with, and the rule.
     """
     pipeline = Pipeline.without_engines(manifest)
-    if pipeline.post is None:
+    if pipeline.post is None or manifest.pre is None:  # the sample has the outputs that it is of
         return Verdict(Verification("pending", notes=reference.notes), None)
     torch = ReferencePipeline(pipeline, reference.whole_model)
     expected = tuple(torch(picture) for picture in reference.pictures[:1])
@@ -226,6 +248,8 @@ def _with_agreement(
     actual: tuple[Result, ...],
     rule: AcceptanceRule,
 ) -> Verdict:
+    if not expected:
+        return verdict
     agreement = kind.agreement(expected, actual)
     problem = verdict.problem or _disagreement(agreement, rule)
     notes = {

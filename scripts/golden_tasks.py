@@ -4,7 +4,7 @@ Run in an environment with ultralytics, transformers, torch, shapely, pycocotool
 rapidocr-onnxruntime. ultralytics asks for an installed torchvision, and transformers for none that
 does not import, so that ``detr`` may need an environment without it:
 
-    python scripts/golden_tasks.py detect detr pose obb segment text
+    python scripts/golden_tasks.py detect detr pose obb segment text tokens
 
 The inputs are seeded random numbers that look like a head's outputs. Each file
 ``tests/tasks/<task>/golden/<name>.npz`` holds inputs, outputs, and the package with its version.
@@ -209,6 +209,43 @@ def detr() -> None:
             for key, value in picture.items():
                 arrays[f"{name}_{key}_{number}"] = value.numpy()
     save("detect", "detr", "transformers", **arrays)
+
+
+def tokens() -> None:
+    """Greedy and top-k of each position by torch; pieces to text by the decoders of tokenizers."""
+    import torch
+    from tokenizers import decoders
+
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 4, (2, 9, 200)).astype(np.float32)
+    logits[0, 3] = 1.5  # all tokens are as good as each other
+    shares, ids = torch.from_numpy(logits).softmax(-1).topk(3, -1)
+    pieces = {
+        "wordpiece": ["un", "##aff", "##able", "words", "##ed", "now"],
+        "sentencepiece": ["\u2581Hello", "\u2581wor", "ld", "\u2581again", "!"],
+        "none": ["a", "b", " ", "c"],
+    }
+    by_library = {
+        "wordpiece": decoders.WordPiece(cleanup=False),
+        "sentencepiece": decoders.Metaspace(),
+        "none": decoders.Fuse(),
+    }
+    arrays: dict[str, Any] = {}
+    for name, decoder in by_library.items():
+        arrays[f"{name}_pieces"] = np.array(pieces[name])
+        arrays[f"{name}_text"] = np.array(decoder.decode(pieces[name]))
+    greedy = torch.from_numpy(logits).argmax(-1)
+    save(
+        "tokens",
+        "decoding",
+        "tokenizers",
+        logits=logits,
+        greedy=greedy.numpy(),
+        ids=ids.numpy(),
+        shares=shares.numpy(),
+        torch=np.array(torch.__version__),
+        **arrays,
+    )
 
 
 def scaled_back(values: np.ndarray) -> np.ndarray:

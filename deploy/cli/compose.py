@@ -145,6 +145,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _shape_values(values)
         _expand_files(values)
         _expand_post(values)
+        _expand_text(values)
         _read_classes(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
@@ -183,6 +184,21 @@ def _expand_post(values: Mapping[str, Any]) -> None:
     for entry in model["post"]:
         if isinstance(entry, dict) and isinstance(entry.get("target"), str):
             entry.setdefault("id", post_id(entry["target"]))
+
+
+def _expand_text(values: Mapping[str, Any]) -> None:
+    """Write ``model.text`` in full where it is an id alone."""
+    model = values.get("model")
+    text = model.get("text") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(text, str):
+        model["text"] = {"id": text}
+    if isinstance(text, dict) and "id" not in text:
+        raise RecipeError(
+            "model.text",
+            expected="an id, such as words",
+            got="parameters alone",
+            do="Pass both in one: 'model.text={id: words, params: {...}}'.",
+        )
 
 
 def _read_classes(values: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ _FLAGS = (*_SWEEP_WORDS, "--hydra-help", "--resolve", "-r", "--run", "--version"
 _SPECIAL = re.compile(r"([\\()\[\]{}:=, \t])")  # what a key of a mapping has to escape
 _ESCAPED = re.compile(r"\\(.)")
 _FUNCTION = re.compile(r"[a-z]+\(")  # of Hydra, such as choice(a,b)
-_PRE = ["model", "pre"]  # null in the files of most models
+_OFTEN_NULL = (["model", "pre"], ["model", "text"])  # in the files of most models
 _CHOICES = {"precision", "build"}  # texts with a fixed set of values
 
 
@@ -173,7 +173,7 @@ def _is_of_users_mapping(path: list[str]) -> bool:
     """Whether a key is one that the configuration may not have yet, such as that of an input."""
     kinds = [kind_at(path[:count]) for count in range(1, len(path))]
     is_mapping = any(get_origin(kind) is dict for kind in kinds)
-    return path[0] in ("model", "verify") and (is_mapping or path[:2] == _PRE)
+    return path[0] in ("model", "verify") and (is_mapping or path[:2] in _OFTEN_NULL)
 
 
 def _names_keys(path: list[str]) -> bool:

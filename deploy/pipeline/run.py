@@ -46,6 +46,7 @@ from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
 from deploy.runtime.execution.own_posts import word_for_command
+from deploy.runtime.execution.text_front_ends import make_text_front_end
 from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 
@@ -201,7 +202,9 @@ def _write_bundle(
         converted.alternatives,
         chain.state,
     )
-    if manifest.pre is not None:
+    if manifest.text is not None:
+        make_text_front_end(manifest)  # refuses inputs and vocabularies that it does not suit
+    if manifest.pre is not None or model.pre is None:  # not where the picture ends before the chain
         outputs = [spec.name for spec in manifest.caller_outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
     known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
@@ -220,14 +223,14 @@ def _second(model: ModelRecipe, reference: Reference, pictures: Sequence[Path]) 
 def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     """Compare the bundle with the reference, unless the device has to build engines first.
 
-    The sample picture is written in both cases.
+    A sample picture is written in both cases.
     """
     with without_compiling():
         if any(step.pending for step in manifest.steps):
             verdict = expected_results_only(manifest, data)
         else:
             verdict = verify(staging, manifest, data)
-    if verdict.expected:
+    if verdict.expected and manifest.pre is not None:
         actual = verdict.actual[0] if verdict.actual else None
         write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
     return verdict

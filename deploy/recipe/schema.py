@@ -136,6 +136,14 @@ class PostRecipe:
     params: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass
+class TextRecipe:
+    """What makes the inputs of a text: the id of a registered text front end, its parameters."""
+
+    id: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
 MODEL_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -185,8 +193,10 @@ class ModelRecipe:
         marks: marks on modules by path, for code without marks.
         rewrites: Python modules with rewrites for the export.
         classes: names of the labels. One text that ends in ``.txt`` is a file with a name in each
-            line. Of a recogniser of text they are its characters.
+            line. Of a model of text they are its characters or
+            the vocabulary of its tokens.
         pre: how a picture becomes an input, for models of pictures.
+        text: how a text becomes the inputs, for models of text.
         post: post-processing for each place where the chain may end.
         samples: real inputs for verification: a folder of pictures, of ``.npz`` files that hold a
             value of each input by its name, or of both; or one such file.
@@ -211,6 +221,7 @@ class ModelRecipe:
     rewrites: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     pre: PreRecipe | None = None
+    text: TextRecipe | None = None
     post: list[PostRecipe] = field(default_factory=list)
     samples: str | None = None
     eval: str | None = None

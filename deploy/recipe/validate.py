@@ -30,6 +30,7 @@ from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.own_posts import register_target
 from deploy.runtime.execution.post_steps import check_post
+from deploy.runtime.execution.text_front_ends import check_text_front_end
 from deploy.runtime.vision.pre import PictureValue
 
 _INPUT_DTYPES = (
@@ -57,6 +58,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_steps(recipe)
     _check_pre(recipe)
     _check_post(recipe.model)
+    _check_text(recipe.model)
     _check_numbers(recipe)
     recipe_rule(recipe.verify)
 
@@ -102,6 +104,19 @@ def _check_post(model: ModelRecipe) -> None:
         if post.target is not None:
             register_target(post.target, post.id)
         check_post(post.id, post.params)
+
+
+def _check_text(model: ModelRecipe) -> None:
+    if model.text is None:
+        return
+    if model.pre is not None:
+        raise RecipeError(
+            "model.text",
+            expected="a model of text or of pictures",
+            got="model.pre too",
+            do="Pass model.pre=null.",
+        )
+    check_text_front_end(model.text.id, model.text.params)
 
 
 def _check_texts(model: ModelRecipe) -> None:

@@ -16,6 +16,7 @@ from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
 
 _PREPROCESSING = "picture to tensor"
+_TEXT = "text"
 _RESIZED = {"letterbox": "letterboxed", "stretch": "stretched", "crop": "cropped"}
 
 
@@ -133,6 +134,8 @@ def chain_arrows(manifest: Manifest) -> tuple[Arrow, ...]:
     arrows += [arrow for host in manifest.host for arrow in _call_arrows(manifest, host)]
     if manifest.pre is not None:
         arrows.insert(0, Arrow("in:picture", _PREPROCESSING, ""))
+    if manifest.text is not None:
+        arrows.insert(0, Arrow("in:text", _TEXT, ""))
     return (*arrows, *_output_arrows(manifest, producers))
 
 
@@ -149,7 +152,10 @@ def _segment_box(manifest: Manifest, step: Artifact) -> Box:
 
 
 def _input_boxes(manifest: Manifest) -> Iterator[Box]:
-    if manifest.pre is None:
+    if manifest.text is not None:
+        yield Box("in:text", "text", (), "input")
+        yield Box(_TEXT, manifest.text.id, ("text front end",), "host")
+    elif manifest.pre is None:
         for spec in manifest.caller_inputs:
             yield Box(f"in:{spec.name}", spec.name, (), "input")
     for tensor in manifest.state:
@@ -181,10 +187,10 @@ def _results(post: PostStep) -> str:
 
 def _producers(manifest: Manifest) -> dict[str, Producer]:
     called = called_steps(manifest)
-    pictures = manifest.caller_inputs if manifest.pre else ()
+    made = manifest.caller_inputs if manifest.pre or manifest.text else ()
+    maker = _TEXT if manifest.text else _PREPROCESSING
     producers = {
-        spec.name: (_PREPROCESSING if spec in pictures else f"in:{spec.name}", spec)
-        for spec in manifest.inputs
+        spec.name: (maker if spec in made else f"in:{spec.name}", spec) for spec in manifest.inputs
     }
     steps = [step for step in _all_steps(manifest) if step.name not in called]
     return producers | {spec.name: (_key(step), spec) for step in steps for spec in step.outputs}

@@ -16,7 +16,7 @@ from deploy.report.chain_diagram import chain_arrows, chain_boxes
 from deploy.report.data import Environment, MatchedCount, Report, StageTime, TensorRow
 from deploy.report.pictures import picture_views
 from deploy.report.progress import Stage
-from deploy.report.result_pictures import result_views
+from deploy.report.result_pictures import input_views, result_views
 from deploy.report.run_result import RunResult, display_path, result_notes
 from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import (
@@ -62,7 +62,7 @@ def collect_report(
         notes=tuple(result_notes(result)),
         parity=tensor_rows(manifest),
         pictures=picture_views(*rows),
-        results=result_views(*rows),
+        results=result_views(*rows) if manifest.pre is not None else input_views(*rows[1:]),
         agreement=None
         if agreement is None
         else MatchedCount(agreement.noun, agreement.matched, agreement.total),

@@ -89,11 +89,12 @@ class PictureView:
 
 @dataclass(frozen=True)
 class ResultView:
-    """One picture with the results of both models, where these are no detections.
+    """One picture or input with the results of both models, where these are no detections in it.
 
     Attributes:
-        file_name: of the picture.
-        reference: the picture with the reference's result drawn onto it, as a ``data:`` address.
+        file_name: of the picture; or which input.
+        reference: the picture with the reference's result drawn onto it, as a ``data:`` address;
+            empty where there is no picture.
         chain: likewise with the chain's result.
         reference_lines: the reference's result in words.
         chain_lines: likewise of the chain's.

@@ -1,4 +1,4 @@
-"""Pictures of a report with results that are no detections: of the reference beside the chain."""
+"""Results of a report that are no detections in pictures: of the reference beside the chain."""
 
 from __future__ import annotations
 
@@ -40,19 +40,38 @@ def result_views(
     )
 
 
+def input_views(
+    reference: Sequence[Result], chain: Sequence[Result], classes: Sequence[str]
+) -> tuple[ResultView, ...]:
+    """The results for the first inputs of samples without pictures, in words.
+
+    Args:
+        reference: the result of the reference for each input.
+        chain: the result of the chain for each input; empty where the chain was not run.
+        classes: names of the labels.
+    """
+    pairs = list(zip(reference, chain, strict=False))[:MAX_PICTURES]
+    return tuple(
+        _view(f"sample input {number}", ("", ""), pair, classes)
+        for number, pair in enumerate(pairs, 1)
+    )
+
+
 def _result_view(
     path: Path, expected: Result, actual: Result, classes: Sequence[str]
 ) -> ResultView:
     pixels = load_image(path)
+    drawn = _drawn(expected, pixels, classes), _drawn(actual, pixels, classes)
+    return _view(path.name, drawn, (expected, actual), classes)
+
+
+def _view(
+    name: str, drawn: tuple[str, str], pair: tuple[Result, Result], classes: Sequence[str]
+) -> ResultView:
+    expected, actual = pair
     agreement = type(expected).agreement([expected], [actual])
-    return ResultView(
-        path.name,
-        _drawn(expected, pixels, classes),
-        _drawn(actual, pixels, classes),
-        tuple(expected.lines(classes)[:_MAX_LINES]),
-        tuple(actual.lines(classes)[:_MAX_LINES]),
-        agreement.matched == agreement.total,
-    )
+    lines, others = (tuple(result.lines(classes)[:_MAX_LINES]) for result in pair)
+    return ResultView(name, *drawn, lines, others, agreement.matched == agreement.total)
 
 
 def _drawn(result: Result, pixels: Array, classes: Sequence[str]) -> str:

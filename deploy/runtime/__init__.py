@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from backends.contract import DeployError, EngineError, MissingLibraryError, TensorError
     from deploy.runtime.bundle.engine_choice import Choice
     from deploy.runtime.bundle.manifest import BundleError
+    from deploy.runtime.execution.text_front_ends import TextError
     from deploy.runtime.inputs.iterables import read_inputs
     from deploy.runtime.inputs.sources import InputError
     from deploy.runtime.inputs.video import VideoError
@@ -38,6 +39,7 @@ __all__ = [
     "MissingLibraryError",
     "Pipeline",
     "TensorError",
+    "TextError",
     "VideoError",
     "read_inputs",
 ]
@@ -53,6 +55,7 @@ _MODULES = {
     "MissingLibraryError": "backends.contract",
     "Pipeline": "deploy.runtime.pipeline",
     "TensorError": "backends.contract",
+    "TextError": "deploy.runtime.execution.text_front_ends",
     "VideoError": "deploy.runtime.inputs.video",
     "read_inputs": "deploy.runtime.inputs.iterables",
 }

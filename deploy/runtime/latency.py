@@ -66,7 +66,8 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
         bundle: the bundle.
         pipeline: its pipeline, open.
         image: a picture file; by default the bundle's own. A bundle without post-processing or
-            picture is measured from the sample's tensors to the outputs.
+            picture is measured from the sample's tensors to the outputs, or to the results of a
+            bundle that takes tensors.
     """
     picture = image or sample_picture(bundle, pipeline.manifest)
     if pipeline.post is not None and picture is not None:
@@ -76,9 +77,14 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
     def tensors_to_tensors() -> Seconds:
         steps: dict[str, float] = {}
         start = time.perf_counter()
-        pipeline.chain.timed(inputs, steps)
-        total = time.perf_counter() - start
-        return {**steps, "chain": total - sum(steps.values()), "total": total}
+        outputs = pipeline.chain.timed(inputs, steps)
+        ran = time.perf_counter()
+        parts = {**steps, "chain": ran - start - sum(steps.values())}
+        if pipeline.post is None or pipeline.manifest.pre is not None:
+            return {**parts, "total": ran - start}
+        pipeline.finish_batch(outputs)
+        end = time.perf_counter()
+        return {**parts, "post": end - ran, "total": end - start}
 
     return tensors_to_tensors
 

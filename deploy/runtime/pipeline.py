@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, overload
 
@@ -21,6 +22,7 @@ from deploy.runtime.execution.own_posts import registered_here
 from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.execution.stateful import StatefulChain
 from deploy.runtime.execution.streaming import StreamStage, map_first, stream
+from deploy.runtime.execution.text_front_ends import TextFrontEnd, make_text_front_end
 from deploy.runtime.inputs.iterables import each_picture
 from deploy.runtime.isolation.process import check_can_isolate
 from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_isolated
@@ -194,8 +196,12 @@ class Pipeline:
             ['pred_maps.0', 'pred_maps.1', 'pred_maps.2']
         """
         if isinstance(inputs, Mapping):
-            return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
+            return self._outputs(inputs)
         return self._run(self._prepare_batch([inputs]))[0]
+
+    def _outputs(self, inputs: Tensors) -> dict[str, Array]:
+        """The outputs of the chain, whose state is carried."""
+        return self.chain(inputs) if self._own_stream is None else self._own_stream(inputs)
 
     def open_stream(self) -> StatefulChain:
         """A further series of calls with a state of its own, on the same engines."""
@@ -235,6 +241,59 @@ class Pipeline:
     def finish(self, outputs: Tensors, placement: Placement) -> Result:
         """The first picture's result, from the chain's outputs."""
         return self._results(outputs, [placement])[0]
+
+    def results(self, inputs: Tensors) -> list[Result]:
+        """The result of each input of a batch of tensors; see ``finish_batch``.
+
+        Args:
+            inputs: each of the chain's inputs but its state.
+
+        Raises:
+            DeployError: as of a call with tensors; or the bundle has no post-processing, or the
+                outputs do not fit it.
+        """
+        return self.finish_batch(self._outputs(inputs))
+
+    def finish_batch(self, outputs: Tensors) -> list[Result]:
+        """The result of each input of a batch, from the chain's outputs.
+
+        There is no picture to refer to: boxes and masks are in pixels of the input tensor.
+        """
+        return self._results(outputs, None)
+
+    def encode(self, text: str) -> dict[str, Array]:
+        """The chain's inputs for a text, by the bundle's text front end.
+
+        Raises:
+            TextError: the text is empty or too long, or has a word that the model does not know.
+            DeployError: this bundle does not take text.
+        """
+        if self._text_front_end is None:
+            raise DeployError(
+                f"bundle of '{self.manifest.model}' takes no text",
+                do="A bundle takes text where model.text named a text front end when it was made.",
+            )
+        return self._text_front_end(text)
+
+    def answer(self, text: str) -> Result:
+        """The result for a text.
+
+        Args:
+            text: as the bundle's text front end takes it.
+
+        Returns:
+            What the post-processing step gives, such as ``Tokens``.
+
+        Raises:
+            DeployError: as of ``encode`` and ``results``.
+        """
+        return self.results(self.encode(text))[0]
+
+    @cached_property
+    def _text_front_end(self) -> TextFrontEnd | None:
+        """Made when a text comes, since its code may be missing where tensors are run alone."""
+        manifest = self.manifest
+        return make_text_front_end(manifest) if manifest.text is not None else None
 
     def stream(
         self,
@@ -292,11 +351,19 @@ class Pipeline:
 
     def _prepare_batch(self, pictures: Sequence[Picture]) -> Prepared:
         if self._preparer is None:
-            raise DeployError(
-                f"bundle of '{self.manifest.model}' takes tensors, not pictures",
-                do="Use pipeline.chain({...}).",
-            )
+            raise self._no_picture()
         return self._preparer(pictures)
+
+    def _no_picture(self) -> DeployError:
+        taken, do = "tensors", "Use pipeline.chain({...})."
+        if self.manifest.text is not None:
+            taken, do = "text or tensors", "Use pipeline.answer(TEXT)."
+        elif self.post is not None:
+            do = "Use pipeline.results({...}), or pipeline({...}) for the outputs of the chain."
+        return DeployError(
+            f"bundle of '{self.manifest.model}' takes {taken}, not pictures",
+            do=do,
+        )
 
     def _run(self, prepared: Prepared, seconds: dict[str, float] | None = None) -> list[Result]:
         """The result of each picture; ``seconds`` gets those of each step and of ``post``."""
@@ -328,7 +395,7 @@ class Pipeline:
         if self._preparer is not None:
             self._preparer.release(prepared)
 
-    def _results(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Result]:
+    def _results(self, outputs: Tensors, placements: Sequence[Placement] | None) -> list[Result]:
         if self.post is None or self.manifest.post is None:
             raise DeployError(
                 f"bundle of '{self.manifest.model}' has no host step for its outputs",

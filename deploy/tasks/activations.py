@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Literal
+
 import numpy as np
 
 from backends.contract import Array
@@ -28,3 +31,15 @@ def softmax(logits: Array, axis: int = -1) -> Array:
     exponentials = np.exp(logits - logits.max(axis=axis, keepdims=True, initial=-np.inf))
     shares: Array = exponentials / exponentials.sum(axis=axis, keepdims=True)
     return shares
+
+
+Activation = Literal["softmax", "sigmoid", "none"]
+"""What makes scores of a model's numbers; ``none`` where the model does so itself."""
+
+
+ACTIVATIONS: Mapping[Activation, Callable[[Array], Array]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": lambda scores: scores,
+}
+"""Each over the last axis."""

@@ -119,6 +119,10 @@ ENTRIES: dict[str, Callable[[Pipeline, object], object]] = {
     "a call of a mapping": lambda pipeline, picture: pipeline({"image": picture}),
     "a call with one more": lambda pipeline, picture: pipeline({"image": picture, SECRET: 1}),
     "chain.timed": lambda pipeline, picture: pipeline.chain.timed({"image": picture}, {}),
+    "results": lambda pipeline, picture: pipeline.results(picture),
+    "results of a mapping": lambda pipeline, picture: pipeline.results({"image": picture}),
+    "encode": lambda pipeline, picture: pipeline.encode(picture),
+    "answer": lambda pipeline, picture: pipeline.answer(picture),
     "open_stream": lambda pipeline, picture: pipeline.open_stream()(picture),
     "open_stream of a mapping": lambda pipeline, picture: pipeline.open_stream()({"x": picture}),
 }

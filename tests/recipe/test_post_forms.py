@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backends.contract import DeployError
 from deploy.cli.compose import compose
 from deploy.partition.host_steps import select_post_step
 from deploy.recipe.schema import RecipeError
@@ -54,3 +55,37 @@ def test_a_target_of_a_configuration_file_is_not_imported(tmp_path):
     words = ["+model=evil", "model.target=a:b", INPUT, "+backend=onnxruntime"]
     with pytest.raises(RecipeError, match=r"model\.post\.target=os:system is code that a config"):
         compose(words, folder)
+
+
+@pytest.mark.parametrize("word", ["model.text=words", "model.text={id: words}"])
+def test_a_text_front_end_is_an_id_or_an_entry(word):
+    text = compose([*MODEL, INPUT, word]).model.text
+    assert text is not None
+    assert (text.id, text.params) == ("words", {})
+
+
+def test_parameters_of_a_text_front_end_alone_are_refused_with_what_to_write():
+    with pytest.raises(
+        RecipeError, match=r"model\.text: .* got parameters alone\. Pass both in one"
+    ):
+        compose([*MODEL, INPUT, "model.text=words", "model.text.params.pad=1"])
+
+
+def test_a_parameter_may_be_set_where_the_models_file_names_a_front_end():
+    recipe = compose(["+model=seq2seq", "+backend=onnxruntime", "model.text.params.pad=1"])
+    assert recipe.model.text is not None
+    assert (recipe.model.text.id, recipe.model.text.params) == ("characters", {"pad": 1})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model.text=word"], "text front end 'word': expected one of characters, words"),
+        (["model.text={id: words, params: {pads: 1}}"], "unknown parameter 'pads'"),
+        (["+pre=imagenet", "model.text=words"], r"of text or of pictures, .* model\.pre=null"),
+    ],
+)  # fmt: skip
+def test_a_text_front_end_is_checked_before_the_export(words, message):
+    recipe = compose([*MODEL, INPUT, "model.post=tokens", *words])
+    with pytest.raises(DeployError, match=message):
+        check_recipe(recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+import numpy as np
 from rich.console import Console
 
 from backends.contract import Artifact, Dynamic, TensorSpec
@@ -15,6 +16,7 @@ from deploy.report.chain_diagram import chain_arrows, chain_boxes
 from deploy.report.collect import collect_report, tensor_rows
 from deploy.report.page import ReportError, read_report
 from deploy.report.progress import Progress
+from deploy.report.result_pictures import input_views
 from deploy.runtime.accuracy.evaluation import NotedScore, noted_scores
 from deploy.runtime.bundle.manifest import (
     FileEntry,
@@ -23,9 +25,11 @@ from deploy.runtime.bundle.manifest import (
     PostStep,
     StateTensor,
     StepMetrics,
+    TextStep,
     Verification,
     read_manifest,
 )
+from deploy.tasks.tokens.post import DecodeTokens
 from tests.helpers.faulty_segments import torch_recipe
 
 
@@ -191,3 +195,28 @@ def test_a_state_is_drawn_as_what_goes_from_call_to_call():
     arrows = [(arrow.source, arrow.target) for arrow in chain_arrows(manifest)]
     assert ("in:h", "step:cell") in arrows
     assert ("step:cell", "out:hn") in arrows
+
+
+def test_a_text_goes_through_its_front_end_into_every_input():
+    one = engine("one", "x", "y")
+    manifest = manifest_of(
+        one, text=TextStep("words", {"ids": "x"}), post=PostStep("tokens", ("y",), {})
+    )
+    boxes = [box.key for box in chain_boxes(manifest)]
+    assert boxes == ["in:text", "text", "step:one", "post:tokens", "out:tokens"]
+    arrows = [(arrow.source, arrow.target) for arrow in chain_arrows(manifest)]
+    assert {("in:text", "text"), ("text", "step:one"), ("step:one", "post:tokens")} < {*arrows}
+    assert {end for pair in arrows for end in pair} == {*boxes}
+
+
+def test_results_of_inputs_without_a_picture_are_shown_in_words():
+    step = DecodeTokens(end=0)
+    expected = step.batch([np.array([[2, 1, 0], [1, 1, 0]])])
+    actual = step.batch([np.array([[2, 1, 0], [1, 2, 0]])])
+    first, second = input_views(expected, actual, ["end", "five", "forty"])
+    assert (first.file_name, first.reference, first.chain) == ("sample input 1", "", "")
+    assert (first.reference_lines, first.chain_lines, first.matched) == (
+        ("forty five",), ("forty five",), True
+    )  # fmt: skip
+    assert (second.chain_lines, second.matched) == (("five forty",), False)
+    assert input_views(expected, [], ()) == ()

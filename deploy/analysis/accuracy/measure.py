@@ -10,16 +10,24 @@ from backends.contract import Array, Artifact, DeployError, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from deploy.analysis.accuracy.records import Blame, ChainEnd, StepBlame, SwapEffects
 from deploy.analysis.accuracy.replay import Replay, SingleStep, StepOutput, tensor_names
-from deploy.runtime.accuracy.step_errors import downstream_of_host
+from deploy.runtime.accuracy.step_errors import (
+    compared_as_results,
+    downstream_of_host,
+    has_results,
+)
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
 from deploy.runtime.bundle.sample import expected_result, has_result, sample_picture
 from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.results.result import Result
 
 MeasureEnd = Callable[[Tensors], ChainEnd]
 """Every tensor of a chain -> the agreement of its outputs with the reference."""
+
+Finish = Callable[[Tensors], list[Result]]
+"""The outputs of a chain -> its results for the sample."""
 
 
 @dataclass(frozen=True)
@@ -118,33 +126,48 @@ def _with_host_outputs(replay: Replay, values: Tensors) -> dict[str, Array]:
 
 
 def _measure_end(bundle: Path, pipeline: Pipeline, values: Tensors) -> MeasureEnd:
-    """What measures the outputs of the chain, and the result for the sample picture."""
+    """What measures the outputs of the chain, and the results for the sample."""
     manifest = pipeline.manifest
-    selected = downstream_of_host(manifest) if pipeline.post is not None else set()
+    selected = compared_as_results(manifest)
     expected = {
         spec.name: values[spec.name]
         for spec in manifest.outputs
         if spec.name in values and spec.name not in selected
     }
-    picture = sample_picture(bundle, manifest)
-    if manifest.post is None or picture is None or not has_result(manifest):
+    comparison = _results_comparison(bundle, pipeline, values)
+    if comparison is None:
         return lambda tensors: ChainEnd(_largest_error(expected, tensors))
-    kind = result_class(manifest.post.id)
-    reference = expected_result(bundle, manifest, kind)
-    total = kind.agreement([reference], [reference]).total
-    _, placement = pipeline.prepare(picture)
+    kind, reference, finish = comparison
+    total = kind.agreement(reference, reference).total
     outputs = [spec.name for spec in manifest.outputs]
 
     def measure(tensors: Tensors) -> ChainEnd:
         error = _largest_error(expected, tensors)
         try:
-            result = pipeline.finish({name: tensors[name] for name in outputs}, placement)
+            results = finish({name: tensors[name] for name in outputs})
         except (KeyError, DeployError):  # a step failed, or its outputs do not fit the host step
             return ChainEnd(error, 0, total, kind.noun)
-        agreement = kind.agreement([reference], [result])
+        agreement = kind.agreement(reference, results)
         return ChainEnd(error, agreement.matched, agreement.total, kind.noun)
 
     return measure
+
+
+def _results_comparison(
+    bundle: Path, pipeline: Pipeline, values: Tensors
+) -> tuple[type[Result], list[Result], Finish] | None:
+    """The class of the results, the reference's for the sample, and what makes the chain's."""
+    manifest, picture = pipeline.manifest, sample_picture(bundle, pipeline.manifest)
+    if manifest.post is None:
+        return None
+    kind = result_class(manifest.post.id)
+    if has_results(manifest, values):
+        return kind, pipeline.finish_batch(values), pipeline.finish_batch
+    if picture is None or not has_result(manifest):
+        return None
+    _, placement = pipeline.prepare(picture)
+    reference = expected_result(bundle, manifest, kind)
+    return kind, [reference], lambda tensors: [pipeline.finish(tensors, placement)]
 
 
 def _largest_error(expected: Tensors, actual: Tensors) -> ErrorMetrics | None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.runtime.accuracy.step_errors import chain_errors, recorded_rule, tolerances
+from deploy.runtime.accuracy.step_errors import (
+    chain_errors,
+    has_results,
+    recorded_rule,
+    tolerances,
+)
 from deploy.runtime.bundle.manifest import Manifest, StepMetrics
 from deploy.runtime.bundle.sample import expected_result, read_sample, sample_picture
 from deploy.runtime.execution.post_steps import result_class
@@ -24,7 +29,7 @@ def sample_errors(bundle: Path, pipeline: Pipeline) -> list[StepMetrics]:
 
 
 def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
-    """Whether the bundle's sample passes the acceptance rule: its tensors and its picture."""
+    """Whether the bundle's sample passes the acceptance rule: its tensors and its results."""
     errors = sample_errors(bundle, pipeline)
     agreement = _sample_agreement(bundle, pipeline)
     allowed = tolerances(pipeline.manifest)
@@ -32,10 +37,10 @@ def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
 
 
 def check_result(bundle: Path, pipeline: Pipeline) -> bool:
-    """Compare the result for the bundle's sample picture, and print one line about it.
+    """Compare the results for the bundle's sample, and print one line about them.
 
     Returns:
-        Whether it passes the acceptance rule; true where the bundle has no picture.
+        Whether they pass the acceptance rule; true where the sample gives no results.
     """
     agreement = _sample_agreement(bundle, pipeline)
     if agreement is None:
@@ -47,9 +52,15 @@ def check_result(bundle: Path, pipeline: Pipeline) -> bool:
 
 def _sample_agreement(bundle: Path, pipeline: Pipeline) -> Agreement | None:
     picture, post = sample_picture(bundle, pipeline.manifest), pipeline.manifest.post
-    if picture is None or post is None:
+    if post is None:
         return None
     kind = result_class(post.id)
+    if picture is None:
+        sample = read_sample(bundle, pipeline.manifest)
+        if not has_results(pipeline.manifest, sample.outputs):
+            return None
+        outputs = pipeline.chain(sample.inputs)
+        return kind.agreement(pipeline.finish_batch(sample.outputs), pipeline.finish_batch(outputs))
     expected = expected_result(bundle, pipeline.manifest, kind)
     return kind.agreement([expected], [pipeline(picture)])
 

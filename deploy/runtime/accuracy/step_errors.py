@@ -162,7 +162,7 @@ def chain_errors(manifest: Manifest, chain: Chain, values: Tensors) -> list[Step
     """The error of each output of the chain.
 
     An output that depends on a host step, such as boxes in the order of their scores, is compared
-    as detections where the bundle has a step that makes them, and left out here.
+    as detections where the bundle has a step that makes them of pictures, and left out here.
 
     Args:
         manifest: the bundle's manifest.
@@ -170,7 +170,7 @@ def chain_errors(manifest: Manifest, chain: Chain, values: Tensors) -> list[Step
         values: the whole model's own values of the chain's inputs and outputs.
     """
     outputs = chain(select_tensors(manifest.inputs, values))
-    selected = downstream_of_host(manifest) if manifest.post is not None else set()
+    selected = compared_as_results(manifest)
     exact = tuple(spec for spec in manifest.outputs if spec.name not in selected)
     expected = _known(exact, values)
     return [StepMetrics(CHAIN, metrics) for metrics in _compare(exact, expected, outputs)]
@@ -238,6 +238,18 @@ def worst_errors(samples: Iterable[Sequence[StepMetrics]]) -> list[StepMetrics]:
             min(before.cosine, gap.cosine),
         )
     return [StepMetrics(step, gap) for (step, _), gap in worst.items()]
+
+
+def has_results(manifest: Manifest, values: Tensors) -> bool:
+    """Whether these values of a sample of tensors have all that the post-processing takes."""
+    post = manifest.post
+    return post is not None and manifest.pre is None and values.keys() >= set(post.inputs)
+
+
+def compared_as_results(manifest: Manifest) -> set[str]:
+    """The tensors that are compared as results of pictures, since their order may differ."""
+    makes_results = manifest.post is not None and manifest.pre is not None
+    return downstream_of_host(manifest) if makes_results else set()
 
 
 def downstream_of_host(manifest: Manifest) -> set[str]:

@@ -109,6 +109,14 @@ class PostStep:
 
 
 @dataclass(frozen=True)
+class TextStep:
+    """What makes the chain's inputs of a text: a registered id, and its parameters."""
+
+    id: Name
+    params: Mapping[Name, Any]
+
+
+@dataclass(frozen=True)
 class StateTensor:
     """A tensor that is carried between calls: an input of the chain, and the output after it."""
 
@@ -160,6 +168,7 @@ class Manifest:
         alternatives: further artifacts for some of the steps, under the names of these.
         state: the tensors that are carried from one call to the next.
         initial_state: the file with their values before the first call.
+        text: how a text becomes the inputs, if the model takes text.
         format: the version of this description.
     """
 
@@ -178,6 +187,7 @@ class Manifest:
     alternatives: tuple[Artifact, ...] = ()
     state: tuple[StateTensor, ...] = ()
     initial_state: str | None = None
+    text: TextStep | None = None
     format: int = FORMAT
 
     @property
@@ -312,6 +322,8 @@ def check_manifest(manifest: Manifest) -> None:
     if manifest.post is not None:
         outputs = [spec.name for spec in manifest.outputs]
         _check_known("post.inputs", manifest.post.inputs, outputs)
+    if manifest.text is not None and manifest.pre is not None:
+        raise _fault("text", "a bundle that takes text or pictures", "both")
 
 
 def _check_files(manifest: Manifest) -> None:

@@ -18,14 +18,16 @@ class OutputFolder:
     Args:
         out: a folder, which is made where there is none; or the file of the only video.
         sources: that will have a file.
+        suffix: of the files; by default a picture's or a video's.
 
     Raises:
         DeployError: a file would replace its source; or the folder cannot be made; or one file is
             to hold several.
     """
 
-    def __init__(self, out: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, out: Path, sources: Sequence[Source], suffix: str = "") -> None:
         self._out = out
+        self._suffix = suffix
         self._used: set[str] = set()
         self._is_video = out.suffix.lower() in VIDEO_SUFFIXES and not out.is_dir()
         if self._is_video and not (len(sources) == 1 and sources[0].kind in VIDEOS):
@@ -46,7 +48,9 @@ class OutputFolder:
         _make(out.parent if self._is_video else out)
 
     def _target(self, source: Source) -> Path:
-        return self._out if self._is_video else self._out / f"{source.target}{_suffix(source)}"
+        if self._is_video:
+            return self._out
+        return self._out / f"{source.target}{self._suffix or _suffix(source)}"
 
     def new_file(self, source: Source) -> Path:
         """The path of a source's file; numbered where two sources have the same name.
@@ -65,8 +69,6 @@ class OutputFolder:
 
 
 def _suffix(source: Source) -> str:
-    if source.kind == "tensors":
-        return ".npz"
     if source.kind not in VIDEOS:
         return ".png"
     return ".mkv" if source.path.suffix.lower() in (".mkv", ".webm") else ".mp4"

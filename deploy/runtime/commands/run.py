@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from deploy.runtime.commands.json_rows import AddRow
     from deploy.runtime.commands.streamed import Failure, Outcome
     from deploy.runtime.inputs.reading import Input
-    from deploy.runtime.inputs.sources import Source, Sources, Wanted
+    from deploy.runtime.inputs.sources import Kind, Source, Sources, Wanted
     from deploy.runtime.pipeline import Pipeline
     from deploy.runtime.results.result import Result
 
@@ -36,18 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Detect objects in pictures and print a line for each: class, score, and the box as x1, "
         "y1, x2, y2 in pixels of the picture. A picture that cannot be read is reported, the "
-        "others are done, and the exit code is 1. Of a bundle that takes tensors, print what "
-        "comes out."
+        "others are done, and the exit code is 1. Of a bundle that takes text or tensors, print "
+        "what comes out."
     )
     parser.epilog = "example: %(prog)s bundles/yolov3 photos --out drawings --json found.json"
     add_bundle(parser)
     parser.add_argument(
         "inputs",
-        nargs="+",
+        nargs="*",
         metavar="INPUT",
         help="a picture file, such as JPEG or PNG; a folder of pictures; a quoted pattern such as "
         "'photos/*.jpg'; a video file; camera:0; - for a picture on standard input; or an .npz "
-        "file or a folder of them for a bundle that takes tensors",
+        "file or a folder of them for a bundle that takes tensors; or a .txt file with a text in "
+        "each line, or - for such lines on standard input, for a bundle that takes text",
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text, for a bundle that takes text; may be given several times",
     )
     parser.add_argument(
         "--score",
@@ -89,21 +97,25 @@ def run(arguments: argparse.Namespace) -> bool:
     """Run, print, draw and write the report; false where something could not be read."""
     from deploy.runtime.commands.json_rows import json_array, json_lines
     from deploy.runtime.commands.run_tensors import run_tensors
-    from deploy.runtime.inputs.sources import find_sources
+    from deploy.runtime.inputs.sources import InputError, find_sources
     from deploy.runtime.pipeline import Pipeline
 
+    if not arguments.inputs and not arguments.text:
+        raise InputError("inputs", expected="one INPUT or more, or --text TEXT", got="none")
     with Pipeline.open(
         arguments.bundle,
         arguments.threads,
         arguments.require_signature,
         isolate=arguments.isolate,
     ) as pipeline:
-        wanted: Wanted = "tensors" if pipeline.manifest.pre is None else "picture"
+        wanted = _wanted(pipeline)
+        if arguments.text:
+            _check_takes(pipeline, "text", "--text")
         sources = find_sources(arguments.inputs, arguments.recursive, wanted, arguments.out)
         _check_kinds(pipeline, sources)
         for note in sources.notes:
             print(f"note: {note}", file=sys.stderr)
-        run_all = run_tensors if wanted == "tensors" else _run_pictures
+        run_all = _run_pictures if wanted == "picture" else run_tensors
         with json_array(arguments.json) as add_row, json_lines(arguments.jsonl) as add_line:
 
             def report(row: Mapping[str, Any]) -> None:
@@ -113,25 +125,53 @@ def run(arguments: argparse.Namespace) -> bool:
             return run_all(pipeline, sources.found, arguments, report)
 
 
+def _wanted(pipeline: Pipeline) -> Wanted:
+    """What the bundle takes, as a folder is searched for it."""
+    if pipeline.manifest.pre is not None:
+        return "picture"
+    return "tensors" if pipeline.manifest.text is None else "texts"
+
+
+_TAKEN: Mapping[Wanted, tuple[Kind, ...]] = {
+    "picture": ("picture", "standard input", "video", "camera"),
+    "tensors": ("tensors",),
+    "texts": ("tensors", "texts", "standard input", "text"),
+}
+_INSTEAD: Mapping[Wanted, str] = {
+    "picture": "In Python, pipeline({...}) takes tensors.",
+    "tensors": "Give an .npz file with arrays of these names.",
+    "texts": "Pass --text TEXT, or a .txt file with a text in each line.",
+}
+
+
 def _check_kinds(pipeline: Pipeline, sources: Sources) -> None:
-    """Refuse tensors where pictures are taken and the reverse, before anything is run."""
-    from deploy.runtime.inputs.sources import InputError
+    """Refuse what the bundle does not take, before anything is run."""
     from deploy.runtime.inputs.video import import_av
 
-    takes_pictures = pipeline.manifest.pre is not None
     for source in sources.found:
-        if takes_pictures == (source.kind == "tensors"):
-            specs = ", ".join(f"'{spec.name}' {spec}" for spec in pipeline.manifest.caller_inputs)
-            raise InputError(
-                f"bundle of '{pipeline.manifest.model}'",
-                expected="pictures" if takes_pictures else f"tensors: {specs}",
-                got="a picture on standard input" if source.name == "-" else f"'{source.name}'",
-                do="In Python, pipeline({...}) takes tensors."
-                if takes_pictures
-                else "Give an .npz file with arrays of these names.",
-            )
+        got = "a picture on standard input" if source.name == "-" else f"'{source.name}'"
+        _check_takes(pipeline, source.kind, got)
         if source.kind in ("video", "camera"):
             import_av("videos and cameras")
+
+
+def _check_takes(pipeline: Pipeline, kind: Kind, got: str) -> None:
+    from deploy.runtime.inputs.sources import InputError
+
+    wanted = _wanted(pipeline)
+    if kind not in _TAKEN[wanted]:
+        specs = ", ".join(f"'{spec.name}' {spec}" for spec in pipeline.manifest.caller_inputs)
+        expected = {
+            "picture": "pictures",
+            "tensors": f"tensors: {specs}",
+            "texts": f"a text, or tensors: {specs}",
+        }
+        raise InputError(
+            f"bundle of '{pipeline.manifest.model}'",
+            expected=expected[wanted],
+            got=got,
+            do="" if wanted == "picture" and kind != "tensors" else _INSTEAD[wanted],
+        )
 
 
 def _run_pictures(

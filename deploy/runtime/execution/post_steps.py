@@ -129,19 +129,22 @@ def _refusal(id: str, error: Exception) -> PostError:
 
 
 def placed_results(
-    post: Post, inputs: Sequence[str], outputs: Tensors, placements: Sequence[Placement]
+    post: Post, inputs: Sequence[str], outputs: Tensors, placements: Sequence[Placement] | None
 ) -> list[Result]:
-    """The result of each picture of a batch, in pixels of the picture.
+    """The result of each picture of a batch, in pixels of the picture; or of each input.
 
     Args:
         post: the post-processing step.
         inputs: the names of the tensors that it takes, in order.
         outputs: of the chain, by name.
-        placements: of the pictures; a batch may be longer, where it was filled up.
+        placements: of the pictures; a batch may be longer, where it was filled up. None where the
+            batch was made of no pictures: the results are then as the step gives them.
     """
-    tensors = [_as_float32(outputs[name]) for name in inputs]
-    batch = post.batch(tensors)[: len(placements)]
-    return [result.placed(placement) for result, placement in zip(batch, placements, strict=True)]
+    results = post.batch([_as_float32(outputs[name]) for name in inputs])
+    if placements is None:
+        return list(results)
+    pairs = zip(results[: len(placements)], placements, strict=True)
+    return [result.placed(placement) for result, placement in pairs]
 
 
 def _as_float32(tensor: Array) -> Array:

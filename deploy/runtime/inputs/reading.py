@@ -70,8 +70,8 @@ def _camera(source: Source, every: int) -> Iterator[Input]:
         yield Input(source, frame.pixels, frame)
 
 
-def _tensors(source: Source, every: int) -> Iterator[Input]:
-    raise InputError(f"'{source.name}'", expected="a picture or a video", got="tensors")
+def _no_picture(source: Source, every: int) -> Iterator[Input]:
+    raise InputError(f"'{source.name}'", expected="a picture or a video", got=source.kind)
 
 
 _READERS: dict[str, Callable[[Source, int], Iterator[Input]]] = {
@@ -79,5 +79,6 @@ _READERS: dict[str, Callable[[Source, int], Iterator[Input]]] = {
     "standard input": _standard_input,
     "video": _video,
     "camera": _camera,
-    "tensors": _tensors,
+    "tensors": _no_picture,
+    "texts": _no_picture,
 }

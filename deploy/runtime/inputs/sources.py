@@ -14,11 +14,11 @@ from typing import Literal
 from backends.contract import DeployError
 from deploy.runtime.vision.image import refuse_url
 
-Kind = Literal["picture", "standard input", "video", "camera", "tensors"]
-"""What a source is; ``standard input`` is a picture there."""
+Kind = Literal["picture", "standard input", "video", "camera", "tensors", "texts", "text"]
+"""What a source is; ``texts`` are a file of them, and ``standard input`` has a picture or texts."""
 
-Wanted = Literal["picture", "tensors"]
-"""What a folder is searched for."""
+Wanted = Literal["picture", "tensors", "texts"]
+"""What a folder is searched for; where texts are wanted, for tensors too."""
 
 STANDARD_INPUT = "-"
 
@@ -34,8 +34,14 @@ _SUFFIXES: dict[str, Kind] = {
     **dict.fromkeys(PICTURE_SUFFIXES, "picture"),
     **dict.fromkeys(_VIDEOS, "video"),
     ".npz": "tensors",
+    ".txt": "texts",
 }
-_NAMES = {"picture": "pictures", "tensors": "tensors (.npz)"}  # of what a folder is searched for
+_KINDS: dict[Wanted, set[Kind]] = {  # that a pattern stands for
+    "picture": {"picture", "video"},
+    "tensors": {"tensors"},
+    "texts": {"tensors", "texts"},
+}
+_NAMES = {"picture": "pictures", "tensors": "tensors (.npz)", "texts": "texts (.txt)"}
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 
 
@@ -65,7 +71,7 @@ class Source:
     @property
     def is_file(self) -> bool:
         """Whether it is read from its path."""
-        return self.kind in ("picture", "video", "tensors")
+        return self.kind in ("picture", "video", "tensors", "texts")
 
     @property
     def camera(self) -> int:
@@ -96,7 +102,7 @@ def find_sources(
 
     A folder stands for its files of the wanted kind, by their suffixes; a pattern for what it
     matches, videos too where pictures are wanted; another path for itself, whether it exists or
-    not; ``camera:N`` for a camera, and ``-`` for a picture on standard input.
+    not; ``camera:N`` for a camera, and ``-`` for standard input.
 
     Args:
         words: of the user.
@@ -124,11 +130,11 @@ def _add(
         sources.found.append(Source("camera", word, f"camera-{camera[1]}"))
     elif os.path.isdir(word):  # noqa: PTH112 - false where the name is too long
         files = _files(word, recursive, exclude)
-        _add_files(f"folder '{word}'", word, files, {wanted}, recursive, sources)
+        kinds = _KINDS[wanted] - {"video"}
+        _add_files(f"folder '{word}'", word, files, kinds, recursive, sources)
     elif glob.has_magic(word) and not os.path.lexists(word):
-        kinds: set[Kind] = {wanted, "video"} if wanted == "picture" else {wanted}
         matches = sorted(glob.iglob(word, recursive=True))  # noqa: PTH207 - as the user wrote it
-        _add_files(f"pattern '{word}'", None, matches, kinds, True, sources)
+        _add_files(f"pattern '{word}'", None, matches, _KINDS[wanted], True, sources)
     else:
         refuse_url(word)
         sources.found.append(Source(_kind(word) or "picture", word, Path(word).stem))
@@ -178,8 +184,8 @@ def _add_files(
     is_shallow = not recursive and skipped["folders"] > 0
     do = "--recursive takes the folders in it" if is_shallow else ""
     if len(sources.found) == before:
-        (first, *_) = sorted(_NAMES.get(kind, "") for kind in kinds if kind in _NAMES)
-        raise InputError(where, expected=first, got=rest or "nothing", do=f"{do}." if do else "")
+        names = " or ".join(sorted(_NAMES[kind] for kind in kinds if kind in _NAMES))
+        raise InputError(where, expected=names, got=rest or "nothing", do=f"{do}." if do else "")
     if rest:
         sources.notes.append(f"{where}: {rest} left out{f' ({do})' if do else ''}")
 

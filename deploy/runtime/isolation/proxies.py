@@ -117,16 +117,27 @@ class IsolatedPost:
     def __init__(self, process: BundleProcess, post: PostStep) -> None:
         self._process, self._post = process, post
 
-    def placed(self, outputs: Tensors, placements: Sequence[Placement]) -> list[Result]:
-        """The result of each picture of a batch; see ``placed_results``.
+    def placed(self, outputs: Tensors, placements: Sequence[Placement] | None) -> list[Result]:
+        """The result of each picture or input of a batch; see ``placed_results``.
 
         Raises:
             DeployError: as the step itself does; or the process was ended.
         """
         tensors = {name: outputs[name] for name in self._post.inputs}
+        if placements is None:
+            reply = self._process.call("post", tensors, placements=None)
+            return _unpack(self._post.id, reply, _count(reply))
         places = [vars(placement) for placement in placements]
         reply = self._process.call("post", tensors, placements=places)
         return _unpack(self._post.id, reply, len(placements))
+
+
+def _count(reply: Message) -> int:
+    """How many results a reply says that it has; each of them has an array at least."""
+    count = reply.values.get("count")
+    if not isinstance(count, int) or not 0 <= count <= len(reply.arrays):
+        raise EngineError("the bundle's process answers with no results")
+    return count
 
 
 def _unpack(id: str, reply: Message, count: int) -> list[Result]:

@@ -108,8 +108,9 @@ def _load_and_run(root: Path, manifest: Manifest, on_step: Callable[[str], None]
 
 
 def _run_post(post: Post, inputs: Sequence[str], outputs: Tensors, manifest: Manifest) -> None:
-    height, width = (manifest.pre.height, manifest.pre.width) if manifest.pre else (1, 1)
-    placed_results(post, inputs, outputs, [Placement(1.0, 1.0, height, width)])
+    pre = manifest.pre
+    placements = [Placement(1.0, 1.0, pre.height, pre.width)] if pre else None
+    placed_results(post, inputs, outputs, placements)
 
 
 def trial_inputs(specs: Specs) -> Iterator[tuple[str, Mapping[str, Array]]]:

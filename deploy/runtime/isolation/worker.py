@@ -86,13 +86,13 @@ class LoadedBundle:
         outputs = self._chain.timed(tensors, seconds)
         return Message(outputs, {"seconds": seconds})
 
-    def _run_post(self, outputs: Tensors, placements: Sequence[Values]) -> Message:
+    def _run_post(self, outputs: Tensors, placements: Sequence[Values] | None) -> Message:
         if self._post is None:
             raise DeployError("this bundle has no host step for its outputs")
         self._on_step(self._post_name)
-        places = [Placement(**place) for place in placements]
+        places = None if placements is None else [Placement(**place) for place in placements]
         results = placed_results(self._post, self._post_inputs, outputs, places)
-        return Message(pack_results(results), {})
+        return Message(pack_results(results), {"count": len(results)})
 
     def _results(self, inputs: Tensors, placements: Sequence[Values], timed: bool) -> Message:
         outputs, values = self._run_chain(inputs, timed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -12,17 +12,8 @@ from backends.contract import Array, TensorError
 from deploy.runtime.execution.post_steps import PostFactory
 from deploy.runtime.results.result import Result
 from deploy.runtime.vision.parameters import ClassCount
-from deploy.tasks.activations import sigmoid, softmax
+from deploy.tasks.activations import ACTIVATIONS, Activation
 from deploy.tasks.classify.result import Classification
-
-Activation = Literal["softmax", "sigmoid", "none"]
-
-
-_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    "softmax": softmax,
-    "sigmoid": sigmoid,
-    "none": lambda scores: scores,
-}
 
 
 class Classify:
@@ -53,7 +44,7 @@ class Classify:
         top: ClassCount = 5,
         threshold: Annotated[float, Between(0, 1)] | None = None,
     ) -> None:
-        self._activate = _ACTIVATIONS[activation]
+        self._activate = ACTIVATIONS[activation]
         self._top = top
         self._threshold = threshold
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from backends.contract import Array, Tensors
 from deploy.runtime.results.draw import class_name
 from deploy.runtime.results.result import Agreement, Result
-
-_TIE = 1e-4  # of the largest score: ten times below what fp32 engines may differ by
+from deploy.tasks.ties import near
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ def _matched_classes(expected: Classification, actual: Classification) -> tuple[
         return int(_same_top(expected, actual)), 1
     both = set(expected.labels.tolist()) | set(actual.labels.tolist())
     shared = set(expected.labels.tolist()) & set(actual.labels.tolist())
-    near = sum(_near(expected.scores[label], actual.scores[label]) for label in both - shared)
-    return len(shared) + near, len(both)
+    ties = sum(near(expected.scores[label], actual.scores[label]) for label in both - shared)
+    return len(shared) + int(ties), len(both)
 
 
 def _same_top(expected: Classification, actual: Classification) -> bool:
@@ -128,12 +127,8 @@ def _same_top(expected: Classification, actual: Classification) -> bool:
     first, second = expected.labels[0], actual.labels[0]
     return bool(
         first == second
-        or all(_near(result.scores[first], result.scores[second]) for result in (expected, actual))
+        or all(near(result.scores[first], result.scores[second]) for result in (expected, actual))
     )
-
-
-def _near(first: np.float32, second: np.float32) -> bool:
-    return bool(abs(first - second) <= _TIE * max(abs(first), abs(second)))
 
 
 def _largest_difference(expected: Classification, actual: Classification) -> float:

@@ -3,14 +3,19 @@
 import numpy as np
 import pytest
 
+from backends.contract import TensorSpec
+from deploy.cli.compose import compose
 from deploy.models.seq2seq.tokenizer import (
     LIMIT,
+    PAD,
     VOCABULARY,
     decode_tokens,
     encode_digits,
     encode_words,
     number_to_words,
 )
+from deploy.runtime.execution.post_steps import make_post
+from deploy.tasks.tokens.text import Characters
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,23 @@ def test_what_cannot_be_written_is_refused(number):
         encode_digits([number])
     with pytest.raises(ValueError, match=f"expected a number from 0 to 999999, got {number}"):
         number_to_words(number)
+
+
+def test_the_demos_classes_are_its_vocabulary_and_its_front_end_reads_digits_as_it_does():
+    model = compose(["+model=seq2seq"]).model
+    assert model.classes == ["<pad>", "<end>", *VOCABULARY[2:]]
+    specs = tuple(TensorSpec(name, "int64", (1, 6)) for name in ("input_ids", "attention_mask"))
+    assert model.text is not None and model.text.id == "characters"
+    found = Characters(specs, model.classes, **model.text.params)("804210")
+    for array, expected in zip(found.values(), encode_digits([804210]), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_the_demos_post_processing_gives_the_words_of_tokens():
+    (post,) = compose(["+model=seq2seq"]).model.post
+    tokens = np.array([[PAD, *encode_words(305)], [PAD, *encode_words(7), PAD, PAD]])
+    first, second = make_post(post.id, post.params).batch([tokens])
+    assert [result.text(VOCABULARY) for result in (first, second)] == [
+        "three hundred five",
+        "seven",
+    ]

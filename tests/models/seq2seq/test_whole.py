@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,9 +107,26 @@ def test_encoder_and_decoder_on_two_engines_write_what_pytorch_writes(mixed_seq2
     texts = write(mixed_seq2seq_bundle, model, *encode_digits(NUMBERS))
     assert texts == [number_to_words(number) for number in NUMBERS]
     assert len(set(write(mixed_seq2seq_bundle, model, *scrawl(20)))) > 10
-    assert "ok  tokens" in output_of(
+    assert (
+        manifest.verification.notes["tokens_matched"] == manifest.verification.notes["tokens"] > 0
+    )
+    checked = output_of(
         "deploy.runtime", "check", mixed_seq2seq_bundle, cwd=mixed_seq2seq_bundle.parent
     )
+    assert "ok  tokens" in checked and "tokens matched" in checked
+
+
+def test_a_number_on_the_command_line_is_answered_in_words(mixed_seq2seq_bundle):
+    given = ["run", mixed_seq2seq_bundle, "--text", "305", "--text", "804210"]
+    words = ["three hundred five", "eight hundred four thousand two hundred ten"]
+    printed = output_of("deploy.runtime", *given, cwd=mixed_seq2seq_bundle.parent)
+    assert printed.splitlines() == [f"305: {words[0]}", f"804210: {words[1]}"]
+    rows = json.loads(
+        output_of("deploy.runtime", *given, "--json", "-", cwd=mixed_seq2seq_bundle.parent)
+    )
+    assert [row["tokens"]["text"] for row in rows] == words
+    with Pipeline.open(mixed_seq2seq_bundle, isolate="always") as pipeline:
+        assert pipeline.answer("42").summary(pipeline.classes) == "forty two"
 
 
 def test_another_end_than_the_models_own_is_a_gap(mixed_seq2seq_bundle):

@@ -61,7 +61,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(empty_photos):
 
 def test_files_stand_for_themselves_in_their_order_whether_there_or_not(empty_photos):
     sources = find_sources(["photos/clip.mp4", "none.png", "photos/e.npz", "photos/c.txt"]).found
-    assert [source.kind for source in sources] == ["video", "picture", "tensors", "picture"]
+    assert [source.kind for source in sources] == ["video", "picture", "tensors", "texts"]
     assert [source.target for source in sources] == ["clip", "none", "e", "c"]
 
 
