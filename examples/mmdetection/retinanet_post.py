@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import log
 from typing import Annotated, Any
@@ -36,7 +35,6 @@ class InPicture(Detections):
 
 def decode(
     *maps: Array,
-    size: Sequence[int],
     score_thr: float = 0.05,
     nms_pre: Annotated[int, Between(1, 100_000)] = 1000,
     iou_thr: float = 0.5,
@@ -47,7 +45,6 @@ def decode(
     Args:
         maps: what ``RetinaHead`` gives, without the axis of the batch: class logits
             (9 * classes, H, W) of each level, finest first, then deltas (9 * 4, H, W) of each.
-        size: height and width of the input tensor; filled in from ``model.inputs``.
         score_thr: as in ``test_cfg``, which has these four.
         nms_pre: candidates of each level.
         iou_thr: of NMS.
@@ -58,8 +55,11 @@ def decode(
         raise ValueError(f"expected {2 * levels} maps, got {len(maps)}")
     pairs = zip(maps[:levels], maps[levels:], STRIDES, strict=True)
     candidates = [level_candidates(*pair, score_thr, nms_pre) for pair in pairs]
-    priors, deltas, scores, labels = (np.concatenate(parts) for parts in zip(*candidates))
-    boxes = boxes_of(priors, deltas, size)
+    priors, deltas, scores, labels = (
+        np.concatenate(parts) for parts in zip(*candidates, strict=True)
+    )
+    height, width = (side * STRIDES[0] for side in maps[0].shape[1:])
+    boxes = boxes_of(priors, deltas, height, width)
     solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     found = InPicture(boxes[solid], scores[solid], labels[solid]).finite()
     return found.take(nms(found.boxes, found.scores, found.labels, iou_thr, max_per_img))
@@ -92,11 +92,10 @@ def anchors(height: int, width: int, stride: int) -> Array:
     return (corners + np.concatenate((-half, half), axis=1)).reshape(-1, 4)
 
 
-def boxes_of(priors: Array, deltas: Array, size: Sequence[int]) -> Array:
+def boxes_of(priors: Array, deltas: Array, height: int, width: int) -> Array:
     """Boxes (n, 4) x1, y1, x2, y2 in pixels of the tensor, clipped to it."""
     sides = priors[:, 2:] - priors[:, :2]
     centre = (priors[:, :2] + priors[:, 2:]) / 2 + sides * deltas[:, :2]
     half = sides * np.exp(np.clip(deltas[:, 2:], -MAX_LOG_SCALE, MAX_LOG_SCALE)) / 2
-    height, width = size
     limits = np.array((width, height, width, height), np.float32)
     return np.clip(np.concatenate((centre - half, centre + half), axis=1), 0, limits)

@@ -1,5 +1,5 @@
-# MMDetection's YOLOv3 with a quarter of the channels and ten classes, as configurations are written
-# there. The weights of this project's demo fit it.
+"""A configuration of MMDetection: YOLOv3 with a quarter of the channels and ten classes."""
+
 _base_ = "mmdet::yolo/yolov3_d53_8xb8-320-273e_coco.py"
 
 custom_imports = {"imports": ["narrow_darknet"], "allow_failed_imports": False}
