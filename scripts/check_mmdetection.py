@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ from detectors import CONFIGS
 from mmdet.apis import inference_detector, init_detector
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.dataset import Compose
+from mmengine.logging import MMLogger
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -112,6 +114,12 @@ CASES: Mapping[str, Case] = {
         (FIXED, *IMAGENET, RETINANET_POST),
         (*SINGLE, (NCNN, ORT, OPENVINO), (OPENVINO, ORT, NCNN)),
     ),
+    "retinanet_r18_fpn_dynamic": Case(
+        "retinanet/retinanet_r18_fpn_1x_coco.py",
+        (*DYNAMIC, *IMAGENET, RETINANET_POST),
+        ((ORT,) * 3, (ORT, OPENVINO, OPENVINO)),
+        shapes=((SIDE, SIDE), (200, SIDE), (SIDE, 216)),
+    ),
     "retinanet_r50_fpn": Case(
         "retinanet/retinanet_r50_fpn_1x_coco.py",
         (FIXED, *IMAGENET, RETINANET_POST),
@@ -176,6 +184,7 @@ def main() -> int:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     register_target(OWN_POST)
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     rows: list[Row] = []
     for name in options.only:
         for row in check(name, CASES[name], options.out.resolve(), options.pictures):
@@ -221,7 +230,7 @@ def make_model(case: Case, checkpoint: Path, pictures: Sequence[Path]) -> nn.Mod
     torch.manual_seed(0)
     model = init_detector(config, None, "none", "cpu", options)
     if case.trained is None:
-        make_lively(model, torch.cat([mmdetection_input(model, path)[0] for path in pictures]))
+        make_lively(model, [mmdetection_input(model, path)[0] for path in pictures])
         state = model.state_dict()
     else:
         state = load_file(case.trained)
@@ -230,7 +239,7 @@ def make_model(case: Case, checkpoint: Path, pictures: Sequence[Path]) -> nn.Mod
 
 
 @torch.no_grad()
-def make_lively(model: nn.Module, inputs: Tensor) -> None:
+def make_lively(model: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Random weights whose features have unit variance, and whose scores reach the thresholds."""
     model.init_weights()
     for module in model.modules():
@@ -240,7 +249,8 @@ def make_lively(model: nn.Module, inputs: Tensor) -> None:
             module.reset_running_stats()
             module.momentum = None  # the mean over all batches
             module.train()
-    model(inputs)
+    for item in inputs:
+        model(item)
     model.eval()
     head = model.bbox_head
     if hasattr(head, "convs_pred"):
@@ -253,12 +263,13 @@ def make_lively(model: nn.Module, inputs: Tensor) -> None:
     spread(model, head.retina_reg, inputs, 0.3)
 
 
-def spread(model: nn.Module, layer: nn.Conv2d, inputs: Tensor, wanted: float) -> None:
+def spread(model: nn.Module, layer: nn.Conv2d, inputs: Sequence[Tensor], wanted: float) -> None:
     """Scale a last layer so that its outputs have this standard deviation around 0."""
     seen: list[Tensor] = []
     layer.bias.zero_()
     handle = layer.register_forward_hook(lambda _, __, output: seen.append(output.flatten()))
-    model(inputs)
+    for item in inputs:
+        model(item)
     handle.remove()
     layer.weight.mul_(wanted / torch.cat(seen).std())
 
