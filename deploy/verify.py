@@ -13,8 +13,8 @@ import numpy as np
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Array, Tensors, select_tensors
 from backends.error_metrics import compare_all
-from deploy.recipe.schema import RecipeError
-from deploy.runtime.accuracy.coco import Dataset, DatasetError, Detect, Scores
+from deploy.runtime.accuracy.dataset import Dataset, Scores
+from deploy.runtime.accuracy.evaluation import evaluate, score_notes
 from deploy.runtime.accuracy.step_errors import (
     CHAIN,
     SAMPLES_NOTE,
@@ -50,7 +50,7 @@ class ReferenceData:
         reference: the whole model.
         values: its value of every tensor of the chain, for the sample inputs.
         pictures: to compare results on.
-        annotations: a COCO file to evaluate both models on, or None.
+        dataset: to evaluate both models on, or None.
         name: what the reference is, for people.
         others: its values for further samples, which are compared too.
         rule: what counts as agreement.
@@ -60,7 +60,7 @@ class ReferenceData:
     reference: ReferenceFunction
     values: Tensors
     pictures: Sequence[Path]
-    annotations: Path | None
+    dataset: Dataset | None
     name: str = "PyTorch"
     others: Sequence[Tensors] = ()
     rule: AcceptanceRule = DEFAULT_RULE
@@ -91,16 +91,16 @@ class Verdict:
         problem: the first violation of the acceptance rule, or None.
         expected: the result of PyTorch for each picture.
         actual: the result of the chain for each picture.
-        chain_map: mAP of the chain, where it was evaluated.
-        torch_map: mAP of PyTorch, where it was evaluated.
+        chain_scores: of the evaluation of the chain, where there was one.
+        reference_scores: the same of the reference.
     """
 
     verification: Verification
     problem: VerificationError | None
     expected: tuple[Result, ...] = ()
     actual: tuple[Result, ...] = ()
-    chain_map: Scores | None = None
-    torch_map: Scores | None = None
+    chain_scores: Scores | None = None
+    reference_scores: Scores | None = None
 
 
 def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdict:
@@ -128,10 +128,10 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
         if expected:
             kind = result_class(manifest.post.id)
             verdict = _with_agreement(verdict, kind, expected, actual, reference.rule)
-        if reference.annotations is None:
+        if reference.dataset is None:
             return verdict
-        maps = [evaluate_coco(reference.annotations, detect) for detect in (pipeline, torch)]
-    return _with_maps(verdict, *maps)
+        scores = [evaluate(reference.dataset, detect) for detect in (pipeline, torch)]
+    return _with_scores(verdict, *scores)
 
 
 def _result_alone(pipeline: Pipeline, picture: Path) -> Result:
@@ -251,40 +251,9 @@ def _status(problem: VerificationError | None) -> Literal["passed", "failed"]:
     return "failed" if problem else "passed"
 
 
-def _with_maps(verdict: Verdict, chain: Scores, torch: Scores) -> Verdict:
-    maps = {**_map_notes("", chain), **_map_notes("torch_", torch)}
-    notes = {**verdict.verification.notes, **maps}
+def _with_scores(verdict: Verdict, chain: Scores, reference: Scores) -> Verdict:
+    notes = {**verdict.verification.notes, **score_notes(chain, reference)}
     verification = replace(verdict.verification, notes=notes)
-    return replace(verdict, verification=verification, chain_map=chain, torch_map=torch)
-
-
-def _map_notes(prefix: str, scores: Scores) -> dict[str, float]:
-    """Such as ``{"torch_map": 0.37, "torch_map_50": 0.61}``; of masks, ``torch_mask_map``."""
-    notes = {}
-    for kind, precision in (("", scores.boxes), ("mask_", scores.masks)):
-        if precision is not None:
-            notes[f"{prefix}{kind}map"] = precision.at_50_95
-            notes[f"{prefix}{kind}map_50"] = precision.at_50
-    return notes
-
-
-def evaluate_coco(annotations: Path, detect: Detect) -> Scores:
-    """Compute the COCO mAP of a detector, of its boxes and of the masks that it may give.
-
-    Args:
-        annotations: the COCO file.
-        detect: a picture's path to its detections in the picture's own pixels.
-
-    Raises:
-        RecipeError: the annotation file is missing or is not a COCO file.
-    """
-    try:
-        dataset = Dataset(annotations)
-    except DatasetError as error:
-        raise RecipeError(f"model.eval: {error}") from error
-    rows = [
-        row
-        for number, path in dataset.pictures.items()
-        for row in dataset.rows(number, detect(path))
-    ]
-    return dataset.scores(rows)
+    return replace(
+        verdict, verification=verification, chain_scores=chain, reference_scores=reference
+    )

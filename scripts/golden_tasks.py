@@ -4,7 +4,7 @@ Run in an environment with ultralytics, transformers, torch, shapely, pycocotool
 rapidocr-onnxruntime. ultralytics asks for an installed torchvision, and transformers for none that
 does not import, so that ``detr`` may need an environment without it:
 
-    python scripts/golden_tasks.py detect detr pose obb text
+    python scripts/golden_tasks.py detect detr pose obb segment text
 
 The inputs are seeded random numbers that look like a head's outputs. Each file
 ``tests/tasks/<task>/golden/<name>.npz`` holds inputs, outputs, and the package with its version.
@@ -109,6 +109,110 @@ def detr() -> None:
             for key, value in picture.items():
                 arrays[f"{name}_{key}_{number}"] = value.numpy()
     save("detect", "detr", "transformers", **arrays)
+
+
+def scaled_back(values: np.ndarray) -> np.ndarray:
+    """Points (..., 2 or 3) of an input of 320 x 320 in a picture of 427 x 240, centred."""
+    import torch
+    from ultralytics.utils.ops import scale_coords
+
+    return scale_coords((320, 320), torch.from_numpy(values.copy()), (240, 427)).numpy()
+
+
+def pose() -> None:
+    """Suppression and placing of keypoints by Ultralytics, OKS by pycocotools."""
+    import torch
+    from pycocotools.cocoeval import COCOeval
+    from ultralytics.utils.nms import non_max_suppression
+
+    output = yolo_output(3, 2, 120, extra=4 * 3)
+    output[:, 6::3] *= 320
+    output[:, 7::3] *= 320
+    rows = non_max_suppression(torch.from_numpy(output.copy()), 0.3, 0.5, nc=2)
+    found = {f"rows_{picture}": row.numpy() for picture, row in enumerate(rows)}
+    placed = {
+        f"placed_{picture}": scaled_back(row[:, 6:].reshape(-1, 4, 3))
+        for picture, row in enumerate(found.values())
+    }
+    save("pose", "yolo", "ultralytics", output=output, **found, **placed)
+
+    rng = np.random.default_rng(4)
+    truths = rng.uniform(0, 60, (4, 17, 3))
+    truths[..., 2] = rng.integers(0, 3, (4, 17))
+    points = truths[rng.integers(0, 4, 9)] + rng.normal(0, 2, (9, 17, 3))
+    areas = rng.uniform(400, 4000, 4)
+    evaluation = COCOeval(iouType="keypoints")
+    evaluation._gts[1, 1] = [
+        {"keypoints": truth.ravel().tolist(), "area": area, "bbox": [0, 0, 60, 60]}
+        for truth, area in zip(truths, areas, strict=True)
+    ]
+    evaluation._dts[1, 1] = [{"keypoints": item.ravel().tolist(), "score": 1} for item in points]
+    save(
+        "pose",
+        "oks",
+        "pycocotools",
+        truths=truths,
+        points=points,
+        areas=areas,
+        oks=evaluation.computeOks(1, 1).T,
+    )
+
+
+def obb() -> None:
+    """Suppression of rotated boxes and their overlap by Ultralytics, areas by Shapely."""
+    import torch
+    from shapely.geometry import Polygon
+    from ultralytics.utils.metrics import batch_probiou
+    from ultralytics.utils.nms import non_max_suppression
+    from ultralytics.utils.ops import xywhr2xyxyxyxy
+
+    output = yolo_output(5, 3, 160, extra=1)
+    output[:, -1] = (output[:, -1] - 0.25) * np.float32(np.pi)
+    found = {}
+    for name, options in {"plain": {}, "agnostic": {"agnostic": True}}.items():
+        rows = non_max_suppression(
+            torch.from_numpy(output.copy()), 0.3, 0.5, nc=3, rotated=True, **options
+        )
+        found |= {f"{name}_{picture}": row.numpy() for picture, row in enumerate(rows)}
+    save("obb", "yolo", "ultralytics", output=output, **found)
+
+    boxes = np.vstack([output[0, [0, 1, 2, 3, -1]].T, np.zeros((1, 5), np.float32)])[-40:]
+    corners = xywhr2xyxyxyxy(boxes.astype(np.float64))
+    polygons = [Polygon(points) for points in corners]
+    iou = [
+        [
+            first.intersection(second).area / max(first.union(second).area, 1e-9)
+            for second in polygons
+        ]
+        for first in polygons
+    ]
+    probiou = batch_probiou(boxes.astype(np.float64), boxes.astype(np.float64)).numpy()
+    save("obb", "overlaps", "shapely", boxes=boxes, corners=corners, iou=iou, probiou=probiou)
+
+
+def segment() -> None:
+    """Masks from prototypes by Ultralytics, in the input's size and in that of a picture."""
+    import torch
+    from ultralytics.utils.nms import non_max_suppression
+    from ultralytics.utils.ops import process_mask, process_mask_native, scale_boxes
+
+    output = yolo_output(6, 2, 80, extra=4)
+    output[:, -4:] = output[:, -4:] * 2 - 1
+    rng = np.random.default_rng(7)
+    small = torch.from_numpy(rng.normal(0, 1, (2, 4, 7, 7)).astype(np.float32))
+    prototypes = torch.nn.functional.interpolate(small, (80, 80), mode="bicubic")
+    prototypes = (prototypes * 8).round() / 8  # so that the file is small
+    arrays = {"output": output, "prototypes": prototypes.numpy()}
+    rows = non_max_suppression(torch.from_numpy(output.copy()), 0.3, 0.5, nc=2)
+    for number, (row, maps) in enumerate(zip(rows, prototypes, strict=True)):
+        inside = process_mask(maps, row[:, 6:], row[:, :4], (320, 320), upsample=True)
+        boxes = scale_boxes((320, 320), row[:, :4].clone(), (240, 427))
+        native = process_mask_native(maps, row[:, 6:], boxes, (240, 427))
+        arrays[f"rows_{number}"] = row.numpy()
+        arrays[f"boxes_{number}"] = boxes.numpy()
+        for name, masks in {"inside": inside, "native": native}.items():
+            arrays[f"{name}_{number}"] = np.packbits(masks.numpy().astype(np.bool_), axis=-1)
+    save("segment", "yolo", "ultralytics", **arrays)
 
 
 if __name__ == "__main__":

@@ -22,57 +22,37 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from demo_data import EVAL_SCENES, FRESH, write_coco, write_samples
-from demo_trainer import BATCH, CLASSES, WIDTH, build, train
+from demo_trainer import CLASSES, WIDTH, build, train
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+from training import ship
 
 from deploy.models.yolov3.post import YoloPost
+from deploy.runtime.accuracy.coco import CocoDataset
+from deploy.runtime.accuracy.evaluation import evaluate, score_table
 from deploy.runtime.results.detections import Detections
-from deploy.verify import evaluate_coco
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "models" / "yolov3" / "demo"
 WEIGHTS, EVAL = DEMO / "weights.safetensors", DEMO / "eval"
 SCENES = 88_000
 
 
-def ship(run: Path) -> None:
-    """Write the averaged weights of a run as the package's demo weights.
-
-    Convolution kernels are stored as float16 to halve the file; batch norms and biases are not.
-    """
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    scenes = state["step"] * BATCH
-    about = {
-        "model": f"YOLOv3 darknet53 width={WIDTH}",
-        "classes": json.dumps(CLASSES),
-        "command": f"scripts/train_demo.py train --scenes {scenes}",
-    }
-    tensors = {key: _stored(value) for key, value in state["average"].items()}
-    DEMO.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, WEIGHTS, about)
-    WEIGHTS.chmod(0o644)
-
-
-def _stored(value: Tensor) -> Tensor:
-    return (value.half() if value.ndim == 4 else value).contiguous()
-
-
-def evaluate(annotations: Path, run: Path | None) -> None:
+def evaluate_set(annotations: Path, run: Path | None) -> None:
     """Print the mAP of the shipped weights, or of a run's averaged ones, on a COCO set."""
     if run is None:
         weights = load_file(WEIGHTS)
     else:
         weights = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
-    precision = evaluate_coco(annotations, _detector(weights)).boxes
-    print(f"mAP@0.5 {precision.at_50:.4f}  mAP@0.5:0.95 {precision.at_50_95:.4f}")
+    scores = evaluate(CocoDataset(annotations), _detector(weights))
+    print("\n".join(score_table(CocoDataset.titles, {"PyTorch": scores})))
 
 
 def evaluate_fresh(scenes: int, run: Path | None) -> None:
     """The same on new scenes of held-out handwriting."""
     with TemporaryDirectory() as folder:
-        evaluate(write_coco(Path(folder), range(FRESH, FRESH + scenes)), run)
+        evaluate_set(write_coco(Path(folder), range(FRESH, FRESH + scenes)), run)
 
 
 def _detector(weights: dict[str, Tensor]) -> Callable[[Path], Detections]:
@@ -113,14 +93,16 @@ def main() -> None:
     if asked.step == "train":
         train(asked.run, asked.scenes)
     elif asked.step == "ship":
-        ship(asked.run)
+        model, classes = f"YOLOv3 darknet53 width={WIDTH}", json.dumps(CLASSES)
+        about = {"model": model, "classes": classes, "command": "scripts/train_demo.py train"}
+        ship(asked.run, WEIGHTS, about)
     elif asked.step == "data":
         write_samples(DEMO / "samples")
         write_coco(EVAL, range(EVAL_SCENES))
     elif asked.fresh:
         evaluate_fresh(asked.fresh, asked.run)
     else:
-        evaluate(EVAL / "annotations.json", asked.run)
+        evaluate_set(EVAL / "annotations.json", asked.run)
 
 
 if __name__ == "__main__":

@@ -24,34 +24,16 @@ from demo_trainer import CLASSES
 from mask_data import write_masks
 from mask_detector import detect
 from mask_trainer import STEPS, WIDTH, build, train
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
+from training import ship
 
-from deploy.verify import evaluate_coco
+from deploy.runtime.accuracy.coco import CocoDataset
+from deploy.runtime.accuracy.evaluation import evaluate, score_table
 
 MODELS = Path(__file__).resolve().parent.parent / "deploy" / "models"
 DEMO, PICTURES = MODELS / "mask_rcnn" / "demo", MODELS / "yolov3" / "demo" / "eval"
+COMMAND = "scripts/train_mask_demo.py train"
 WEIGHTS, ANNOTATIONS = DEMO / "weights.safetensors", DEMO / "eval" / "annotations.json"
-
-
-def ship(run: Path) -> None:
-    """Write the averaged weights of a run as the package's demo weights.
-
-    Kernels and matrices are stored as float16 to halve the file; all else is not.
-    """
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    about = {
-        "model": f"MaskRCNN width={WIDTH}",
-        "classes": json.dumps(CLASSES),
-        "command": f"scripts/train_mask_demo.py train --steps {state['step']}",
-    }
-    DEMO.mkdir(parents=True, exist_ok=True)
-    save_file({key: _stored(value) for key, value in state["average"].items()}, WEIGHTS, about)
-    WEIGHTS.chmod(0o644)
-
-
-def _stored(value: Tensor) -> Tensor:
-    return (value.half() if value.ndim > 1 else value).contiguous()
 
 
 def write_eval() -> None:
@@ -60,7 +42,7 @@ def write_eval() -> None:
     write_masks(PICTURES / "annotations.json", range(EVAL_SCENES), ANNOTATIONS, folder)
 
 
-def evaluate(annotations: Path, run: Path | None) -> None:
+def evaluate_set(annotations: Path, run: Path | None) -> None:
     """Print the mAP of the shipped weights, or of a run's averaged ones, on a COCO set."""
     if run is None:
         weights = load_file(WEIGHTS)
@@ -69,10 +51,8 @@ def evaluate(annotations: Path, run: Path | None) -> None:
     torch.set_num_threads(1)  # for pictures this small more threads only wait for each other
     model = build().eval()
     model.load_state_dict(weights)
-    scores = evaluate_coco(annotations, lambda picture: detect(model, picture))
-    for kind, found in (("boxes", scores.boxes), ("masks", scores.masks)):
-        if found is not None:
-            print(f"{kind}: mAP@0.5 {found.at_50:.4f}  mAP@0.5:0.95 {found.at_50_95:.4f}")
+    scores = evaluate(CocoDataset(annotations), lambda picture: detect(model, picture))
+    print("\n".join(score_table(CocoDataset.titles, {"PyTorch": scores})))
 
 
 def evaluate_fresh(scenes: int, run: Path | None) -> None:
@@ -81,7 +61,7 @@ def evaluate_fresh(scenes: int, run: Path | None) -> None:
     with TemporaryDirectory() as folder:
         annotations = write_coco(Path(folder), seeds)
         write_masks(annotations, seeds, annotations)
-        evaluate(annotations, run)
+        evaluate_set(annotations, run)
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,13 +88,15 @@ def main() -> None:
     if asked.step == "train":
         train(asked.run, asked.steps, asked.processes)
     elif asked.step == "ship":
-        ship(asked.run)
+        classes = json.dumps(CLASSES)
+        about = {"model": f"MaskRCNN width={WIDTH}", "classes": classes, "command": COMMAND}
+        ship(asked.run, WEIGHTS, about)
     elif asked.step == "data":
         write_eval()
     elif asked.fresh:
         evaluate_fresh(asked.fresh, asked.run)
     else:
-        evaluate(ANNOTATIONS, asked.run)
+        evaluate_set(ANNOTATIONS, asked.run)
 
 
 if __name__ == "__main__":

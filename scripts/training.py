@@ -1,12 +1,14 @@
-"""What every training of a demo shares: schedule, averaged weights, and a checkpoint."""
+"""What every training of a demo shares: schedule, averaged weights, checkpoint, shipped file."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, distributed, nn
 
 
@@ -101,3 +103,23 @@ class Training:
                 self.average[key].lerp_(value, 1 - keep)
             else:
                 self.average[key].copy_(value)
+
+
+def ship(run: Path, target: Path, about: Mapping[str, str]) -> None:
+    """Write the averaged weights of a run as a package's demo weights.
+
+    Kernels and matrices are stored as float16 to halve the file; all else is not.
+
+    Args:
+        run: the folder of the checkpoint.
+        target: the file to write; its folder is made where it does not exist.
+        about: the model, its classes and the command, for the file's header.
+    """
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    tensors = {
+        key: (value.half() if value.ndim > 1 else value).contiguous()
+        for key, value in state["average"].items()
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, target, dict(about))
+    target.chmod(0o644)

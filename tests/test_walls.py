@@ -64,7 +64,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.commands": {*_DEVICE, "deploy.runtime.engine_build", "deploy.runtime.tuning"},
     "deploy.runtime": {*_CHAIN, "deploy.runtime.commands"},
     "deploy.models": {*_CHAIN, "deploy.tasks", "deploy.mark", "deploy.export"},
-    "deploy.tasks": _CHAIN,
+    "deploy.tasks": {*_CHAIN, "deploy.runtime.accuracy"},
     "deploy.graph": set(),
     "deploy.recipe": _CHAIN,
     "deploy.convert": {"deploy.recipe"},

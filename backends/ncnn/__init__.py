@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.contract import About, Dynamic, Specs, TensorSpec
+from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS
 
 
@@ -14,9 +15,7 @@ def input_obstacle(inputs: Specs) -> str:
     for spec in inputs:
         if not by_row and any(isinstance(dim, Dynamic) for dim in spec.dims):
             return f"its files are of fixed shape, but for the number of rows: '{spec.name}' {spec}"
-        if spec.dtype != "float32":
-            return f"its tensors are float32: '{spec.name}' {spec}"
-    return ""
+    return dtype_obstacle(["float32"], inputs)
 
 
 ABOUT = About(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backends.contract import DeployError, EngineError
+from backends.nvidia.border import DTYPES
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -149,15 +150,7 @@ def bindings_of(trt: Any, product: str) -> Bindings:
         builder_flag=trt.BuilderFlag,
         memory_pool=trt.MemoryPoolType,
         typed_network=1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED),
-        data_types={
-            "float32": trt.DataType.FLOAT,
-            "float16": trt.DataType.HALF,
-            "int8": trt.DataType.INT8,
-            "uint8": trt.DataType.UINT8,
-            "int32": trt.DataType.INT32,
-            "int64": trt.DataType.INT64,
-            "bool": trt.DataType.BOOL,
-        },
+        data_types={name: getattr(trt.DataType, member) for name, member in DTYPES.items()},
         logger=Logger(),
         messages=messages,
         output_allocator=OutputAllocator,

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from backends.contract import About
+from backends.contract import About, Specs
+from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS
+
+DTYPES: Mapping[str, str] = {
+    "boolean": "bool",
+    "f16": "float16",
+    "f32": "float32",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "i64": "int64",
+    "u8": "uint8",
+    "u16": "uint16",
+    "u32": "uint32",
+    "u64": "uint64",
+}
+"""The engine's dtypes and NumPy's; it would compute float64 in fp32."""
+
+
+def input_obstacle(inputs: Specs) -> str:
+    """Why no segment with these inputs can be converted, or an empty text."""
+    return dtype_obstacle(DTYPES.values(), inputs)
+
 
 ABOUT = About(
     summary="OpenVINO: CPUs of servers and desktops",
     extra="openvino",
     convert=("openvino",),
     run=("openvino",),
+    input_obstacle=input_obstacle,
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
-from backends.openvino import Options
-from backends.openvino.engine import DTYPES, FAILURES, check_ports, engine_message, partial_shape
+from backends.openvino import DTYPES, Options
+from backends.openvino.engine import FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
 from backends.openvino.shapes import check_shapes
@@ -74,7 +74,7 @@ def _check_rank(segment: str, spec: TensorSpec) -> None:
 
 
 def _check_dtype(segment: str, spec: TensorSpec) -> None:
-    if spec.dtype not in DTYPES.values():  # OpenVINO would compute float64 in fp32
+    if spec.dtype not in DTYPES.values():
         advice = _FLOAT32 if "float" in spec.dtype else "Cut so that it stays outside"
         raise ConversionError(
             f"segment '{segment}': tensor '{spec.name}'",

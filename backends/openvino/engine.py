@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from backends.contract import Dynamic, EngineError, Specs, TensorSpec
-from backends.openvino import Options
+from backends.openvino import DTYPES, Options
 from backends.openvino.library import ov
 from backends.options import clamp_threads
 
 # what the binding raises for exceptions of C++; the engine's own is a RuntimeError
 FAILURES = (RuntimeError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
-
-DTYPES: Mapping[str, str] = {
-    "boolean": "bool",
-    "f16": "float16",
-    "f32": "float32",
-    "i8": "int8",
-    "i16": "int16",
-    "i32": "int32",
-    "i64": "int64",
-    "u8": "uint8",
-    "u16": "uint16",
-    "u32": "uint32",
-    "u64": "uint64",
-}
 
 _MAX_MESSAGE = 400  # characters
 _SOURCE_POSITIONS = ("Exception from", "Check '", "FrontEnd API failed", "Summary:")

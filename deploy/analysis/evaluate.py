@@ -1,4 +1,4 @@
-"""A bundle and the model that it was made of, evaluated side by side: mAP and latency."""
+"""A bundle and the model that it was made of, evaluated side by side: scores and latency."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from backends.contract import EngineError
 from backends.process.child import module_command
 from deploy.export.source import source_of
 from deploy.recipe.schema import Recipe, RecipeError
-from deploy.runtime.accuracy.coco import Dataset
-from deploy.runtime.accuracy.evaluation import detect_dataset, evaluation_report
-from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.accuracy.evaluation import (
+    evaluation_report,
+    required_dataset_class,
+    score_table,
+    score_titles,
+    timed_evaluation,
+)
+from deploy.runtime.bundle.manifest import Manifest, read_manifest
 from deploy.runtime.latency import print_latency
 from deploy.runtime.pipeline import Pipeline
 from deploy.verify import ReferencePipeline
@@ -36,7 +41,7 @@ def evaluate(
         bundle: the bundle.
         recipe: that it was made with.
         points: the point of each tensor of its chain.
-        dataset: a COCO annotation file; by default the model's own.
+        dataset: a COCO annotation file, or a folder; by default the model's own.
         limit: how many of its pictures count; by default all.
 
     Returns:
@@ -44,22 +49,28 @@ def evaluate(
 
     Raises:
         RecipeError: there is no data set.
-        DatasetError: it is no COCO file, or has other classes.
+        DatasetError: it is no data set, or has other classes.
+        BundleError: there are no data sets for what the bundle gives.
         EngineError: the bundle does not run.
     """
-    annotations = dataset or _own_dataset(recipe)
-    chain = _chain_report(bundle, annotations, limit)
-    name, model = _model_report(bundle, recipe, points, Dataset(annotations, limit))
-    return name, {"chain": chain, "model": model}
+    path = dataset or _own_dataset(recipe)
+    manifest = read_manifest(bundle)
+    data = required_dataset_class(bundle, manifest)(path, manifest.classes, limit)
+    chain = _chain_report(bundle, path, limit)
+    around = Pipeline.without_engines(manifest)
+    with tempfile.TemporaryDirectory() as scratch:
+        reference = source_of(recipe).reference(points, Path(scratch))
+        measured = timed_evaluation(ReferencePipeline(around, reference), data)
+    return reference.name, {"chain": chain, "model": evaluation_report(*measured)}
 
 
 def _own_dataset(recipe: Recipe) -> Path:
     if recipe.model.eval is None:
         raise RecipeError(
             "no data set",
-            expected="DATASET.json, since the model has none of its own",
+            expected="DATASET, since the model has none of its own",
             got="nothing",
-            do="Pass a COCO annotation file whose pictures lie beside it.",
+            do="Pass a COCO annotation file whose pictures lie beside it, or a folder.",
         )
     return Path(recipe.model.eval)
 
@@ -78,24 +89,15 @@ def _chain_report(bundle: Path, dataset: Path, limit: int | None) -> Report:
     return report
 
 
-def _model_report(
-    bundle: Path, recipe: Recipe, points: Mapping[str, str], data: Dataset
-) -> tuple[str, Report]:
-    around = Pipeline.without_engines(read_manifest(bundle))
-    with tempfile.TemporaryDirectory() as scratch:
-        reference = source_of(recipe).reference(points, Path(scratch))
-        rows, seconds = detect_dataset(ReferencePipeline(around, reference), data)
-    return reference.name, evaluation_report(data.scores(rows), seconds)
+def print_side_by_side(manifest: Manifest, reports: Mapping[str, Report]) -> None:
+    """Print the scores in one table, then the latency of each.
 
-
-def print_side_by_side(reports: Mapping[str, Report]) -> None:
-    """Print the scores in one table, then the latency of each."""
-    kinds = [kind for kind in ("boxes", "masks") if kind in reports["chain"]]
-    print(f"{'':<16}" + "".join(f"{name:>12}" for name in reports))
-    for kind in kinds:
-        for key, title in (("at_50", "mAP@0.5"), ("at_50_95", "mAP@.5:.95")):
-            values = "".join(f"{report[kind][key]:12.4f}" for report in reports.values())
-            print(f"{f'{kind} {title}':<16}{values}")
+    Args:
+        manifest: of the bundle.
+        reports: by the name of the model.
+    """
+    scores = {name: report["scores"] for name, report in reports.items()}
+    print("\n".join(score_table(score_titles(manifest), scores)))
     for name, report in reports.items():
         print(f"\n{name}")
         print_latency(report["milliseconds"], report["pictures"])

@@ -26,6 +26,7 @@ from backends.options import Value
 from backends.process.child import module_command
 from backends.registry import about, names, self_checks
 from backends.terminal import printable
+from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import CHAIN, tolerances
 from deploy.runtime.bundle.manifest import StepMetrics, read_manifest
 from deploy.runtime.bundle.sample import read_sample
@@ -261,10 +262,10 @@ def _deploy_and_time(words: Sequence[str], folder: Path, runs: int) -> Work:
         bundle = _deploy([*words, "verify.eval=true"], folder)
         manifest = read_manifest(bundle)
         chain_errors = [item.gap for item in manifest.verification.gaps if item.step == CHAIN]
-        notes = manifest.verification.notes
+        score = noted_scores(manifest)[0]
         return (
             f"max_rel {worst(chain_errors).max_rel:.1e}, "
-            f"mAP {notes['map']:.4f} (PyTorch {notes['torch_map']:.4f}), "
+            f"{score.title} {score.chain:.4f} (PyTorch {score.reference:.4f}), "
             f"{_latency(bundle, runs)}; {_starts(bundle)}"
         )
 

@@ -16,7 +16,7 @@ KEYS: Mapping[str, str] = {
     "backend@chain.SEGMENT=BACKEND": "a backend for one segment",
     "partition.cuts=[MARK,...]": "cut the whole model at these marks or tensors",
     "model.dynamic={batch: [1, 4, 16]}": "least, usual and largest size of an axis",
-    "verify.eval=true": "COCO mAP of the chain beside PyTorch's",
+    "verify.eval=true": "scores of the chain on a data set beside PyTorch's",
     "bench.runs=0": "leave the latency out",
     "cache=off": "keep nothing for later runs; or a folder",
 }

@@ -1,4 +1,4 @@
-"""``evaluate BUNDLE``: mAP and latency of a bundle beside those of its model."""
+"""``evaluate BUNDLE``: scores and latency of a bundle beside those of its model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from deploy.runtime.commands.arguments import add_report, positive_integer
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
     parser.description = (
-        "COCO mAP, latency and throughput of a bundle beside those of its model. Needs the folder "
-        "BUNDLE.work, which the main job left beside the bundle."
+        "Scores on a data set, latency and throughput of a bundle beside those of its model. Needs "
+        "the folder BUNDLE.work, which the main job left beside the bundle."
     )
     parser.epilog = "example: %(prog)s bundles/yolov3-cpu --limit 16"
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
@@ -21,8 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset",
         type=Path,
         nargs="?",
-        metavar="DATASET.json",
-        help="COCO annotations, the pictures beside them (default: model.eval of the recipe)",
+        metavar="DATASET",
+        help="COCO annotations with the pictures beside them, or a folder, as the task needs it "
+        "(default: model.eval of the recipe)",
     )
     parser.add_argument(
         "--limit", type=positive_integer, metavar="N", help="evaluate N pictures alone"
@@ -49,12 +50,14 @@ def run(arguments: argparse.Namespace) -> bool:
     from backends.files import write_text
     from deploy.analysis.evaluate import evaluate, print_side_by_side
     from deploy.cli.compose import from_plain
+    from deploy.runtime.bundle.manifest import read_manifest
 
     name, reports = evaluate(
         arguments.bundle, from_plain(plain_recipe), points, arguments.dataset, arguments.limit
     )
     if arguments.json != "-":
-        print_side_by_side({"chain": reports["chain"], name: reports["model"]})
+        manifest = read_manifest(arguments.bundle)
+        print_side_by_side(manifest, {"chain": reports["chain"], name: reports["model"]})
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(reports, indent=2))
     return True

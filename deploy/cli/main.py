@@ -29,7 +29,7 @@ _ON_THE_DEVICE_TOO: Mapping[str, Command] = {
 }
 _DESK_ONLY: Mapping[str, Command] = {
     "inspect": Command("list cut points, and what a partition would give", "deploy.cli.inspect"),
-    "evaluate": Command("mAP and latency of a bundle beside its model's", "deploy.cli.evaluate"),
+    "evaluate": Command("scores and latency of a bundle beside its model's", "deploy.cli.evaluate"),
     "report": Command("write the page of a run again, and open it", "deploy.cli.report"),
     "cache": Command("list, verify and prune results of earlier runs", "deploy.cli.cache"),
     "import-mmdeploy": Command(

@@ -168,7 +168,7 @@ class CutPoints:
         if inside:
             raise _inside_body(where, text, self.inside_bodies[inside[0]])
         if point.mark not in {tensor.mark for tensor in traced}:
-            raise _unknown_point(f"unknown mark '{point.mark}' in the {where}", text, traced)
+            raise unknown_mark(where, text, traced)
         covered = [tensor for tensor in traced if point.covers(tensor)]
         if not covered:
             of_mark = [tensor for tensor in traced if tensor.mark == point.mark]
@@ -202,6 +202,17 @@ def _unknown_tensor(where: str, text: str, known: Iterable[str]) -> PartitionErr
         got="none of that name",
         do=_suggest(text, known),
     )
+
+
+def unknown_mark(where: str, text: str, tensors: Iterable[MarkedTensor]) -> PartitionError:
+    """The error of a point of a mark that the model does not have.
+
+    Args:
+        where: the point stands, such as ``end of segment 'head'``.
+        text: the point.
+        tensors: every marked tensor that there is.
+    """
+    return _unknown_point(f"unknown mark '{text.partition(':')[0]}' in the {where}", text, tensors)
 
 
 def _unknown_point(what: str, text: str, tensors: Iterable[MarkedTensor]) -> PartitionError:

@@ -279,18 +279,23 @@ def select_post_step(
             any(_covers(border, at) for border in post.border for at in marks.get(name, (name,)))
             for name in outputs
         ):
-            return PostStep(post.id, _post_inputs(post, outputs), post.params)
+            check_post_inputs(post, outputs)
+            return PostStep(post.id, tuple(post.inputs or outputs), post.params)
     return None
 
 
-def _post_inputs(post: PostRecipe, outputs: Sequence[str]) -> tuple[str, ...]:
+def check_post_inputs(post: PostRecipe, outputs: Sequence[str]) -> None:
+    """Refuse inputs of a post-processing step that the chain does not give.
+
+    Raises:
+        RecipeError: naming one, and those that there are.
+    """
     if unknown := [name for name in post.inputs if name not in outputs]:
         raise RecipeError(
             "model.post.inputs",
             expected=f"outputs of the chain: {', '.join(outputs)}",
             got=unknown[0],
         )
-    return tuple(post.inputs or outputs)
 
 
 def _covers(border: str, point: str) -> bool:

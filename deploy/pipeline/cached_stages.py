@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +47,12 @@ class _ExportRecord:
 
 
 def export_cached(
-    cache: CacheStore | None, name: str, source: Source, inputs: Tensors, out: Path
+    cache: CacheStore | None,
+    name: str,
+    source: Source,
+    inputs: Tensors,
+    out: Path,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Exported, bool]:
     """Export a model, or copy the export of an equal one from the cache.
 
@@ -57,16 +62,19 @@ def export_cached(
         source: the model.
         inputs: a sample of each input.
         out: the folder of the export; it does not exist yet.
+        check: is called before the model is exported; not where the export comes from the cache.
 
     Returns:
         The export, and whether it came from the cache.
     """
     identity = source.identity() if cache is not None else None
     if cache is None or identity is None:
+        check()
         return source.export(inputs, out), False
     parts = {**identity, "inputs": hash_tensors(inputs), "project": project_code()}
 
     def build() -> None:
+        check()
         exported = source.export(inputs, out)
         about = to_json(_ExportRecord(exported.inputs, exported.outputs, exported.marks))
         record = {"onnx": exported.onnx.name, "about": about}

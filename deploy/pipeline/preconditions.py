@@ -16,10 +16,11 @@ from deploy.recipe.post_params import with_input_size
 from deploy.recipe.sample_inputs import sample_pictures
 from deploy.recipe.schema import HostRecipe, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
-from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.accuracy.dataset import Dataset
+from deploy.runtime.accuracy.evaluation import dataset_class
 from deploy.runtime.bundle.signing import private_key
 from deploy.runtime.execution.host_steps import create_host_function
-from deploy.runtime.execution.post_steps import make_post
+from deploy.runtime.execution.post_steps import make_post, result_class
 from deploy.runtime.vision.compiling import without_compiling
 from deploy.runtime.vision.image import decode
 
@@ -47,8 +48,7 @@ def checked_recipe(recipe: Recipe, paths: RunPaths) -> Recipe:
     _check_steps(recipe.model, recipe.partition.host)
     for picture in sample_pictures(recipe.model, recipe.verify.images):
         decode(picture)
-    if recipe.verify.eval:
-        _check_evaluation(recipe.model)
+    evaluation_dataset(recipe)
     return recipe
 
 
@@ -67,20 +67,38 @@ def _check_steps(model: ModelRecipe, hosts: list[HostRecipe]) -> None:
                 create_host_function(host.name, host.id, host.params, {})
 
 
-def _check_evaluation(model: ModelRecipe) -> None:
+def evaluation_dataset(recipe: Recipe) -> Dataset | None:
+    """The data set that both models are to be evaluated on; None where they are not to be.
+
+    Raises:
+        RecipeError: the model has none, or nothing that could be judged.
+        DatasetError: it is no data set, or has other classes.
+    """
+    model = recipe.model
+    if not recipe.verify.eval:
+        return None
     if model.eval is None:
         raise RecipeError(
             "verify.eval=true",
             expected="a model with an evaluation set",
             got="none",
-            do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it).",
+            do="Pass model.eval=ANNOTATIONS.json (COCO format, its pictures beside it), or the "
+            "folder of a data set (docs/tasks.md).",
         )
-    dataset = Dataset(Path(model.eval))
-    dataset.check_classes(model.classes)
+    kinds = [result_class(post.id) for post in model.post]
+    judging = dataset_class(kinds[0]) if kinds else None
+    if judging is None or model.pre is None:
+        raise RecipeError(
+            "verify.eval=true",
+            expected="a model of pictures whose post-processing gives what data sets can judge",
+            got=kinds[0].noun if kinds else "no model.post",
+        )
+    dataset = judging(Path(model.eval), model.classes)
     missing = [path for path in dataset.pictures.values() if not path.is_file()]
     if missing:
         raise RecipeError(
             f"model.eval '{model.eval}'",
-            expected=f"its {len(dataset.pictures)} pictures beside it",
+            expected=f"its {len(dataset.pictures)} pictures",
             got=f"{len(missing)} of them missing, such as '{missing[0]}'",
         )
+    return dataset

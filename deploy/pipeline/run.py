@@ -21,6 +21,7 @@ from deploy.bundle import (
 )
 from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
+from deploy.export.torch_source import TorchSource
 from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
 from deploy.pipeline.build_record import write_build_record
@@ -28,7 +29,8 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.preconditions import checked_recipe, key_file
+from deploy.pipeline.first_forward import check_first_forward
+from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import (
@@ -102,7 +104,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
             reference,
             values,
             pictures,
-            _annotations(recipe),
+            evaluation_dataset(recipe),
             reference.name,
             others,
             rule,
@@ -167,8 +169,13 @@ def _plan(
             stage.size = _folder_size(segments)
         return plan
     out, name = work / WorkFile.EXPORT, recipe.model.name
+
+    def check() -> None:
+        if isinstance(source, TorchSource):
+            check_first_forward(recipe, source, inputs)
+
     with progress.stage("export", "tracing the model and translating it to ONNX") as stage:
-        exported, stage.from_cache = export_cached(cache, name, source, inputs, out)
+        exported, stage.from_cache = export_cached(cache, name, source, inputs, out, check)
         stage.size = _folder_size(out)
     with progress.stage("partition", "cutting the graph") as stage:
         plan = plan_graph(recipe, exported, segments)
@@ -224,10 +231,6 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
         actual = verdict.actual[0] if verdict.actual else None
         write_picture(staging, data.pictures[0], verdict.expected[0], actual, manifest.classes)
     return verdict
-
-
-def _annotations(recipe: Recipe) -> Path | None:
-    return Path(recipe.model.eval) if recipe.verify.eval and recipe.model.eval else None
 
 
 def benchmark(bundle: Path, runs: int) -> Latency:

@@ -336,7 +336,7 @@ class VerifyRecipe:
     Attributes:
         images: how many pictures are compared.
         min_matched: the share of confident detections that must match, from 0 to 1.
-        eval: whether to evaluate mAP of the chain and of the reference.
+        eval: whether to evaluate the chain and the reference on the model's data set.
         tolerance: in the place of the tolerances of the precisions: ``{max_rel: 0.01}`` and
             ``{cosine: 0.999}`` for all tensors, ``{TENSOR: {max_rel: 0.01}}`` for one.
     """

@@ -13,11 +13,12 @@ from typing import Any
 from backends.acceptance import Tolerance
 from deploy.recipe.schema import Recipe
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.data import Environment, MapRow, MatchedCount, Report, StageTime, TensorRow
+from deploy.report.data import Environment, MatchedCount, Report, StageTime, TensorRow
 from deploy.report.pictures import picture_views
 from deploy.report.progress import Stage
 from deploy.report.result_pictures import result_views
 from deploy.report.run_result import RunResult, display_path, result_notes
+from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import (
     CHAIN,
     alternative_label,
@@ -26,13 +27,6 @@ from deploy.runtime.accuracy.step_errors import (
 )
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, StepMetrics
-
-_MAP_METRICS = {
-    "map_50": "Boxes, mAP@0.5",
-    "map": "Boxes, mAP@.5:.95",
-    "mask_map_50": "Masks, mAP@0.5",
-    "mask_map": "Masks, mAP@.5:.95",
-}
 
 
 def collect_report(
@@ -73,8 +67,8 @@ def collect_report(
         else MatchedCount(agreement.noun, agreement.matched, agreement.total),
         latency=latency.parts if latency else (),
         latency_runs=latency.runs if latency else 0,
-        average_precision=map_rows(notes),
-        has_eval_set=recipe.model.eval is not None,
+        scores=noted_scores(manifest),
+        has_dataset=recipe.model.eval is not None,
         pending=result.pending,
         stages=tuple(StageTime(stage.name, stage.seconds, stage.from_cache) for stage in stages),
         environment=report_environment(_tools(manifest)),
@@ -114,15 +108,6 @@ def _tensor_row(item: StepMetrics, runs_on: str, bound: Tolerance) -> TensorRow:
         cosine=item.gap.cosine,
         tolerance=str(bound),
         within_tolerance=bound.admits(item.gap),
-    )
-
-
-def map_rows(notes: Mapping[str, float]) -> tuple[MapRow, ...]:
-    """MAP of the chain and of the reference, where the manifest's notes have both."""
-    return tuple(
-        MapRow(metric, notes[key], notes[f"torch_{key}"])
-        for key, metric in _MAP_METRICS.items()
-        if key in notes and f"torch_{key}" in notes
     )
 
 

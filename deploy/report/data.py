@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deploy.report.svg.diagram import Arrow, Box
+from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.latency import PartLatency
 
-FORMAT = 3
+FORMAT = 4
 """Of ``report.json``; a file of another format is refused."""
 
 MatchState = Literal["matched", "missing", "extra"]
@@ -116,15 +117,6 @@ class MatchedCount:
 
 
 @dataclass(frozen=True)
-class MapRow:
-    """COCO mAP of the chain and of the reference; ``metric`` is its kind."""
-
-    metric: str
-    chain: float
-    reference: float
-
-
-@dataclass(frozen=True)
 class BlameTable:
     """The result of accuracy debugging.
 
@@ -197,8 +189,9 @@ class Report:
         agreement: how many of the results' parts are the same; None where there are no results.
         latency: of every part, the total last; empty where it was not measured.
         latency_runs: how many runs were measured.
-        average_precision: mAP; empty where it was not evaluated.
-        has_eval_set: whether the model has a data set for mAP.
+        scores: of the evaluation on a data set, the most important one first; empty where there was
+            none.
+        has_dataset: whether the model has a data set to be evaluated on.
         pending: whether the device has yet to build or verify engines.
         stages: of the run.
         environment: where and when the run was.
@@ -226,8 +219,8 @@ class Report:
     agreement: MatchedCount | None
     latency: tuple[PartLatency, ...]
     latency_runs: int
-    average_precision: tuple[MapRow, ...]
-    has_eval_set: bool
+    scores: tuple[NotedScore, ...]
+    has_dataset: bool
     pending: bool
     stages: tuple[StageTime, ...]
     environment: Environment

@@ -174,8 +174,8 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         return
     if not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
-    if not report.average_precision and report.has_eval_set:
-        yield "mAP", "verify.eval is false; verify.eval=true on the command line evaluates both"
+    if not report.scores and report.has_dataset:
+        yield "Scores", "verify.eval is false; verify.eval=true on the command line evaluates both"
     if report.parity and report.blame is None:
         blame = f"python -m deploy blame {report.bundle}"
         yield "Blame", f"which step adds what to the error: {blame}"

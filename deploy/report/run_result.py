@@ -15,6 +15,7 @@ from backends.error_metrics import worst
 from backends.support import Support
 from deploy.report.chain_diagram import Boundary, chain_boundaries
 from deploy.report.progress import Stage, format_bytes, stage_table
+from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import (
     CHAIN,
     SAMPLES_NOTE,
@@ -118,7 +119,7 @@ def print_result(
     """
     bundle = display_path(result.bundle)
     lines = result_notes(result)
-    lines += [_agreement_line(result), _map_lines(result), _latency_line(result)]
+    lines += [_agreement_line(result), _score_lines(result), _latency_line(result)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
         console.print(line, highlight=False)
@@ -231,19 +232,12 @@ def _built_by(steps: Sequence[Artifact]) -> str:
     return f"{', '.join(step.name for step in steps)} (built here: {', '.join(common)})"
 
 
-def _map_lines(result: RunResult) -> str:
-    chain, torch = result.verdict.chain_map, result.verdict.torch_map
-    if chain is None or torch is None:
-        return ""
-    kinds = {"": (chain.boxes, torch.boxes), "masks, ": (chain.masks, torch.masks)}
-    lines: list[str] = []
-    for kind, (ours, theirs) in kinds.items():
-        if ours is not None and theirs is not None:
-            lines += [
-                f"mAP@0.5     {kind}chain {ours.at_50:.4f}, PyTorch {theirs.at_50:.4f}",
-                f"mAP@.5:.95  {kind}chain {ours.at_50_95:.4f}, PyTorch {theirs.at_50_95:.4f}",
-            ]
-    return "\n".join(lines)
+def _score_lines(result: RunResult) -> str:
+    lines = [
+        f"{score.title}: chain {score.chain:.4f}, {result.reference} {score.reference:.4f}"
+        for score in noted_scores(result.manifest)
+    ]
+    return f"evaluation  {_BELOW.join(lines)}" if lines else ""
 
 
 def _latency_line(result: RunResult) -> str:

@@ -14,6 +14,10 @@ Units = Literal["pixels", "normalised"]
 """Of coordinates: pixels of the input tensor, or 0 to 1 over its width and height."""
 
 
+BoxFormat = Literal["xywh", "xyxy"]
+"""Centre and size, or two corners."""
+
+
 Side = Annotated[int, Between(1, 100_000)]
 
 

@@ -32,6 +32,9 @@ GOOD: Mapping[str, dict[str, Any]] = {
     "classify": {},
     "embed": {},
     "segment.semantic": {},
+    "segment.yolo": {},
+    "pose.yolo": {},
+    "obb.yolo": {},
     "seq2seq.greedy": {"start": 0, "end": 1, "pad": 0, "steps": 4},
 }
 CALLS = {"seq2seq.greedy": ("decoder",)}

@@ -18,7 +18,7 @@ from backends.files import atomic_write, not_regular, write_text
 from backends.onnx.model_file import read_without_weights
 from deploy.analysis.accuracy.records import read_metrics
 from deploy.pipeline.build_record import read_build_record
-from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.accuracy.coco import CocoDataset
 from deploy.runtime.bundle.archive import open_members
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import read_manifest
@@ -112,7 +112,7 @@ def _work_folder_with(path: Path) -> Path:
 READERS: dict[str, Callable[[Path], object]] = {
     "picture": load_image,
     "private key": private_key,
-    "data set": Dataset,
+    "data set": CocoDataset,
     "archive": open_archive,
     "model.onnx": read_without_weights,
     "weights.safetensors": load_weights_file,

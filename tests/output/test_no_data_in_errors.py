@@ -16,7 +16,7 @@ from PIL import Image
 from backends.contract import DeployError
 from backends.convert_cli import main as convert
 from deploy.runtime import Pipeline
-from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.accuracy.coco import CocoDataset
 from deploy.runtime.bundle.signing import private_key, read_signed
 from deploy.runtime.vision.image import decode, load_image
 from tests.fuzzing import seed_bundles
@@ -210,7 +210,7 @@ DATA_SETS = {
 def test_a_data_set_is_not_quoted(kind, tmp_path):
     pytest.importorskip("pycocotools")
     (tmp_path / "data.json").write_text(DATA_SETS[kind])
-    assert SECRET not in texts(lambda: Dataset(tmp_path / "data.json"))
+    assert SECRET not in texts(lambda: CocoDataset(tmp_path / "data.json"))
 
 
 @pytest.mark.parametrize("data", [DATA, b"\x93NUMPY\x01\0\x0c\0" + DATA + b"     \n", b"PK" + DATA])

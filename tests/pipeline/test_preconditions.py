@@ -41,6 +41,14 @@ DYNAMIC = (
     "bundle=b",
 )
 WHOLE_NUMBERS = (*DYNAMIC[:2], "model.inputs={ids: {shape: [1, 8], dtype: int64}}", *DYNAMIC[4:])
+DOUBLE = (*DYNAMIC[:2], "model.inputs={x: {shape: [1, 8], dtype: float64}}", "bundle=b")
+SMALL = (
+    *("+model=module", "model.target=torch.nn:ReLU", "model.inputs={x: {shape: [1, 4]}}"),
+    *("+backend=onnxruntime", "cache=off", "bundle=b"),
+)
+NOT_A_NUMBER = (  # the root of a negative variance
+    *(*SMALL, "model.target=torch.nn:LayerNorm", "model.params={normalized_shape: 4, eps: -2}"),
+)
 
 
 @pytest.fixture
@@ -71,6 +79,19 @@ def unusable_files(tmp_path, monkeypatch) -> Path:
     [
         (DYNAMIC, "ncnn cannot take what goes into segment 'model': its files are of fixed shape"),
         (WHOLE_NUMBERS, "its tensors are float32: 'ids' int64[1, 8]. Choose another backend"),
+        ((*DOUBLE, "+backend=openvino"), "openvino cannot take what goes into segment 'model'"),
+        ((*DOUBLE, "+backend=tensorrt_rtx"), "int64 or bool: 'x' float64[1, 8]"),
+        ((*SMALL, "partition.cuts=[necc]"), "unknown mark 'necc' in the cut at [necc]"),
+        (
+            (*SMALL, "partition.segments=[{name: a, start: [x], end: ['b:input']}]"),
+            "unknown mark 'b' in the end of segment 'a'",
+        ),
+        ((*SMALL, "verify.tolerance={y: {max_rel: 0.1}}"), "tolerance.y: expected an output of a"),
+        (
+            (*SMALL, "model.post={id: embed, inputs: [y]}"),
+            "model.post.inputs: expected outputs of the chain: output, got y",
+        ),
+        (NOT_A_NUMBER, "PyTorch gives NaN at 'output' for the sample"),
         ((*DEMO, "bundle=file/b"), "expected a folder that can be written, got"),
         ((*DEMO, "bundle=file"), "expected a new folder, or an earlier bundle to replace"),
         ((*DEMO, "bundle=full"), "expected a new folder, or an earlier bundle to replace"),

@@ -11,7 +11,6 @@ from deploy.report.data import (
     BlameTable,
     DetectionView,
     Environment,
-    MapRow,
     MatchedCount,
     PictureView,
     Report,
@@ -21,6 +20,7 @@ from deploy.report.data import (
 )
 from deploy.report.pictures import data_url
 from deploy.report.svg.diagram import Arrow, Box
+from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.latency import PartLatency
 
 EVIL = "<script>alert('1')</script>\"&amp;"
@@ -75,8 +75,8 @@ def report(**changes: Any) -> Report:
         agreement=MatchedCount("detections", 2, 4),
         latency=(PartLatency("body", 1.5, 2.0, 3.0, 1.6), PartLatency("total", 2.0, 2.5, 4.0, 2.1)),
         latency_runs=20,
-        average_precision=(MapRow("Boxes, mAP@.5:.95", 0.5, 0.75),),
-        has_eval_set=True,
+        scores=(NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.75),),
+        has_dataset=True,
         pending=False,
         stages=(StageTime("export", 1.0, True),),
         environment=Environment(

@@ -15,7 +15,7 @@ from tests.report.samples import EVIL, LONG, report
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SECTIONS = {
-    "run": ["chain", "agreement", "blame", "detections", "results", "map", "latency", "run"],
+    "run": ["chain", "agreement", "blame", "detections", "results", "scores", "latency", "run"],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
     "sweep": ["jobs", "errors", "latency", "detections", "results", "run"],
 }

@@ -12,13 +12,15 @@ from deploy.pipeline import job
 from deploy.pipeline.run import run_pipeline
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.collect import collect_report, map_rows, tensor_rows
+from deploy.report.collect import collect_report, tensor_rows
 from deploy.report.page import ReportError, read_report
 from deploy.report.progress import Progress
+from deploy.runtime.accuracy.evaluation import NotedScore, noted_scores
 from deploy.runtime.bundle.manifest import (
     FileEntry,
     HostStep,
     Manifest,
+    PostStep,
     StateTensor,
     StepMetrics,
     Verification,
@@ -115,10 +117,12 @@ def test_an_infinite_gap_is_beyond_and_the_worst():
     assert [(row.within_tolerance, row.worst) for row in rows] == [(True, False), (False, True)]
 
 
-def test_map_is_shown_where_both_have_it():
-    noted = {"map": 0.5, "torch_map": 0.6, "map_50": 0.7, "detections": 4.0}
-    (one,) = map_rows(noted)
-    assert (one.metric, one.chain, one.reference) == ("Boxes, mAP@.5:.95", 0.5, 0.6)
+def test_a_score_is_shown_where_both_have_it():
+    notes = {"map": 0.5, "torch_map": 0.6, "map_50": 0.7, "detections": 4.0}
+    verified = Verification("passed", notes=notes)
+    post = PostStep("detect.yolo", ("y",), {})
+    manifest = manifest_of(engine("a", "x", "y"), verification=verified, post=post)
+    assert noted_scores(manifest) == (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.6),)
 
 
 def test_a_border_between_precisions_says_what_is_converted():

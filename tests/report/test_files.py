@@ -41,14 +41,14 @@ def test_a_damaged_report_is_refused(text, message, tmp_path):
 def test_a_report_of_another_format_is_refused(tmp_path):
     write_report(tmp_path, report(format=99))
     with pytest.raises(
-        ReportError, match=r"format of '.*report\.json': expected 3, got 99\. Another version wrote"
+        ReportError, match=r"format of '.*report\.json': expected 4, got 99\. Another version wrote"
     ):
         read_report(tmp_path)
 
 
 def test_a_report_of_an_earlier_format_is_refused_although_its_fields_differ(tmp_path):
     (tmp_path / WorkFile.REPORT_DATA).write_text('{"model": "m", "sightings": [], "format": 1}')
-    with pytest.raises(ReportError, match=r"expected 3, got 1\. .* run python -m deploy again"):
+    with pytest.raises(ReportError, match=r"expected 4, got 1\. .* run python -m deploy again"):
         read_report(tmp_path)
 
 

@@ -13,7 +13,7 @@ from deploy.report.page import ReportError, run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from tests.report.samples import EVIL, LONG, report
 
-SECTIONS = ("chain", "agreement", "blame", "detections", "results", "map", "latency", "run")
+SECTIONS = ("chain", "agreement", "blame", "detections", "results", "scores", "latency", "run")
 
 
 class Reader(HTMLParser):
@@ -77,7 +77,7 @@ def test_a_page_has_a_section_for_everything_that_was_measured():
     ("changes", "gone", "told"),
     [
         ({"latency": (), "latency_runs": 0}, "latency", "bench.runs=20 on the command line"),
-        ({"average_precision": ()}, "map", "verify.eval=true on the command line"),
+        ({"scores": ()}, "scores", "verify.eval=true on the command line"),
         ({"blame": None}, "blame", "python -m deploy blame bundles/"),
         ({"pictures": ()}, "detections", ""),
         ({"results": ()}, "results", ""),
@@ -91,15 +91,13 @@ def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, 
 
 
 def test_a_model_without_a_data_set_is_not_told_to_evaluate():
-    assert (
-        "verify.eval" not in Reader(run_page(report(average_precision=(), has_eval_set=False))).text
-    )
+    assert "verify.eval" not in Reader(run_page(report(scores=(), has_dataset=False))).text
 
 
 def test_a_bundle_whose_engines_the_device_builds_says_so_and_has_no_numbers():
     waiting = report(
         pending=True, status="not run", problem="", parity=(), pictures=(), blame=None,
-        results=(), agreement=None, latency=(), average_precision=(),
+        results=(), agreement=None, latency=(), scores=(),
     )  # fmt: skip
     read = Reader(run_page(waiting))
     assert sections(run_page(waiting)) == ["chain", "run"]

@@ -1,1 +1,1 @@
-"""The accuracy of a bundle against its reference: tensors, detections and mAP."""
+"""The accuracy of a bundle against its reference: tensors, results and scores."""

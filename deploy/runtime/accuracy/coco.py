@@ -2,88 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from backends.contract import Array, DeployError, MissingLibraryError, install_hint
+from backends.contract import Array, MissingLibraryError, install_hint
 from backends.files import not_regular
+from deploy.runtime.accuracy.dataset import Dataset, DatasetError, Scores, wrong_kind
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.results.result import Result
-
-Detect = Callable[[Path], Result]
-"""A picture's path -> its detections, in the picture's own pixels."""
-
 
 Row = dict[str, Any]
 """A detection in COCO's result format."""
 
 
-class DatasetError(DeployError):
-    """A file that is no COCO data set, or has other classes than the model."""
-
-
-@dataclass(frozen=True)
-class MeanPrecision:
-    """Mean average precision at IoU 0.5, and averaged over IoU 0.5 to 0.95."""
-
-    at_50: float
-    at_50_95: float
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The precision of boxes; and of masks, or None where there are none to compare."""
-
-    boxes: MeanPrecision
-    masks: MeanPrecision | None
-
-
-class Dataset:
+class CocoDataset(Dataset):
     """A COCO data set whose pictures lie beside its annotation file.
 
-    Label ``i`` is its ``i``-th category in order of ids.
+    Label ``i`` is its ``i``-th category in order of ids. A judgement is a detection.
 
     Attributes:
-        pictures: the path of each picture, by its id.
         categories: the name of each label.
     """
 
-    def __init__(self, annotations: Path, limit: int | None = None) -> None:
-        """Read the annotations.
+    titles: ClassVar[Mapping[str, str]] = {
+        "map": "boxes mAP@.5:.95",
+        "mask_map": "masks mAP@.5:.95",
+        "map_50": "boxes mAP@0.5",
+        "mask_map_50": "masks mAP@0.5",
+    }
 
-        Args:
-            annotations: the file.
-            limit: how many of its pictures count; by default all.
-
-        Raises:
-            DatasetError: it is missing, or no COCO file.
-            MissingLibraryError: pycocotools is not installed.
-        """
+    def __init__(self, path: Path, classes: Sequence[str] = (), limit: int | None = None) -> None:
+        """As of ``Dataset``; the path is the annotation file."""
         coco, _, _ = _library()
-        self._truth = _load(annotations, coco)
+        self._truth = _load(path, coco)
         chosen = sorted(self._truth.getImgIds())[:limit]
         if not chosen:
-            raise _no_dataset(annotations, "no pictures")
-        self.pictures: Mapping[int, Path] = {
-            picture["id"]: annotations.parent / picture["file_name"]
+            raise _no_dataset(path, "no pictures")
+        self.pictures = {
+            picture["id"]: path.parent / picture["file_name"]
             for picture in self._truth.loadImgs(chosen)
         }
         categories = self._truth.loadCats(sorted(self._truth.getCatIds()))
         self._ids = [category["id"] for category in categories]
         self.categories = tuple(str(category["name"]) for category in categories)
+        self._check_classes(classes)
 
-    def check_classes(self, classes: Sequence[str]) -> None:
-        """Refuse a data set that does not have the model's classes.
-
-        Raises:
-            DatasetError: it has another number of categories.
-        """
+    def _check_classes(self, classes: Sequence[str]) -> None:
         if classes and len(classes) != len(self.categories):
             raise DatasetError(
                 "categories of the data set",
@@ -92,25 +61,18 @@ class Dataset:
                 do="Pass a data set of the classes that the model was trained on.",
             )
 
-    def rows(self, picture: int, result: Result) -> list[Row]:
-        """The detections in a picture in COCO's result format; masks become run lengths.
-
-        Args:
-            picture: its id.
-            result: detections in the picture's own pixels.
-
-        Raises:
-            DatasetError: a label without a category, or a result of another kind.
-        """
+    def judge(self, picture: int, result: Result) -> list[Row]:
+        """The detections in a picture; masks become run lengths."""
         if not isinstance(result, Detections):
-            raise DatasetError("results", expected=Detections.noun, got=result.noun)
+            raise wrong_kind(Detections, result)
         return list(self._rows(picture, result))
 
-    def scores(self, rows: list[Row]) -> Scores:
-        """The precision of the detections in all pictures."""
-        boxes = self._precision(rows, "bbox")
-        masked = any("segmentation" in row for row in rows) and self._has_masks()
-        return Scores(boxes, self._precision(rows, "segm") if masked else None)
+    def summarise(self, judgements: Sequence[Row]) -> Scores:
+        """The mean average precision of boxes, and of masks where both sides have them."""
+        scores = self._precision("map", judgements, "bbox")
+        if any("segmentation" in row for row in judgements) and self._has_masks():
+            scores |= self._precision("mask_map", judgements, "segm")
+        return scores
 
     def _rows(self, picture: int, detections: Detections) -> Iterator[Row]:
         columns = (detections.boxes, detections.scores, detections.labels)
@@ -135,18 +97,22 @@ class Dataset:
     def _has_masks(self) -> bool:
         return all(truth.get("segmentation") for truth in self._truth.dataset["annotations"])
 
-    def _precision(self, rows: list[Row], iou_type: str) -> MeanPrecision:
+    def _precision(
+        self, name: str, rows: Sequence[Row], iou_type: str, **params: Any
+    ) -> dict[str, float]:
+        """At IoU 0.5 to 0.95, and at 0.5; ``params`` are further ones of pycocotools."""
         if not rows:
-            return MeanPrecision(0.0, 0.0)
+            return {name: 0.0, f"{name}_50": 0.0}
         _, coco_eval, _ = _library()
         with redirect_stdout(StringIO()):
             results = self._truth.loadRes([dict(row) for row in rows])  # it changes its argument
             evaluation = coco_eval(self._truth, results, iou_type)
             evaluation.params.imgIds = list(self.pictures)
+            vars(evaluation.params).update(params)
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        return MeanPrecision(at_50=float(evaluation.stats[1]), at_50_95=float(evaluation.stats[0]))
+        return {name: float(evaluation.stats[0]), f"{name}_50": float(evaluation.stats[1])}
 
 
 def _load(annotations: Path, coco: Any) -> Any:

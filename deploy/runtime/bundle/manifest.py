@@ -132,7 +132,7 @@ class Verification:
         status: whether all errors are within the tolerances of their precisions; ``pending`` where
             the device has yet to measure them.
         gaps: the errors of every output of every step, then of the chain.
-        notes: further figures: detections matched, mAP of both.
+        notes: further figures: results matched, scores of both on a data set.
     """
 
     status: Literal["passed", "failed", "pending", "not run"]

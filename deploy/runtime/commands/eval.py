@@ -1,4 +1,4 @@
-"""The command eval: how well does the chain detect what is in a data set, and how fast?"""
+"""The command eval: how well does the chain see what is in a data set, and how fast?"""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ from deploy.runtime.commands.arguments import (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.description = (
-        "Detect objects in every picture of a COCO data set. Print mAP of boxes and masks, and "
-        "the latency of every part of a call. Needs pycocotools."
+        "Run every picture of a data set. Print the scores of the task, such as mAP, accuracy or "
+        "mean IoU, and the latency of every part of a call."
     )
     parser.epilog = "example: %(prog)s bundles/yolov3 coco/val2017.json --limit 500"
     add_bundle(parser)
     parser.add_argument(
         "dataset",
         type=Path,
-        metavar="DATASET.json",
-        help="a COCO annotation file; its pictures lie beside it",
+        metavar="DATASET",
+        help="detections: a COCO annotation file, its pictures beside it (needs pycocotools); "
+        "classes: a folder with a folder of pictures for each; segmentation: a folder with "
+        "images/NAME.jpg and labels/NAME.png",
     )
     parser.add_argument(
         "--limit",
         type=positive_integer,
         metavar="N",
-        help="evaluate the first N pictures only (default: all)",
+        help="evaluate N of its pictures only (default: all)",
     )
     add_threads(parser)
-    add_report(parser, "mAP and latency")
+    add_report(parser, "scores and latency")
     add_signature(parser)
     add_isolation(parser)
 
@@ -48,11 +50,11 @@ def run(arguments: argparse.Namespace) -> bool:
     from deploy.runtime.accuracy.evaluation import (
         evaluate_bundle,
         evaluation_report,
-        print_precision,
+        score_table,
     )
     from deploy.runtime.latency import print_latency, summarize_latency
 
-    scores, seconds = evaluate_bundle(
+    titles, scores, seconds = evaluate_bundle(
         arguments.bundle,
         arguments.dataset,
         arguments.limit,
@@ -61,7 +63,7 @@ def run(arguments: argparse.Namespace) -> bool:
         arguments.isolate,
     )
     if arguments.json != "-":
-        print_precision(scores)
+        print("\n".join(score_table(titles, {"chain": scores})))
         print_latency(summarize_latency(seconds), len(seconds))
     if arguments.json is not None:
         report = evaluation_report(scores, seconds)

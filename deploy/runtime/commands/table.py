@@ -55,7 +55,8 @@ COMMANDS: Mapping[str, Command] = {
         "measure the latency of a call and of each of its parts", "deploy.runtime.commands.bench"
     ),
     "eval": Command(
-        "compute COCO mAP on a data set, and measure the latency", "deploy.runtime.commands.eval"
+        "compute the scores on a data set (mAP, accuracy, mean IoU), and the latency",
+        "deploy.runtime.commands.eval",
     ),
     "tune": Command(
         "measure with which engine and threads each step is fastest here, and keep the result",

@@ -18,14 +18,14 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 _PLUGINS = ("models", "tasks")  # rooms of folders that nothing here imports by name
 
 
-def shipped_table(module: str, table: str) -> dict[str, Any]:
+def shipped_table(module: str, table: str) -> dict[Any, Any]:
     """The code that the folders of models and of tasks in this package register.
 
     Args:
         module: the module of such a folder that registers, such as ``post``.
         table: the name of the mapping in that module, from id to code.
     """
-    code: dict[str, Any] = {}
+    code: dict[Any, Any] = {}
     for registering in _modules(module):
         code.update(vars(registering)[table])
     return code

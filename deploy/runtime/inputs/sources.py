@@ -22,7 +22,7 @@ Wanted = Literal["picture", "tensors"]
 
 STANDARD_INPUT = "-"
 
-_PICTURES = (
+PICTURE_SUFFIXES = (
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
     *(".tif", ".tiff", ".webp"),
 )
@@ -31,7 +31,7 @@ _VIDEOS = (
     *(".ogv", ".ts", ".webm", ".wmv", ".y4m"),
 )
 _SUFFIXES: dict[str, Kind] = {
-    **dict.fromkeys(_PICTURES, "picture"),
+    **dict.fromkeys(PICTURE_SUFFIXES, "picture"),
     **dict.fromkeys(_VIDEOS, "video"),
     ".npz": "tensors",
 }

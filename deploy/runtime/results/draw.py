@@ -1,4 +1,4 @@
-"""Boxes, masks and captions drawn onto a picture."""
+"""Boxes, masks, polygons, keypoints and captions drawn onto a picture."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from deploy.runtime.results.masks import Masks
 Colour = tuple[int, int, int]
 
 
+_WHITE = (255, 255, 255)
 _GOLDEN = 0.618034  # neighbouring labels get hues far apart
 
 
@@ -38,6 +39,116 @@ def draw_boxes(
         text = f"{class_name(classes, label)} {scores[index]:.2f}"
         _draw_one(pen, box, text, colour_of(label), font, round(2 * scale))
     return canvas
+
+
+def draw_polygons(
+    picture: Array, polygons: Array, scores: Array, labels: Array, classes: Sequence[str]
+) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with polygon (n, k, 2), class and score of each object.
+
+    The text stands at the highest corner in the picture. The best objects are drawn last, on top.
+    """
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    scale, font = _scale_and_font(canvas)
+    thick = round(2 * scale)
+    for index in reversed(range(len(scores))):
+        label = int(labels[index])
+        colour = colour_of(label)
+        corners = polygons[index].astype(float).tolist()
+        sides = zip(corners, [*corners[1:], *corners[:1]], strict=True)
+        segments = [visible_part(start, end, canvas.size) for start, end in sides]
+        ends = [segment for segment in segments if segment is not None]
+        for segment in ends:
+            pen.line(segment, fill=colour, width=thick)
+            _draw_dot(pen, segment[:2], thick / 2, fill=colour)  # lines alone leave notches
+            _draw_dot(pen, segment[2:], thick / 2, fill=colour)
+        text = f"{class_name(classes, label)} {scores[index]:.2f}"
+        if ends:
+            x, y = min(((x, y) for x1, y1, x2, y2 in ends for x, y in ((x1, y1), (x2, y2))), key=_y)
+            _draw_label(pen, (x, y, y), text, colour, font, thick)
+    return canvas
+
+
+def _y(point: tuple[float, float]) -> float:
+    return point[1]
+
+
+def draw_skeletons(
+    canvas: Image.Image,
+    points: Array,
+    visible: Array,
+    limbs: Sequence[tuple[int, int]],
+    colours: Sequence[Colour],
+) -> Image.Image:
+    """The canvas, onto which the keypoints of objects are drawn.
+
+    Args:
+        canvas: in RGB.
+        points: (n, K, 2) x and y of the keypoints, finite.
+        visible: (n, K) bool; others are not drawn.
+        limbs: which two keypoints are joined by a line; they are drawn where both are visible.
+        colours: of each keypoint. Lines between two of one colour have it, others are white.
+    """
+    pen = ImageDraw.Draw(canvas)
+    scale, _ = _scale_and_font(canvas)
+    for number in reversed(range(len(points))):
+        places, seen = points[number].astype(float).tolist(), visible[number]
+        for start, end in limbs:
+            segment = visible_part(places[start], places[end], canvas.size)
+            if seen[start] and seen[end] and segment is not None:
+                colour = colours[start] if colours[start] == colours[end] else _WHITE
+                pen.line(segment, fill=colour, width=round(2 * scale))
+        for keypoint in np.flatnonzero(seen):
+            _draw_point(pen, places[keypoint], colours[int(keypoint)], 3 * scale)
+    return canvas
+
+
+def _draw_point(
+    pen: ImageDraw.ImageDraw, place: Sequence[float], colour: Colour, radius: float
+) -> None:
+    (x, y), (width, height) = place, pen.im.size
+    if 0 <= x <= width and 0 <= y <= height:
+        _draw_dot(pen, place, radius, fill=colour, outline=(0, 0, 0))
+
+
+def _draw_dot(
+    pen: ImageDraw.ImageDraw,
+    place: Sequence[float],
+    radius: float,
+    fill: Colour,
+    outline: Colour | None = None,
+) -> None:
+    x, y = place
+    pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill, outline=outline)
+
+
+def visible_part(
+    start: Sequence[float], end: Sequence[float], size: tuple[int, int]
+) -> tuple[float, float, float, float] | None:
+    """The part x1, y1, x2, y2 of a line that lies in a picture of this width and height, or None.
+
+    Pillow's time grows with the length of a line, also outside of the picture.
+
+    Examples:
+        >>> visible_part((-2.0, 1.0), (2.0, 1.0), (4, 4))
+        (0.0, 1.0, 2.0, 1.0)
+        >>> visible_part((-2.0, 1.0), (-1.0, 1.0), (4, 4)) is None
+        True
+    """
+    first, last = 0.0, 1.0
+    for origin, target, limit in zip(start, end, size, strict=True):
+        along = target - origin
+        if along == 0 and not 0 <= origin <= limit:
+            return None
+        if along != 0:
+            enter, leave = sorted((-origin / along, (limit - origin) / along))
+            first, last = max(first, enter), min(last, leave)
+    if first > last:
+        return None
+    (x1, y1), (x2, y2) = start, end
+    wide, high = x2 - x1, y2 - y1
+    return x1 + first * wide, y1 + first * high, x1 + last * wide, y1 + last * high
 
 
 def draw_caption(picture: Array, lines: Sequence[str]) -> Image.Image:
@@ -108,6 +219,19 @@ def _draw_one(
     x1, y1 = max(0.0, box[0]), max(0.0, box[1])
     x2, y2 = max(x1, min(width - 1.0, box[2])), max(y1, min(height - 1.0, box[3]))
     pen.rectangle((x1, y1, x2, y2), outline=colour, width=thick)
+    _draw_label(pen, (x1, y1, y2), text, colour, font, thick)
+
+
+def _draw_label(
+    pen: ImageDraw.ImageDraw,
+    place: tuple[float, float, float],
+    text: str,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    thick: int,
+) -> None:
+    """A text on its colour above an object, or below it where there is no space above."""
+    (width, height), (x1, y1, y2) = pen.im.size, place  # left edge, top, bottom
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     wide, high = right - left + 2 * thick, bottom - top + 2 * thick
     x = max(0.0, min(x1, width - wide))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -92,6 +92,26 @@ class Placement:
             (top - self.offset_y) / self.scale_y,
             (right - self.offset_x) / self.scale_x,
             (bottom - self.offset_y) / self.scale_y,
+        )
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> Placement:
+        """Where a part of the picture lies in the tensor; the part is then the picture.
+
+        Args:
+            left: in pixels of the picture, as the others.
+            top: likewise.
+            right: behind the last column.
+            bottom: behind the last row.
+        """
+        height, width = self.tensor_size
+        return replace(
+            self,
+            height=bottom - top,
+            width=right - left,
+            offset_x=self.offset_x + left * self.scale_x,
+            offset_y=self.offset_y + top * self.scale_y,
+            tensor_height=height,
+            tensor_width=width,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from deploy.runtime.vision.parameters import (
     Overlap,
     Threshold,
 )
-from deploy.tasks.boxes import Scale, Size, Units, corners, shape_error, usable
+from deploy.tasks.boxes import BoxFormat, Scale, Size, Units, corners, shape_error, usable
 from deploy.tasks.detect.grid import Grid, distance_boxes, make_grid, yolox_boxes
 from deploy.tasks.detect.yolo_layouts import (
     Head,
@@ -100,7 +100,7 @@ class Yolo:
         self,
         layout: Layout = "auto",
         num_classes: ClassCount | None = None,
-        boxes: Literal["xywh", "xyxy"] | None = None,
+        boxes: BoxFormat | None = None,
         units: Units = "pixels",
         size: Size | None = None,
         scores: Scores | None = None,

@@ -1,1 +1,1 @@
-"""Semantic segmentation: a class for each pixel of a picture."""
+"""Segmentation: a class for each pixel of a picture, or a mask for each object."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from deploy.runtime.results.result import Result
 from deploy.runtime.vision.dense_maps import labels_in_picture, pixels_in_tensor, scores_in_picture
 from deploy.runtime.vision.placement import Placement
 from deploy.tasks.segment.result import NO_CLASS, SegmentationMap
+from deploy.tasks.segment.yolo import YoloSegment
 
 _EMPTY = np.zeros((0, 0), np.uint16)
 _FAR = 1e30  # means of such numbers stay within float32
@@ -148,18 +149,11 @@ def likeliest(scores: Array, least: float = 0.0) -> Array:
 def _strips(placement: Placement, classes: int) -> list[Placement]:
     """The picture in strips of rows, so that few scores of its size are held at once."""
     rows = max(1, _MOST_NUMBERS // max(1, classes * placement.width))
-    height, width = placement.tensor_size
+    height, width = placement.height, placement.width
     return [
-        replace(
-            placement,
-            height=min(rows, placement.height - top),
-            offset_y=placement.offset_y + top * placement.scale_y,
-            tensor_height=height,
-            tensor_width=width,
-        )
-        for top in range(0, placement.height, rows)
+        placement.window(0, top, width, min(top + rows, height)) for top in range(0, height, rows)
     ]
 
 
-POSTS: Mapping[str, PostFactory] = {"segment.semantic": Segment}
+POSTS: Mapping[str, PostFactory] = {"segment.semantic": Segment, "segment.yolo": YoloSegment}
 """The post-processing steps by the ids that bundles name."""

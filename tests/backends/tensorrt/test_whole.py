@@ -35,7 +35,7 @@ def built(job_folder) -> Path:
     words = ["verify.eval=true", f"model.eval={first_pictures(job_folder, 8)}", "bundle=built"]
     ended = run_process(*JOB, *words, cwd=job_folder, **report)
     assert ended.returncode == 0, ended.stderr
-    assert "mAP@.5:.95  chain" in ended.stdout
+    assert "boxes mAP@.5:.95: chain" in ended.stdout
     return job_folder / "built"
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from deploy.runtime import Pipeline
-from deploy.runtime.accuracy.coco import Dataset
+from deploy.runtime.accuracy.coco import CocoDataset
 from deploy.runtime.bundle.manifest import read_manifest
 from tests.helpers.commands import BACKENDS, QUICK, output_of
 
@@ -81,7 +81,7 @@ def test_what_is_found_is_what_is_there(mixed_mask_rcnn_bundle):
         cwd=mixed_mask_rcnn_bundle,
     )
     report = json.loads(said)
-    assert report["boxes"]["at_50"] > 0.9 and report["masks"]["at_50"] > 0.88
+    assert report["scores"]["map_50"] > 0.9 and report["scores"]["mask_map_50"] > 0.88
     steps = ["features", "proposals", "box_regions", "box_head", "detections", "mask_regions"]
     assert set(report["milliseconds"]) >= {*steps, "mask_head"}
 
@@ -96,7 +96,7 @@ def test_nothing_to_find_is_no_error(mixed_mask_rcnn_bundle):
 def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed_mask_rcnn_bundle, tmp_path):
     words = ["+model=mask_rcnn", "+partition=regions_in_engine", "+backend=onnxruntime"]
     output_of("deploy", *words, "bench.runs=0", "bundle=b", cwd=tmp_path)
-    picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
+    picture = next(iter(CocoDataset(TRUTH, limit=1).pictures.values()))
     with Pipeline.open(tmp_path / "b") as inside, Pipeline.open(mixed_mask_rcnn_bundle) as outside:
         one, other = inside(picture).above(0.3), outside(picture).above(0.3)
     np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
@@ -105,7 +105,7 @@ def test_regions_are_pooled_in_the_engine_or_on_the_host_alike(mixed_mask_rcnn_b
 
 
 def test_masks_are_equal_in_a_process_of_its_own(mixed_mask_rcnn_bundle):
-    picture = next(iter(Dataset(TRUTH, 1).pictures.values()))
+    picture = next(iter(CocoDataset(TRUTH, limit=1).pictures.values()))
     with (
         Pipeline.open(mixed_mask_rcnn_bundle, threads=1) as here,
         Pipeline.open(mixed_mask_rcnn_bundle, threads=1, isolate="always") as apart,
