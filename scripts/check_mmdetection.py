@@ -189,11 +189,16 @@ def main() -> int:
     for name in options.only:
         for row in check(name, CASES[name], options.out.resolve(), options.pictures):
             rows.append(row)
-            print("| " + " | ".join(row.cells()) + " |", flush=True)
-    table = "\n".join("| " + " | ".join(row.cells()) + " |" for row in rows)
-    (options.out / "results.md").write_text(f"{HEAD}\n{table}\n")
-    (options.out / "results.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+            print(table([row]), flush=True)
+            (options.out / "results.md").write_text(f"{HEAD}\n{table(rows)}\n")
+            written = json.dumps([asdict(row) for row in rows], indent=1)
+            (options.out / "results.json").write_text(written)
     return 0 if all(row.passed for row in rows) else 1
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows of a table in Markdown, without its head."""
+    return "\n".join("| " + " | ".join(row.cells()) + " |" for row in rows)
 
 
 def check(name: str, case: Case, out: Path, count: int) -> Iterator[Row]:
