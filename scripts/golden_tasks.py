@@ -89,6 +89,106 @@ def detect() -> None:
     )
 
 
+def page(size: int, angles: tuple[int, ...]) -> Any:
+    """A picture of text: lines of several sizes, and words that are turned by these angles."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = Image.new("RGB", (size, size), "white")
+    pen, top = ImageDraw.Draw(picture), 12
+    for height in (34, 14, 22):
+        font = ImageFont.load_default(size=height)
+        pen.text((height, top), "Quick brown fox 0123", font=font, fill=(height, 0, 60))
+        top += 2 * height
+    for number, angle in enumerate(angles):
+        word = Image.new("L", (150, 36), 0)
+        font = ImageFont.load_default(size=24)
+        ImageDraw.Draw(word).text((6, 3), f"Turned {angle}", font=font, fill=255)
+        turned = word.rotate(angle, expand=True, resample=Image.Resampling.BICUBIC)
+        picture.paste((10, 60, 10), (10 + 160 * number, 170), turned)
+    return picture
+
+
+def text() -> None:
+    """Boxes and texts of PP-OCR's models by RapidOCR, components by OpenCV."""
+    import rapidocr_onnxruntime
+
+    models = Path(rapidocr_onnxruntime.__file__).parent / "models"
+    text_boxes(models / "ch_PP-OCRv4_det_infer.onnx")
+    text_lines(models / "ch_PP-OCRv4_rec_infer.onnx")
+    components()
+
+
+def outputs_of(model: Path, pixels: np.ndarray) -> np.ndarray:
+    """What a model of PP-OCR gives for RGB pixels (n, h, w, 3) from 0 to 255."""
+    import onnxruntime
+
+    values = (pixels[..., ::-1].astype(np.float32) / 255 - 0.5) / 0.5
+    session = onnxruntime.InferenceSession(model)
+    return session.run(None, {"x": np.ascontiguousarray(values.transpose(0, 3, 1, 2))})[0]
+
+
+def text_boxes(model: Path) -> None:
+    """Maps of two pages in 255 steps, and the boxes of each."""
+    from rapidocr_onnxruntime.ch_ppocr_det.utils import DBPostProcess
+
+    pages = np.stack([page(352, (12, -30)), page(352, (-8, 80))])
+    maps = np.round(outputs_of(model, pages) * 255).astype(np.uint8)
+    arrays = {"maps": maps}
+    for name, options in {"plain": {}, "dilated": {"use_dilation": True}}.items():
+        step = DBPostProcess(box_thresh=0.5, unclip_ratio=1.6, **options)
+        for number, each in enumerate(maps.astype(np.float32) / 255):
+            boxes, scores = step(each[None], (352, 352))
+            arrays[f"{name}_boxes_{number}"] = np.array(boxes, np.float32)
+            arrays[f"{name}_scores_{number}"] = np.array(scores, np.float32)
+    save("text", "dbnet", "rapidocr-onnxruntime", **arrays)
+
+
+def text_lines(model: Path) -> None:
+    """The likely outputs of three lines, and the text of each."""
+    import onnxruntime
+    from PIL import Image, ImageDraw, ImageFont
+    from rapidocr_onnxruntime.ch_ppocr_rec.utils import CTCLabelDecode
+
+    metadata = onnxruntime.InferenceSession(model).get_modelmeta().custom_metadata_map
+    names = metadata["character"].split("\n")
+    lines = []
+    for content in ("Hello 2 worlds", "good food, 1000 %", ""):
+        line = Image.new("RGB", (320, 48), "white")
+        font = ImageFont.load_default(size=34)
+        ImageDraw.Draw(line).text((8, 2), content, font=font, fill=(0, 0, 60))
+        lines.append(np.asarray(line))
+    outputs = outputs_of(model, np.stack(lines))
+    likely = (outputs.max(axis=(0, 1)) > 0.005).nonzero()[0]
+    kept = np.unique([0, *likely, outputs.shape[2] - 1])  # with the blank and the space
+    scores = outputs[:, :, kept].astype(np.float16)
+    characters = [names[index - 1] for index in kept[1:-1]]
+    found = CTCLabelDecode(character=list(characters))(scores.astype(np.float32))
+    save(
+        "text",
+        "ctc",
+        "rapidocr-onnxruntime",
+        outputs=scores,
+        characters=np.array(characters),
+        texts=np.array([said for said, _ in found]),
+        scores=np.array([score for _, score in found], np.float32),
+    )
+
+
+def components() -> None:
+    """Components of a random mask, with the area of the smallest rectangle around each."""
+    import cv2
+
+    noise = np.random.default_rng(3).normal(size=(90, 120))
+    mask = cv2.GaussianBlur(noise, (0, 0), 2.0) > 0.08
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    areas = []
+    for label in range(1, count):
+        (_, size, _) = cv2.minAreaRect(np.argwhere(labels == label)[:, ::-1].astype(np.float32))
+        areas.append(size[0] * size[1])
+    arrays = {"labels": labels.astype(np.uint8), "areas": np.array(areas, np.float32)}
+    save("text", "components", "opencv-python-headless", **arrays)
+
+
 def detr() -> None:
     """The queries of two pictures by the processors of DETR and RT-DETR."""
     import torch

@@ -21,6 +21,7 @@ from deploy.runtime.accuracy.evaluation import (
     timed_evaluation,
 )
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
+from deploy.runtime.execution.own_posts import register_target, word_for_command
 from deploy.runtime.latency import print_latency
 from deploy.runtime.pipeline import Pipeline
 from deploy.verify import ReferencePipeline
@@ -54,6 +55,9 @@ def evaluate(
         EngineError: the bundle does not run.
     """
     path = dataset or _own_dataset(recipe)
+    for post in recipe.model.post:
+        if post.target is not None:
+            register_target(post.target, post.id)
     manifest = read_manifest(bundle)
     data = required_dataset_class(bundle, manifest)(path, manifest.classes, limit)
     chain = _chain_report(bundle, path, limit)
@@ -79,6 +83,8 @@ def _chain_report(bundle: Path, dataset: Path, limit: int | None) -> Report:
     """What the device's own command says, in a process where no other engine has threads."""
     limited = ["--limit", str(limit)] if limit else []
     command = module_command("deploy.runtime", "eval", str(bundle), str(dataset), *limited)
+    if own_post := word_for_command(read_manifest(bundle).post):
+        command += ["--post", own_post]
     done = subprocess.run([*command, "--json", "-"], stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise EngineError(

@@ -145,12 +145,12 @@ def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     recipe = to_recipe(config, listed_backend_files(config))
     check_code(recipe, overrides, config)
     from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side
-    from deploy.recipe.post_params import with_input_size
+    from deploy.recipe.post_params import with_known_params
     from deploy.recipe.validate import check_backends, check_recipe
 
     check_backends(recipe)
     if not recipe.model.is_onnx:  # whose inputs are in its file
-        recipe = replace(recipe, model=with_input_size(recipe.model))
+        recipe = replace(recipe, model=with_known_params(recipe.model))
         check_recipe(recipe)
         check_model_inputs(recipe)
     return recipe

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.runtime.commands.arguments import add_bundle
+
 if TYPE_CHECKING:
     from deploy.analysis.accuracy.debugging import DebugOptions
     from deploy.analysis.accuracy.ranking import Ranking
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the operator. Needs the folder BUNDLE.work, which the main job left beside the bundle."
     )
     parser.epilog = "example: %(prog)s bundles/mixed --bisect"
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
+    add_bundle(parser)
     parser.add_argument(
         "--max-rel",
         type=float,

@@ -22,6 +22,7 @@ from deploy.cli.config_trust import check_folders, composition_error
 from deploy.cli.demo_files import demo_file
 from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
+from deploy.recipe.class_names import names_file, read_class_names
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.recipe.texts import with_texts
 from deploy.runtime.execution.registered import post_id
@@ -144,6 +145,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _shape_values(values)
         _expand_files(values)
         _expand_post(values)
+        _read_classes(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
@@ -181,6 +183,14 @@ def _expand_post(values: Mapping[str, Any]) -> None:
     for entry in model["post"]:
         if isinstance(entry, dict) and isinstance(entry.get("target"), str):
             entry.setdefault("id", post_id(entry["target"]))
+
+
+def _read_classes(values: Mapping[str, Any]) -> None:
+    """Put the lines of the file in the place of a ``model.classes`` that names one."""
+    model = values.get("model")
+    classes = model.get("classes") if isinstance(model, dict) else None
+    if isinstance(model, dict) and isinstance(classes, str) and (file := names_file(classes)):
+        model["classes"] = read_class_names(file)
 
 
 def _nested_shape(value: object) -> list[int]:

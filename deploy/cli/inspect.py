@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     from deploy.cli.compose import compose
-    from deploy.recipe.post_params import with_input_size
+    from deploy.recipe.post_params import with_known_params
     from deploy.recipe.validate import check_recipe
 
     model, folder = _model_word(arguments.model), arguments.config_dir
@@ -75,7 +75,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         words = ["+model=onnx", f"model.file='{quoted}'", *arguments.overrides]
         recipe = compose(words, folder)
         recipe = replace(recipe, model=complete_inputs(with_open_sizes(recipe.model)))
-    recipe = replace(recipe, model=with_input_size(recipe.model))
+    recipe = replace(recipe, model=with_known_params(recipe.model))
     check_recipe(recipe)
     return recipe
 

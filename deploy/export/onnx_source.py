@@ -28,6 +28,7 @@ from backends.registry import about
 from deploy.convert import load_segment
 from deploy.export.input_values import input_value
 from deploy.export.noise_floor import noise_floors
+from deploy.export.onnx_classes import class_names
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph, onnx_rule_errors
 from deploy.graph.observed_shapes import (
@@ -49,12 +50,15 @@ _OBSERVED = "observed"  # the folder of an engine that is run to observe shapes
 def complete_inputs(model: ModelRecipe) -> ModelRecipe:
     """The recipe with all inputs of the file, every size of which is fixed or a named range.
 
+    Where it names no classes, they are those of the file's metadata.
+
     Raises:
         RecipeError: the recipe names an input that the file does not have, or has with another
             shape or dtype; or neither the file nor the recipe fixes a size.
         DeployError: the file is no ONNX model.
     """
-    graph = read_without_weights(_model_file(model)).graph
+    file = read_without_weights(_model_file(model))
+    graph = file.graph
     weights = {tensor.name for tensor in graph.initializer}
     values = {value.name: value for value in graph.input if value.name not in weights}
     check_input_types(graph, _model_file(model))
@@ -75,7 +79,8 @@ def complete_inputs(model: ModelRecipe) -> ModelRecipe:
             got=f"values of all inputs ({', '.join(inputs)})",
             do="Leave out the value of one that changes between runs.",
         )
-    return replace(model, inputs=inputs)
+    classes = model.classes or class_names(file.metadata_props)
+    return replace(model, inputs=inputs, classes=classes)
 
 
 def with_open_sizes(model: ModelRecipe) -> ModelRecipe:

@@ -32,7 +32,10 @@ from deploy.recipe.schema import InputRecipe, ModelRecipe, RecipeError
 from deploy.recipe.state import state_pairs, state_paths, zero_state
 
 # fields of the recipe that do not affect an export
-_NOT_EXPORTED = dict.fromkeys(("samples", "eval", "classes", "pre", "post", "seed"))
+_NOT_EXPORTED = dict.fromkeys(
+    # the tensors that a file of weights gave the model count, not where they were read
+    ("samples", "eval", "classes", "pre", "post", "seed", "weights", "sha256", "readers")
+)
 
 
 # distributions whose versions affect an export

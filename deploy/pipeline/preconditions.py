@@ -12,7 +12,7 @@ from deploy.export.onnx_source import complete_inputs
 from deploy.pipeline.work_folder import check_own_folder
 from deploy.recipe.model_inputs import check_model_inputs
 from deploy.recipe.output_paths import RunPaths, WorkFile
-from deploy.recipe.post_params import with_input_size
+from deploy.recipe.post_params import with_known_params
 from deploy.recipe.sample_inputs import sample_pictures
 from deploy.recipe.schema import HostRecipe, ModelRecipe, Recipe, RecipeError
 from deploy.recipe.validate import check_backends, check_recipe
@@ -35,7 +35,7 @@ def checked_recipe(recipe: Recipe, paths: RunPaths) -> Recipe:
         recipe = complete_files(recipe)
     if recipe.model.file is not None and not (recipe.model.files or recipe.model.target):
         recipe = replace(recipe, model=complete_inputs(recipe.model))
-    recipe = replace(recipe, model=with_input_size(recipe.model))
+    recipe = replace(recipe, model=with_known_params(recipe.model))
     check_recipe(recipe)
     check_backends(recipe)
     check_model_inputs(recipe)

@@ -46,6 +46,7 @@ from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import sign
 from deploy.runtime.bundle.trust import remember_own
+from deploy.runtime.execution.own_posts import word_for_command
 from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.compiling import without_compiling
 from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
@@ -139,7 +140,8 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     if result.pending or not recipe.bench.runs:
         return result
     with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
-        return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs))
+        own_post = word_for_command(manifest.post)
+        return replace(result, latency=benchmark(paths.bundle, recipe.bench.runs, own_post))
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:
@@ -233,15 +235,21 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     return verdict
 
 
-def benchmark(bundle: Path, runs: int) -> Latency:
+def benchmark(bundle: Path, runs: int, own_post: str | None = None) -> Latency:
     """Measure a bundle's latency with ``deploy.runtime bench``, in a process of its own.
 
     Host steps run in NumPy, as in the verification.
 
+    Args:
+        bundle: the folder.
+        runs: how many calls.
+        own_post: of ``--post``, for a bundle whose post-processing is the user's own code.
+
     Raises:
         EngineError: the bundle does not run there.
     """
-    words = ("bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-")
+    words = ["bench", str(bundle), "--as-made", "--runs", str(runs), "--json", "-"]
+    words += ["--post", own_post] if own_post else []
     with without_compiling():
         process = subprocess.run(
             module_command("deploy.runtime", *words),

@@ -184,7 +184,8 @@ class ModelRecipe:
             ``batch`` that no shape uses is axis 0 of every input.
         marks: marks on modules by path, for code without marks.
         rewrites: Python modules with rewrites for the export.
-        classes: names of the labels of detections.
+        classes: names of the labels. One text that ends in ``.txt`` is a file with a name in each
+            line. Of a recogniser of text they are its characters.
         pre: how a picture becomes an input, for models of pictures.
         post: post-processing for each place where the chain may end.
         samples: real inputs for verification: a folder of pictures, of ``.npz`` files that hold a

@@ -18,6 +18,7 @@ from deploy.report.progress import Stage, format_bytes, stage_table
 from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import (
     CHAIN,
+    NOTHING_COMPARED,
     SAMPLES_NOTE,
     UNMOVED_NOTE,
     noted_agreement,
@@ -26,6 +27,7 @@ from deploy.runtime.accuracy.step_errors import (
 from deploy.runtime.bundle.engine_choice import engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import PICTURE
+from deploy.runtime.execution.own_posts import word_for_command
 from deploy.runtime.latency import PartLatency
 from deploy.verify import Verdict
 
@@ -135,16 +137,22 @@ def print_result(
 
 
 def _next_commands(result: RunResult, bundle: Path) -> list[str]:
-    device = "python -m deploy.runtime"
+    device, named = "python -m deploy.runtime", f"{bundle}{_own_post_option(result.manifest)}"
     if result.pending:
-        lines = [f"next        {device} build {bundle} (on the device)"]
+        lines = [f"next        {device} build {named} (on the device)"]
     else:
-        lines = [f"next        {device} check {bundle}"]
+        lines = [f"next        {device} check {named}"]
         if any(artifact.pending for artifact in result.manifest.alternatives):
-            lines.append(f"then        {device} build {bundle} (on the device: its other engines)")
+            lines.append(f"then        {device} build {named} (on the device: its other engines)")
     if result.choices:
-        lines.append(f"then        {device} tune {bundle} (on the device)")
+        lines.append(f"then        {device} tune {named} (on the device)")
     return lines
+
+
+def _own_post_option(manifest: Manifest) -> str:
+    """The option that tells a command of the bundle's step, if it is code of the user's own."""
+    own_post = word_for_command(manifest.post)
+    return f" --post {own_post}" if own_post else ""
 
 
 def result_notes(result: RunResult) -> list[str]:
@@ -205,7 +213,7 @@ def _agreement_line(result: RunResult) -> str:
     parts = [] if result.gap is None else [f"max_rel {result.gap:.1e} from {result.reference}"]
     if agreement := noted_agreement(notes):
         parts.append(str(agreement))
-    return f"agreement   {', '.join(parts) or 'nothing to compare'}"
+    return f"agreement   {', '.join(parts) or NOTHING_COMPARED}"
 
 
 def _pending_work(manifest: Manifest) -> str:

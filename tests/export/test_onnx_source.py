@@ -145,3 +145,26 @@ def test_an_error_of_an_engine_about_a_file_without_branches_stays_as_it_is(file
     source = OnnxSource(complete_inputs(recipe(file, {"x": SIZES})))
     with pytest.raises(DeployError, match=r"^no memory$"):
         source.reference({"y": "y"}, file.parent / "reference")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "classes"),
+    [
+        ("names", "{0: 'ant', 1: \"bee's\"}", ["ant", "bee's"]),
+        ("character", "a\n \n\u3000\n", ["a", " ", "\u3000"]),
+        ("names", "{0: 'ant', 2: 'bee'}", []),
+        ("names", "{0: 1}", []),
+        ("names", "['ant']", []),
+        ("names", "(" * 5_000, []),
+        ("names", "{0: 'a\\n'}", []),
+        ("character", "x" * 1_001, []),
+        ("character", "x" * (2 << 20), []),
+        ("labels", "ant", []),
+    ],
+)
+def test_the_files_own_names_are_the_classes_where_the_recipe_has_none(file, key, value, classes):
+    model = onnx.load(file)
+    onnx.helper.set_model_props(model, {key: value})
+    onnx.save(model, file)
+    assert complete_inputs(recipe(file, {"x": SIZES})).classes == classes
+    assert complete_inputs(recipe(file, {"x": SIZES}, classes=["own"])).classes == ["own"]

@@ -202,6 +202,19 @@ def test_what_is_not_exported_does_not_count():
     assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
+def test_weights_count_by_what_they_are_and_not_by_their_file(tmp_path):
+    size = {"in_features": 2, "out_features": 2}
+    recipe = ModelRecipe("net", "torch.nn:Linear", inputs={"x": InputRecipe([1, 2])}, params=size)
+    weights = nn.Linear(2, 2).state_dict()
+    files = {"a.pt": weights, "b.pth": {"meta": {}, "state_dict": weights}, "c.pt": None}
+    found = []
+    for name, content in files.items():
+        torch.save(content or nn.Linear(2, 2).state_dict(), tmp_path / name)
+        source = TorchSource(replace(recipe, weights=str(tmp_path / name)), ["some"])
+        found.append(json.dumps(source.identity(), sort_keys=True))
+    assert found[0] == found[1] != found[2]
+
+
 def test_a_module_of_the_user_counts_by_its_content(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_cached_code.py").write_text("A = 1\n")

@@ -158,6 +158,7 @@ PRESETS = {
     "coco": {"resize": "letterbox", "align": "corner", "std": (255.0,) * 3, "pad": 0.0},
     "yolo": {"resize": "letterbox", "align": "centre", "pad": 114 / 255},
     "clip": {"resize": "crop", "cover": (64, 64), "interpolation": "bicubic"},
+    "ppocr": {"order": "bgr", "mean": (127.5,) * 3, "std": (127.5,) * 3, "align": "corner"},
     "pixels": {"mean": (0.0,) * 3, "std": (1.0,) * 3},
 }
 

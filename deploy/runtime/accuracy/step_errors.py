@@ -54,6 +54,12 @@ SAMPLES_NOTE = "samples"
 UNMOVED_NOTE = "movement of "
 """The first words of notes with outputs that two samples hardly change."""
 
+NOTHING_COMPARED = (
+    "nothing to compare: what a host step selects is compared in pictures, and the bundle has "
+    "none. Deploy it with model.samples=FOLDER"
+)
+"""What is said of a chain of whose outputs none is compared."""
+
 MATCHED_NOTE = "_matched"
 """The end of the note with how many things matched; the note without it has how many there are."""
 

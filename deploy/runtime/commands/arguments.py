@@ -11,9 +11,9 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder of the bundle")
     parser.add_argument(
         "--post",
-        metavar="MODULE:CALLABLE",
+        metavar="[ID=]MODULE:CALLABLE",
         help="a post-processing step of your own that the bundle names and that no installed "
-        "package brings",
+        "package brings (default of ID: MODULE.CALLABLE)",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from deploy.runtime.commands.arguments import (
 )
 
 if TYPE_CHECKING:
+    from deploy.runtime.bundle.manifest import StepMetrics
     from deploy.runtime.pipeline import Isolation, Pipeline
 
 
@@ -41,18 +43,22 @@ def check(
     bundle: Path, threads: int | None, key: Path | None = None, isolate: Isolation = "auto"
 ) -> bool:
     """Replay the sample and print its distance from the reference; true where they agree."""
-    from deploy.runtime.accuracy.sample_check import check_result
+    from deploy.runtime.accuracy.sample_check import check_result, sample_errors
+    from deploy.runtime.accuracy.step_errors import NOTHING_COMPARED
+    from deploy.runtime.bundle.sample import sample_picture
     from deploy.runtime.pipeline import Pipeline
 
     with Pipeline.open(bundle, threads, key, isolate=isolate) as pipeline:
-        return _check_tensors(bundle, pipeline) & check_result(bundle, pipeline)
+        errors = sample_errors(bundle, pipeline)
+        if not errors and sample_picture(bundle, pipeline.manifest) is None:
+            print(f"note: {NOTHING_COMPARED}")
+        return _check_tensors(pipeline, errors) & check_result(bundle, pipeline)
 
 
-def _check_tensors(bundle: Path, pipeline: Pipeline) -> bool:
-    from deploy.runtime.accuracy.sample_check import sample_errors
+def _check_tensors(pipeline: Pipeline, errors: Sequence[StepMetrics]) -> bool:
     from deploy.runtime.accuracy.step_errors import tolerances
 
-    errors, allowed = sample_errors(bundle, pipeline), tolerances(pipeline.manifest)
+    allowed = tolerances(pipeline.manifest)
     for item in errors:
         metrics = item.gap
         print(

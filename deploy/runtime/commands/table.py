@@ -101,10 +101,10 @@ def execute(command: Command, arguments: argparse.Namespace) -> int:
 
 
 def _register_own_post(arguments: argparse.Namespace) -> None:
-    if target := getattr(arguments, "post", None):
-        from deploy.runtime.execution.own_posts import register_target
+    if word := getattr(arguments, "post", None):
+        from deploy.runtime.execution.own_posts import register_word
 
-        register_target(target)
+        register_word(word)
 
 
 def _one_line(

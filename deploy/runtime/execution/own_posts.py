@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from backends.contract import Array, DeployError, TensorError
+from deploy.runtime.bundle.manifest import PostStep
 from deploy.runtime.execution.registered import load_named, post_id
 from deploy.runtime.execution.step_params import signature_of
 from deploy.runtime.results.result import Result
 from deploy.runtime.results.values import Values
 
 _OWN: dict[str, Any] = {}  # code that this process was told of, by id
+_TARGETS: dict[str, str] = {}  # how the user names it, for other commands
 
 _GIVEN_TENSORS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -38,7 +41,46 @@ def register_target(target: str, id: str = "") -> str:
         OwnPostError: it cannot be imported, or cannot be called.
     """
     code = load_named(target, "post-processing step", OwnPostError)
-    return register_code(code, id or post_id(target))
+    known = register_code(code, id or post_id(target))
+    _TARGETS[known] = target
+    return known
+
+
+def register_word(word: str) -> str:
+    """Let this process have the step that a word on the command line names.
+
+    Modules of the working directory are found, behind all others, also where Python itself was
+    started without it.
+
+    Args:
+        word: ``MODULE:CALLABLE`` or ``ID=MODULE:CALLABLE``.
+
+    Returns:
+        The id.
+
+    Raises:
+        OwnPostError: as of ``register_target``.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    id, _, target = word.rpartition("=")
+    return register_target(target, id)
+
+
+def word_for_command(post: PostStep | None) -> str | None:
+    """The word of ``--post`` by which another command has the step that this process has.
+
+    Args:
+        post: of a bundle.
+
+    Returns:
+        None for a step that each command finds by itself.
+    """
+    target = _TARGETS.get(post.id) if post else None
+    if post is None or target is None or post_id(target) == post.id:
+        return target
+    return f"{post.id}={target}"
 
 
 def register_code(code: Any, id: str) -> str:

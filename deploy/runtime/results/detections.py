@@ -124,7 +124,12 @@ class Detections(Result):
     def from_arrays(cls, arrays: Tensors) -> Self:
         """The detections from the arrays that ``to_arrays`` gave; errors as of ``Result``."""
         masks = Masks.from_arrays(arrays) if "size" in arrays else None
-        return cls(arrays["boxes"], arrays["scores"], arrays["labels"], masks)
+        boxes, scores, labels = (arrays[name] for name in ("boxes", "scores", "labels"))
+        if boxes.dtype.kind + scores.dtype.kind != "ff" or labels.dtype.kind not in "iu":
+            raise ValueError("expected boxes and scores of floats, and labels of integers")
+        if (labels < 0).any():
+            raise ValueError("expected labels from 0 on")
+        return cls(boxes, scores, labels, masks)
 
     @classmethod
     def agreement(cls, expected: Sequence[Self], actual: Sequence[Self]) -> Agreement:

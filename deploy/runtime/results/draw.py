@@ -12,6 +12,7 @@ from backends.contract import Array
 from deploy.runtime.results.masks import Masks
 
 Colour = tuple[int, int, int]
+Segment = tuple[float, float, float, float]
 
 
 _WHITE = (255, 255, 255)
@@ -55,14 +56,7 @@ def draw_polygons(
     for index in reversed(range(len(scores))):
         label = int(labels[index])
         colour = colour_of(label)
-        corners = polygons[index].astype(float).tolist()
-        sides = zip(corners, [*corners[1:], *corners[:1]], strict=True)
-        segments = [visible_part(start, end, canvas.size) for start, end in sides]
-        ends = [segment for segment in segments if segment is not None]
-        for segment in ends:
-            pen.line(segment, fill=colour, width=thick)
-            _draw_dot(pen, segment[:2], thick / 2, fill=colour)  # lines alone leave notches
-            _draw_dot(pen, segment[2:], thick / 2, fill=colour)
+        ends = _draw_sides(pen, polygons[index], canvas.size, colour, thick)
         text = f"{class_name(classes, label)} {scores[index]:.2f}"
         if ends:
             x, y = min(((x, y) for x1, y1, x2, y2 in ends for x, y in ((x1, y1), (x2, y2))), key=_y)
@@ -125,7 +119,7 @@ def _draw_dot(
 
 def visible_part(
     start: Sequence[float], end: Sequence[float], size: tuple[int, int]
-) -> tuple[float, float, float, float] | None:
+) -> Segment | None:
     """The part x1, y1, x2, y2 of a line that lies in a picture of this width and height, or None.
 
     Pillow's time grows with the length of a line, also outside of the picture.
@@ -181,6 +175,35 @@ def draw_legend(picture: Array, entries: Sequence[tuple[str, Colour]]) -> Image.
         pen.text(place, name, fill=_readable_on(colour), font=font)
         top += height
     return canvas
+
+
+def draw_outlines(picture: Array, polygons: Array) -> Image.Image:
+    """The picture (H, W, 3) uint8, RGB, with polygons (n, corners, 2), x and y in pixels.
+
+    Nothing is written beside them, where the next line of a text is. Neighbouring polygons differ
+    in colour.
+    """
+    canvas = Image.fromarray(picture)
+    pen = ImageDraw.Draw(canvas)
+    thick = round(2 * _scale_and_font(canvas)[0])
+    for number, polygon in enumerate(polygons):
+        _draw_sides(pen, polygon, canvas.size, colour_of(number), thick)
+    return canvas
+
+
+def _draw_sides(
+    pen: ImageDraw.ImageDraw, polygon: Array, size: tuple[int, int], colour: Colour, thick: int
+) -> list[Segment]:
+    """Draw what lies in the picture of a polygon (corners, 2), and return it."""
+    corners = polygon.astype(float).tolist()
+    sides = zip(corners, [*corners[1:], *corners[:1]], strict=True)
+    segments = [visible_part(start, end, size) for start, end in sides]
+    visible = [segment for segment in segments if segment is not None]
+    for segment in visible:
+        pen.line(segment, fill=colour, width=thick)
+        _draw_dot(pen, segment[:2], thick / 2, fill=colour)  # lines alone leave notches
+        _draw_dot(pen, segment[2:], thick / 2, fill=colour)
+    return visible
 
 
 def class_name(classes: Sequence[str], label: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,10 @@ class Masks:
         mask = np.zeros((self.height, self.width), np.bool_)
         self._put(number, mask)
         return mask
+
+    def __iter__(self) -> Iterator[Array]:
+        """The mask (height, width) bool of each detection."""
+        return map(self.__getitem__, range(len(self)))
 
     def to_arrays(self) -> dict[str, Array]:
         """The masks as four arrays, in which all crops are one after the other."""

@@ -1,7 +1,7 @@
 """A process that measures one candidate, a round whenever it is told to.
 
-``python -m deploy.runtime.tuning.worker BUNDLE CHOICES [PUBKEY]`` prints the median milliseconds of
-every part for each line of its standard input.
+``python -m deploy.runtime.tuning.worker BUNDLE CHOICES PUBKEY POST`` prints the median milliseconds
+of every part for each line of its standard input.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from backends.process.child import module_command
 from backends.terminal import program_output
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.bundle.engine_choice import Choices, choices_from, choices_text
+from deploy.runtime.bundle.manifest import read_manifest
+from deploy.runtime.execution.own_posts import register_word, word_for_command
 from deploy.runtime.latency import summarize_latency, timed_call
 from deploy.runtime.pipeline import Pipeline
 
@@ -66,7 +68,8 @@ def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[T
     Raises:
         EngineError: the bundle does not run with these choices.
     """
-    arguments = [str(bundle), choices_text(choices), *([str(key)] if key else [])]
+    own_post = word_for_command(read_manifest(bundle).post) or ""
+    arguments = [str(bundle), choices_text(choices), str(key or ""), own_post]
     command = module_command("deploy.runtime.tuning.worker", *arguments)
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -77,8 +80,10 @@ def start_worker(bundle: Path, choices: Choices, key: Path | None) -> Iterator[T
             process.kill()
 
 
-def main(bundle: str, choices: str, key: str | None = None) -> None:
-    """The process itself."""
+def main(bundle: str, choices: str, key: str, own_post: str) -> None:
+    """The process itself; an empty key or step is none."""
+    if own_post:
+        register_word(own_post)
     root, candidate = Path(bundle), choices_from(choices)
     with Pipeline.open(root, key=Path(key) if key else None, choices=candidate) as pipeline:
         print(json.dumps({"agrees": sample_agrees(root, pipeline)}), flush=True)

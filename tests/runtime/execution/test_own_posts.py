@@ -13,7 +13,13 @@ from backends.contract import DeployError, TensorError
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.manifest import PostStep
 from deploy.runtime.execution import own_posts
-from deploy.runtime.execution.own_posts import OwnPostError, register_code, register_target
+from deploy.runtime.execution.own_posts import (
+    OwnPostError,
+    register_code,
+    register_target,
+    register_word,
+    word_for_command,
+)
 from deploy.runtime.execution.post_steps import PostError, check_post, make_post, result_class
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.results.values import Values
@@ -23,6 +29,7 @@ from deploy.tasks.classify.result import Classification
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch):
     monkeypatch.setattr(own_posts, "_OWN", {})
+    monkeypatch.setattr(own_posts, "_TARGETS", {})
 
 
 def decode(scores: Any, boxes: Any, *, top: int = 1) -> dict:
@@ -160,3 +167,16 @@ def test_a_step_that_this_process_alone_knows_runs_in_no_other(make_bundle):
     with pytest.raises(DeployError, match=r"'my\.decode' is known to this process alone, .* as an"):
         Pipeline.open(bundle, isolate="always")
     assert Pipeline.open(bundle, trusted=True).post is not None
+
+
+def test_another_command_is_told_of_the_step_that_this_one_has(monkeypatch, tmp_path):
+    (tmp_path / "told_post.py").write_text("def decode(x): return {'x': x}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    assert register_word("told_post:decode") == "told_post.decode"
+    assert register_word("short=told_post:decode") == "short"
+    steps = [PostStep(id, ("x",), {}) for id in ("told_post.decode", "short", "classify")]
+    words = ["told_post:decode", "short=told_post:decode", None]
+    assert list(map(word_for_command, steps)) == words
+    assert word_for_command(None) is None
+    assert sys.path[-1] == str(tmp_path), "the folder hides no other module"

@@ -114,3 +114,9 @@ def test_detections_without_masks_move_as_boxes():
     plain = Detections.from_json([{"box": [2, 2, 10, 10], "score": 0.9, "label": 0}])
     moved = plain.placed(Placement(0.5, 0.25, 100, 100))
     np.testing.assert_array_equal(moved.boxes, [[4, 8, 20, 40]])
+
+
+def test_masks_are_gone_through_one_by_one():
+    both = masks(square(3, 2), square(7, 2))
+    assert [mask.shape for mask in both] == [(HEIGHT, WIDTH)] * 2
+    np.testing.assert_array_equal(np.stack(list(both)), [both[0], both[1]])
