@@ -65,7 +65,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     from deploy.recipe.post_params import with_known_params
     from deploy.recipe.validate import check_recipe
 
-    model, folder = arguments.model, arguments.config_dir
+    model, folder = _model_word(arguments.model), arguments.config_dir
     if not (model.endswith(".onnx") or Path(model).exists()):
         recipe = compose([f"+model={model}", *arguments.overrides], folder)
     else:
@@ -78,3 +78,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     recipe = replace(recipe, model=with_known_params(recipe.model))
     check_recipe(recipe)
     return recipe
+
+
+def _model_word(word: str) -> str:
+    """The file or the name of the model, also where it is written as for the main job."""
+    return word if Path(word).exists() else word.removeprefix("+").removeprefix("model=")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
 from deploy.export.build_model import build_model
-from deploy.export.export_failures import ExportError
+from deploy.export.export_failures import FAILURES, ExportError
 from deploy.export.fingerprint import loaded_code, versions
 from deploy.export.forward_check import check_forward
 from deploy.export.module_marks import mark_modules
@@ -213,7 +213,7 @@ def model_identity(model: nn.Module) -> str:
     """The SHA-256 of a model's structure, its settings and all its tensors, without its code.
 
     A setting is any other attribute of a module. It counts by its ``repr``, unless that contains a
-    memory address, which differs between processes.
+    memory address, which differs between processes; where its ``repr`` fails, by its attributes.
     """
     digest = hashlib.sha256(repr(model).encode())
     for name, module in model.named_modules():
@@ -233,9 +233,21 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _settings(module: nn.Module) -> Iterator[tuple[str, str]]:
     for key, value in vars(module).items():
         if key not in _MODULE_ATTRIBUTES and not isinstance(value, Tensor | nn.Module):
-            text = repr(sorted(map(repr, value)) if isinstance(value, set | frozenset) else value)
+            text = _text(sorted(map(_text, value)) if isinstance(value, set | frozenset) else value)
             if " at 0x" not in text:
                 yield key, f"{type(value).__qualname__} {text}"
+
+
+def _text(value: Any) -> str:
+    """The ``repr``; of an object whose own fails, that of its attributes."""
+    try:
+        return repr(value)
+    except FAILURES:  # such as that of MMDetection's YOLOAnchorGenerator
+        attributes = getattr(value, "__dict__", {})
+    try:
+        return repr(attributes)
+    except FAILURES:
+        return ""
 
 
 def _hash_tensor(tensor: Tensor) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 import struct
 import tempfile
 import urllib.request
@@ -46,6 +47,12 @@ _UNPICKLING_ERRORS = (  # raised by torch's restricted unpickler on damaged or m
     struct.error,
     ImportError,
 )
+
+
+_FAULT = "WeightsUnpickler error:"  # of torch's restricted unpickler, behind general advice
+
+
+_REFUSED_OBJECT = re.compile(r"Unsupported global: GLOBAL (\S+)")
 
 
 _ZIP_MAGIC = b"PK\3\4"
@@ -114,10 +121,20 @@ def _read_checkpoint(path: Path, _: nn.Module) -> State:
     except _UNPICKLING_ERRORS as error:
         raise WeightsError(
             f"weights '{path}' is not a checkpoint that loads without running code: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            f"{_unpickling_fault(error)}",
             do="Save its state_dict alone as .safetensors and pass that.",
         ) from error
     return _state_dict(path, loaded)
+
+
+def _unpickling_fault(error: Exception) -> str:
+    """What torch says of a file, without its advice to load it all the same."""
+    text = str(error)
+    refused = _REFUSED_OBJECT.search(text)
+    if refused is not None:
+        return f"beside tensors it holds {refused[1][:200]}"
+    lines = [line.strip() for line in text.rpartition(_FAULT)[2].splitlines()]
+    return next(filter(None, lines), type(error).__name__)
 
 
 def _check_uncompressed(path: Path) -> None:

@@ -153,6 +153,7 @@ def test_what_can_be_cut_is_shown_beside_the_cut_that_cannot(skip_graph_folder):
     ("arguments", "message"),
     [
         (["yolov4"], "Did you mean yolov3?"),
+        (["+model=yolov4"], "Did you mean yolov3?"),
         (["none.onnx"], "model 'none.onnx': expected an ONNX file, got nothing"),
         (["skip.onnx", "--out", "mine"], "'mine' is needed for the files of this run"),
         (["skip.onnx", "partition.cut=[a]"], "Could not override 'partition.cut'"),

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,24 @@ def test_a_pickle_that_would_run_code_is_refused(net, tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="not a checkpoint that loads without running code"):
         load_weights(net, tmp_path / "a.pth", {})
     assert not Path("pwned").exists()
+
+
+def test_an_object_in_a_checkpoint_is_named_and_torchs_advice_to_load_it_is_not_repeated(
+    net, tmp_path
+):
+    """As the log of MMEngine's runner, which a checkpoint from the middle of a training has."""
+    torch.save({"state_dict": net.state_dict(), "log": Fraction(1)}, tmp_path / "epoch.pth")
+    with pytest.raises(WeightsError, match=r": beside tensors it holds fractions\.Fraction\. Save"):
+        load_weights(net, tmp_path / "epoch.pth", {})
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint", b"", pickle.dumps({"a": 1})])
+def test_the_fault_of_a_checkpoint_is_a_short_text(net, tmp_path, content):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(net, tmp_path / "a.pth", {})
+    fault = str(caught.value).partition("running code: ")[2].partition(". Save")[0]
+    assert 0 < len(fault) < 80 and fault.isprintable() and "trust" not in fault
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,30 @@ def test_whatever_is_different_in_a_model_makes_it_another(other):
     assert model_identity(model) != model_identity(Scaled())
 
 
+class Anchors:
+    """As MMDetection's ``YOLOAnchorGenerator``, whose ``repr`` reads what it does not have."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def __repr__(self):
+        return f"ratios={self.ratios}"
+
+
+def test_a_setting_whose_repr_fails_counts_by_its_attributes():
+    models = [Scaled(), Scaled(), Scaled()]
+    for model, sizes in zip(models, ([10, 13], [10, 13], [16, 30]), strict=True):
+        model.anchors = Anchors(sizes)
+    first, same, other = map(model_identity, models)
+    assert first == same != other
+
+
+def test_settings_that_cannot_be_shown_at_all_are_left_out():
+    model = Scaled()
+    model.anchors = [Anchors(Anchors(1))]
+    assert model_identity(model) == model_identity(model)
+
+
 def test_what_is_not_exported_does_not_count():
     recipe = ModelRecipe("net", "torch.nn:Identity", inputs={"x": InputRecipe([1, 2])})
     one, other = (TorchSource(r, ["some"]).identity() for r in (recipe, replace(recipe, eval="e")))
