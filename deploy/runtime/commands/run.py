@@ -228,14 +228,12 @@ def _result(
     drawings: Drawings | None,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    from backends.terminal import printable_name
+    from deploy.runtime.commands.run_tensors import result_lines
     from deploy.runtime.vision.image import load_image
 
     shown = result.above(arguments.score)
     if not _is_quiet(arguments):
-        name = printable_name(str(outcome.item))
-        lines = (f"  {line}" for line in shown.lines(classes))
-        print(f"{name}: {shown.summary(classes)}", *lines, sep="\n")
+        print(*result_lines(str(outcome.item), shown, classes), sep="\n")
     row = _origin(outcome.item)
     if drawings is not None:
         drawn = shown.draw(load_image(outcome.picture), classes)

@@ -152,11 +152,15 @@ def _lines(
         yield from summary_lines(item.name, outputs)
         return
     for number, result in enumerate(results):
-        shown = result.above(score)
-        summary, lines = shown.summary(pipeline.classes), shown.lines(pipeline.classes)
         place = f", input {number}" if len(results) > 1 else ""
-        yield f"{printable_name(item.name)}{place}: {summary}"
-        yield from (f"  {line}" for line in lines if line != summary)
+        yield from result_lines(f"{item.name}{place}", result.above(score), pipeline.classes)
+
+
+def result_lines(name: str, result: Result, classes: Sequence[str]) -> Iterator[str]:
+    """The summary of a result behind the name of its input, and the lines that say more."""
+    summary = result.summary(classes)
+    yield f"{printable_name(name)}: {summary}"
+    yield from (f"  {line}" for line in result.lines(classes) if line.split() != summary.split())
 
 
 def summaries(outputs: Tensors) -> dict[str, dict[str, Any]]:
