@@ -105,6 +105,8 @@ def test_the_wheel_holds_the_configuration_and_another_one_the_demo(wheel, demo_
     demo = zipfile.ZipFile(demo_wheel).namelist()
     assert "backend_chain_demo/yolov3/demo/weights.safetensors" in demo
     assert "backend_chain_demo/mask_rcnn/demo/eval/annotations.json" in demo
+    assert "backend_chain_demo/resnet/demo/eval/0/000.jpg" in demo
+    assert "backend_chain_demo/unet/demo/eval/labels/scene_000.png" in demo
     assert wheel.name.split("-")[1] == demo_wheel.name.split("-")[1]  # of one version
     names = zipfile.ZipFile(wheel).namelist()
     for name in (

@@ -53,7 +53,7 @@ def test_the_report_has_the_figures_of_both(evaluated_bundle):
     assert list(report["model"]["milliseconds"]) == ["decode", "pre", "model", "post", "total"]
 
 
-@pytest.mark.parametrize("model", ["yolov3", "mask_rcnn", "seq2seq"])
+@pytest.mark.parametrize("model", ["yolov3", "mask_rcnn", "seq2seq", "resnet", "unet"])
 def test_a_recipe_comes_back_as_it_was(model, tmp_path):
     recipe = compose([f"+model={model}", f"+backend={BACKENDS[0]}"])
     (tmp_path / "b.work").mkdir()

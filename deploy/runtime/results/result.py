@@ -96,7 +96,7 @@ class Result(ABC):
 
     def summary(self, classes: Sequence[str] = ()) -> str:
         """The result for people in a few words; the lines say the rest."""
-        return (self.lines(classes) or ["nothing"])[0]
+        return " ".join((self.lines(classes) or ["nothing"])[0].split())
 
     def placed(self, placement: Placement) -> Result:
         """From pixels of the input tensor to pixels of the picture."""

@@ -1,0 +1,1 @@
+"""ResNet: a classifier of pictures."""

@@ -1,0 +1,1 @@
+"""U-Net: a class for each pixel of a picture."""
