@@ -57,17 +57,9 @@ class JobRow:
     manifest_sha256: str = ""
     error: str = ""
 
-    @property
-    def score_columns(self) -> dict[str, float]:
-        """The scores of the chain and of the reference by their titles, the first ones first."""
-        return {
-            title: value
-            for score in self.scores
-            for title, value in (
-                (score.title, score.chain),
-                (f"{score.title}, whole model", score.reference),
-            )
-        }
+    def score(self, title: str) -> NotedScore | None:
+        """The score of this title, if the job has it."""
+        return next((score for score in self.scores if score.title == title), None)
 
     def flat(self) -> dict[str, Any]:
         """The row as plain values by name: ``map`` and ``torch_map`` are scores."""
@@ -111,9 +103,8 @@ class JobRow:
 
 
 def score_titles(rows: Sequence[JobRow], most: int) -> list[str]:
-    """The titles of the columns of at most so many scores that any row has."""
-    titles = [title for row in rows for title in row.score_columns]
-    return list(dict.fromkeys(titles))[: 2 * most]
+    """The titles of at most so many scores that any row has, the most important one first."""
+    return list(dict.fromkeys(score.title for row in rows for score in row.scores))[:most]
 
 
 def differing_overrides(rows: Sequence[JobRow]) -> list[str]:
@@ -203,7 +194,7 @@ class Sweep:
 
     @property
     def scores(self) -> list[str]:
-        """The titles of the columns of scores."""
+        """The titles of the scores that the table shows."""
         return score_titles([job.row for job in self.jobs], most=2)
 
     @property
@@ -226,14 +217,16 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("job", "backend", "status"):
         table.add_column(title, overflow="fold")
-    scores = score_titles(rows, most=1)
+    titles = score_titles(rows, most=1)
     for title in ("p50 ms", "rounds"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for title in ("p90 ms", "size", "gap", *scores):
+    columns = [text for title in titles for text in (title, "whole model")]
+    for title in ("p90 ms", "size", "gap", *columns):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
     for row, label in zip(rows, differing_overrides(rows), strict=True):
+        scores = [score for title in titles for score in _both(row.score(title))]
         table.add_row(
             label,
             row.backend,
@@ -244,7 +237,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             _format_decimals(row.p90_ms, 2),
             format_bytes(row.size),
             format_error(row.gap),
-            *(_format_decimals(row.score_columns.get(title), 3) for title in scores),
+            *(_format_decimals(score, 3) for score in scores),
             "" if shared else error_reason(row.error),
         )
     return table
@@ -292,6 +285,11 @@ def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
         f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
         "rounds of one of them do"
     )
+
+
+def _both(score: NotedScore | None) -> tuple[float | None, float | None]:
+    """Of the chain, and of the whole model."""
+    return (score.chain, score.reference) if score else (None, None)
 
 
 def _format_decimals(value: float | None, digits: int) -> str:

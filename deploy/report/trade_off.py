@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from deploy.report.progress import format_bytes, format_error
 from deploy.report.svg.scales import Scale, latency_scale, linear_scale, log_scale
 from deploy.report.svg.scatter import PlotPoint, scatter_svg
-from deploy.report.sweep import Job
+from deploy.report.sweep import Job, score_titles
 
 _GAP = "max_rel"
 _LEAST_GAP = 1e-9  # equal results have no place on a logarithmic scale
@@ -55,11 +55,14 @@ def trade_off(jobs: Sequence[Job]) -> TradeOff | None:
     Returns:
         The plot; None where nothing can be plotted.
     """
-    scores = [title for job in jobs for title in job.row.score_columns]
+    scores = score_titles([job.row for job in jobs], most=1)
     title = scores[0] if scores else _GAP
 
     def accuracy(job: Job) -> float | None:
-        return job.row.score_columns.get(title) if scores else job.row.gap
+        if not scores:
+            return job.row.gap
+        score = job.row.score(title)
+        return score.chain if score else None
 
     plotted = {
         number: job
