@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backends.terminal import printable
+from backends.terminal import OutputEndedError, printable
 
 _LONG = 3.0  # seconds from which on a stage says what it does
 
@@ -79,7 +79,12 @@ class Progress:
             with self.console.status(live):
                 yield
             return
-        timer = threading.Timer(_LONG, lambda: self.console.print(live.text(), highlight=False))
+
+        def print_line() -> None:
+            with suppress(OutputEndedError):  # the next line of the program raises it once more
+                self.console.print(live.text(), highlight=False)
+
+        timer = threading.Timer(_LONG, print_line)
         timer.daemon = True
         if stage.activity:
             timer.start()

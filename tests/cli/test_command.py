@@ -116,7 +116,7 @@ def test_a_usage_error_says_what_is_meant_and_loads_no_heavy_library(words, mess
         (("bundle", "verify", "nothing"), "expected"),
         (("blame", "nothing"), "is not a bundle"),
         (("check", "nothing"), "'nothing' is not a bundle"),
-        (("run", "nothing"), "the following arguments are required: INPUT"),
+        (("run", "nothing"), "inputs: expected one INPUT or more, or --text TEXT, got none"),
         (("run", "b", "x", "--score", "2"), "expected a score from 0 to 1, got 2"),
     ],
 )

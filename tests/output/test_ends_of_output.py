@@ -126,3 +126,27 @@ def test_an_error_in_another_thread_ends_the_program_too(monkeypatch):
             thread.start()
             thread.join()
     assert ending.value.code == 141
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a device of Linux")
+def test_a_line_of_a_long_stage_ends_no_program_with_a_traceback():
+    program = """
+import time
+from backends.terminal import program_output
+from deploy.report import progress
+from deploy.report.console import TerminalConsole
+progress._LONG = 0.05
+with program_output(), progress.Progress(TerminalConsole()).stage("long", "working"):
+    time.sleep(0.3)
+"""
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=program_environment(),
+            text=True,
+            check=False,
+        )
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    assert done.returncode == 1
