@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from deploy.models.resnet.build import Bottleneck
+
 Scale = Callable[[int], int]
 
 
@@ -13,29 +15,6 @@ _STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))  # blocks, inner channels
 
 
 _EXPANSION = 4
-
-
-class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 with the stride, 1 x 1 to the block's width, plus the input."""
-
-    def __init__(self, in_channels: int, inner: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        if stride != 1 or in_channels != out_channels:
-            projection = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(out_channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
-        identity = self.downsample(x) if hasattr(self, "downsample") else x
-        x = self.bn1(self.conv1(x)).relu()
-        x = self.bn2(self.conv2(x)).relu()
-        return (self.bn3(self.conv3(x)) + identity).relu()  # type: ignore[no-any-return]
 
 
 class ResNet50(nn.Module):

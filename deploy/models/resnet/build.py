@@ -19,8 +19,6 @@ class BasicBlock(nn.Module):
         stride: of the first convolution.
     """
 
-    expansion = 1
-
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
@@ -37,29 +35,27 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 x 1 down, 3 x 3, 1 x 1 up to four times the channels, plus the input.
+    """1 x 1 down, 3 x 3, 1 x 1 up, plus the input.
 
     Args:
         in_channels: of its input.
-        channels: of the middle convolution.
+        inner: channels of the middle convolution.
+        out_channels: of its output.
         stride: of the middle convolution.
     """
 
-    expansion = 4
-
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, inner: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        out_channels = channels * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = _downsample(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, 4 * channels, H / stride, W / stride)."""
+        """(N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         y = torch.relu(self.bn1(self.conv1(x)))
         y = torch.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -73,13 +69,22 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))
 
 
-_BLOCKS: Mapping[int, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
+def _block(in_channels: int, inner: int, out_channels: int, stride: int) -> nn.Module:
+    if inner == out_channels:
+        return BasicBlock(in_channels, out_channels, stride)
+    return Bottleneck(in_channels, inner, out_channels, stride)
+
+
+_REPEATS: Mapping[int, tuple[int, ...]] = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
 }
+"""Blocks of each stage, by the depth of the network."""
+
+_EXPANSION = 4  # of the bottlenecks, which networks from 50 on have
 
 
 class ResNet(nn.Module):
@@ -100,20 +105,22 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int = 50, num_classes: int = 1000, width: int = 64) -> None:
         super().__init__()
-        if depth not in _BLOCKS:
-            raise ValueError(f"depth: expected one of {', '.join(map(str, _BLOCKS))}, got {depth}")
-        block, repeats = _BLOCKS[depth]
+        if depth not in _REPEATS:
+            depths = ", ".join(map(str, _REPEATS))
+            raise ValueError(f"depth: expected one of {depths}, got {depth}")
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = width
-        for stage, repeat in enumerate(repeats):
-            blocks = []
+        for stage, repeat in enumerate(_REPEATS[depth]):
+            inner = width << stage
+            out_channels = inner * (_EXPANSION if depth >= 50 else 1)
+            layer = nn.Sequential()
             for number in range(repeat):
                 stride = 2 if stage and not number else 1
-                blocks.append(block(channels, width << stage, stride))
-                channels = (width << stage) * block.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+                layer.append(_block(channels, inner, out_channels, stride))
+                channels = out_channels
+            self.add_module(f"layer{stage + 1}", layer)
         self.fc = nn.Linear(channels, num_classes)
 
     @mark("backbone", inputs=["image"], outputs=["features"])
