@@ -38,13 +38,13 @@ def uncompiled_nms(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, Any]:
+def retinanet_golden() -> dict[str, Any]:
     with np.load(ROOT / "tests" / "data" / "retinanet" / "post.npz") as arrays:
         return dict(arrays)
 
 
-def maps_of(golden: dict[str, Any]) -> list[Any]:
-    return [golden[f"map_{number}"] for number in range(MAPS)]
+def maps_of(retinanet_golden: dict[str, Any]) -> list[Any]:
+    return [retinanet_golden[f"map_{number}"] for number in range(MAPS)]
 
 
 def post(**params: Any) -> Any:
@@ -55,16 +55,16 @@ def post(**params: Any) -> Any:
     ("variant", "params"),
     [("all", {}), ("few", {"nms_pre": 20, "max_per_img": 12, "score_thr": 0.3})],
 )
-def test_the_detections_are_those_of_mmdetection(golden, variant, params):
-    (found,) = post(**params).batch(maps_of(golden))
-    assert len(found) == len(golden[f"{variant}_scores"]) >= 12
-    np.testing.assert_array_equal(found.labels, golden[f"{variant}_labels"])
-    np.testing.assert_allclose(found.scores, golden[f"{variant}_scores"], atol=1e-6)
-    np.testing.assert_allclose(found.boxes, golden[f"{variant}_boxes"], atol=1e-4)
+def test_the_detections_are_those_of_mmdetection(retinanet_golden, variant, params):
+    (found,) = post(**params).batch(maps_of(retinanet_golden))
+    assert len(found) == len(retinanet_golden[f"{variant}_scores"]) >= 12
+    np.testing.assert_array_equal(found.labels, retinanet_golden[f"{variant}_labels"])
+    np.testing.assert_allclose(found.scores, retinanet_golden[f"{variant}_scores"], atol=1e-6)
+    np.testing.assert_allclose(found.boxes, retinanet_golden[f"{variant}_boxes"], atol=1e-4)
 
 
-def test_each_picture_of_a_batch_has_its_own(golden):
-    maps = maps_of(golden)
+def test_each_picture_of_a_batch_has_its_own(retinanet_golden):
+    maps = maps_of(retinanet_golden)
     silent = [np.full_like(item, -20) for item in maps]
     batch = [np.concatenate(pair) for pair in zip(silent, maps, strict=True)]
     first, second = post().batch(batch)
@@ -72,8 +72,8 @@ def test_each_picture_of_a_batch_has_its_own(golden):
     np.testing.assert_array_equal(second.boxes, post().batch(maps)[0].boxes)
 
 
-def test_values_that_are_not_finite_give_no_detection(golden):
-    maps = maps_of(golden)
+def test_values_that_are_not_finite_give_no_detection(retinanet_golden):
+    maps = maps_of(retinanet_golden)
     logits, deltas = maps[:5], maps[5:]
     undefined = [np.full_like(item, np.nan) for item in logits]
     assert len(post().batch([*undefined, *deltas])[0]) == 0
@@ -89,6 +89,6 @@ def test_boxes_end_at_the_border_of_the_picture_not_of_the_padding():
     assert placed.boxes.tolist() == [[10, 20, 70, 50]]
 
 
-def test_another_number_of_maps_is_refused(golden):
+def test_another_number_of_maps_is_refused(retinanet_golden):
     with pytest.raises(OwnPostError, match="'decode' fails with ValueError in line"):
-        post().batch(maps_of(golden)[:8])
+        post().batch(maps_of(retinanet_golden)[:8])

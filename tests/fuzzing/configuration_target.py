@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from backends.contract import DeployError
 from deploy.cli import app
+from deploy.pipeline.sweep import JobRecord
 from deploy.recipe.schema import ModelRecipe, Recipe
 from deploy.report.progress import Progress
 from deploy.report.sweep import JobRow
@@ -69,7 +70,8 @@ class _Stages:
         work: Path,
         command: str,
         progress: Progress | None = None,
-    ) -> JobRow:
+        in_sweep: bool = False,
+    ) -> JobRecord:
         model = recipe.model
         paths = [bundle, work, recipe.bundle.sign]
         paths += [recipe.cache if recipe.cache not in ("auto", "off") else None]
@@ -80,7 +82,8 @@ class _Stages:
             assert inside, f"the stages would use {path}"
         for name in _code(model):
             assert not name.startswith("tests."), f"the stages would import {name}"
-        return JobRow(job, model.name, recipe.backend.name, "passed", bundle=str(bundle))
+        row = JobRow(job, model.name, recipe.backend.name, "passed", bundle=str(bundle))
+        return JobRecord(row)
 
 
 def _code(model: ModelRecipe) -> Iterator[str]:

@@ -31,6 +31,7 @@ from deploy.runtime.pipeline import Pipeline
 
 _PAUSE = 0.1  # seconds; the threads of the process before may still spin
 _LONGEST_ANSWER = 600.0  # seconds
+_LONGEST_END = 10.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,20 @@ def start_worker(subject: Subject) -> Iterator[BenchmarkWorker]:
     ) as process:
         try:
             yield BenchmarkWorker(process)
+            _end(process)
         finally:
             process.kill()
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # of what it did not read
                     process.stdin.close()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let the process free what its engines hold, and end by itself."""
+    with suppress(BrokenPipeError, subprocess.TimeoutExpired):
+        if process.stdin is not None:
+            process.stdin.close()
+        process.wait(_LONGEST_END)
 
 
 def main(words: str) -> None:

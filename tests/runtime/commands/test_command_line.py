@@ -63,7 +63,7 @@ def test_every_argument_is_explained_without_markup_and_there_is_an_example(name
         ("check b --threads ²", "argument --threads: expected a number from 1 up, got ²"),
         ("run b i.png --score 2", "argument --score: expected a score from 0 to 1, got 2"),
         ("run b i.png --score nan", "argument --score: expected a score from 0 to 1, got nan"),
-        ("run b", "the following arguments are required: INPUT"),
+        ("run", "the following arguments are required: BUNDLE"),
     ],
 )
 def test_wrong_usage_is_named(words, message, capsys):

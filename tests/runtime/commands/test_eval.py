@@ -118,7 +118,7 @@ def test_what_is_found_as_another_kind_does_not_count(make_squares_bundle, tmp_p
     found = json.loads(report.read_text())
     assert 0 < found["scores"]["map_50"] < 0.6
     assert found["pictures"] == 3 and found["per_second"] > 0
-    assert list(found["milliseconds"]["only"]) == ["p50", "p90", "p99", "mean"]
+    assert list(found["milliseconds"]["only"]) == ["min", "p50", "p90", "p99", "mean"]
 
 
 def test_masks_are_evaluated_where_the_model_finds_them(make_squares_bundle, tmp_path, capsys):

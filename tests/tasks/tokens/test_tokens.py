@@ -21,7 +21,7 @@ WORDS = ["pad", "end", "five", "forty", "hundred"]
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
+def decoding_golden() -> dict[str, np.ndarray]:
     with np.load(Path(__file__).parent / "golden" / "decoding.npz") as stored:
         return {name: stored[name] for name in stored.files}
 
@@ -36,23 +36,23 @@ def of_scores(*rows: list[float]) -> Tokens:
     return result
 
 
-def test_greedy_and_the_best_few_are_those_of_torch(golden):
-    results = DecodeTokens(top=3).batch([golden["logits"]])
+def test_greedy_and_the_best_few_are_those_of_torch(decoding_golden):
+    results = DecodeTokens(top=3).batch([decoding_golden["logits"]])
     assert len(results) == 2
     for number, result in enumerate(results):
-        assert result.ids[:, 0].tolist() == golden["greedy"][number].tolist()
-        shares = golden["shares"][number]
+        assert result.ids[:, 0].tolist() == decoding_golden["greedy"][number].tolist()
+        shares = decoding_golden["shares"][number]
         np.testing.assert_allclose(result.scores[:, :3], shares, rtol=2e-6, atol=1e-7)
         apart = np.diff(shares, axis=1).max(axis=1) < 0
         assert apart.sum() >= 8
-        assert result.ids[apart, :3].tolist() == golden["ids"][number][apart].tolist()
+        assert result.ids[apart, :3].tolist() == decoding_golden["ids"][number][apart].tolist()
 
 
 @pytest.mark.parametrize("join", ["wordpiece", "sentencepiece", "none"])
-def test_pieces_become_the_text_that_the_decoders_of_tokenizers_make(join, golden):
-    pieces = golden[f"{join}_pieces"].tolist()
+def test_pieces_become_the_text_that_the_decoders_of_tokenizers_make(join, decoding_golden):
+    pieces = decoding_golden[f"{join}_pieces"].tolist()
     (result,) = DecodeTokens(join=join).batch([np.arange(len(pieces))[None]])
-    assert result.text(pieces) == str(golden[f"{join}_text"])
+    assert result.text(pieces) == str(decoding_golden[f"{join}_text"])
 
 
 def test_the_end_cuts_a_sequence_and_ignored_tokens_are_left_out():
