@@ -12,7 +12,7 @@ from rich.text import Text
 
 from backends.terminal import PrintableStream, printable
 
-_PLAIN_WIDTH = 140
+_PLAIN_WIDTH = 180
 
 
 class TerminalConsole(Console):

@@ -221,12 +221,10 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
     for title in ("p50 ms", "rounds"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    columns = [text for title in titles for text in (title, "whole model")]
-    for title in ("p90 ms", "size", "gap", *columns):
+    for title in ("p90 ms", "size", "gap", *titles):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("error", overflow="fold")
     for row, label in zip(rows, differing_overrides(rows), strict=True):
-        scores = [score for title in titles for score in _both(row.score(title))]
         table.add_row(
             label,
             row.backend,
@@ -237,7 +235,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
             _format_decimals(row.p90_ms, 2),
             format_bytes(row.size),
             format_error(row.gap),
-            *(_format_decimals(score, 3) for score in scores),
+            *(_format_score(row.score(title)) for title in titles),
             "" if shared else error_reason(row.error),
         )
     return table
@@ -287,9 +285,8 @@ def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
     )
 
 
-def _both(score: NotedScore | None) -> tuple[float | None, float | None]:
-    """Of the chain, and of the whole model."""
-    return (score.chain, score.reference) if score else (None, None)
+def _format_score(score: NotedScore | None) -> str:
+    return "" if score is None else f"{score.chain:.3f}, model {score.reference:.3f}"
 
 
 def _format_decimals(value: float | None, digits: int) -> str:

@@ -33,7 +33,7 @@ def test_files_have_a_column_for_each_score_of_chain_and_model(tmp_path):
 def test_the_printed_table_has_the_first_score_and_the_page_the_first_two(capsys):
     plain_console().print(sweep_table(ROWS))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "top-1 accuracy" in printed and "0.500 0.750" in printed
+    assert "top-1 accuracy" in printed and "0.500, model 0.750" in printed
     assert "top-5" not in printed
     assert score_titles(ROWS, most=2) == ["top-1 accuracy", "top-5 accuracy"]
     assert ROWS[1].score("top-5 accuracy") is None
