@@ -92,16 +92,12 @@ class Verdict:
         problem: the first violation of the acceptance rule, or None.
         expected: the result of PyTorch for each picture, or for each input of samples of tensors.
         actual: likewise of the chain.
-        chain_scores: of the evaluation of the chain, where there was one.
-        reference_scores: the same of the reference.
     """
 
     verification: Verification
     problem: VerificationError | None
     expected: tuple[Result, ...] = ()
     actual: tuple[Result, ...] = ()
-    chain_scores: Scores | None = None
-    reference_scores: Scores | None = None
 
 
 def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdict:
@@ -278,6 +274,4 @@ def _status(problem: VerificationError | None) -> Literal["passed", "failed"]:
 def _with_scores(verdict: Verdict, chain: Scores, reference: Scores) -> Verdict:
     notes = {**verdict.verification.notes, **score_notes(chain, reference)}
     verification = replace(verdict.verification, notes=notes)
-    return replace(
-        verdict, verification=verification, chain_scores=chain, reference_scores=reference
-    )
+    return replace(verdict, verification=verification)
