@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.bounds import Between, Length, Name
-from backends.support import Support
+from backends.support import RefusedNode, Support
 from backends.terminal import printable
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,28 @@ class OptionError(DeployError):
 
 
 class ConversionError(DeployError):
-    """A segment that cannot be converted, or whose artifact does not agree with it."""
+    """A segment that cannot be converted, or whose artifact does not agree with it.
+
+    Attributes:
+        refused: the nodes that are the reason, where the converter knows them.
+
+    Examples:
+        >>> det = RefusedNode("head/det", "Det", "it has no kernel", output="volume")
+        >>> ConversionError("segment 'head': Det has no kernel", refused=(det,)).refused[0].operator
+        'Det'
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: str = "",
+        got: str = "",
+        do: str = "",
+        refused: tuple[RefusedNode, ...] = (),
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, do=do)
+        self.refused = refused
 
 
 class EngineError(DeployError):
@@ -248,7 +269,7 @@ def _no_misfit(options: Any) -> str:
     return ""
 
 
-def _takes_all(inputs: Specs) -> str:
+def _takes_all(inputs: Specs, outputs: Specs) -> str:
     return ""
 
 
@@ -285,15 +306,17 @@ class About:
             others: such as a target that is another GPU. Called where there is no obstacle.
         convert_obstacle: why this machine cannot convert for it, where it can convert what it
             cannot run: such files are verified on the device. None where it must run them too.
-        input_obstacle: why it cannot take a segment with these inputs, whatever the segment does,
-            or an empty text. Asked before the export, where all inputs of the model are known.
+        border_obstacle: why it cannot take a segment with these inputs and outputs, whatever the
+            segment computes, or an empty text. Fast. It is asked before the export of the inputs
+            of the model, without outputs; and of single tensors where a model is cut automatically.
         builds_on_device: whether its files can be built on the device that runs them.
         device_extra: the name of the device's optional dependencies, where they are others.
         precisions: options for each precision other than fp32, if the engine converts precisions
             itself. None if it runs cast graphs.
         gpu: how it runs on a GPU, if it can.
-        support: what the engine's own parser takes of an ONNX file, if there is a parser that can
-            be asked without an engine; slow, as it starts a child process.
+        support: which nodes of a segment the engine takes with these options, by the word of its
+            own parser or converter, if that can be asked on this machine; slow, as it starts a
+            child process. What is taken may still fail; that is tried.
         machine: the properties of this machine that its files depend on, such as the GPU, given
             the backend's options. Usually none.
         other_rounding: options under which the same graph is computed in another order, such as
@@ -312,10 +335,10 @@ class About:
     obstacle: Callable[[], str] = no_obstacle
     misfit: Callable[[Any], str] = _no_misfit
     convert_obstacle: Callable[[], str] | None = None
-    input_obstacle: Callable[[Specs], str] = _takes_all
+    border_obstacle: Callable[[Specs, Specs], str] = _takes_all
     builds_on_device: bool = False
     device_extra: str | None = None
-    support: Callable[[Path], Support] | None = None
+    support: Callable[[Segment, Any], Support] | None = None
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine

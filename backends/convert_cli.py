@@ -124,7 +124,7 @@ def _convert(
     segment = read_segment(arguments.model, arguments.name or arguments.model.stem, ranges)
     check_utf8(arguments.out)
     _check_target(arguments.out)
-    _check_machine(backend, segment)
+    _check_machine(backend, segment, options)
     arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
@@ -147,11 +147,11 @@ def _convert(
     return artifact, gap, obstacle
 
 
-def _check_machine(backend: str, segment: Segment) -> None:
+def _check_machine(backend: str, segment: Segment, options: object) -> None:
     """Refuse a machine that cannot convert, with what the engine's parser says of the segment."""
     facts = about(backend)
     if reason := facts.conversion_obstacle():
-        lines = facts.support(segment.onnx).lines(segment.name) if facts.support else ()
+        lines = facts.support(segment, options).lines(segment.name) if facts.support else ()
         raise ConversionError(
             f"{backend} cannot convert here: {reason}", do="\n  ".join(["", *lines]).rstrip()
         )

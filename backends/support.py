@@ -10,18 +10,21 @@ _SHOWN = 8  # refused nodes, and groups of the others
 
 @dataclass(frozen=True)
 class RefusedNode:
-    """A node that a parser does not take.
+    """A node that an engine, its parser or its converter does not take.
 
     Attributes:
         node: its name in the graph, or its number where it has none; or the name of an input of
-            the graph. Empty where the parser refuses the graph as a whole.
+            the graph. Empty where the graph is refused as a whole.
         operator: of the node; ``input`` for an input of the graph.
-        reason: the parser's own words.
+        reason: the engine's own words.
+        output: the first tensor that it computes, which tells the node from all others of the
+            graph, since names of nodes may be missing or used twice. Empty where no node is meant.
     """
 
     node: str
     operator: str
     reason: str
+    output: str = ""
 
     def __str__(self) -> str:
         """Such as ``Det 'head/det': the parser's words``."""

@@ -81,7 +81,7 @@ def convert(
     options = checked_options(backend)
     if backend.build == "device":
         ask = about(backend.name).support
-        support = ask(segment.onnx) if ask is not None else None
+        support = ask(segment, parsed_options(backend)) if ask is not None else None
         return Converted(defer_build(segment, backend, options, out), out, samples, support)
     compared = samples if limits.check else None
     artifact = convert_in_child(

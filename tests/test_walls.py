@@ -38,7 +38,7 @@ _CHAIN = {
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency", "benchmark"))}
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
-    *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe"),
+    *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe", "deploy.placement"),
 }
 _DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
 _NVIDIA = {"tensorrt", "tensorrt_rtx"}  # products that share the room backends.nvidia
@@ -74,6 +74,10 @@ ROOMS: dict[str, set[str]] = {
     "deploy.export": {
         *_CHAIN,
         *("deploy.graph", "deploy.recipe", "deploy.convert", "deploy.partition"),
+    },
+    "deploy.placement": {
+        *_CHAIN,
+        *("deploy.graph", "deploy.recipe", "deploy.convert", "deploy.partition", "deploy.export"),
     },
     "deploy.mark": {"deploy.export", "deploy.graph"},
     "deploy.rewrite": {"deploy.export"},

@@ -9,13 +9,15 @@ from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS
 
 
-def input_obstacle(inputs: Specs) -> str:
-    """Why no segment with these inputs can be converted, or an empty text."""
-    by_row = runs_row_by_row(inputs, ())
-    for spec in inputs:
+def border_obstacle(inputs: Specs, outputs: Specs) -> str:
+    """Why no segment with these inputs and outputs can be converted, or an empty text."""
+    by_row = runs_row_by_row(inputs, outputs)
+    for spec in (*inputs, *outputs):
+        if spec.shape is None:
+            return f"its files are of fixed shape: '{spec.name}' {spec}"
         if not by_row and any(isinstance(dim, Dynamic) for dim in spec.dims):
             return f"its files are of fixed shape, but for the number of rows: '{spec.name}' {spec}"
-    return dtype_obstacle(["float32"], inputs)
+    return dtype_obstacle(["float32"], (*inputs, *outputs))
 
 
 ABOUT = About(
@@ -23,7 +25,7 @@ ABOUT = About(
     extra="ncnn",
     convert=("ncnn", "pnnx"),
     run=("ncnn",),
-    input_obstacle=input_obstacle,
+    border_obstacle=border_obstacle,
     precisions={"fp16": {"fp16": True}},
 )
 

@@ -19,6 +19,6 @@ DTYPES: Mapping[str, str] = {
 """NumPy's dtypes and the members of TensorRT's ``DataType``."""
 
 
-def input_obstacle(inputs: Specs) -> str:
-    """Why no segment with these inputs can be converted, or an empty text."""
-    return dtype_obstacle(DTYPES, inputs)
+def border_obstacle(inputs: Specs, outputs: Specs) -> str:
+    """Why no segment with these inputs and outputs can be converted, or an empty text."""
+    return dtype_obstacle(DTYPES, (*inputs, *outputs))

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from backends.codec import from_json, to_json
-from backends.contract import install_hint
+from backends.contract import Segment, install_hint
 from backends.nvidia.bindings import bindings_of
 from backends.nvidia.network import refused_node
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
@@ -28,18 +28,19 @@ _PARSER = "the parser of TensorRT for RTX"
 _SECONDS = 300
 
 
-def parser_support(onnx: Path, instead_of: str = "") -> Support:
-    """Ask the parser about an ONNX file, in a child process.
+def parser_support(segment: Segment, options: object, instead_of: str = "") -> Support:
+    """Ask the parser about a segment, in a child process.
 
     Args:
-        onnx: the file; weights may lie beside it.
+        segment: its file; weights may lie beside it.
+        options: of the backend, which change nothing.
         instead_of: the product whose own parser cannot be asked here; the answer says so.
     """
     if find_spec(_MODULE) is None:
         return Support(_PARSER, unknown=f"{_PARSER} is not here. {install_hint('tensorrt-rtx')}")
     with tempfile.TemporaryDirectory() as folder:
         answer, log = Path(folder, "answer.json"), Path(folder, "log")
-        command = module_command(__name__, str(onnx.absolute()), str(answer))
+        command = module_command(__name__, str(segment.onnx.absolute()), str(answer))
         with log.open("w+") as output:
             failure = run_limited(command, Limits(_SECONDS), output)
         if failure or not answer.is_file():

@@ -25,9 +25,9 @@ DTYPES: Mapping[str, str] = {
 """The engine's dtypes and NumPy's; it would compute float64 in fp32."""
 
 
-def input_obstacle(inputs: Specs) -> str:
-    """Why no segment with these inputs can be converted, or an empty text."""
-    return dtype_obstacle(DTYPES.values(), inputs)
+def border_obstacle(inputs: Specs, outputs: Specs) -> str:
+    """Why no segment with these inputs and outputs can be converted, or an empty text."""
+    return dtype_obstacle(DTYPES.values(), (*inputs, *outputs))
 
 
 ABOUT = About(
@@ -35,7 +35,7 @@ ABOUT = About(
     extra="openvino",
     convert=("openvino",),
     run=("openvino",),
-    input_obstacle=input_obstacle,
+    border_obstacle=border_obstacle,
 )
 
 

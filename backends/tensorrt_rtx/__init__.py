@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from backends.contract import About, GpuSupport
-from backends.nvidia.border import input_obstacle
+from backends.nvidia.border import border_obstacle
 from backends.nvidia.cuda import driver_fault
 from backends.nvidia.preflight import parser_support
 
@@ -82,7 +82,7 @@ ABOUT = About(
     convert=("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "onnx"),
     run=("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "pycuda"),
     obstacle=obstacle,
-    input_obstacle=input_obstacle,
+    border_obstacle=border_obstacle,
     misfit=misfit,
     convert_obstacle=convert_obstacle,
     builds_on_device=True,

@@ -17,6 +17,7 @@ from backends.support import Support
 from deploy.analysis.inspect_tables import Inspection, inspection_json, show
 from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
+from deploy.convert import parsed_options
 from deploy.export.source import source_of
 from deploy.graph.exported import Exported
 from deploy.partition.host_steps import resolve_host_steps, select_post_step
@@ -97,9 +98,9 @@ def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
 
 def _support(recipe: Recipe, segment: Segment) -> Support | None:
     """What the parser of the engine says, where the recipe names an engine that has one."""
-    backend = recipe.backend_of(segment.name).name
-    ask = about(backend).support if backend in names() else None
-    return ask(segment.onnx) if ask is not None else None
+    backend = recipe.backend_of(segment.name)
+    ask = about(backend.name).support if backend.name in names() else None
+    return ask(segment, parsed_options(backend)) if ask is not None else None
 
 
 def open_netron(segment: str, files: Mapping[str, Path]) -> None:

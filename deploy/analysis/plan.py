@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from backends.contract import Dynamic, Segment, TensorSpec
 from backends.support import Support
-from deploy.analysis.flops import total_flops
 from deploy.analysis.survey import Cost
 from deploy.graph.exported import Exported
+from deploy.graph.flops import total_flops
 from deploy.graph.loading import load_graph
 from deploy.report.chain_diagram import tensor_label
 from deploy.report.svg.diagram import Arrow, Box, render_svg

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from backends.contract import Dynamic, TensorSpec
-from deploy.analysis.flops import node_flops
 from deploy.graph.exported import Exported
+from deploy.graph.flops import node_flops
 from deploy.graph.index import GraphIndex, is_weight
 from deploy.graph.loading import load_graph, onnx_rule_errors
 from deploy.graph.points import Point

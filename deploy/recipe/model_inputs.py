@@ -47,7 +47,7 @@ def _input_specs(model: ModelRecipe) -> Specs:
 
 def _input_obstacle(recipe: Recipe, segment: str, inputs: Specs) -> RecipeError | None:
     for backend in recipe.backends_of(segment):
-        if reason := about(backend.name).input_obstacle(inputs):
+        if reason := about(backend.name).border_obstacle(inputs, ()):
             return RecipeError(
                 f"{backend.name} cannot take what goes into segment '{segment}': {reason}",
                 do="Choose another backend, or change model.inputs or model.dynamic.",

@@ -11,7 +11,7 @@ import pytest
 
 from backends import registry
 from backends.contract import Dynamic, MissingLibraryError, TensorSpec
-from backends.ncnn import input_obstacle
+from backends.ncnn import border_obstacle
 from deploy.pipeline import run
 from deploy.pipeline.preconditions import checked_recipe
 from deploy.recipe.model_inputs import check_model_inputs
@@ -154,10 +154,10 @@ def test_an_input_is_refused_only_where_a_segment_surely_takes_it():
 
 def test_ncnn_takes_rows_that_vary_together():
     rows, more = Dynamic("rows", 1, 4, 8), Dynamic("more", 1, 4, 8)
-    assert not input_obstacle((TensorSpec("x", "float32", (rows, 4)),))
-    assert not input_obstacle((TensorSpec("x", "float32", (2, 4)),))
+    assert not border_obstacle((TensorSpec("x", "float32", (rows, 4)),), ())
+    assert not border_obstacle((TensorSpec("x", "float32", (2, 4)),), ())
     both = (TensorSpec("x", "float32", (rows, 4)), TensorSpec("y", "float32", (more, 4)))
-    assert "'x' float32[1..8, 4]" in input_obstacle(both)
+    assert "'x' float32[1..8, 4]" in border_obstacle(both, ())
 
 
 def test_the_checks_alone_load_no_engine(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper, save
 
+from backends.contract import Segment
 from backends.nvidia import preflight
 from backends.registry import about
 from backends.support import RefusedNode, Support
@@ -47,8 +48,12 @@ def half_taken(tmp_path: Path) -> Path:
     return tmp_path / "half.onnx"
 
 
+def segment_of(path: Path) -> Segment:
+    return Segment("head", path, (), ())
+
+
 def test_refused_nodes_have_nvidias_reasons_and_the_others_their_subgraphs(half_taken):
-    support = preflight.parser_support(half_taken)
+    support = preflight.parser_support(segment_of(half_taken), None)
     assert support.parser.startswith("the parser of TensorRT for RTX 1.")
     assert (support.nodes, support.unknown) == (5, "")
     custom, determinant = support.refused
@@ -68,27 +73,29 @@ def test_a_file_that_is_taken_whole_is_said_to_be(half_taken, tmp_path):
     save(helper.make_model(graph, ir_version=8), tmp_path / "relu.onnx")
     ask = about("tensorrt").support
     assert ask is not None
-    (line,) = ask(tmp_path / "relu.onnx").lines("head")
+    (line,) = ask(segment_of(tmp_path / "relu.onnx"), None).lines("head")
     assert line.startswith("head: the parser of TensorRT for RTX 1.")
     assert line.endswith(", in the place of TensorRT's own, takes all 1 nodes")
 
 
 def test_what_is_no_onnx_file_gets_no_answer(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"junk" * 99)
-    support = preflight.parser_support(tmp_path / "junk.onnx")
+    support = preflight.parser_support(segment_of(tmp_path / "junk.onnx"), None)
     assert "'junk.onnx' is not an ONNX file" in support.unknown
 
 
 def test_without_the_extra_one_line_says_that_nobody_was_asked(half_taken, monkeypatch):
     monkeypatch.setattr(preflight, "find_spec", lambda name: None)
-    (line,) = preflight.parser_support(half_taken).lines("head")
+    (line,) = preflight.parser_support(segment_of(half_taken), None).lines("head")
     assert line.startswith("head: not asked: the parser of TensorRT for RTX is not here. ")
     assert "pip install '.[tensorrt-rtx]'" in line
 
 
 def test_a_parser_that_crashes_is_no_answer(half_taken, monkeypatch):
     monkeypatch.setattr(preflight, "module_command", lambda *_: ["sh", "-c", "kill -SEGV $$"])
-    assert preflight.parser_support(half_taken).unknown.endswith("ended with signal SIGSEGV")
+    assert preflight.parser_support(segment_of(half_taken), None).unknown.endswith(
+        "ended with signal SIGSEGV"
+    )
 
 
 def test_a_desk_without_a_gpu_gets_the_answer_of_the_standalone_converter(half_taken, tmp_path):

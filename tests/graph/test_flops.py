@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from deploy.analysis.flops import Flops, node_flops, total_flops
 from deploy.export.onnx_export import export
+from deploy.graph.flops import Flops, node_flops, total_flops
 from deploy.graph.nodes import MARK_DOMAIN, MARK_OP
 from tests.helpers.chains import along_batch
 
