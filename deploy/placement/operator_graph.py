@@ -62,6 +62,7 @@ class OperatorGraph:
         tensors: between them, and the inputs of the graph.
         together: sets of nodes that one segment must hold, such as a quantised operator with its
             QuantizeLinear and DequantizeLinear.
+        constant_outputs: the names of outputs that are the same in every run.
 
     Examples:
         >>> x, h, y = (GraphTensor("x", None, 4, None, (0,)), GraphTensor("h", None, 4, 0, (1,)),
@@ -76,6 +77,7 @@ class OperatorGraph:
     nodes: tuple[GraphNode, ...]
     tensors: tuple[GraphTensor, ...]
     together: tuple[tuple[int, ...], ...] = ()
+    constant_outputs: tuple[str, ...] = ()
 
     def predecessors(self, node: int) -> Iterator[int]:
         """The nodes whose tensors a node reads; one may come twice."""

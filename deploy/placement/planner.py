@@ -1,0 +1,318 @@
+"""The planner: a graph and what engines take of it -> regions, each for one engine.
+
+Each node goes to the first engine that takes it. An engine loses a node where a tensor that it
+cannot have at its border would be at one, and nodes of regions that are too small or too many.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from backends.contract import DeployError
+from deploy.placement.atoms import Atoms, find_atoms
+from deploy.placement.operator_graph import OperatorGraph
+from deploy.placement.plan import Border, EngineAnswers, PlacementPlan, PlanLimits, Region
+from deploy.placement.regions import AtomGraph, RegionDraft
+
+_SHOWN = 8  # nodes that an error names
+
+
+class PlacementError(DeployError):
+    """A graph that the preferred engines cannot run together."""
+
+
+def plan_placement(
+    graph: OperatorGraph, engines: Sequence[EngineAnswers], limits: PlanLimits
+) -> PlacementPlan:
+    """Divide a graph into regions.
+
+    Args:
+        graph: the graph.
+        engines: the preferred ones in their order, with what each of them takes.
+        limits: how finely the graph may be cut.
+
+    Raises:
+        PlacementError: no engine takes a node.
+
+    Examples:
+        >>> from deploy.placement.operator_graph import GraphNode, GraphTensor
+        >>> from backends.contract import TensorSpec
+        >>> spec = TensorSpec("t", "float32", (4,))
+        >>> tensors = (GraphTensor("x", spec, 16, None, (0,)), GraphTensor("h", spec, 16, 0, (1,)),
+        ...            GraphTensor("y", spec, 16, 1, (), is_output=True))
+        >>> nodes = (GraphNode("h", "Conv", "Conv 'a'", (0,), (1,)),
+        ...          GraphNode("y", "Det", "Det 'b'", (1,), (2,)))
+        >>> fast = EngineAnswers("fast", refused={1: "it has no kernel"})
+        >>> plan = plan_placement(OperatorGraph(nodes, tensors), [fast, EngineAnswers("general")],
+        ...                       PlanLimits(min_nodes=1, min_macs_per_byte=0))
+        >>> plan.regions, plan.borders[0].reason
+        ((Region(engine=0, nodes=(0,)), Region(engine=1, nodes=(1,))), 'it has no kernel')
+    """
+    planner = _Planner(graph, engines, limits)
+    draft = planner.run()
+    return planner.result(draft)
+
+
+@dataclass
+class _Planner:
+    graph: OperatorGraph
+    engines: Sequence[EngineAnswers]
+    limits: PlanLimits
+    atoms: Atoms = field(init=False)
+    edges: AtomGraph = field(init=False)
+    refused: list[dict[int, str]] = field(init=False)
+    """For each engine, why it does not take an atom."""
+    given_up: list[dict[int, str]] = field(init=False)
+    """For each engine, why it does not have an atom that it takes."""
+    engine_of: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.atoms = find_atoms(self.graph)
+        self.edges = AtomGraph(self.graph, self.atoms)
+        self.refused = [{} for _ in self.engines]
+        self.given_up = [{} for _ in self.engines]
+        for answers, refused in zip(self.engines, self.refused, strict=True):
+            for node, reason in sorted(answers.refused.items()):
+                refused.setdefault(self.atoms.of_node[node], reason)
+        self._check_taken()
+        self.engine_of = [self._first_engine(atom) for atom in range(len(self.atoms.nodes))]
+
+    def run(self) -> RegionDraft:
+        """Draft regions until nothing speaks against them."""
+        self._settle_borders(range(len(self.graph.tensors)))
+        while True:
+            draft = self.edges.draft(self.engine_of)
+            if self._refuse_inner_borders(draft) or self._give_up_regions(draft):
+                continue
+            return draft
+
+    def _check_taken(self) -> None:
+        nobody = [
+            atom
+            for atom in range(len(self.atoms.nodes))
+            if all(atom in refused for refused in self.refused)
+        ]
+        if not nobody:
+            return
+        firsts = [self.atoms.nodes[atom][0] for atom in nobody]
+        operators = Counter(self.graph.nodes[node].operator for node in firsts)
+        counted = ", ".join(f"{count} {name}" for name, count in operators.most_common(_SHOWN))
+        lines = [
+            f"\n  {self.graph.nodes[node].label}: {self._reasons_of(node)}"
+            for node in firsts[:_SHOWN]
+        ]
+        more = [f"\n  and {len(firsts) - _SHOWN} more"] if len(firsts) > _SHOWN else []
+        raise PlacementError(
+            f"none of the engines {', '.join(engine.engine for engine in self.engines)} takes "
+            f"{counted}",
+            do="".join(
+                [
+                    *lines,
+                    *more,
+                    "\nAdd an engine that takes them to partition.prefer, such as the reference's.",
+                ]
+            ),
+        )
+
+    def _reasons_of(self, node: int) -> str:
+        atom = self.atoms.of_node[node]
+        return "; ".join(
+            f"{engine.engine}: {refused[atom]}"
+            for engine, refused in zip(self.engines, self.refused, strict=True)
+        )
+
+    def _first_engine(self, atom: int) -> int:
+        """The first engine that takes an atom and has not given it up, or that takes it at all."""
+        takes = [rank for rank, refused in enumerate(self.refused) if atom not in refused]
+        if not takes:
+            self._check_taken()
+        return next((rank for rank in takes if atom not in self.given_up[rank]), takes[0])
+
+    def _settle_borders(self, tensors: Sequence[int]) -> None:
+        """Refuse atoms at tensors between engines that one of the two cannot have at a border."""
+        pending = list(reversed(tensors))
+        while pending:
+            number = pending.pop()
+            touching = self.edges.touching[number]
+            tensor = self.graph.tensors[number]
+            at_end = tensor.is_output or tensor.producer is None
+            if len({self.engine_of[atom] for atom in touching}) < 2 and not at_end:
+                continue
+            for atom in touching:
+                rank = self.engine_of[atom]
+                if number in self.engines[rank].borders:
+                    self._refuse(atom, rank, self.engines[rank].borders[number])
+                    pending += self._tensors_of(atom)
+
+    def _tensors_of(self, atom: int) -> list[int]:
+        read = self.atoms.tensors_read(self.graph, atom)
+        return [*read, *self.atoms.tensors_written(self.graph, atom)]
+
+    def _refuse(self, atom: int, rank: int, reason: str) -> None:
+        self.refused[rank].setdefault(atom, reason)
+        self.engine_of[atom] = self._first_engine(atom)
+
+    def _refuse_inner_borders(self, draft: RegionDraft) -> bool:
+        """Refuse readers of tensors between two regions of an engine that may not be there."""
+        changed = []
+        for number in self.edges.crossing(draft):
+            producer = self.graph.tensors[number].producer
+            source = draft.of_atom[self.atoms.of_node[producer]] if producer is not None else -1
+            for atom in self.edges.touching[number]:
+                rank = self.engine_of[atom]
+                reason = self.engines[rank].borders.get(number)
+                if reason is not None and draft.of_atom[atom] != source:
+                    self._refuse(atom, rank, reason)
+                    changed += self._tensors_of(atom)
+        self._settle_borders(changed)
+        return bool(changed)
+
+    def _give_up_regions(self, draft: RegionDraft) -> bool:
+        """Give the nodes of regions that do not pay to another engine; whether there were any."""
+        members = draft.members()
+        if len(members) < 2:
+            return False
+        reasons = {
+            region: reason
+            for region, atoms in enumerate(members)
+            if (target := self._neighbour(draft, members, region)) is not None
+            and (reason := self._why_not_worth(draft, atoms, region, target))
+        }
+        if not reasons and 0 < self.limits.max_segments < len(members):
+            reasons = self._beyond_most(draft, members)
+        changed = []
+        for region, reason in reasons.items():
+            for atom in members[region]:
+                self.given_up[draft.engines[region]].setdefault(atom, reason)
+                self.engine_of[atom] = self._first_engine(atom)
+                changed += self._tensors_of(atom)
+        self._settle_borders(changed)
+        return bool(changed)
+
+    def _neighbour(
+        self, draft: RegionDraft, members: Sequence[Sequence[int]], region: int
+    ) -> int | None:
+        """The engine that would get a region's atoms, if one takes all of them."""
+        own = draft.engines[region]
+        ranks = [
+            rank
+            for rank in range(len(self.engines))
+            if rank != own
+            and not any(
+                atom in self.refused[rank]
+                or atom in self.given_up[rank]
+                or atom in self.given_up[own]
+                for atom in members[region]
+            )
+        ]
+        return min(ranks, default=None)
+
+    def _why_not_worth(
+        self, draft: RegionDraft, atoms: Sequence[int], region: int, target: int
+    ) -> str:
+        nodes = [node for atom in atoms for node in self.atoms.nodes[atom]]
+        own = self.engines[draft.engines[region]].engine
+        if len(nodes) < self.limits.min_nodes:
+            return (
+                f"{len(nodes)} node{'s' * (len(nodes) > 1)} of {own} alone between others "
+                f"(min_nodes={self.limits.min_nodes})"
+            )
+        macs = sum(self.graph.nodes[node].macs for node in nodes)
+        size = self._bytes_between(draft, atoms, region, target)
+        if macs < self.limits.min_macs_per_byte * size:
+            return (
+                f"{len(nodes)} nodes of {own} with {macs:,} multiply-adds for {size:,} bytes "
+                f"over their borders (min_macs_per_byte={self.limits.min_macs_per_byte:g})"
+            )
+        return ""
+
+    def _bytes_between(
+        self, draft: RegionDraft, atoms: Sequence[int], region: int, target: int
+    ) -> int:
+        """The bytes over a region's borders with regions of an engine."""
+        sizes = {}
+        for number in {tensor for atom in atoms for tensor in self._tensors_of(atom)}:
+            tensor = self.graph.tensors[number]
+            others = {draft.of_atom[atom] for atom in self.edges.touching[number]} - {region}
+            if tensor.producer is not None and any(draft.engines[o] == target for o in others):
+                sizes[number] = tensor.size
+        return sum(sizes.values())
+
+    def _beyond_most(self, draft: RegionDraft, members: Sequence[Sequence[int]]) -> dict[int, str]:
+        """The regions that compute least, some of those beyond the number that there may be."""
+        excess = len(members) - self.limits.max_segments
+        movable = [
+            region
+            for region in range(len(members))
+            if self._neighbour(draft, members, region) is not None
+        ]
+        movable.sort(key=lambda region: self._weight(members[region]))
+        reason = f"more than {self.limits.max_segments} segments (max_segments)"
+        return dict.fromkeys(movable[: max(1, excess // 2)], reason)
+
+    def _weight(self, atoms: Sequence[int]) -> tuple[int, int]:
+        nodes = [node for atom in atoms for node in self.atoms.nodes[atom]]
+        return sum(self.graph.nodes[node].macs for node in nodes), len(nodes)
+
+    def result(self, draft: RegionDraft) -> PlacementPlan:
+        """The plan with its reasons, by the numbers of nodes."""
+        reasons: list[dict[int, str]] = [{} for _ in self.engines]
+        for rank, of_engine in enumerate(reasons):
+            for atom, reason in sorted({**self.given_up[rank], **self.refused[rank]}.items()):
+                if self.engine_of[atom] != rank:
+                    own = self.engines[rank].refused
+                    for node in self.atoms.nodes[atom]:
+                        of_engine[node] = own.get(node, reason)
+        regions = tuple(
+            Region(engine, tuple(sorted(n for atom in atoms for n in self.atoms.nodes[atom])))
+            for engine, atoms in zip(draft.engines, draft.members(), strict=True)
+        )
+        borders = tuple(self._borders(draft, regions, reasons))
+        return PlacementPlan(regions, borders, tuple(reasons))
+
+    def _borders(
+        self, draft: RegionDraft, regions: Sequence[Region], reasons: Sequence[dict[int, str]]
+    ) -> Iterator[Border]:
+        for number in self.edges.crossing(draft):
+            tensor = self.graph.tensors[number]
+            assert tensor.producer is not None, "crossing"
+            source = draft.of_atom[self.atoms.of_node[tensor.producer]]
+            readers: dict[int, int] = {}
+            for node in tensor.consumers:
+                readers.setdefault(draft.of_atom[self.atoms.of_node[node]], node)
+            for target, reader in sorted(readers.items()):
+                if target != source:
+                    pair = regions[source].engine, regions[target].engine
+                    node, reason = (
+                        self._between(source, target, reader, regions, reasons)
+                        if pair[0] == pair[1]
+                        else _reason(reader, tensor.producer, *pair, reasons)
+                    )
+                    yield Border(number, source, target, node, reason)
+
+    def _between(
+        self,
+        source: int,
+        target: int,
+        reader: int,
+        regions: Sequence[Region],
+        reasons: Sequence[dict[int, str]],
+    ) -> tuple[int, str]:
+        """The node that keeps two regions of one engine apart: of an engine that runs between."""
+        own = regions[source].engine
+        for region in regions[source + 1 : target]:
+            if region.engine > own:
+                return region.nodes[0], reasons[own].get(region.nodes[0], "")
+            if region.engine < own:
+                return reader, reasons[region.engine].get(reader, "")
+        return reader, ""
+
+
+def _reason(
+    reader: int, producer: int, source: int, target: int, reasons: Sequence[dict[int, str]]
+) -> tuple[int, str]:
+    """Of the two nodes at a border that of the less preferred engine, and why it is there."""
+    node = reader if target > source else producer
+    return node, reasons[min(source, target)].get(node, "")
