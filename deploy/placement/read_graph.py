@@ -20,20 +20,10 @@ from deploy.partition.cut_points import extract_cut_points
 from deploy.placement.operator_graph import GraphNode, GraphTensor, OperatorGraph
 
 _CROSSING = frozenset(  # dtypes that a chain hands from one engine to another
-    [
-        "float16",
-        "float32",
-        "float64",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "bool",
-    ]
+    (
+        *("float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "bool"),
+    )
 )
 
 
