@@ -64,6 +64,24 @@ class ConversionError(DeployError):
         self.refused = refused
 
 
+class DisagreementError(ConversionError):
+    """A segment that is converted, and whose artifact computes other numbers than the segment.
+
+    Attributes:
+        tensor: the output with the largest error that is not admitted.
+
+    Examples:
+        >>> DisagreementError("segment 'head': wrong at 'maps'", tensor="maps").tensor
+        'maps'
+    """
+
+    def __init__(
+        self, what: str, *, tensor: str, expected: str = "", got: str = "", do: str = ""
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, do=do)
+        self.tensor = tensor
+
+
 class EngineError(DeployError):
     """An artifact that does not load, or an engine that fails while it runs."""
 
@@ -396,7 +414,8 @@ class Convert(Protocol):
         """Write the artifact's files into the existing folder ``out``.
 
         Raises:
-            ConversionError: the converter failed, or its result is unusable.
+            ConversionError: the converter failed, or its result is unusable; with all nodes that
+                are the reason, where it knows them (``refused``).
         """
         ...
 

@@ -23,6 +23,7 @@ from backends.contract import (
     Artifact,
     ConversionError,
     DeployError,
+    DisagreementError,
     Dynamic,
     Segment,
 )
@@ -33,6 +34,7 @@ from backends.conversion_files import (
     sample_names,
     split_sample,
     write_artifact,
+    write_failure,
 )
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.files import check_utf8, not_regular
@@ -56,6 +58,8 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     try:
         artifact, gap, obstacle = call_with_large_stack(lambda: _convert(backend, arguments))
     except DeployError as error:
+        if arguments.failure and isinstance(error, ConversionError):
+            write_failure(arguments.failure, error)
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
         sys.exit(f"error: {error}")
@@ -105,6 +109,13 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         metavar="DIM=MIN,OPT,MAX[,MULTIPLE]",
         help="the sizes of an open dimension; without MAX there is no largest one. A dimension "
         "without a name is TENSOR.AXIS",
+    )
+    parser.add_argument(
+        "--failure",
+        type=Path,
+        metavar="FILE.json",
+        help="written where the conversion fails: the nodes that are the reason, if they are "
+        "known, or the output that does not agree",
     )
     parser.add_argument("options", nargs="*", metavar="option=value")
     return parser
@@ -167,11 +178,12 @@ def _check_agreement(
         if not tolerance.admits(gap):
             from backends.onnx.ties import tie_advice  # here, since --help works without onnx
 
-            raise ConversionError(
+            raise DisagreementError(
                 f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
                 expected=str(tolerance),
                 got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
                 do=tie_advice(segment.onnx, gap.tensor),
+                tensor=gap.tensor,
             )
     return worst(metrics)
 

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from backends.contract import Array
+from backends.support import RefusedNode
 
 Shape = tuple[int, ...]
 
@@ -34,13 +35,20 @@ class Origin:
         operator: its ONNX type.
         name: of the node; may be empty.
         inputs: names of its tensors that are computed.
-        outputs: names of its tensors.
+        outputs: names of its tensors that are used.
+        number: of the node in the segment.
     """
 
     operator: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    number: int = 0
+
+    def refused(self, reason: str) -> RefusedNode:
+        """The node as one that ncnn does not take."""
+        name = self.name or f"number {self.number}"
+        return RefusedNode(name, self.operator, reason, next(iter(self.outputs), ""))
 
     def __str__(self) -> str:
         names = ", ".join(f"'{name}'" for name in self.outputs)
@@ -79,6 +87,7 @@ class FixedGraph:
                 node.name,
                 tuple(name for name in node.input if name and name not in self._weights),
                 tuple(name for name in node.output if is_used(name, self)),
+                int(node.doc_string),
             )
             for node in model.graph.node
         }
@@ -87,7 +96,9 @@ class FixedGraph:
         """Infer types and shapes again, after an edit."""
         self._types = _infer_types(self.model)
         self._producers = {name: node for node in self.model.graph.node for name in node.output}
-        self.uses = Counter(name for node in self.model.graph.node for name in node.input)
+        self.uses = Counter(
+            name for node in self.model.graph.node for name in (*node.input, *read_by_bodies(node))
+        )
         self.outputs = {value.name for value in self.model.graph.output}
 
     @property
@@ -231,7 +242,7 @@ def _needed(nodes: list[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.No
     for node in reversed(nodes):
         if needed.intersection(node.output):
             needed.update(node.input)
-            needed.update(name for inner in bodies(node) for name in read_names(inner))
+            needed.update(read_by_bodies(node))
             kept.append(node)
     return kept[::-1]
 
@@ -245,14 +256,14 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     ]
 
 
-def read_names(graph: onnx.GraphProto) -> set[str]:
-    """All names that the nodes of a graph read, also those inside its nodes."""
-    names = {name for node in graph.node for name in node.input}
-    names |= {value.name for value in graph.output}
-    for node in graph.node:
-        for inner in bodies(node):
-            names |= read_names(inner)
-    return names
+def read_by_bodies(node: onnx.NodeProto) -> set[str]:
+    """All names that the graphs inside a node read."""
+    return {name for graph in bodies(node) for name in _read_names(graph)}
+
+
+def _read_names(graph: onnx.GraphProto) -> set[str]:
+    names = {name for node in graph.node for name in (*node.input, *read_by_bodies(node))}
+    return names | {value.name for value in graph.output}
 
 
 def _fix_inputs(
