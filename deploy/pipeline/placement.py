@@ -27,8 +27,12 @@ from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import BackendRecipe, Recipe
 
 _LEARNT = "learnt.json"
-_TRIAL_GIB = 4 << 30  # of conversions that are tried, where there is no cache
+_TRIAL_BYTES = 4 << 30  # of conversions that are tried, where there is no cache
 _WHOLE_MODEL = "model"  # the segment of a model that is not cut
+
+
+_Result = tuple[PlacedSegment, bool]
+"""A divided segment, and whether an earlier run has tried everything already."""
 
 
 @dataclass(frozen=True)
@@ -74,32 +78,55 @@ def place_chain(
     Raises:
         DeployError: a segment cannot be divided between the engines.
     """
-    auto = recipe.partition.auto
-    assert auto is not None, "called where it is there"
-    started = time.perf_counter()
-    engines = recipe.partition.prefer
     folder = work / WorkFile.PLACEMENT
-    trials = cache or CacheStore(folder / "cache", _TRIAL_GIB)
+    trials = cache or CacheStore(folder / "cache", _TRIAL_BYTES)
+
+    def place(task: PlacementTask) -> _Result:
+        show(f"dividing '{task.segment.name}'")
+        convert = _trial(recipe, task.segment, trials, rule, show)
+        return _placed(cache, task, values, convert)
+
+    return _place_chain(recipe, plan, work, place)
+
+
+def plan_chain(recipe: Recipe, plan: ChainPlan, work: Path) -> PlacedChain:
+    """Divide the segments of a chain by the engines' own word; nothing is tried.
+
+    Args:
+        recipe: with ``partition.auto``.
+        plan: of the chain.
+        work: the folder that gets files; its folder of segments has those of the plan.
+
+    Raises:
+        DeployError: a segment cannot be divided between the engines.
+    """
+    return _place_chain(
+        recipe, plan, work, lambda task: (place_segment(task, ask_engines(task), {}, None), False)
+    )
+
+
+def _place_chain(
+    recipe: Recipe, plan: ChainPlan, work: Path, place: Callable[[PlacementTask], _Result]
+) -> PlacedChain:
+    started = time.perf_counter()
     taken = {spec.name for s in plan.partition.segments for spec in (*s.inputs, *s.outputs)}
     taken |= {spec.name for step in plan.host for spec in (*step.inputs, *step.outputs)}
     placed: list[PlacedSegment] = []
     remembered = True
-    for task in _tasks(recipe, plan, engines, taken, folder):
-        show(f"dividing '{task.segment.name}' between {', '.join(e.name for e in engines)}")
-        convert = _trial(recipe, task.segment, trials, rule, show)
-        result, was_known = _placed(cache, task, values, convert)
+    for task in _tasks(recipe, plan, taken, work / WorkFile.PLACEMENT):
+        result, was_known = place(task)
         taken |= result.tensors.keys()
         placed.append(result)
         remembered = remembered and was_known
-    partial = _with_segments(recipe, plan, placed, engines, work)
-    record = placement_record(engines, placed, time.perf_counter() - started, remembered)
-    return PlacedChain(*partial, tuple(p.inner for p in placed if p.inner is not None), record)
+    refined = _with_segments(recipe, plan, placed, work)
+    seconds = time.perf_counter() - started
+    record = placement_record(recipe.partition.prefer, placed, seconds, remembered)
+    return PlacedChain(*refined, tuple(p.inner for p in placed if p.inner is not None), record)
 
 
 def _tasks(
     recipe: Recipe,
     plan: ChainPlan,
-    engines: Sequence[BackendRecipe],
     taken: set[str],
     folder: Path,
 ) -> Iterator[PlacementTask]:
@@ -113,7 +140,7 @@ def _tasks(
             name = segment.name
             yield PlacementTask(
                 segment,
-                engines,
+                recipe.partition.prefer,
                 auto,
                 _numbered("part" if [name] == [_WHOLE_MODEL] else f"{name}_", steps - {name}),
                 taken,
@@ -155,7 +182,7 @@ def _trial(
 
 def _placed(
     cache: CacheStore | None, task: PlacementTask, values: Tensors, convert: Convert
-) -> tuple[PlacedSegment, bool]:
+) -> _Result:
     """The division of a segment, and whether an earlier run has tried everything already."""
     if cache is None:
         return place_segment(task, ask_engines(task), values, convert), False
@@ -208,7 +235,6 @@ def _with_segments(
     recipe: Recipe,
     plan: ChainPlan,
     placed: Sequence[PlacedSegment],
-    engines: Sequence[BackendRecipe],
     work: Path,
 ) -> tuple[Recipe, ChainPlan]:
     """Recipe and plan with the smaller segments, whose files go where those of all segments are."""
@@ -221,7 +247,7 @@ def _with_segments(
             continue
         item = by_name[segment.name]
         for region, part in zip(item.plan.regions, item.segments, strict=True):
-            chain[part.name] = engines[region.engine]
+            chain[part.name] = recipe.partition.prefer[region.engine]
             segments.append(_moved(part, work / WorkFile.SEGMENTS))
     partition = replace(plan.partition, segments=tuple(segments))
     return replace(recipe, chain=chain), replace(plan, partition=partition)

@@ -74,7 +74,7 @@ def ask_engines(task: PlacementTask) -> Learnt:
     """What the engines say of a segment themselves; slow."""
     graph = read_operator_graph(whole_file(task.segment))
     words = [ask_engine(graph, task.segment, engine) for engine in task.engines]
-    notes = tuple(word.note for word in words if word.note)
+    notes = tuple(word.note for word in words[:-1] if word.note)  # the last gets what is left
     return Learnt(tuple(word.refused for word in words), ((),) * len(words), notes)
 
 
