@@ -108,16 +108,16 @@ class _Planner:
             for node in firsts[:_SHOWN]
         ]
         more = [f"\n  and {len(firsts) - _SHOWN} more"] if len(firsts) > _SHOWN else []
+        prefer = ", ".join(engine.engine for engine in self.engines)
         raise PlacementError(
-            f"none of the engines {', '.join(engine.engine for engine in self.engines)} takes "
-            f"{counted}",
-            do="".join(
+            "".join(
                 [
+                    f"none of the engines {prefer} takes {counted}:",
                     *lines,
                     *more,
                     "\nAdd an engine that takes them to partition.prefer, such as the reference's.",
                 ]
-            ),
+            )
         )
 
     def _reasons_of(self, node: int) -> str:
