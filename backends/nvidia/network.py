@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
-from backends.support import RefusedNode
+from backends.nvidia.refusals import refused_nodes
+from backends.onnx.model_file import read_without_weights
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
 _MIB = 1 << 20
-_NO_REASON = "false"  # of a check of the parser that has no text of its own
-_NO_REASONS = ("Invalid Node - ", "catchCudaError")
-_OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
 
 
 class BuildOptions(Protocol):
@@ -141,35 +139,13 @@ def copy_model(segment: Segment, out: Path) -> list[str]:
     return [path.name for path in files]
 
 
-def refused_node(error: trt.ParserError) -> RefusedNode:
-    """The node that an error of the parser is about, with NVIDIA's reason.
-
-    An error about an input of the graph has the input's name where others have a source file. One
-    about the whole graph has no node.
-    """
-    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else _reason(error.desc())
-    if error.func() == _OF_INPUTS:
-        return RefusedNode(error.file(), "input", reason)
-    if error.node() < 0:
-        return RefusedNode("", "", reason)
-    return RefusedNode(error.node_name() or f"number {error.node()}", error.node_operator(), reason)
-
-
-def _reason(text: str) -> str:
-    """The parser's words without lines that give no reason.
-
-    Without a GPU the library reports a missing driver beside every error of a layer.
-    """
-    lines = [line for line in text.splitlines() if not any(word in line for word in _NO_REASONS)]
-    return "; ".join(lines) or text
-
-
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
-    errors = [str(refused_node(parser.get_error(number))) for number in range(parser.num_errors)]
+    refused = refused_nodes(parser, read_without_weights(segment.onnx).graph)
     return ConversionError(
         f"segment '{segment.name}': {messages.product} does not accept its graph\n  "
-        + "\n  ".join(errors or [messages.take()]),
+        + "\n  ".join(map(str, refused) if refused else [messages.take()]),
         do="\nCut around these nodes, or choose another backend for this segment.",
+        refused=tuple(node for node in refused if node.output),
     )
 
 

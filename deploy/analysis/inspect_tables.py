@@ -9,10 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from backends.codec import to_json
 from backends.contract import Specs, TensorSpec
 from deploy.analysis.plan import Plan, cost_lines, format_count, format_flops
 from deploy.analysis.survey import CutCandidate, ModelSurvey
 from deploy.report.chain_diagram import bytes_of
+from deploy.report.placement import print_placement
 from deploy.report.progress import format_bytes
 
 _MAX_ROWS = 24  # of the tensors to cut at, without --all
@@ -40,6 +42,9 @@ class Inspection:
 def show(console: Console, inspection: Inspection, *, every: bool) -> None:
     """Print the model, its marks, its cut candidates and the segments.
 
+    With a placement its tables are in the place of that of the segments, and the tensors to cut at
+    are listed only where every one is wanted.
+
     Args:
         console: prints.
         inspection: what is printed.
@@ -55,21 +60,27 @@ def show(console: Console, inspection: Inspection, *, every: bool) -> None:
         console.print("", _cut_table("mark", inspection.survey.marks), sep="\n")
     if inspection.survey.dropped:
         console.print(f"dropped by the exporter: {', '.join(inspection.survey.dropped)}")
-    if inspection.survey.tensors:
+    placement = inspection.plan.placement if inspection.plan is not None else None
+    if inspection.survey.tensors and (every or placement is None):
         tensors = inspection.survey.tensors if every else _narrowest(inspection.survey.tensors)
         console.print("", _cut_table("tensor to cut at", tensors), sep="\n")
         more = len(inspection.survey.tensors) - len(tensors)
         if more:
             console.print(f"the narrowest {len(tensors)}; --all lists {more} more", highlight=False)
     if inspection.plan is not None:
-        console.print("", _segment_table(inspection.plan), "", sep="\n")
+        if placement is None:
+            console.print("", _segment_table(inspection.plan), "", sep="\n")
+        else:
+            console.print("")
+            print_placement(console, placement)
+            console.print("")
         for line in _support_lines(inspection.plan):
             console.print(line, highlight=False, soft_wrap=True)
 
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
     """The survey and the plan as plain JSON values."""
-    survey = inspection.survey
+    survey, placement = inspection.survey, inspection.planned.placement
     return {
         "model": inspection.model,
         "inputs": [_spec_json(spec) for spec in inspection.inputs],
@@ -99,6 +110,7 @@ def inspection_json(inspection: Inspection) -> dict[str, Any]:
             for step in inspection.planned.between
         ],
         "host": inspection.planned.host,
+        "placement": to_json(placement) if placement is not None else None,
     }
 
 

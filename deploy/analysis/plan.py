@@ -11,7 +11,15 @@ from deploy.analysis.survey import Cost
 from deploy.graph.exported import Exported
 from deploy.graph.flops import total_flops
 from deploy.graph.loading import load_graph
-from deploy.report.chain_diagram import tensor_label
+from deploy.placement.record import PlacementRecord
+from deploy.report.chain_diagram import bytes_of, tensor_label
+from deploy.report.placement_diagram import (
+    border_tooltip,
+    flow_label,
+    placement_key,
+    region_boxes,
+)
+from deploy.report.svg.column import render_column
 from deploy.report.svg.diagram import Arrow, Box, render_svg
 from deploy.runtime.bundle.manifest import HostStep
 
@@ -44,6 +52,7 @@ class Plan:
         results: the outputs of the model that a segment has.
         host: the host step after the chain, or None.
         between: the host steps of the chain.
+        placement: how the segments were divided between engines, if the planner did that.
     """
 
     segments: tuple[PlannedSegment, ...]
@@ -51,6 +60,7 @@ class Plan:
     results: tuple[str, ...]
     host: str | None = None
     between: tuple[HostStep, ...] = ()
+    placement: PlacementRecord | None = None
 
     @property
     def steps(self) -> list[Segment | HostStep]:
@@ -77,7 +87,20 @@ def plan_segment(segment: Segment, support: Support | None = None) -> PlannedSeg
 
 
 def plan_svg(title: str, plan: Plan) -> str:
-    """The plan as an SVG document: segments, the tensors between them, and the host steps."""
+    """The plan as an SVG document: segments, the tensors between them, and the host steps.
+
+    With a placement the segments are in one column, coloured by engine, with the reasons of borders
+    as tooltips.
+    """
+    boxes, arrows = _plan_boxes(plan)
+    if plan.placement is None:
+        return render_svg(title, boxes, arrows)
+    placed = {box.key: box for box in region_boxes(plan.placement)}
+    boxes = [placed.get(box.key, box) for box in boxes]
+    return render_column(title, boxes, arrows, placement_key(plan.placement), heading=title)
+
+
+def _plan_boxes(plan: Plan) -> tuple[list[Box], list[Arrow]]:
     producers = {spec.name: f"input {spec.name}" for spec in plan.inputs}
     boxes = [Box(key, name, (), "input") for name, key in producers.items()]
     producers |= {spec.name: step.name for step in plan.steps for spec in step.outputs}
@@ -87,7 +110,7 @@ def plan_svg(title: str, plan: Plan) -> str:
     ]
     boxes += [Box(step.name, step.name, (step.id,), "host") for step in plan.between]
     arrows = [
-        Arrow(producers.get(spec.name, _HOST), step.name, tensor_label(spec))
+        _flow(plan, producers.get(spec.name, _HOST), step.name, spec)
         for step in plan.steps
         for spec in step.inputs
     ]
@@ -99,8 +122,19 @@ def plan_svg(title: str, plan: Plan) -> str:
         key = plan.host or f"output {spec.name}"
         if plan.host is None:
             boxes.append(Box(key, spec.name, (), "output"))
-        arrows.append(Arrow(producer, key, tensor_label(spec)))
-    return render_svg(title, boxes, arrows)
+        arrows.append(_flow(plan, producer, key, spec))
+    return boxes, arrows
+
+
+def _flow(plan: Plan, source: str, target: str, spec: TensorSpec) -> Arrow:
+    if plan.placement is None:
+        return Arrow(source, target, tensor_label(spec))
+    tooltips = {
+        (border.source, border.target, border.tensor): border_tooltip(border)
+        for border in plan.placement.borders
+    }
+    label = flow_label(spec.name, str(spec), bytes_of(spec))
+    return Arrow(source, target, label, tooltips.get((source, target, spec.name), spec.name))
 
 
 def cost_lines(cost: Cost) -> tuple[str, str]:

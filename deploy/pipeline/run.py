@@ -27,8 +27,10 @@ from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.first_forward import check_first_forward
+from deploy.pipeline.placement import place_chain
 from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
+from deploy.placement.inner_reference import RefinedReference
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.sample_inputs import (
     real_samples,
@@ -37,6 +39,7 @@ from deploy.recipe.sample_inputs import (
     typical_sample,
 )
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
+from deploy.recipe.tolerances import recipe_rule
 from deploy.report.progress import Progress
 from deploy.report.run_result import RunResult
 from deploy.runtime.benchmark.measurement import Measurement, measure_alone
@@ -97,21 +100,23 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         for sample_values in (values, *others):
             check_reference(sample_values, reference.name)
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
-        floors = reference.floors(samples[0], values)
-        rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
         second = others[:1] if real else _second(recipe.model, reference, pictures)
-        compared = ReferenceData(
-            reference,
-            values,
-            pictures,
-            evaluation_dataset(recipe),
-            reference.name,
-            others,
-            rule,
-            unmoved_outputs(values, second, chain.partition.results),
-        )
-    write_build_record(paths.work, recipe, chain.points)
-    context = ConversionContext(cache, values, progress, rule)
+        write_build_record(paths.work, recipe, chain.points)
+        if recipe.partition.auto is None:
+            compared = _compared(recipe, chain, reference, samples[0], values, others, second)
+    placement = None
+    if recipe.partition.auto is not None:
+        with progress.stage("placement", "dividing the model between the engines") as stage:
+            placed = place_chain(
+                recipe, chain, values, paths.work, cache, recipe_rule(recipe.verify)
+            )
+            recipe, chain, placement = placed.recipe, placed.plan, placed.record
+            refined = RefinedReference(reference, placed.parts)
+            values, *others = map(refined.extended, (values, *others))
+            compared = _compared(recipe, chain, refined, samples[0], values, others, second)
+            stage.from_cache = placement.remembered
+    compared = replace(compared, pictures=pictures)
+    context = ConversionContext(cache, values, progress, compared.rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle", "copying and hashing files") as stage:
         manifest = _write_bundle(
@@ -132,6 +137,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         converted.casts,
         pictures,
         converted.support,
+        placement,
     )
     stage.gap = result.gap
     remember_own(manifest)
@@ -182,6 +188,35 @@ def _plan(
         plan = plan_graph(recipe, exported, segments)
         stage.size = _folder_size(segments)
     return plan
+
+
+def _compared(
+    recipe: Recipe,
+    chain: ChainPlan,
+    reference: Reference,
+    inputs: Tensors,
+    values: Tensors,
+    others: Sequence[Tensors],
+    second: Sequence[Tensors],
+) -> ReferenceData:
+    """What the bundle is compared with, with the reference's own noise on the first sample.
+
+    Args:
+        recipe: of the run.
+        chain: the final one.
+        reference: of the whole model.
+        inputs: of the first sample.
+        values: for it.
+        others: for further samples.
+        second: values for another sample, or nothing, which show what hardly moves.
+    """
+    floors = reference.floors(inputs, values)
+    rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
+    unmoved = unmoved_outputs(values, second, chain.partition.results)
+    dataset = evaluation_dataset(recipe)
+    return ReferenceData(
+        reference, values, (), dataset, reference.name, tuple(others), rule, unmoved
+    )
 
 
 def _write_bundle(

@@ -42,6 +42,8 @@ class GraphNode:
         macs: multiply-adds of one run.
         constants: the first tensors of the nodes whose constant results it needs; whichever engine
             gets the node computes them.
+        signature: equal for nodes of one operator with the same attributes and kinds of tensors;
+            empty where nothing else is like it.
     """
 
     output: str
@@ -51,6 +53,7 @@ class GraphNode:
     writes: tuple[int, ...]
     macs: int = 0
     constants: tuple[str, ...] = ()
+    signature: str = ""
 
 
 @dataclass(frozen=True)

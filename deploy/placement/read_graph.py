@@ -14,7 +14,7 @@ from deploy.graph.exported import Exported
 from deploy.graph.flops import node_flops
 from deploy.graph.index import GraphIndex, is_weight
 from deploy.graph.loading import load_graph, onnx_rule_errors
-from deploy.graph.nodes import describe_node
+from deploy.graph.nodes import bodies, describe_node
 from deploy.graph.specs import spec_of
 from deploy.partition.cut_points import extract_cut_points
 from deploy.placement.operator_graph import GraphNode, GraphTensor, OperatorGraph
@@ -105,6 +105,7 @@ class _Reader:
             writes=tuple(numbers[value] for value in node.outputs if value in numbers),
             macs=(flops or 0) // 2,
             constants=tuple(dict.fromkeys(self._constants(node))),
+            signature=_signature(node),
         )
 
     def _constants(self, node: ir.Node) -> Iterator[str]:
@@ -136,6 +137,18 @@ class _Reader:
         except DeployError:  # a sequence, or a type that nothing tells
             return None
         return spec if spec.dtype in _CROSSING else None
+
+
+def _signature(node: ir.Node) -> str:
+    """The operator, its attributes, and dtype and rank of its inputs; empty with a body."""
+    if any(bodies(node)):
+        return ""
+    inputs = (
+        "-" if v is None else f"{v.dtype}/{None if v.shape is None else len(v.shape)}"
+        for v in node.inputs
+    )
+    attributes = (f"{name}={node.attributes[name].value}" for name in sorted(node.attributes))
+    return " ".join((f"{node.domain}::{node.op_type}", *inputs, *attributes))
 
 
 def _bytes(spec: TensorSpec | None) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends.contract import Artifact, Specs, TensorSpec
 from deploy.report.progress import format_bytes
-from deploy.report.svg.diagram import Arrow, Box
+from deploy.report.svg.diagram import Arrow, Box, engine_colours
 from deploy.runtime.bundle.manifest import HostStep, Manifest, PostStep, called_steps
 from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.execution.schedule import Step
@@ -111,9 +111,17 @@ Producer = tuple[str, TensorSpec]
 """The key of the box that a tensor comes from, and the tensor as that gives it."""
 
 
-def chain_boxes(manifest: Manifest) -> tuple[Box, ...]:
-    """Inputs and pre-processing, the steps, post-processing and outputs."""
-    steps = [_segment_box(manifest, step) for step in manifest.steps]
+def chain_boxes(manifest: Manifest, prefer: Sequence[str] = ()) -> tuple[Box, ...]:
+    """Inputs and pre-processing, the steps, post-processing and outputs.
+
+    Args:
+        manifest: of the bundle.
+        prefer: the engines whose colours come first; others follow in the order of the steps.
+            Steps that all have one engine have no colour of it.
+    """
+    backends = [step.backend for step in manifest.steps]
+    colours = engine_colours((*prefer, *backends)) if len({*backends}) > 1 or prefer else {}
+    steps = [_segment_box(manifest, step, colours.get(step.backend, 0)) for step in manifest.steps]
     steps += [Box(_key(step), step.name, (step.id,), "host") for step in manifest.host]
     return (*_input_boxes(manifest), *steps, *_output_boxes(manifest))
 
@@ -143,12 +151,13 @@ def _key(step: Step) -> str:
     return f"step:{step.name}"
 
 
-def _segment_box(manifest: Manifest, step: Artifact) -> Box:
+def _segment_box(manifest: Manifest, step: Artifact, colour: int) -> Box:
     names = step.files or step.source
     size = format_bytes(sum(manifest.files[name].size for name in names))
     count = f"{len(names)} file{'s' if len(names) > 1 else ''}"
     files = f"{size} in {count}" if step.built else f"{size} to be built on the device, {count}"
-    return Box(_key(step), step.name, (f"{step.backend}, {step.precision}", files), "segment")
+    lines = f"{step.backend}, {step.precision}", files
+    return Box(_key(step), step.name, lines, "segment", colour)
 
 
 def _input_boxes(manifest: Manifest) -> Iterator[Box]:

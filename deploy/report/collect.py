@@ -57,7 +57,7 @@ def collect_report(
         status=manifest.verification.status,
         problem=str(verdict.problem) if verdict.problem else "",
         size=result.size,
-        boxes=chain_boxes(manifest),
+        boxes=chain_boxes(manifest, result.placement.prefer if result.placement else ()),
         arrows=chain_arrows(manifest),
         notes=tuple(result_notes(result)),
         parity=tensor_rows(manifest),
@@ -74,6 +74,7 @@ def collect_report(
         stages=tuple(StageTime(stage.name, stage.seconds, stage.from_cache) for stage in stages),
         environment=report_environment(_tools(manifest)),
         recipe=dict(_flatten("", asdict(recipe))),
+        placement=result.placement,
     )
     return report if latency is None else with_latency(report, latency)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deploy.placement.record import PlacementRecord
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.benchmark.machine_state import MachineState
@@ -201,6 +202,7 @@ class Report:
         blame: the result of accuracy debugging, if it was run later.
         latency_rounds: the p50 of the total in each round, in milliseconds.
         machine: the machine in each round.
+        placement: how the model was divided between engines, if the planner did that.
         format: of this description.
     """
 
@@ -232,4 +234,5 @@ class Report:
     blame: BlameTable | None = None
     latency_rounds: tuple[float, ...] = ()
     machine: tuple[MachineState, ...] = ()
+    placement: PlacementRecord | None = None
     format: int = FORMAT

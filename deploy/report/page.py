@@ -20,9 +20,22 @@ from backends.codec import FormatError, from_json, to_json
 from backends.contract import DeployError
 from backends.files import write_text
 from backends.terminal import printable
+from deploy.placement.record import PlacementRecord
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.report.data import FORMAT, Environment, Report, TensorRow
 from deploy.report.pictures import compare_pictures
+from deploy.report.placement import (
+    INCOMPLETE,
+    border_line,
+    border_rows,
+    engine_shares,
+    format_share,
+    region_shares,
+    search_line,
+    share_unit,
+    sorted_refused,
+)
+from deploy.report.placement_diagram import placement_svg
 from deploy.report.progress import format_bytes, format_error
 from deploy.report.run_result import NUMPY_NOTE
 from deploy.report.svg.diagram import first_box_offset, render_svg
@@ -141,7 +154,23 @@ def run_page(report: Report) -> str:
         is_noise=is_noise(report.latency_rounds),
         machine=describe_machine(report.machine) if report.machine else "",
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
+        placement=_placement_view(report.model, report.placement) if report.placement else None,
     )
+
+
+def _placement_view(model: str, record: PlacementRecord) -> Mapping[str, object]:
+    """What the template shows of a placement."""
+    return {
+        "diagram": Markup(placement_svg(f"How {model} was divided between engines", record)),
+        "engines": engine_shares(record),
+        "unit": share_unit(record),
+        "regions": list(zip(record.regions, region_shares(record), strict=True)),
+        "borders": border_rows(record),
+        "refused": sorted_refused(record.refused),
+        "lines": [border_line(record), search_line(record)],
+        "notes": record.notes,
+        "incomplete": "" if record.complete else INCOMPLETE,
+    }
 
 
 def sweep_page(sweep: Sweep) -> str:
@@ -227,6 +256,7 @@ def _template(name: str) -> Template:
         "error": format_error,
         "percent": _css_percent,
         "runs_on": _describe_part,
+        "share": format_share,
     }
     environment.globals |= {
         "labels": _LABELS,

@@ -13,7 +13,9 @@ from rich.console import Console
 from backends.contract import Artifact
 from backends.error_metrics import worst
 from backends.support import Support
+from deploy.placement.record import PlacementRecord
 from deploy.report.chain_diagram import Boundary, chain_boundaries
+from deploy.report.placement import placement_lines
 from deploy.report.progress import Stage, format_bytes, stage_table
 from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.accuracy.step_errors import (
@@ -56,6 +58,7 @@ class RunResult:
         casts: a summary for each segment that was cast.
         pictures: those that detections were compared on.
         support: what engines' own parsers say of segments that the device is to convert.
+        placement: how the model was divided between engines, if the planner did that.
     """
 
     bundle: Path
@@ -66,6 +69,7 @@ class RunResult:
     casts: Sequence[CastSummary] = ()
     pictures: Sequence[Path] = ()
     support: Mapping[str, Support] = field(default_factory=dict)
+    placement: PlacementRecord | None = None
 
     @property
     def size(self) -> int:
@@ -109,7 +113,7 @@ def print_result(
         page: the report page, if it was written.
     """
     bundle = display_path(result.bundle)
-    lines = result_notes(result)
+    lines = _printed_notes(result)
     lines += [_agreement_line(result), _score_lines(result), _latency_lines(result)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
@@ -144,8 +148,24 @@ def _own_post_option(manifest: Manifest) -> str:
     return f" --post {own_post}" if own_post else ""
 
 
+def _printed_notes(result: RunResult) -> list[str]:
+    """The notes; of a placement the short form, and not every boundary that it made."""
+    if result.placement is None:
+        return result_notes(result)
+    return [
+        *placement_lines(result.placement),
+        *_step_notes(result),
+        *_sample_lines(result.manifest),
+    ]
+
+
 def result_notes(result: RunResult) -> list[str]:
     """Lines on cast segments, steps with alternatives, parsers' answers, and boundaries."""
+    boundaries = map(_boundary_line, chain_boundaries(result.manifest))
+    return [*_step_notes(result), *boundaries, *_sample_lines(result.manifest)]
+
+
+def _step_notes(result: RunResult) -> list[str]:
     engines = [
         f"engines     {step} on {own}, or {' or '.join(others)}"
         for step, (own, *others) in result.choices.items()
@@ -155,8 +175,7 @@ def result_notes(result: RunResult) -> list[str]:
         f"parser      {_BELOW.join(support.lines(segment))}"
         for segment, support in result.support.items()
     ]
-    boundaries = map(_boundary_line, chain_boundaries(result.manifest))
-    return [*casts, *engines, *parsers, *boundaries, *_sample_lines(result.manifest)]
+    return [*casts, *engines, *parsers]
 
 
 def _sample_lines(manifest: Manifest) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.placement.record import PlacedBorder, PlacedRegion, PlacementRecord, RefusedOperator
 from deploy.report.data import (
     BlameTable,
     DetectionView,
@@ -118,3 +119,98 @@ def report(**changes: Any) -> Report:
         ),
     )
     return replace(made, **changes)
+
+
+def region(number: int, engine: str, nodes: int, macs: int, *operators: str) -> PlacedRegion:
+    counts = tuple((name, nodes // (2 + index)) for index, name in enumerate(operators))
+    module = f"in module encoder.layers.{number}"
+    return PlacedRegion(
+        f"encoder_{number}", engine, nodes, macs, counts,
+        f"{operators[0]} 'node_{operators[0].lower()}_{number}' {module}",
+        f"{operators[-1]} 'node_{operators[-1].lower()}_{number}' {module}",
+    )  # fmt: skip
+
+
+def border(tensor: str, spec: str, size: int, ends: tuple[int, int], node: str) -> PlacedBorder:
+    source, target = (f"encoder_{number}" for number in ends)
+    operator = node.split()[0]
+    return PlacedBorder(tensor, spec, size, source, target, node, f"ncnn has no {operator}")
+
+
+def placement(**changes: Any) -> PlacementRecord:
+    """A transformer encoder of text in two engines, with a mask that several regions read."""
+    hidden, mask = "float32[1, 128, 384]", "float32[1, 1, 128, 128]"
+    cumsum = "CumSum 'node_cumsum' in module embeddings"
+    erf = "ReduceMax 'node_amax' in module encoder.layers.2.attention"
+    gru = "GRU 'node_gru' in module encoder.layers.5.mixer"
+    norm = "ReduceL2 'node_norm' in module pooler"
+    made = PlacementRecord(
+        prefer=("ncnn", "onnxruntime"),
+        regions=(
+            region(1, "onnxruntime", 21, 0, "Gather", "CumSum", "Where", "Add"),
+            region(2, "ncnn", 96, 1_420_000_000, "MatMul", "Add", "Softmax", "LayerNormalization"),
+            region(3, "onnxruntime", 5, 0, "ReduceMax", "Sub"),
+            region(4, "ncnn", 144, 2_130_000_000, "MatMul", "Add", "Softmax", "Gelu"),
+            region(5, "onnxruntime", 11, 226_000_000, "GRU", "Transpose", "Squeeze"),
+            region(6, "ncnn", 48, 711_000_000, "MatMul", "Add", "Softmax", "Gelu"),
+            region(7, "onnxruntime", 6, 147_000, "Gather", "ReduceL2", "Div"),
+        ),
+        borders=(
+            border("hidden", hidden, 196_608, (1, 2), cumsum),
+            border("mask", mask, 65_536, (1, 2), cumsum),
+            border("mask", mask, 65_536, (1, 4), cumsum),
+            border("mask", mask, 65_536, (1, 6), cumsum),
+            border("scores", "float32[1, 6, 128, 128]", 393_216, (2, 3), erf),
+            border("add_5", hidden, 196_608, (2, 4), erf),
+            border("sub_1", "float32[1, 6, 128, 128]", 393_216, (3, 4), erf),
+            border("layer_norm_9", hidden, 196_608, (4, 5), gru),
+            border("squeeze_1", hidden, 196_608, (5, 6), gru),
+            border("layer_norm_12", hidden, 196_608, (6, 7), norm),
+        ),
+        refused=(
+            RefusedOperator("ncnn", "CumSum", "ncnn has no CumSum", 1, cumsum),
+            RefusedOperator("ncnn", "ReduceMax", "ncnn has no ReduceMax", 3, erf),
+            RefusedOperator(
+                "ncnn", "GRU",
+                "its result differs from the reference by max_rel 4.1e-01, allowed 1e-03",
+                1, gru, learnt=True,
+            ),
+            RefusedOperator("ncnn", "ReduceL2", "ncnn has no ReduceL2", 1, norm),
+            RefusedOperator(
+                "ncnn", "Squeeze", "in a region of 3 nodes, which is less than min_nodes=4", 2,
+                "Squeeze 'node_squeeze' in module encoder.layers.5.mixer",
+            ),
+        ),
+        notes=("the input 'attention_mask' has a dynamic axis, which ncnn converts as 128",),
+        trials=9,
+        seconds=41.3,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def long_placement(regions: int = 24) -> PlacementRecord:
+    """Two engines by turns, residual tensors over each third segment, and hostile names."""
+    engines = ("ncnn", "onnxruntime")
+    spec = "float32[1, 256, 200, 304]"
+    node = f"CumSum '{EVIL}' in module {LONG}"
+    near = [
+        border(f"tensor_{number}", spec, 62_259_200, (number, number + 1), node)
+        for number in range(1, regions)
+    ]
+    far = [
+        border(f"{LONG}.{number}", spec, 62_259_200, (number, number + 3), node)
+        for number in range(1, regions - 3, 3)
+    ]
+    return PlacementRecord(
+        prefer=engines,
+        regions=tuple(
+            region(number, engines[number % 2], 10 * number, 10**7 * number, "MatMul", EVIL)
+            for number in range(1, regions + 1)
+        ),
+        borders=(*near, *far, border(EVIL, spec, 1, (1, regions), EVIL)),
+        refused=(RefusedOperator("ncnn", EVIL, f"{EVIL} {LONG}", 12, node),),
+        notes=(f"a note on {EVIL}",),
+        trials=64,
+        seconds=600.0,
+        complete=False,
+    )

@@ -40,6 +40,11 @@ class Piece:
     inputs: Specs
     outputs: Specs
 
+    @staticmethod
+    def number_of(tensor: str) -> int:
+        """The number of the node of the whole graph that a tensor of ``apart`` belongs to."""
+        return int(tensor.partition(":")[0])
+
     @classmethod
     def apart(cls, graph: FixedGraph, numbers: Sequence[int]) -> Piece:
         """Nodes beside each other, each with inputs and outputs of its own."""
