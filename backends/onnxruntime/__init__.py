@@ -25,6 +25,7 @@ ABOUT = About(
     convert=("onnx", "onnxruntime"),
     run=("onnxruntime",),
     builds_on_device=True,
+    functions=True,
     gpu=GpuSupport({"as it is": {"device": "cuda"}}, _gpu_obstacle),
     other_rounding={"optimize": "off", "optimize_at_start": False},
 )
