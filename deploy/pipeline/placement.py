@@ -18,6 +18,7 @@ from deploy.export.fingerprint import CacheKey, hash_files, package_code, projec
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached, hash_sample
 from deploy.pipeline.chain_plan import ChainPlan
+from deploy.placement.answers import Refusals
 from deploy.placement.inner_reference import InnerReference
 from deploy.placement.part_trial import PlacementTask
 from deploy.placement.place import Convert, Learnt, PlacedSegment, ask_engines, place_segment
@@ -27,8 +28,12 @@ from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import BackendRecipe, Recipe
 
 _LEARNT = "learnt.json"
-_TRIAL_GIB = 4 << 30  # of conversions that are tried, where there is no cache
+_TRIAL_BYTES = 4 << 30  # of conversions that are tried, where there is no cache
 _WHOLE_MODEL = "model"  # the segment of a model that is not cut
+
+
+_Result = tuple[PlacedSegment, bool]
+"""A divided segment, and whether an earlier run has tried everything already."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,19 @@ class PlacedChain:
     Attributes:
         recipe: with the engine of each segment.
         plan: with the smaller segments.
-        parts: compute the reference's values of the tensors between them.
+        placed: the segments that were divided.
         record: what is told of it.
     """
 
     recipe: Recipe
     plan: ChainPlan
-    parts: tuple[InnerReference, ...]
+    placed: tuple[PlacedSegment, ...]
     record: PlacementRecord
+
+    @property
+    def parts(self) -> tuple[InnerReference, ...]:
+        """What computes the reference's values of the tensors between the smaller segments."""
+        return tuple(item.inner for item in self.placed if item.inner is not None)
 
 
 def place_chain(
@@ -74,32 +84,96 @@ def place_chain(
     Raises:
         DeployError: a segment cannot be divided between the engines.
     """
-    auto = recipe.partition.auto
-    assert auto is not None, "called where it is there"
+    trials = trial_cache(cache, work)
+
+    def place(task: PlacementTask) -> _Result:
+        show(f"dividing '{task.segment.name}'")
+        convert = trial_of(recipe, task.segment, trials, rule, show)
+        return _placed(cache, task, values, convert)
+
+    return _place_chain(recipe, plan, work, place)
+
+
+def trial_cache(cache: CacheStore | None, work: Path) -> CacheStore:
+    """The cache, or one for this run alone: what was tried is converted once."""
+    return cache or CacheStore(work / WorkFile.PLACEMENT / "cache", _TRIAL_BYTES)
+
+
+def plan_chain(recipe: Recipe, plan: ChainPlan, work: Path) -> PlacedChain:
+    """Divide the segments of a chain by the engines' own word; nothing is tried.
+
+    Args:
+        recipe: with ``partition.auto``.
+        plan: of the chain.
+        work: the folder that gets files; its folder of segments has those of the plan.
+
+    Raises:
+        DeployError: a segment cannot be divided between the engines.
+    """
+    return _place_chain(
+        recipe, plan, work, lambda task: (place_segment(task, ask_engines(task), {}, None), False)
+    )
+
+
+def place_again(
+    before: PlacedChain,
+    declined: Mapping[str, tuple[Refusals, ...]],
+    base: ChainPlan,
+    values: Tensors,
+    work: Path,
+    convert: Callable[[Segment], Convert],
+) -> PlacedChain:
+    """Divide the segments of a chain otherwise, with what is known of the engines by now.
+
+    Args:
+        before: the chain as it was divided.
+        declined: for each segment that was divided and each engine, the nodes that it shall not
+            get although it takes them, and why.
+        base: the plan of the chain before it was divided.
+        values: the reference's value of each tensor of that.
+        work: a new folder; its folder of segments gets the smaller ones.
+        convert: tries the parts of a segment.
+
+    Raises:
+        DeployError: a segment cannot be divided so.
+    """
+    learnt = {item.whole.name: item.learnt for item in before.placed}
+
+    def place(task: PlacementTask) -> _Result:
+        name = task.segment.name
+        other = replace(task, declined=declined.get(name, ()))
+        return place_segment(other, learnt[name], values, convert(task.segment)), False
+
+    chain = {
+        name: backend
+        for name, backend in before.recipe.chain.items()
+        if name in {segment.name for segment in base.partition.segments} - learnt.keys()
+    }
+    return _place_chain(replace(before.recipe, chain=chain), base, work, place)
+
+
+def _place_chain(
+    recipe: Recipe, plan: ChainPlan, work: Path, place: Callable[[PlacementTask], _Result]
+) -> PlacedChain:
     started = time.perf_counter()
-    engines = recipe.partition.prefer
-    folder = work / WorkFile.PLACEMENT
-    trials = cache or CacheStore(folder / "cache", _TRIAL_GIB)
     taken = {spec.name for s in plan.partition.segments for spec in (*s.inputs, *s.outputs)}
     taken |= {spec.name for step in plan.host for spec in (*step.inputs, *step.outputs)}
     placed: list[PlacedSegment] = []
     remembered = True
-    for task in _tasks(recipe, plan, engines, taken, folder):
-        show(f"dividing '{task.segment.name}' between {', '.join(e.name for e in engines)}")
-        convert = _trial(recipe, task.segment, trials, rule, show)
-        result, was_known = _placed(cache, task, values, convert)
+    for task in _tasks(recipe, plan, taken, work / WorkFile.PLACEMENT):
+        result, was_known = place(task)
         taken |= result.tensors.keys()
         placed.append(result)
         remembered = remembered and was_known
-    partial = _with_segments(recipe, plan, placed, engines, work)
-    record = placement_record(engines, placed, time.perf_counter() - started, remembered)
-    return PlacedChain(*partial, tuple(p.inner for p in placed if p.inner is not None), record)
+    refined = _with_segments(recipe, plan, placed, work)
+    seconds = time.perf_counter() - started
+    record = placement_record(recipe.partition.prefer, placed, seconds, remembered)
+    return PlacedChain(*refined, tuple(placed), record)
 
 
 def _tasks(
     recipe: Recipe,
     plan: ChainPlan,
-    engines: Sequence[BackendRecipe],
     taken: set[str],
     folder: Path,
 ) -> Iterator[PlacementTask]:
@@ -113,7 +187,7 @@ def _tasks(
             name = segment.name
             yield PlacementTask(
                 segment,
-                engines,
+                recipe.partition.prefer,
                 auto,
                 _numbered("part" if [name] == [_WHOLE_MODEL] else f"{name}_", steps - {name}),
                 taken,
@@ -129,14 +203,22 @@ def _numbered(prefix: str, others: set[str]) -> Callable[[int], str]:
     return lambda number: f"{prefix}{number}"
 
 
-def _trial(
+def trial_of(
     recipe: Recipe,
     whole: Segment,
     cache: CacheStore,
     rule: AcceptanceRule,
     show: Callable[[str], None],
 ) -> Convert:
-    """Converts a part as the run will, on the reference's values."""
+    """What converts a part of a segment as the run will, on the reference's values.
+
+    Args:
+        recipe: of the run.
+        whole: the segment.
+        cache: keeps the conversions.
+        rule: what counts as agreement.
+        show: tells what is being done.
+    """
     limits = replace(recipe.convert, check=True)
     quantised = is_quantised(whole.onnx)
 
@@ -155,7 +237,7 @@ def _trial(
 
 def _placed(
     cache: CacheStore | None, task: PlacementTask, values: Tensors, convert: Convert
-) -> tuple[PlacedSegment, bool]:
+) -> _Result:
     """The division of a segment, and whether an earlier run has tried everything already."""
     if cache is None:
         return place_segment(task, ask_engines(task), values, convert), False
@@ -208,7 +290,6 @@ def _with_segments(
     recipe: Recipe,
     plan: ChainPlan,
     placed: Sequence[PlacedSegment],
-    engines: Sequence[BackendRecipe],
     work: Path,
 ) -> tuple[Recipe, ChainPlan]:
     """Recipe and plan with the smaller segments, whose files go where those of all segments are."""
@@ -221,16 +302,18 @@ def _with_segments(
             continue
         item = by_name[segment.name]
         for region, part in zip(item.plan.regions, item.segments, strict=True):
-            chain[part.name] = engines[region.engine]
-            segments.append(_moved(part, work / WorkFile.SEGMENTS))
+            chain[part.name] = recipe.partition.prefer[region.engine]
+            is_whole = part is item.whole
+            segments.append(part if is_whole else moved_segment(part, work / WorkFile.SEGMENTS))
     partition = replace(plan.partition, segments=tuple(segments))
     return replace(recipe, chain=chain), replace(plan, partition=partition)
 
 
-def _moved(segment: Segment, folder: Path) -> Segment:
+def moved_segment(segment: Segment, folder: Path) -> Segment:
     """The segment with its files, the graph and its weights, in a folder."""
     if segment.onnx.parent == folder:
         return segment
+    folder.mkdir(parents=True, exist_ok=True)
     for path in segment.onnx.parent.glob(f"{segment.onnx.name}*"):
         path.replace(folder / path.name)
     return replace(segment, onnx=folder / segment.onnx.name)

@@ -74,7 +74,7 @@ def ask_engines(task: PlacementTask) -> Learnt:
     """What the engines say of a segment themselves; slow."""
     graph = read_operator_graph(whole_file(task.segment))
     words = [ask_engine(graph, task.segment, engine) for engine in task.engines]
-    notes = tuple(word.note for word in words if word.note)
+    notes = tuple(word.note for word in words[:-1] if word.note)  # the last gets what is left
     return Learnt(tuple(word.refused for word in words), ((),) * len(words), notes)
 
 
@@ -128,9 +128,11 @@ class _Placer:
         return PlanLimits(settings.min_nodes, settings.max_segments, settings.min_macs_per_byte)
 
     def _answers(self) -> list[EngineAnswers]:
+        engines, refused = self.task.engines, self.learnt.refused
+        declined = self.task.declined or ({},) * len(engines)
         return [
-            engine_answers(self.graph, engine.name, refused)
-            for engine, refused in zip(self.task.engines, self.learnt.refused, strict=True)
+            engine_answers(self.graph, engine.name, *words)
+            for engine, *words in zip(engines, refused, declined, strict=True)
         ]
 
     def _split(self, plan: PlacementPlan) -> PlacedSegment:

@@ -7,11 +7,12 @@ cannot have at its border would be at one, and nodes of regions that are too sma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from backends.contract import DeployError
 from deploy.placement.atoms import Atoms, find_atoms
+from deploy.placement.merging import find_merges
 from deploy.placement.operator_graph import OperatorGraph
 from deploy.placement.plan import Border, EngineAnswers, PlacementPlan, PlanLimits, Region
 from deploy.placement.regions import AtomGraph, RegionDraft
@@ -67,15 +68,21 @@ class _Planner:
     given_up: list[dict[int, str]] = field(init=False)
     """For each engine, why it does not have an atom that it takes."""
     engine_of: list[int] = field(init=False)
+    banned: frozenset[int] = field(init=False)
+    """The tensors that some engine cannot have at a border."""
 
     def __post_init__(self) -> None:
         self.atoms = find_atoms(self.graph)
         self.edges = AtomGraph(self.graph, self.atoms)
+        self.banned = frozenset(tensor for engine in self.engines for tensor in engine.borders)
         self.refused = [{} for _ in self.engines]
         self.given_up = [{} for _ in self.engines]
         for answers, refused in zip(self.engines, self.refused, strict=True):
             for node, reason in sorted(answers.refused.items()):
                 refused.setdefault(self.atoms.of_node[node], reason)
+        for answers, given_up in zip(self.engines, self.given_up, strict=True):
+            for node, reason in sorted(answers.declined.items()):
+                given_up.setdefault(self.atoms.of_node[node], reason)
         self._check_taken()
         self.engine_of = [self._first_engine(atom) for atom in range(len(self.atoms.nodes))]
 
@@ -104,16 +111,16 @@ class _Planner:
             for node in firsts[:_SHOWN]
         ]
         more = [f"\n  and {len(firsts) - _SHOWN} more"] if len(firsts) > _SHOWN else []
+        prefer = ", ".join(engine.engine for engine in self.engines)
         raise PlacementError(
-            f"none of the engines {', '.join(engine.engine for engine in self.engines)} takes "
-            f"{counted}",
-            do="".join(
+            "".join(
                 [
+                    f"none of the engines {prefer} takes {counted}:",
                     *lines,
                     *more,
                     "\nAdd an engine that takes them to partition.prefer, such as the reference's.",
                 ]
-            ),
+            )
         )
 
     def _reasons_of(self, node: int) -> str:
@@ -130,21 +137,45 @@ class _Planner:
             self._check_taken()
         return next((rank for rank in takes if atom not in self.given_up[rank]), takes[0])
 
-    def _settle_borders(self, tensors: Sequence[int]) -> None:
+    def _settle_borders(self, tensors: Iterable[int]) -> None:
         """Refuse atoms at tensors between engines that one of the two cannot have at a border."""
-        pending = list(reversed(tensors))
+        pending = [number for number in dict.fromkeys(tensors) if number in self.banned]
+        pending.reverse()
         while pending:
             number = pending.pop()
-            touching = self.edges.touching[number]
-            tensor = self.graph.tensors[number]
-            at_end = tensor.is_output or tensor.producer is None
-            if len({self.engine_of[atom] for atom in touching}) < 2 and not at_end:
+            for atom, rank, reason in list(self._obstacles_at(number)):
+                if self.engine_of[atom] == rank and not self._is_within(number):
+                    self._refuse(atom, rank, reason)
+                    pending += [t for t in self._tensors_of(atom) if t in self.banned]
+
+    def _is_within(self, number: int) -> bool:
+        """Whether a tensor is at no border between engines and at no end of the graph."""
+        tensor = self.graph.tensors[number]
+        engines = {self.engine_of[atom] for atom in self.edges.touching[number]}
+        return len(engines) < 2 and not tensor.is_output and tensor.producer is not None
+
+    def _obstacles_at(self, number: int) -> Iterator[tuple[int, int, str]]:
+        """Atoms that a tensor keeps from being in their engines, and why."""
+        tensor = self.graph.tensors[number]
+        for atom in self.edges.touching[number]:
+            rank = self.engine_of[atom]
+            reason = self.engines[rank].borders.get(number)
+            if reason is None:
                 continue
-            for atom in touching:
-                rank = self.engine_of[atom]
-                if number in self.engines[rank].borders:
-                    self._refuse(atom, rank, self.engines[rank].borders[number])
-                    pending += self._tensors_of(atom)
+            if tensor.is_output or tensor.producer is None or self._is_taken_beside(atom, rank):
+                yield atom, rank, reason
+                continue
+            # no other engine takes it: then whatever shares the tensor has to come to it
+            label = self.graph.nodes[self.atoms.nodes[atom][0]].label
+            for other in self.edges.touching[number]:
+                if (beside := self.engine_of[other]) != rank:
+                    own = self.engines[rank].engine
+                    yield other, beside, f"beside {label}, which {own} alone takes: {reason}"
+
+    def _is_taken_beside(self, atom: int, rank: int) -> bool:
+        return any(
+            atom not in refused for other, refused in enumerate(self.refused) if other != rank
+        )
 
     def _tensors_of(self, atom: int) -> list[int]:
         read = self.atoms.tensors_read(self.graph, atom)
@@ -157,7 +188,7 @@ class _Planner:
     def _refuse_inner_borders(self, draft: RegionDraft) -> bool:
         """Refuse readers of tensors between two regions of an engine that may not be there."""
         changed = []
-        for number in self.edges.crossing(draft):
+        for number in self.edges.crossing(draft) if self.banned else []:
             producer = self.graph.tensors[number].producer
             source = draft.of_atom[self.atoms.of_node[producer]] if producer is not None else -1
             for atom in self.edges.touching[number]:
@@ -170,91 +201,23 @@ class _Planner:
         return bool(changed)
 
     def _give_up_regions(self, draft: RegionDraft) -> bool:
-        """Give the nodes of regions that do not pay to another engine; whether there were any."""
-        members = draft.members()
-        if len(members) < 2:
-            return False
-        reasons = {
-            region: reason
-            for region, atoms in enumerate(members)
-            if (target := self._neighbour(draft, members, region)) is not None
-            and (reason := self._why_not_worth(draft, atoms, region, target))
-        }
-        if not reasons and 0 < self.limits.max_segments < len(members):
-            reasons = self._beyond_most(draft, members)
+        """Give nodes of regions that do not pay to another engine; whether there were any."""
+        names = [engine.engine for engine in self.engines]
+        merges = find_merges(draft, self.edges, names, self.limits, self._could_take)
         changed = []
-        for region, reason in reasons.items():
-            for atom in members[region]:
-                self.given_up[draft.engines[region]].setdefault(atom, reason)
+        for merge in merges:
+            for atom in merge.atoms:
+                for rank in range(merge.target):
+                    if atom not in self.refused[rank]:
+                        self.given_up[rank].setdefault(atom, merge.reason)
                 self.engine_of[atom] = self._first_engine(atom)
                 changed += self._tensors_of(atom)
         self._settle_borders(changed)
         return bool(changed)
 
-    def _neighbour(
-        self, draft: RegionDraft, members: Sequence[Sequence[int]], region: int
-    ) -> int | None:
-        """The engine that would get a region's atoms, if one takes all of them."""
-        own = draft.engines[region]
-        ranks = [
-            rank
-            for rank in range(len(self.engines))
-            if rank != own
-            and not any(
-                atom in self.refused[rank]
-                or atom in self.given_up[rank]
-                or atom in self.given_up[own]
-                for atom in members[region]
-            )
-        ]
-        return min(ranks, default=None)
-
-    def _why_not_worth(
-        self, draft: RegionDraft, atoms: Sequence[int], region: int, target: int
-    ) -> str:
-        nodes = [node for atom in atoms for node in self.atoms.nodes[atom]]
-        own = self.engines[draft.engines[region]].engine
-        if len(nodes) < self.limits.min_nodes:
-            return (
-                f"{len(nodes)} node{'s' * (len(nodes) > 1)} of {own} alone between others "
-                f"(min_nodes={self.limits.min_nodes})"
-            )
-        macs = sum(self.graph.nodes[node].macs for node in nodes)
-        size = self._bytes_between(draft, atoms, region, target)
-        if macs < self.limits.min_macs_per_byte * size:
-            return (
-                f"{len(nodes)} nodes of {own} with {macs:,} multiply-adds for {size:,} bytes "
-                f"over their borders (min_macs_per_byte={self.limits.min_macs_per_byte:g})"
-            )
-        return ""
-
-    def _bytes_between(
-        self, draft: RegionDraft, atoms: Sequence[int], region: int, target: int
-    ) -> int:
-        """The bytes over a region's borders with regions of an engine."""
-        sizes = {}
-        for number in {tensor for atom in atoms for tensor in self._tensors_of(atom)}:
-            tensor = self.graph.tensors[number]
-            others = {draft.of_atom[atom] for atom in self.edges.touching[number]} - {region}
-            if tensor.producer is not None and any(draft.engines[o] == target for o in others):
-                sizes[number] = tensor.size
-        return sum(sizes.values())
-
-    def _beyond_most(self, draft: RegionDraft, members: Sequence[Sequence[int]]) -> dict[int, str]:
-        """The regions that compute least, some of those beyond the number that there may be."""
-        excess = len(members) - self.limits.max_segments
-        movable = [
-            region
-            for region in range(len(members))
-            if self._neighbour(draft, members, region) is not None
-        ]
-        movable.sort(key=lambda region: self._weight(members[region]))
-        reason = f"more than {self.limits.max_segments} segments (max_segments)"
-        return dict.fromkeys(movable[: max(1, excess // 2)], reason)
-
-    def _weight(self, atoms: Sequence[int]) -> tuple[int, int]:
-        nodes = [node for atom in atoms for node in self.atoms.nodes[atom]]
-        return sum(self.graph.nodes[node].macs for node in nodes), len(nodes)
+    def _could_take(self, atom: int, rank: int) -> bool:
+        """Whether an engine takes an atom that it has not given up, and is not its engine now."""
+        return atom not in self.refused[rank] and atom not in self.given_up[rank]
 
     def result(self, draft: RegionDraft) -> PlacementPlan:
         """The plan with its reasons, by the numbers of nodes."""

@@ -162,11 +162,25 @@ def _together(
 ) -> Iterator[tuple[int, ...]]:
     """What one segment must hold: each QuantizeLinear with the DequantizeLinear of its result.
 
-    A node without inputs goes with what reads it: no segment begins with nothing.
+    A node that depends on no input goes with what reads it, or with the first that depends on one:
+    no segment begins with nothing.
     """
+    independent = _independent_nodes(nodes, tensors)
+    first = next((n for n in range(len(nodes)) if n not in independent), 0)
     for number, node in enumerate(nodes):
         users = [user for tensor in node.writes for user in tensors[tensor].consumers]
         if node.operator == "QuantizeLinear":
             yield (number, *(user for user in users if nodes[user].operator == "DequantizeLinear"))
-        elif not node.reads:
-            yield (number, *(users or [0]))
+        if number in independent:
+            yield (number, *(users or [first]))
+
+
+def _independent_nodes(
+    nodes: tuple[GraphNode, ...], tensors: tuple[GraphTensor, ...]
+) -> frozenset[int]:
+    """The nodes that depend on no input of the graph, such as random ones."""
+    independent: set[int] = set()
+    for number, node in enumerate(nodes):
+        if all(tensors[tensor].producer in independent for tensor in node.reads):
+            independent.add(number)
+    return frozenset(independent)

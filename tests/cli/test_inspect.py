@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import onnx
 import pytest
 
+from backends.codec import from_json
 from backends.contract import Segment, TensorSpec
+from deploy.analysis.inspect_tables import Inspection, inspection_json, show
 from deploy.analysis.plan import Plan, plan_segment, plan_svg
 from deploy.analysis.survey import survey
 from deploy.export.onnx_export import export
 from deploy.graph.exported import Exported
+from deploy.placement.record import PlacedBorder, PlacedRegion, PlacementRecord, RefusedOperator
 from deploy.report.chain_diagram import bytes_of
+from deploy.report.console import TerminalConsole
 from tests.helpers.chains import along_batch, mark_of, net, samples
 from tests.helpers.commands import error_of, output_of, run_here, run_process
 
@@ -93,9 +98,60 @@ def test_the_drawing_shows_what_the_host_does_between_segments(skip_graph, tmp_p
     text = words(plan_svg("net", plan))
     for word in ("input", "one", "two", "the host", "makes what no segment does", "output"):
         assert word in text
-    assert "boxes float32[2, 3] 0.0 kB" in text
+    assert "boxes float32[2, 3] 24 B" in text
     with_post = words(plan_svg("net", Plan((plan_segment(one),), (x,), ("y",), "net.post")))
     assert "net.post" in with_post and "output y" not in with_post
+
+
+@pytest.fixture
+def placed_plan(skip_graph):
+    """Two segments of two engines, with the border between them, an input and an output."""
+    x, y, a = (TensorSpec(name, "float32", (2, 3)) for name in "xya")
+    segments = (
+        Segment("one", skip_graph.onnx, (x,), (a,)),
+        Segment("two", skip_graph.onnx, (a,), (y,)),
+    )
+    node = "Relu 'b' in module head"
+    record = PlacementRecord(
+        ("alpha", "beta"),
+        (
+            PlacedRegion("one", "alpha", 1, 18, (("MatMul", 1),), "MatMul 'a'", "MatMul 'a'"),
+            PlacedRegion("two", "beta", 4, 0, (("Relu", 1),), node, "Mul 'y'"),
+        ),
+        (PlacedBorder("a", "float32[2, 3]", 24, "one", "two", node, "alpha has no Relu"),),
+        (RefusedOperator("alpha", "Relu", "alpha has no Relu", 1, node),),
+    )
+    planned = tuple(plan_segment(segment) for segment in segments)
+    return Plan(planned, (x,), ("y",), placement=record)
+
+
+def test_a_plan_with_a_placement_is_drawn_by_engine_in_one_column(placed_plan):
+    text = plan_svg("net", placed_plan)
+    said = words(text)
+    for part in ("alpha 100 % of multiply-adds", "1  one", "beta", "4 nodes, 0 % of", "x", "y"):
+        assert part in said
+    assert "<title>a\nRelu 'b' in module head: alpha has no Relu</title>" in text
+    assert 'class="segment colour1"' in text and 'class="segment colour2"' in text
+
+
+def test_a_placement_is_printed_with_its_reasons_in_the_place_of_the_cut_points(
+    placed_plan, skip_graph, capsys
+):
+    shown = Inspection("net", skip_graph.inputs, survey(skip_graph), placed_plan)
+    show(TerminalConsole(width=80), shown, every=False)
+    printed = capsys.readouterr().out
+    assert "Relu 'b' in module head: alpha has no Relu" in printed
+    assert "legal" not in printed and "takes" not in printed.partition("one")[2]
+    show(TerminalConsole(width=80), shown, every=True)
+    assert "legal alone" in capsys.readouterr().out
+
+
+def test_the_json_of_a_plan_has_its_placement(placed_plan, skip_graph):
+    shown = Inspection("net", skip_graph.inputs, survey(skip_graph), placed_plan)
+    kept = json.loads(json.dumps(inspection_json(shown)))["placement"]
+    assert from_json(PlacementRecord, kept, "placement") == placed_plan.placement
+    alone = replace(shown, plan=replace(placed_plan, placement=None))
+    assert inspection_json(alone)["placement"] is None
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,15 @@ from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.browser import browser, found_browser
-from tests.report.samples import EVIL, LONG, comparison, report
+from tests.report.samples import EVIL, LONG, comparison, long_placement, placement, report
+
+TEXTS = """[...document.querySelectorAll("#placement svg text")].map((text) => {
+  const {left, right, top, bottom} = text.getBoundingClientRect();
+  const drawing = text.ownerSVGElement.getBoundingClientRect();
+  const within = left >= drawing.left && right <= drawing.right;
+  return {left, right, top, bottom, within, words: text.textContent};
+})"""
+"""Where the texts of a placement's picture are."""
 
 LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SCORES = (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.5),)
@@ -77,6 +86,37 @@ def test_a_page_loads_nothing_and_complains_of_nothing(name, page, page_files):
     assert page.run("document.scripts.length") == 0
     pictures = page.run("[...document.querySelectorAll('image')].map(i => i.getBBox().width)")
     assert pictures and all(width > 0 for width in pictures)
+
+
+@pytest.fixture(scope="module")
+def placement_pages(tmp_path_factory) -> dict[str, Path]:
+    """Pages of a model in seven segments, and of one in 24 with hostile names."""
+    folder = tmp_path_factory.mktemp("placements")
+    records = {"seven": placement(), "many": long_placement()}
+    for name, record in records.items():
+        less = report(placement=record, pictures=(), results=(), blame=None)
+        (folder / f"{name}.html").write_text(run_page(less))
+    return {name: folder / f"{name}.html" for name in records}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["seven", "many"])
+def test_a_placement_can_be_read(name, width, scheme, page, placement_pages):
+    page.open(placement_pages[name], width, scheme)
+    seen = page.run(LOOKS)
+    assert seen["sections"][1] == "placement" and seen["hidden"] == []
+    assert seen["faint"] == [] and seen["sideways"] == 0 and seen["spilled"] == []
+    assert seen["nameless"] == [] and seen["unscrolled"] == 0 and page.complaints == []
+    texts = page.run(TEXTS)
+    assert len(texts) > 25 and not [text["words"] for text in texts if not text["within"]]
+    assert not [
+        (one["words"], other["words"])
+        for one, other in combinations(texts, 2)
+        if min(one["right"], other["right"]) > max(one["left"], other["left"])
+        and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 1.5
+    ]
+    assert min(text["bottom"] - text["top"] for text in texts) > 11, "large enough for a phone"
 
 
 def test_the_checks_see_what_is_wrong(page, tmp_path):

@@ -132,7 +132,7 @@ def test_a_score_is_shown_where_both_have_it():
 def test_a_border_between_precisions_says_what_is_converted():
     half = Artifact("b", "scaler", ("b/f",), (spec("t", "float16"),), (spec("y"),), "fp16")
     found = chain_arrows(manifest_of(engine("a", "x", "t"), half))
-    assert "t float32[1, 1..100] 0.0 kB, converted to float16" in [one.label for one in found]
+    assert "t float32[1, 1..100] 40 B, converted to float16" in [one.label for one in found]
 
 
 def test_a_segment_that_a_host_step_calls_hangs_at_it():
@@ -220,3 +220,19 @@ def test_results_of_inputs_without_a_picture_are_shown_in_words():
     )  # fmt: skip
     assert (second.chain_lines, second.matched) == (("five forty",), False)
     assert input_views(expected, [], ()) == ()
+
+
+def test_steps_of_several_engines_are_coloured_by_engine_in_the_order_of_preference():
+    steps = (
+        Artifact("a", "first", ("a/f",), (spec("x"),), (spec("t"),)),
+        Artifact("b", "second", ("b/f",), (spec("t"),), (spec("u"),)),
+        Artifact("c", "first", ("c/f",), (spec("u"),), (spec("y"),)),
+    )
+
+    def colours(*used: Artifact, prefer: tuple[str, ...] = ()) -> list[int]:
+        boxes = chain_boxes(manifest_of(*used), prefer)
+        return [box.colour for box in boxes if box.kind == "segment"]
+
+    assert colours(*steps) == [1, 2, 1]
+    assert colours(*steps, prefer=("second", "first")) == [2, 1, 2]
+    assert colours(steps[0]) == [0], "one engine needs no colour"
