@@ -50,7 +50,8 @@ class _Answer:
     groups: tuple[tuple[int, ...], ...] = ()
 
 
-def _support(query: SupportQuery) -> Support:
+def support_of(query: SupportQuery) -> Support:
+    """The nodes that the parser does not take."""
     path = Path(query.onnx)
     bindings = bindings_of(rtx, "TensorRT for RTX")
     name = f"the parser of TensorRT for RTX {bindings.version}"
@@ -137,4 +138,4 @@ def _parts(group: Iterable[int], refused: Mapping[int, RefusedNode]) -> Iterator
 
 
 if __name__ == "__main__":
-    answer_query(_support)
+    answer_query(support_of)
