@@ -19,7 +19,7 @@ from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
 from backends.acceptance import AcceptanceRule
-from backends.contract import DeployError, Segment
+from backends.contract import Array, DeployError, Segment
 from backends.error_metrics import compare_all
 from backends.onnx.functions import segment_without_functions
 from backends.onnx.specs import read_segment
@@ -96,8 +96,8 @@ def _failure(
     if about(backend).obstacle():
         return None
     given, expected = test.data_sets[0]
-    inputs = {spec.name: np.asarray(v) for spec, v in zip(segment.inputs, given, strict=True)}
-    outputs = {spec.name: np.asarray(v) for spec, v in zip(segment.outputs, expected, strict=True)}
+    inputs = {spec.name: _array(v) for spec, v in zip(segment.inputs, given, strict=True)}
+    outputs = {spec.name: _array(v) for spec, v in zip(segment.outputs, expected, strict=True)}
     try:
         with loader(backend)(artifact, folder / "out") as runner:
             metrics = compare_all(outputs, runner(inputs))
@@ -106,6 +106,12 @@ def _failure(
     rule = AcceptanceRule()
     wrong = [each for each in metrics if not rule.tolerance("fp32", each.tensor).admits(each)]
     return ("computes other values", str(wrong[0])) if wrong else None
+
+
+def _array(value: object) -> Array:
+    if isinstance(value, onnx.TensorProto):
+        return np.asarray(onnx.numpy_helper.to_array(value))
+    return np.asarray(value)
 
 
 if __name__ == "__main__":
