@@ -16,13 +16,14 @@ from pathlib import Path
 import onnx
 import tensorrt_rtx_bindings as rtx
 
-from backends.nvidia.bindings import Bindings, bindings_of
+from backends.nvidia.bindings import Bindings, bindings_of, sizes_of
 from backends.nvidia.refusals import refused_nodes
 from backends.onnx.graph_parts import (
     PartOfGraph,
     first_output,
     known_types,
     node_label,
+    tensors_read,
     without_nodes,
 )
 from backends.onnx.model_file import OnnxFileError, read_without_weights
@@ -50,7 +51,8 @@ class _Answer:
     groups: tuple[tuple[int, ...], ...] = ()
 
 
-def _support(query: SupportQuery) -> Support:
+def support_of(query: SupportQuery) -> Support:
+    """The nodes that the parser does not take."""
     path = Path(query.onnx)
     bindings = bindings_of(rtx, "TensorRT for RTX")
     name = f"the parser of TensorRT for RTX {bindings.version}"
@@ -107,9 +109,10 @@ def _ask(bindings: Bindings, model: onnx.ModelProto, path: Path) -> _Answer:
     network = bindings.builder(bindings.logger).create_network(bindings.typed_network)
     parser = rtx.OnnxParser(network, bindings.logger)
     bindings.messages.take()
-    if parser.supports_model_v2(model.SerializeToString(), str(path)):
-        return _Answer(taken=True)
     graph = model.graph
+    if parser.supports_model_v2(model.SerializeToString(), str(path)):
+        misread = dict(_misread(network, graph))
+        return _Answer(not misread, misread, groups=(tuple(range(len(graph.node))),))
     groups = tuple(
         tuple(parser.get_subgraph_nodes(number)) for number in range(parser.num_subgraphs)
     )
@@ -129,6 +132,56 @@ def _ask(bindings: Bindings, model: onnx.ModelProto, path: Path) -> _Answer:
     return _Answer(False, refused, others, groups)
 
 
+def _misread(
+    network: rtx.INetworkDefinition, graph: onnx.GraphProto
+) -> Iterator[tuple[int, RefusedNode]]:
+    """Nodes that the converter refuses, by their numbers.
+
+    They read an input whose values decide shapes, or give a tensor of another shape than the
+    file's.
+    """
+    inputs = map(network.get_input, range(network.num_inputs))
+    deciding = {tensor.name for tensor in inputs if tensor.is_shape_tensor}
+    shapes = dict(_shapes_in(network))
+    values = {value.name: value for value in (*graph.value_info, *graph.output)}
+    for number, node in enumerate(graph.node):
+        decided_by = deciding.intersection(tensors_read(node))
+        reasons = [f"the values of input '{name}' decide shapes" for name in decided_by]
+        reasons += [
+            f"'{name}': expected its shape {_sizes(values[name])}, got {list(shapes[name])}"
+            for name in node.output
+            if name in shapes and name in values and not _same_shape(values[name], shapes[name])
+        ]
+        if reasons:
+            label = node_label(node, number)
+            yield number, RefusedNode(label, node.op_type, "; ".join(reasons), first_output(node))
+
+
+def _shapes_in(network: rtx.INetworkDefinition) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The shapes of the network's tensors, most of which have their names in the file."""
+    for number in range(network.num_layers):
+        layer = network.get_layer(number)
+        for output in range(layer.num_outputs):
+            tensor = layer.get_output(output)
+            if tensor is not None and len(tensor.shape) >= 0:  # a negative rank is unknown
+                yield tensor.name, sizes_of(tensor.shape)
+
+
+def _sizes(value: onnx.ValueInfoProto) -> list[int]:
+    """The sizes of the file; -1 is open."""
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims]
+
+
+def _same_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> bool:
+    if not value.type.tensor_type.HasField("shape"):
+        return True
+    sizes = _sizes(value)
+    return len(sizes) == len(shape) and all(
+        -1 in (size, other) or size == other for size, other in zip(sizes, shape, strict=True)
+    )
+
+
 def _parts(group: Iterable[int], refused: Mapping[int, RefusedNode]) -> Iterator[list[int]]:
     """What is left of a subgraph between nodes that were refused later."""
     for is_refused, numbers in groupby(group, key=refused.__contains__):
@@ -137,4 +190,4 @@ def _parts(group: Iterable[int], refused: Mapping[int, RefusedNode]) -> Iterator
 
 
 if __name__ == "__main__":
-    answer_query(_support)
+    answer_query(support_of)

@@ -37,8 +37,9 @@ def first_other_shape(model: ov.Model, graph: onnx.GraphProto) -> OtherShape | N
         model: as OpenVINO read it.
         graph: of the file.
     """
-    values = (value for value in graph.value_info if value.type.tensor_type.HasField("shape"))
-    shapes = {value.name: _shape(value) for value in values}
+    values = (*graph.value_info, *graph.output)
+    with_shapes = (value for value in values if value.type.tensor_type.HasField("shape"))
+    shapes = {value.name: _shape(value) for value in with_shapes}
     numbers = {name: number for number, node in enumerate(graph.node) for name in node.output}
     for operation in model.get_ordered_ops():
         for port in operation.outputs():

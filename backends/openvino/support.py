@@ -53,7 +53,8 @@ _MAX_REASON = 300  # characters
 Reasons = dict[int, str]  # by the number of the node
 
 
-def _support(query: SupportQuery) -> Support:
+def support_of(query: SupportQuery) -> Support:
+    """The nodes that OpenVINO does not translate or run."""
     name = f"OpenVINO {ov.get_version().partition('-')[0]}"
     try:
         model = read_without_weights(Path(query.onnx), _INLINE_BYTES)
@@ -235,4 +236,4 @@ def _short(text: str) -> str:
 
 
 if __name__ == "__main__":
-    answer_query(_support)
+    answer_query(support_of)
