@@ -331,6 +331,8 @@ class About:
         device_extra: the name of the device's optional dependencies, where they are others.
         precisions: options for each precision other than fp32, if the engine converts precisions
             itself. None if it runs cast graphs.
+        functions: whether its converter takes files that define functions of their own. For the
+            others they are inlined before.
         gpu: how it runs on a GPU, if it can.
         support: which nodes of a segment the engine takes with these options, by the word of its
             own parser or converter, if that can be asked on this machine; slow, as it starts a
@@ -356,6 +358,7 @@ class About:
     border_obstacle: Callable[[Specs, Specs], str] = _takes_all
     builds_on_device: bool = False
     device_extra: str | None = None
+    functions: bool = False
     support: Callable[[Segment, Any], Support] | None = None
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None

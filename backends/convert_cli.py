@@ -140,7 +140,8 @@ def _convert(
     with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
         folder.mkdir()
-        artifact = converter(backend)(segment, options, folder)
+        taken = _without_functions(backend, segment, Path(scratch))
+        artifact = converter(backend)(taken, options, folder)
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)
         obstacle = about(backend).run_obstacle(options)
@@ -156,6 +157,12 @@ def _convert(
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
     return artifact, gap, obstacle
+
+
+def _without_functions(backend: str, segment: Segment, scratch: Path) -> Segment:
+    from backends.onnx.functions import segment_without_functions  # as above
+
+    return segment if about(backend).functions else segment_without_functions(segment, scratch)
 
 
 def _check_machine(backend: str, segment: Segment, options: object) -> None:
@@ -205,17 +212,13 @@ def _sample(segment: Segment, path: Path | None) -> Sample:
 
 
 def _reference_sample(segment: Segment) -> Sample:
-    from onnx.reference import ReferenceEvaluator
+    from backends.onnx.reference import reference_outputs  # as above
 
     noise = np.random.default_rng(0)
     inputs = {
         spec.name: noise.standard_normal(spec.typical).astype(spec.dtype) for spec in segment.inputs
     }
-    names = [spec.name for spec in segment.outputs]
-    outputs = ReferenceEvaluator(str(segment.onnx)).run(names, inputs)
-    return Sample(
-        inputs, {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}
-    )
+    return Sample(inputs, reference_outputs(segment, inputs))
 
 
 def _check_target(out: Path) -> None:

@@ -21,7 +21,7 @@ def border_obstacle(inputs: Specs, outputs: Specs) -> str:
     return dtype_obstacle(["float32"], (*inputs, *outputs))
 
 
-def support(segment: Segment, options: Options) -> Support:
+def _support(segment: Segment, options: Options) -> Support:
     """Which nodes of a segment it takes."""
     from backends.ncnn.support import support  # not at the top: the device does not need it
 
@@ -34,7 +34,7 @@ ABOUT = About(
     convert=("ncnn", "pnnx"),
     run=("ncnn",),
     border_obstacle=border_obstacle,
-    support=support,
+    support=_support,
     precisions={"fp16": {"fp16": True}},
 )
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from backends.borders import check_border
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
+from backends.nvidia.border import border_obstacle
 from backends.nvidia.refusals import refused_nodes
 from backends.onnx.model_file import read_without_weights
 
@@ -59,6 +61,7 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
         ConversionError: the product does not start, lacks an operator (with the node and its
             reason), or has another tensor, dtype or size than the segment.
     """
+    check_border(segment, bindings.product, border_obstacle)
     with bindings.messages.creation_errors(ConversionError):
         builder = bindings.builder(bindings.logger)
     # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
@@ -151,7 +154,6 @@ def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> Co
 
 def _check_network(parsed: ParsedSegment) -> None:
     network, segment = parsed.network, parsed.segment
-    _check_ranks(parsed)
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     _check_tensors(parsed, segment.inputs, inputs)
@@ -161,17 +163,6 @@ def _check_network(parsed: ParsedSegment) -> None:
             raise ConversionError(
                 f"segment '{segment.name}': the values of input '{tensor.name}' decide shapes",
                 do="Cut so that it stays inside, or choose another backend for this segment.",
-            )
-
-
-def _check_ranks(parsed: ParsedSegment) -> None:
-    for spec in parsed.segment.inputs:
-        if spec.shape is None:
-            raise ConversionError(
-                f"segment '{parsed.segment.name}': input '{spec.name}'",
-                expected="a known number of dimensions",
-                got=f"none, which {parsed.bindings.product} would take for a scalar",
-                do="Cut where it is known, or choose another backend for this segment.",
             )
 
 
@@ -187,14 +178,7 @@ def _check_tensors(parsed: ParsedSegment, specs: Specs, tensors: list[trt.ITenso
     for spec in specs:
         tensor = by_name[spec.name]
         sizes = sizes_of(tensor.shape)
-        data_type = parsed.bindings.data_types.get(spec.dtype)
-        if data_type is None:
-            raise ConversionError(
-                f"segment '{segment}': tensor '{spec.name}'",
-                expected=f"one of {', '.join(parsed.bindings.data_types)} at its border",
-                got=spec.dtype,
-                do="Cut elsewhere, or choose another backend for this segment.",
-            )
+        data_type = parsed.bindings.data_types[spec.dtype]
         if data_type != tensor.dtype or not _same_sizes(spec, sizes):
             raise ConversionError(
                 f"segment '{segment}': tensor '{spec.name}' in {product}",

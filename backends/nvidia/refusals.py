@@ -50,7 +50,7 @@ def _inner_node(error: trt.ParserError, node: onnx.NodeProto) -> str:
     if (error.node_name(), error.node_operator()) == (node.name, node.op_type):
         return ""
     name = f" '{error.node_name()}'" if error.node_name() else ""
-    return f"its {error.node_operator()}{name}: "
+    return f"{error.node_operator()}{name} in it: "
 
 
 def reason_of(error: trt.ParserError) -> str:

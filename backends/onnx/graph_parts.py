@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,20 @@ def known_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
         value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         types[tensor.name] = value.type
     return types
+
+
+def tensor_dtype(kind: onnx.TypeProto) -> str | None:
+    """NumPy's name of a tensor's dtype; None where the type is another one or unknown."""
+    number = kind.tensor_type.elem_type
+    if not kind.HasField("tensor_type") or number == onnx.TensorProto.UNDEFINED:
+        return None
+    return str(onnx.helper.tensor_dtype_to_np_dtype(number).name)
+
+
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """The size of a weight's values."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(math.prod(tensor.dims)) * int(dtype.itemsize)
 
 
 def without_nodes(model: onnx.ModelProto, left_out: Collection[int], types: Types) -> PartOfGraph:

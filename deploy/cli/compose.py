@@ -169,6 +169,7 @@ def _expand_prefer(values: dict[str, Any]) -> None:
 
     A backend of the command line has its options in the place of its name's.
     """
+    values.setdefault("backend", {"name": _NO_BACKEND})  # where it may be missing
     partition = values.get("partition")
     prefer = partition.get("prefer") if isinstance(partition, dict) else None
     if not isinstance(partition, dict) or prefer is None:

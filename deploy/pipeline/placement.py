@@ -18,6 +18,7 @@ from deploy.export.fingerprint import CacheKey, hash_files, package_code, projec
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached, hash_sample
 from deploy.pipeline.chain_plan import ChainPlan
+from deploy.placement.answers import Refusals
 from deploy.placement.inner_reference import InnerReference
 from deploy.placement.part_trial import PlacementTask
 from deploy.placement.place import Convert, Learnt, PlacedSegment, ask_engines, place_segment
@@ -42,14 +43,19 @@ class PlacedChain:
     Attributes:
         recipe: with the engine of each segment.
         plan: with the smaller segments.
-        parts: compute the reference's values of the tensors between them.
+        placed: the segments that were divided.
         record: what is told of it.
     """
 
     recipe: Recipe
     plan: ChainPlan
-    parts: tuple[InnerReference, ...]
+    placed: tuple[PlacedSegment, ...]
     record: PlacementRecord
+
+    @property
+    def parts(self) -> tuple[InnerReference, ...]:
+        """What computes the reference's values of the tensors between the smaller segments."""
+        return tuple(item.inner for item in self.placed if item.inner is not None)
 
 
 def place_chain(
@@ -78,15 +84,19 @@ def place_chain(
     Raises:
         DeployError: a segment cannot be divided between the engines.
     """
-    folder = work / WorkFile.PLACEMENT
-    trials = cache or CacheStore(folder / "cache", _TRIAL_BYTES)
+    trials = trial_cache(cache, work)
 
     def place(task: PlacementTask) -> _Result:
         show(f"dividing '{task.segment.name}'")
-        convert = _trial(recipe, task.segment, trials, rule, show)
+        convert = trial_of(recipe, task.segment, trials, rule, show)
         return _placed(cache, task, values, convert)
 
     return _place_chain(recipe, plan, work, place)
+
+
+def trial_cache(cache: CacheStore | None, work: Path) -> CacheStore:
+    """The cache, or one for this run alone: what was tried is converted once."""
+    return cache or CacheStore(work / WorkFile.PLACEMENT / "cache", _TRIAL_BYTES)
 
 
 def plan_chain(recipe: Recipe, plan: ChainPlan, work: Path) -> PlacedChain:
@@ -105,6 +115,43 @@ def plan_chain(recipe: Recipe, plan: ChainPlan, work: Path) -> PlacedChain:
     )
 
 
+def place_again(
+    before: PlacedChain,
+    declined: Mapping[str, tuple[Refusals, ...]],
+    base: ChainPlan,
+    values: Tensors,
+    work: Path,
+    convert: Callable[[Segment], Convert],
+) -> PlacedChain:
+    """Divide the segments of a chain otherwise, with what is known of the engines by now.
+
+    Args:
+        before: the chain as it was divided.
+        declined: for each segment that was divided and each engine, the nodes that it shall not
+            get although it takes them, and why.
+        base: the plan of the chain before it was divided.
+        values: the reference's value of each tensor of that.
+        work: a new folder; its folder of segments gets the smaller ones.
+        convert: tries the parts of a segment.
+
+    Raises:
+        DeployError: a segment cannot be divided so.
+    """
+    learnt = {item.whole.name: item.learnt for item in before.placed}
+
+    def place(task: PlacementTask) -> _Result:
+        name = task.segment.name
+        other = replace(task, declined=declined.get(name, ()))
+        return place_segment(other, learnt[name], values, convert(task.segment)), False
+
+    chain = {
+        name: backend
+        for name, backend in before.recipe.chain.items()
+        if name in {segment.name for segment in base.partition.segments} - learnt.keys()
+    }
+    return _place_chain(replace(before.recipe, chain=chain), base, work, place)
+
+
 def _place_chain(
     recipe: Recipe, plan: ChainPlan, work: Path, place: Callable[[PlacementTask], _Result]
 ) -> PlacedChain:
@@ -121,7 +168,7 @@ def _place_chain(
     refined = _with_segments(recipe, plan, placed, work)
     seconds = time.perf_counter() - started
     record = placement_record(recipe.partition.prefer, placed, seconds, remembered)
-    return PlacedChain(*refined, tuple(p.inner for p in placed if p.inner is not None), record)
+    return PlacedChain(*refined, tuple(placed), record)
 
 
 def _tasks(
@@ -156,14 +203,22 @@ def _numbered(prefix: str, others: set[str]) -> Callable[[int], str]:
     return lambda number: f"{prefix}{number}"
 
 
-def _trial(
+def trial_of(
     recipe: Recipe,
     whole: Segment,
     cache: CacheStore,
     rule: AcceptanceRule,
     show: Callable[[str], None],
 ) -> Convert:
-    """Converts a part as the run will, on the reference's values."""
+    """What converts a part of a segment as the run will, on the reference's values.
+
+    Args:
+        recipe: of the run.
+        whole: the segment.
+        cache: keeps the conversions.
+        rule: what counts as agreement.
+        show: tells what is being done.
+    """
     limits = replace(recipe.convert, check=True)
     quantised = is_quantised(whole.onnx)
 
@@ -248,15 +303,17 @@ def _with_segments(
         item = by_name[segment.name]
         for region, part in zip(item.plan.regions, item.segments, strict=True):
             chain[part.name] = recipe.partition.prefer[region.engine]
-            segments.append(_moved(part, work / WorkFile.SEGMENTS))
+            is_whole = part is item.whole
+            segments.append(part if is_whole else moved_segment(part, work / WorkFile.SEGMENTS))
     partition = replace(plan.partition, segments=tuple(segments))
     return replace(recipe, chain=chain), replace(plan, partition=partition)
 
 
-def _moved(segment: Segment, folder: Path) -> Segment:
+def moved_segment(segment: Segment, folder: Path) -> Segment:
     """The segment with its files, the graph and its weights, in a folder."""
     if segment.onnx.parent == folder:
         return segment
+    folder.mkdir(parents=True, exist_ok=True)
     for path in segment.onnx.parent.glob(f"{segment.onnx.name}*"):
         path.replace(folder / path.name)
     return replace(segment, onnx=folder / segment.onnx.name)

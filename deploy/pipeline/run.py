@@ -27,11 +27,18 @@ from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.first_forward import check_first_forward
-from deploy.pipeline.placement import place_chain
+from deploy.pipeline.measured_placement import Declined, fastest_chain
+from deploy.pipeline.placement import (
+    PlacedChain,
+    place_again,
+    place_chain,
+    trial_cache,
+    trial_of,
+)
 from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
 from deploy.placement.inner_reference import RefinedReference
-from deploy.recipe.output_paths import RunPaths, WorkFile
+from deploy.recipe.output_paths import RunPaths, WorkFile, work_folder
 from deploy.recipe.sample_inputs import (
     real_samples,
     sample_inputs,
@@ -40,7 +47,8 @@ from deploy.recipe.sample_inputs import (
 )
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
 from deploy.recipe.tolerances import recipe_rule
-from deploy.report.progress import Progress
+from deploy.report.console import TerminalConsole
+from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult
 from deploy.runtime.benchmark.measurement import Measurement, measure_alone
 from deploy.runtime.benchmark.worker import Subject
@@ -107,9 +115,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     placement = None
     if recipe.partition.auto is not None:
         with progress.stage("placement", "dividing the model between the engines") as stage:
-            placed = place_chain(
-                recipe, chain, values, paths.work, cache, recipe_rule(recipe.verify)
-            )
+            placed = _place(recipe, source, chain, reference, values, paths.work, cache, stage)
             recipe, chain, placement = placed.recipe, placed.plan, placed.record
             refined = RefinedReference(reference, placed.parts)
             values, *others = map(refined.extended, (values, *others))
@@ -188,6 +194,49 @@ def _plan(
         plan = plan_graph(recipe, exported, segments)
         stage.size = _folder_size(segments)
     return plan
+
+
+def _place(
+    recipe: Recipe,
+    source: Source,
+    chain: ChainPlan,
+    reference: Reference,
+    values: Tensors,
+    work: Path,
+    cache: CacheStore | None,
+    stage: Stage,
+) -> PlacedChain:
+    """Divide the chain between the preferred engines, and on request measure how finely."""
+    auto, rule = recipe.partition.auto, recipe_rule(recipe.verify)
+
+    def show(activity: str) -> None:
+        stage.activity = activity
+
+    if auto is None or not auto.measure:
+        return place_chain(recipe, chain, values, work, cache, rule, show)
+    trials = trial_cache(cache, work)
+    quiet = Progress(TerminalConsole(quiet=True))
+
+    def again(declined: Declined, folder: Path) -> PlacedChain:
+        return place_again(
+            planned,
+            declined,
+            chain,
+            values,
+            folder,
+            lambda segment: trial_of(recipe, segment, trials, rule, show),
+        )
+
+    def write_bundle(candidate: PlacedChain, out: Path) -> None:
+        refined = RefinedReference(reference, candidate.parts).extended(values)
+        context = ConversionContext(trials, refined, quiet, rule)
+        segments = candidate.plan.partition.segments
+        converted = convert_all(candidate.recipe, segments, work_folder(out), context)
+        state = source.initial_state()
+        remember_own(_write_bundle(recipe.model, converted, candidate.plan, refined, state, out))
+
+    planned = place_chain(recipe, chain, values, work / WorkFile.PLACEMENT, cache, rule, show)
+    return fastest_chain(planned, again, write_bundle, work, show)
 
 
 def _compared(

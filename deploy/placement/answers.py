@@ -66,7 +66,9 @@ def _by_output(graph: OperatorGraph, refused: tuple[RefusedNode, ...]) -> Refusa
     return reasons
 
 
-def engine_answers(graph: OperatorGraph, engine: str, refused: Refusals) -> EngineAnswers:
+def engine_answers(
+    graph: OperatorGraph, engine: str, refused: Refusals, declined: Refusals
+) -> EngineAnswers:
     """The refusals of an engine by the numbers of nodes, with its rule for borders.
 
     Whoever gets a node computes the constants that it needs, so that a refused constant refuses it.
@@ -75,6 +77,7 @@ def engine_answers(graph: OperatorGraph, engine: str, refused: Refusals) -> Engi
         graph: the graph.
         engine: the engine's name.
         refused: what it refuses.
+        declined: what it takes and shall not get.
     """
     by_number = {
         number: refused[name]
@@ -88,4 +91,9 @@ def engine_answers(graph: OperatorGraph, engine: str, refused: Refusals) -> Engi
         for number, tensor in enumerate(graph.tensors)
         if tensor.spec is not None and (reason := obstacle((tensor.spec,), ()))
     }
-    return EngineAnswers(engine, by_number, borders)
+    not_given = {
+        number: declined[node.output]
+        for number, node in enumerate(graph.nodes)
+        if node.output in declined
+    }
+    return EngineAnswers(engine, by_number, borders, not_given)

@@ -16,6 +16,7 @@ from backends.contract import (
 )
 from deploy.graph.exported import Exported
 from deploy.partition.cut_points import Cut
+from deploy.placement.answers import Refusals
 from deploy.placement.inner_reference import InnerReference
 from deploy.placement.operator_graph import OperatorGraph
 from deploy.placement.split import region_boundary, split_segment
@@ -36,6 +37,7 @@ class PlacementTask:
         taken: the names of the tensors of the chain.
         out: a new folder for files.
         whole: whether one engine has to take all of it.
+        declined: for each engine, why it does not get nodes that it takes, by their first tensors.
     """
 
     segment: Segment
@@ -45,6 +47,7 @@ class PlacementTask:
     taken: Collection[str]
     out: Path
     whole: bool = False
+    declined: tuple[Refusals, ...] = ()
 
 
 Try = Callable[[Segment, int, Tensors], ConversionError | None]

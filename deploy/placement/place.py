@@ -128,9 +128,11 @@ class _Placer:
         return PlanLimits(settings.min_nodes, settings.max_segments, settings.min_macs_per_byte)
 
     def _answers(self) -> list[EngineAnswers]:
+        engines, refused = self.task.engines, self.learnt.refused
+        declined = self.task.declined or ({},) * len(engines)
         return [
-            engine_answers(self.graph, engine.name, refused)
-            for engine, refused in zip(self.task.engines, self.learnt.refused, strict=True)
+            engine_answers(self.graph, engine.name, *words)
+            for engine, *words in zip(engines, refused, declined, strict=True)
         ]
 
     def _split(self, plan: PlacementPlan) -> PlacedSegment:

@@ -80,6 +80,9 @@ class _Planner:
         for answers, refused in zip(self.engines, self.refused, strict=True):
             for node, reason in sorted(answers.refused.items()):
                 refused.setdefault(self.atoms.of_node[node], reason)
+        for answers, given_up in zip(self.engines, self.given_up, strict=True):
+            for node, reason in sorted(answers.declined.items()):
+                given_up.setdefault(self.atoms.of_node[node], reason)
         self._check_taken()
         self.engine_of = [self._first_engine(atom) for atom in range(len(self.atoms.nodes))]
 

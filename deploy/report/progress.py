@@ -150,10 +150,15 @@ def format_bytes(size: int | None) -> str:
     Examples:
         >>> format_bytes(8_900_000)
         '8.9 MB'
+        >>> format_bytes(48)
+        '48 B'
     """
     if size is None:
         return ""
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    if size < 1e3:
+        return f"{size} B"
+    factor, unit = (1e9, "GB") if size >= 1e9 else (1e6, "MB") if size >= 1e5 else (1e3, "kB")
+    return f"{size / factor:.1f} {unit}"
 
 
 def format_error(error: float | None) -> str:

@@ -98,7 +98,7 @@ def test_the_drawing_shows_what_the_host_does_between_segments(skip_graph, tmp_p
     text = words(plan_svg("net", plan))
     for word in ("input", "one", "two", "the host", "makes what no segment does", "output"):
         assert word in text
-    assert "boxes float32[2, 3] 0.0 kB" in text
+    assert "boxes float32[2, 3] 24 B" in text
     with_post = words(plan_svg("net", Plan((plan_segment(one),), (x,), ("y",), "net.post")))
     assert "net.post" in with_post and "output y" not in with_post
 

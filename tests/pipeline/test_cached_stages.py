@@ -109,7 +109,7 @@ def test_the_cache_is_listed_verified_and_pruned(cached_run_folder, capsys):
     assert command("verify", cached_run_folder / "cache") == 1
     assert f"'{file.name}' was changed; removed" in said(capsys)
     assert command("prune", cached_run_folder / "cache") == 0
-    assert "0 entries, 0.0 kB stay" in said(capsys)
+    assert "0 entries, 0 B stay" in said(capsys)
 
 
 def test_a_folder_that_is_no_cache_is_refused(tmp_path):

@@ -132,7 +132,7 @@ def test_a_score_is_shown_where_both_have_it():
 def test_a_border_between_precisions_says_what_is_converted():
     half = Artifact("b", "scaler", ("b/f",), (spec("t", "float16"),), (spec("y"),), "fp16")
     found = chain_arrows(manifest_of(engine("a", "x", "t"), half))
-    assert "t float32[1, 1..100] 0.0 kB, converted to float16" in [one.label for one in found]
+    assert "t float32[1, 1..100] 40 B, converted to float16" in [one.label for one in found]
 
 
 def test_a_segment_that_a_host_step_calls_hangs_at_it():

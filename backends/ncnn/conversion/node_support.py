@@ -13,7 +13,7 @@ from backends.codec import from_json, to_json
 from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.node_trials import try_nodes
 from backends.ncnn.conversion.rewrites import rewrite_graph
-from backends.ncnn.conversion.unsupported import is_varying, unsupported_nodes, varying_tensors
+from backends.ncnn.conversion.unsupported import unsupported_nodes
 from backends.ncnn.support import CONVERTER, Request
 from backends.process.child import end_with_parent
 from backends.process.large_stack import call_with_large_stack
@@ -34,13 +34,12 @@ def node_support(request: Request) -> Support:
     """Which nodes are taken: by their types and forms, then by a trial of each kind."""
     graph = FixedGraph(onnx.load(request.onnx), request.input_shapes)
     rewrite_graph(graph)
-    varying = varying_tensors(graph)
-    refused = unsupported_nodes(graph, varying)
+    refused = unsupported_nodes(graph)
     nodes = list(graph.model.graph.node)
     numbers = [
         number
         for number, node in enumerate(nodes)
-        if graph.origin(node) not in refused and is_varying(node, varying)
+        if graph.origin(node) not in refused and any(map(graph.is_varying, node.output))
     ]
     for number, reason in try_nodes(graph, numbers).refused.items():
         refused.setdefault(graph.origin(nodes[number]), reason)

@@ -28,6 +28,7 @@ from backends.ncnn.conversion.pnnx import PARAM, SCRIPT, PnnxRun, run_pnnx
 from backends.ncnn.conversion.refusals import reason_of
 
 MAX_SECONDS = 30.0
+_MAX_RUN_SECONDS = 10.0  # of pnnx, which may hang on a node
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def try_nodes(
     firsts = {members[0]: members for members in equal.values()}
     trials = _Trials(graph, time.monotonic() + max_seconds)
     # nodes of one operator crash together: neighbours share their halves
-    trials.convert(sorted(firsts, key=lambda number: (nodes[number].op_type, number)))
+    trials.refuse_from(sorted(firsts, key=lambda number: (nodes[number].op_type, number)))
     refused = {
         number: reason for first, reason in trials.refused.items() for number in firsts[first]
     }
@@ -77,33 +78,55 @@ class _Trials:
     runs: int = 0
     is_spent: bool = False
 
-    def convert(self, numbers: Sequence[int]) -> None:
-        """Try some nodes beside each other, and those that are left when some are refused."""
+    def refuse_from(self, numbers: Sequence[int]) -> None:
+        """Refuse nodes until those that are left are converted and compute what they should."""
+        while numbers:
+            refused = self._not_taken(numbers, compare=True)
+            if refused is None:
+                refused = self._crashing(numbers, is_known=True)
+            if not refused:
+                return
+            self.refused.update(refused)
+            numbers = [number for number in numbers if number not in refused]
+
+    def _crashing(self, numbers: Sequence[int], is_known: bool = False) -> dict[int, str]:
+        """Some nodes that pnnx crashes on, by halves; empty where none does."""
+        if len(numbers) == 1 or not is_known:
+            refused = self._not_taken(numbers)
+            if refused is not None:
+                return refused
+        half = len(numbers) // 2
+        first = self._crashing(numbers[:half])
+        return first | self._crashing(numbers[half:], is_known=not first and not self.is_spent)
+
+    def _not_taken(self, numbers: Sequence[int], compare: bool = False) -> dict[int, str] | None:
+        """Those of some nodes that are not taken; None where the net does not show which.
+
+        Args:
+            numbers: of the nodes.
+            compare: whether to compare their numbers too, if all are taken, and to refuse what is
+                computed wrongly.
+        """
         seconds = self.deadline - time.monotonic()
         if seconds <= 0:
             self.is_spent = True
-        if not numbers or self.is_spent:
-            return
+            return {}
         self.runs += 1
         piece = Piece.apart(self.graph, numbers)
         with tempfile.TemporaryDirectory() as folder:
             shapes = [net_shape(spec) for spec in piece.inputs]
-            run = run_pnnx(piece.model, shapes, Path(folder), seconds=seconds)
+            run = run_pnnx(
+                piece.model, shapes, Path(folder), seconds=min(seconds, _MAX_RUN_SECONDS)
+            )
             fault = diagnose(run, piece.inputs, piece.outputs)
             if fault is None:
-                faulty = wrong_nodes(run, piece, self.deadline - time.monotonic())
-                self.refused.update(faulty)
-                return
-            faulty = _faulty_nodes(run, piece, fault)
-        if len(numbers) == 1:
-            self.refused[numbers[0]] = reason_of(fault)
-        elif faulty:
-            self.refused.update(faulty)
-            self.convert([number for number in numbers if number not in faulty])
-        else:
-            half = len(numbers) // 2
-            self.convert(numbers[:half])
-            self.convert(numbers[half:])
+                if compare:
+                    left = self.deadline - time.monotonic()
+                    self.refused.update(wrong_nodes(run, piece, left))
+                return {}
+            if len(numbers) == 1:
+                return {numbers[0]: reason_of(fault)}
+            return _faulty_nodes(run, piece, fault) or None
 
 
 def _faulty_nodes(run: PnnxRun, piece: Piece, fault: Fault) -> dict[int, str]:

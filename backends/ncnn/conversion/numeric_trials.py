@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,7 +22,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from backends.acceptance import TOLERANCES
-from backends.contract import Artifact, EngineError, Tensors, TensorSpec
+from backends.contract import Array, Artifact, EngineError, Tensors, TensorSpec
 from backends.conversion_files import read_artifact, write_artifact
 from backends.error_metrics import compare_all, worst
 from backends.ncnn.conversion.diagnosis import batch_axes
@@ -90,17 +90,24 @@ def _try(folder: Path) -> None:
     artifact = read_artifact(folder)
     done = set(_lines(folder / _RESULTS)[::2])
     model = onnx.load(folder / MODEL)
-    nodes = [_Node.of(node, model, artifact) for node in model.graph.node]
+    results_of = {spec.name for spec in artifact.outputs}
+    tried = [node for node in model.graph.node if results_of.intersection(node.output)]
+    nodes = [_Node.of(node, model, artifact) for node in tried]
     with load(artifact, folder) as runner, (folder / _RESULTS).open("a") as results:
+
+        def write(value: int | str) -> None:
+            results.write(f"{json.dumps(value)}\n")
+            results.flush()
+
         for node in sorted(nodes, key=lambda item: item.elements):
             if node.number in done or node.elements > _MAX_ELEMENTS:
                 continue
-            sample = _sample(node)
-            if sample is None:
+            samples = list(_samples(node))
+            if not samples:
                 continue
-            for value in (node.number, _verdict(node, runner, *sample)):
-                results.write(f"{json.dumps(value)}\n")
-                results.flush()
+            write(node.number)
+            verdicts = (_verdict(runner, *sample) for sample in samples)
+            write(next(filter(None, verdicts), ""))
 
 
 @dataclass(frozen=True)
@@ -119,26 +126,36 @@ class _Node:
 
     @classmethod
     def of(cls, node: onnx.NodeProto, piece: onnx.ModelProto, artifact: Artifact) -> _Node:
-        """A node, as a model of its own."""
+        """A node with the constants that it needs, as a model of its own."""
+        needed, nodes = set(node.input), [node]
+        for other in reversed(piece.graph.node):
+            if needed.intersection(other.output):
+                needed.update(other.input)
+                nodes.append(other)
         inputs = [spec for spec in artifact.inputs if spec.name in node.input]
         outputs = [spec for spec in artifact.outputs if spec.name in node.output]
         graph = helper.make_graph(
-            [node],
+            nodes[::-1],
             "node",
             [value for value in piece.graph.input if value.name in node.input],
             [value for value in piece.graph.output if value.name in node.output],
-            [tensor for tensor in piece.graph.initializer if tensor.name in node.input],
+            [tensor for tensor in piece.graph.initializer if tensor.name in needed],
         )
         imports = piece.opset_import
         model = helper.make_model(graph, opset_imports=imports, ir_version=piece.ir_version)
         return cls(Piece.number_of(outputs[0].name), model, inputs, outputs)
 
 
-def _sample(node: _Node) -> tuple[Tensors, Tensors] | None:
-    """Inputs and the reference's outputs, all of them finite; None where there are none."""
-    noise = np.random.default_rng(0)
+def _samples(node: _Node) -> Iterator[tuple[Tensors, Tensors]]:
+    """Inputs with the reference's outputs, where those are finite.
+
+    They are noise, of positive numbers for logarithms and roots; and multiples of a half, where
+    rules of rounding and of borders differ.
+    """
+    random = np.random.default_rng(0)
     evaluator: Any = ReferenceEvaluator(node.model)
-    for draw in (noise.standard_normal, noise.random):  # logarithms and roots need positive numbers
+
+    def sample(draw: Callable[[Sequence[int]], Array]) -> tuple[Tensors, Tensors] | None:
         inputs = {spec.name: draw(spec.typical).astype(np.float32) for spec in node.inputs}
         try:
             with np.errstate(all="ignore"):
@@ -147,12 +164,15 @@ def _sample(node: _Node) -> tuple[Tensors, Tensors] | None:
             return None  # the reference has not all forms of all operators
         names = (spec.name for spec in node.outputs)
         outputs = {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
-        if all(np.isfinite(value).all() for value in outputs.values()):
-            return inputs, outputs
-    return None
+        finite = all(np.isfinite(value).all() for value in outputs.values())
+        return (inputs, outputs) if finite else None
+
+    noise = sample(random.standard_normal) or sample(random.random)
+    halves = sample(lambda shape: random.integers(-8, 9, shape) / 2) if noise else None
+    yield from filter(None, (noise, halves))
 
 
-def _verdict(node: _Node, runner: NcnnRunner, inputs: Tensors, expected: Tensors) -> str:
+def _verdict(runner: NcnnRunner, inputs: Tensors, expected: Tensors) -> str:
     """Why a node is refused, or an empty text."""
     try:
         outputs = runner.compute(inputs, expected.keys())

@@ -42,7 +42,10 @@ class Piece:
 
     @staticmethod
     def number_of(tensor: str) -> int:
-        """The number of the node of the whole graph that a tensor of ``apart`` belongs to."""
+        """The number of the node of the whole graph that a tensor of ``apart`` belongs to.
+
+        What does not depend on an input of the graph has no number: all nodes share it.
+        """
         return int(tensor.partition(":")[0])
 
     @classmethod
@@ -91,7 +94,7 @@ class _Builder:
         self._model.graph.name = "piece"
         self._inputs: dict[str, TensorSpec] = {}
         self._outputs: dict[str, TensorSpec] = {}
-        self._weights: set[str] = set()
+        self._constants: set[str] = set()
 
     def add(self, node: onnx.NodeProto) -> None:
         """Add a node."""
@@ -99,14 +102,30 @@ class _Builder:
 
     def read(self, name: str, prefix: str) -> str:
         """Add a tensor that a node reads, as a weight or as an input; return its name here."""
-        value = self._graph.constant(name)
-        if value is not None:
-            if name not in self._weights:
-                self._weights.add(name)
-                self._model.graph.initializer.append(numpy_helper.from_array(value, name))
-            return name
+        if not self._graph.is_varying(name):
+            return self._read_constant(name, ":" if prefix else "")
         self._inputs.setdefault(f"{prefix}{name}", self._spec(name, prefix))
         return f"{prefix}{name}"
+
+    def _read_constant(self, name: str, prefix: str) -> str:
+        """Add a weight, or the nodes that compute a tensor from weights alone; once for all."""
+        known = f"{prefix}{name}"
+        if known in self._constants:
+            return known
+        self._constants.add(known)
+        value, producer = self._graph.constant(name), self._graph.producer(name)
+        if value is not None:
+            self._model.graph.initializer.append(numpy_helper.from_array(value, known))
+        elif producer is not None:
+            node = onnx.NodeProto()
+            node.CopyFrom(producer)
+            node.input[:] = [
+                self._read_constant(item, prefix) if item else "" for item in node.input
+            ]
+            node.output[:] = [f"{prefix}{item}" if item else "" for item in node.output]
+            self._constants.update(node.output)
+            self.add(node)
+        return known
 
     def write(self, name: str, prefix: str) -> None:
         """Make a tensor an output."""

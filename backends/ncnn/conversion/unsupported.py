@@ -13,48 +13,31 @@ from backends.ncnn.conversion.fixed_graph import (
     Origin,
     bodies,
     is_used,
-    read_by_bodies,
 )
 from backends.ncnn.conversion.wrong_forms import wrong_forms
 
 
-def unsupported_nodes(graph: FixedGraph, varying: set[str]) -> dict[Origin, str]:
+def unsupported_nodes(graph: FixedGraph) -> dict[Origin, str]:
     """The nodes of the segment that cannot be taken, each with the reason.
 
     What does not depend on an input, such as the sizes of a reshape, is left to the converter.
 
     Args:
         graph: after its rewrites, which make some nodes vanish.
-        varying: its tensors that depend on an input.
     """
     refused = wrong_forms(graph)
     for node in graph.model.graph.node:
-        if is_varying(node, varying) and (reason := _reason(node, graph, varying)):
+        if any(map(graph.is_varying, node.output)) and (reason := _reason(node, graph)):
             refused.setdefault(graph.origin(node), reason)
     return refused
 
 
-def is_varying(node: onnx.NodeProto, varying: set[str]) -> bool:
-    """Whether what a node computes depends on an input."""
-    return any(name in varying for name in node.output)
-
-
-def varying_tensors(graph: FixedGraph) -> set[str]:
-    """The tensors whose values depend on an input; sizes of tensors are fixed."""
-    varying = {value.name for value in graph.model.graph.input}
-    for node in graph.model.graph.node:
-        read = {*node.input, *read_by_bodies(node)}
-        if read & varying and not all(graph.is_constant(name) for name in node.output if name):
-            varying.update(filter(None, node.output))
-    return varying
-
-
-def _reason(node: onnx.NodeProto, graph: FixedGraph, varying: set[str]) -> str:
+def _reason(node: onnx.NodeProto, graph: FixedGraph) -> str:
     if node.domain not in STANDARD:
         return f"ncnn has no operators of the domain '{node.domain}'"
     if bodies(node):
         return "it holds a graph of its own, and ncnn has no control flow"
-    inputs = [name for name in node.input if name in varying]
+    inputs = [name for name in node.input if graph.is_varying(name)]
     outputs = [name for name in node.output if is_used(name, graph)]
     kinds = (("input", inputs), ("output", outputs))
     faults = (_tensor_fault(kind, names, graph) for kind, names in kinds)

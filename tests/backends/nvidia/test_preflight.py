@@ -107,7 +107,7 @@ def test_a_node_with_a_refused_one_inside_is_refused_and_says_which(tmp_path):
     )
     conditional, function = preflight.parser_support(segment_of(path), None).refused
     assert (conditional.operator, conditional.output) == ("If", "y")
-    assert conditional.reason.startswith("its Filter 'inner': ")
+    assert conditional.reason.startswith("Filter 'inner' in it: ")
     assert (function.operator, function.output) == ("Unknown", "z")
 
 
