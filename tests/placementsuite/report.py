@@ -29,4 +29,6 @@ def _rows(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:
     yield "borders", f"{sum(r.borders for r in used):,}"
     yield "bit-equal, every invariant held", f"{sum(r.equal for r in used):,} of {made:,}"
     yield "fp16, within 1e-3", f"{sum(r.within for r in used):,} of {made:,}"
+    unloadable = [f"{r.name} {form}" for r in used for form in r.unloadable]
+    yield "forms that ONNX Runtime does not load", ", ".join(unloadable) or "none"
     yield "failed", f"{sum(len(r.failed) for r in used):,}"
