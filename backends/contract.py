@@ -64,6 +64,24 @@ class ConversionError(DeployError):
         self.refused = refused
 
 
+class DisagreementError(ConversionError):
+    """A segment that is converted, and whose artifact computes other numbers than the segment.
+
+    Attributes:
+        tensor: the output with the largest error that is not admitted.
+
+    Examples:
+        >>> DisagreementError("segment 'head': wrong at 'maps'", tensor="maps").tensor
+        'maps'
+    """
+
+    def __init__(
+        self, what: str, *, tensor: str, expected: str = "", got: str = "", do: str = ""
+    ) -> None:
+        super().__init__(what, expected=expected, got=got, do=do)
+        self.tensor = tensor
+
+
 class EngineError(DeployError):
     """An artifact that does not load, or an engine that fails while it runs."""
 
@@ -313,6 +331,8 @@ class About:
         device_extra: the name of the device's optional dependencies, where they are others.
         precisions: options for each precision other than fp32, if the engine converts precisions
             itself. None if it runs cast graphs.
+        functions: whether its converter takes files that define functions of their own. For the
+            others they are inlined before.
         gpu: how it runs on a GPU, if it can.
         support: which nodes of a segment the engine takes with these options, by the word of its
             own parser or converter, if that can be asked on this machine; slow, as it starts a
@@ -338,6 +358,7 @@ class About:
     border_obstacle: Callable[[Specs, Specs], str] = _takes_all
     builds_on_device: bool = False
     device_extra: str | None = None
+    functions: bool = False
     support: Callable[[Segment, Any], Support] | None = None
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
@@ -396,7 +417,8 @@ class Convert(Protocol):
         """Write the artifact's files into the existing folder ``out``.
 
         Raises:
-            ConversionError: the converter failed, or its result is unusable.
+            ConversionError: the converter failed, or its result is unusable; with all nodes that
+                are the reason, where it knows them (``refused``).
         """
         ...
 

@@ -1,19 +1,32 @@
-"""The files of a conversion: ``artifact.json``, and the sample to check the artifact with."""
+"""The files of a conversion: ``artifact.json`` or why there is none, and the sample."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from backends.codec import from_json, to_json
-from backends.contract import Array, Artifact, Specs, Tensors, select_tensors
+from backends.codec import FormatError, from_json, to_json
+from backends.contract import (
+    Array,
+    Artifact,
+    ConversionError,
+    DisagreementError,
+    Specs,
+    Tensors,
+    select_tensors,
+)
 from backends.files import check_regular
+from backends.json_limits import check_json
+from backends.support import RefusedNode
 
 ARTIFACT_FILE = "artifact.json"
 _INPUT, _OUTPUT = "input/", "output/"
+_MAX_FAILURE = 1 << 24  # bytes of the file of a failure
+_MAX_REASON = 1_000  # characters of why a node is refused
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,42 @@ def read_artifact(folder: Path) -> Artifact:
         FormatError: it does not describe an artifact.
     """
     return from_json(Artifact, json.loads((folder / ARTIFACT_FILE).read_text()), ARTIFACT_FILE)
+
+
+@dataclass(frozen=True)
+class ConversionFailure:
+    """Why there is no artifact, beside the words of the error.
+
+    Attributes:
+        refused: the nodes that are the reason, where they are known.
+        wrong_tensor: the output that does not agree with the sample; empty where it did not come
+            to a comparison.
+    """
+
+    refused: tuple[RefusedNode, ...] = ()
+    wrong_tensor: str = ""
+
+
+def write_failure(path: Path, error: ConversionError) -> None:
+    """Write why a conversion failed, for the process that started it."""
+    refused = tuple(replace(node, reason=node.reason[:_MAX_REASON]) for node in error.refused)
+    tensor = error.tensor if isinstance(error, DisagreementError) else ""
+    path.write_text(json.dumps(to_json(ConversionFailure(refused, tensor))))
+
+
+def read_failure(path: Path) -> ConversionFailure:
+    """What a converter wrote of its failure.
+
+    Nothing is known where there is no such file, as after a crash, or where it is not readable: the
+    failure itself must still be reported.
+    """
+    with suppress(OSError, ValueError, RecursionError, FormatError):
+        check_regular(path)
+        with path.open("rb") as file:
+            data = json.loads(file.read(_MAX_FAILURE))  # the start of a longer one is no JSON
+        check_json(data, path.name)
+        return from_json(ConversionFailure, data, path.name)
+    return ConversionFailure()
 
 
 def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> None:

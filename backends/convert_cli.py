@@ -23,6 +23,7 @@ from backends.contract import (
     Artifact,
     ConversionError,
     DeployError,
+    DisagreementError,
     Dynamic,
     Segment,
 )
@@ -33,6 +34,7 @@ from backends.conversion_files import (
     sample_names,
     split_sample,
     write_artifact,
+    write_failure,
 )
 from backends.error_metrics import ErrorMetrics, compare_all, worst
 from backends.files import check_utf8, not_regular
@@ -56,6 +58,8 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     try:
         artifact, gap, obstacle = call_with_large_stack(lambda: _convert(backend, arguments))
     except DeployError as error:
+        if arguments.failure and isinstance(error, ConversionError):
+            write_failure(arguments.failure, error)
         if "DEPLOY_TRACEBACK" in os.environ:
             raise
         sys.exit(f"error: {error}")
@@ -106,6 +110,13 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         help="the sizes of an open dimension; without MAX there is no largest one. A dimension "
         "without a name is TENSOR.AXIS",
     )
+    parser.add_argument(
+        "--failure",
+        type=Path,
+        metavar="FILE.json",
+        help="written where the conversion fails: the nodes that are the reason, if they are "
+        "known, or the output that does not agree",
+    )
     parser.add_argument("options", nargs="*", metavar="option=value")
     return parser
 
@@ -129,7 +140,8 @@ def _convert(
     with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
         folder = Path(scratch) / "artifact"
         folder.mkdir()
-        artifact = converter(backend)(segment, options, folder)
+        taken = _without_functions(backend, segment, Path(scratch))
+        artifact = converter(backend)(taken, options, folder)
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)
         obstacle = about(backend).run_obstacle(options)
@@ -145,6 +157,12 @@ def _convert(
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
     return artifact, gap, obstacle
+
+
+def _without_functions(backend: str, segment: Segment, scratch: Path) -> Segment:
+    from backends.onnx.functions import segment_without_functions  # as above
+
+    return segment if about(backend).functions else segment_without_functions(segment, scratch)
 
 
 def _check_machine(backend: str, segment: Segment, options: object) -> None:
@@ -167,11 +185,12 @@ def _check_agreement(
         if not tolerance.admits(gap):
             from backends.onnx.ties import tie_advice  # here, since --help works without onnx
 
-            raise ConversionError(
+            raise DisagreementError(
                 f"segment '{artifact.name}': {artifact.backend} does not agree at '{gap.tensor}'",
                 expected=str(tolerance),
                 got=f"max_rel {gap.max_rel:.3g}, cosine {gap.cosine:.6f}",
                 do=tie_advice(segment.onnx, gap.tensor),
+                tensor=gap.tensor,
             )
     return worst(metrics)
 
@@ -193,17 +212,13 @@ def _sample(segment: Segment, path: Path | None) -> Sample:
 
 
 def _reference_sample(segment: Segment) -> Sample:
-    from onnx.reference import ReferenceEvaluator
+    from backends.onnx.reference import reference_outputs  # as above
 
     noise = np.random.default_rng(0)
     inputs = {
         spec.name: noise.standard_normal(spec.typical).astype(spec.dtype) for spec in segment.inputs
     }
-    names = [spec.name for spec in segment.outputs]
-    outputs = ReferenceEvaluator(str(segment.onnx)).run(names, inputs)
-    return Sample(
-        inputs, {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}
-    )
+    return Sample(inputs, reference_outputs(segment, inputs))
 
 
 def _check_target(out: Path) -> None:

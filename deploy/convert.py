@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +158,13 @@ def convert_here(segment: Segment, backend: BackendRecipe, folder: Path) -> Arti
     """
     options = parse_options(options_type(backend.name), backend.options, backend.name)
     folder.mkdir(parents=True, exist_ok=True)
-    return converter(backend.name)(segment, options, folder)
+    if about(backend.name).functions:
+        return converter(backend.name)(segment, options, folder)
+    from backends.onnx.functions import segment_without_functions  # a device has no onnx
+
+    with tempfile.TemporaryDirectory() as scratch:
+        taken = segment_without_functions(segment, Path(scratch))
+        return converter(backend.name)(taken, options, folder)
 
 
 def load_segment(segment: Segment, backend: BackendRecipe, folder: Path) -> Runner:

@@ -1,5 +1,6 @@
 """A converter that crashes, hangs, complains or leaves nothing is one error, to be repeated."""
 
+import json
 import subprocess
 
 import numpy as np
@@ -8,9 +9,16 @@ import pytest
 import backends
 import deploy
 from backends import registry
-from backends.contract import ConversionError
+from backends.contract import ConversionError, DisagreementError
+from backends.conversion_files import (
+    ConversionFailure,
+    read_failure,
+    write_failure,
+    write_sample,
+)
 from backends.process.child import module_command
 from backends.process.conversion import ConversionLimits, convert_in_child
+from backends.support import RefusedNode
 from deploy.convert import convert
 from deploy.recipe.schema import BackendRecipe, ConvertRecipe
 from tests.helpers.faulty_backends import PACKAGES_WITH_FAULTY
@@ -55,6 +63,61 @@ def test_a_converter_that_goes_wrong_is_named_with_its_command(how, message, tmp
         rf"To repeat it: .* -m tests\.helpers\.failing_converter .*conv\.onnx .* '?how={how}"
     )
     assert not out.exists()
+
+
+def test_the_nodes_that_a_converter_refuses_reach_its_caller(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES_WITH_FAULTY)
+    segment = conv(tmp_path / "conv.onnx")
+    options = {"unsupported_operator": "Conv"}
+    out, limits = tmp_path / "out", ConversionLimits(60)
+    with pytest.raises(ConversionError, match=r"to faulty: no Conv here\. \n") as caught:
+        convert_in_child(segment, "faulty", options, "fp32", None, out, limits)
+    assert not isinstance(caught.value, DisagreementError)
+    (node,) = caught.value.refused
+    assert (node.operator, node.reason, node.output) == ("Conv", "not here", "y")
+    assert "--failure" not in str(caught.value), "the command to repeat it has a user's options"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["conv.onnx", "out.log"]
+
+
+def test_a_result_that_disagrees_is_told_from_one_that_cannot_be_converted(tmp_path):
+    segment = conv(tmp_path / "conv.onnx")
+    sample = tmp_path / "sample.npz"
+    values = {
+        spec.name: np.ones(spec.typical, np.float32) for spec in (*segment.inputs, *segment.outputs)
+    }
+    write_sample(sample, segment.inputs, segment.outputs, values)
+    out, limits = tmp_path / "out", ConversionLimits(60)
+    with pytest.raises(DisagreementError, match=r"does not agree at 'net\.out\.0'") as caught:
+        convert_in_child(segment, "onnxruntime", {}, "fp32", sample, out, limits)
+    assert (caught.value.tensor, caught.value.refused) == ("net.out.0", ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"refused": [{"node": 1}]}',
+        '{"wrong_tensor": "\\ud800"}',
+        json.dumps({"wrong_tensor": "x" * 100_000}),
+        '{"wrong_tensor": "y"' + " " * (1 << 24) + "}",
+    ],
+    ids=["empty", "cut off", "array", "deep", "types", "surrogate", "long text", "long file"],
+)
+def test_a_failure_that_cannot_be_read_says_nothing(text, tmp_path):
+    (tmp_path / "failure.json").write_text(text)
+    assert read_failure(tmp_path / "failure.json") == ConversionFailure()
+    assert read_failure(tmp_path / "none.json") == ConversionFailure()
+
+
+def test_a_failure_comes_back_as_it_was_written(tmp_path):
+    nodes = tuple(RefusedNode(f"n{i}", "Det", "r" * 5_000, f"y{i}") for i in range(3_000))
+    write_failure(tmp_path / "failure.json", ConversionError("no", refused=nodes))
+    failure = read_failure(tmp_path / "failure.json")
+    assert [node.output for node in failure.refused] == [node.output for node in nodes]
+    assert {node.reason for node in failure.refused} == {"r" * 1_000}
 
 
 def test_without_a_sample_nothing_is_checked(tmp_path, monkeypatch):

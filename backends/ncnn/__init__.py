@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from backends.contract import About, Dynamic, Specs, TensorSpec
+from backends.contract import About, Dynamic, Segment, Specs, TensorSpec
 from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS
+from backends.support import Support
 
 
 def border_obstacle(inputs: Specs, outputs: Specs) -> str:
@@ -20,12 +21,20 @@ def border_obstacle(inputs: Specs, outputs: Specs) -> str:
     return dtype_obstacle(["float32"], (*inputs, *outputs))
 
 
+def _support(segment: Segment, options: Options) -> Support:
+    """Which nodes of a segment it takes."""
+    from backends.ncnn.support import support  # not at the top: the device does not need it
+
+    return support(segment, options)
+
+
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards",
     extra="ncnn",
     convert=("ncnn", "pnnx"),
     run=("ncnn",),
     border_obstacle=border_obstacle,
+    support=_support,
     precisions={"fp16": {"fp16": True}},
 )
 

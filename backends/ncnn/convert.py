@@ -14,13 +14,11 @@ from backends.contract import Artifact, ConversionError, Dynamic, Segment, Tenso
 from backends.ncnn import Options, net_shape, runs_row_by_row
 from backends.ncnn.conversion.diagnosis import batch_axes, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph
-from backends.ncnn.conversion.pnnx import BIN, PARAM, SCRIPT, run_pnnx
+from backends.ncnn.conversion.pnnx import AXES, BIN, PARAM, SCRIPT, run_pnnx
 from backends.ncnn.conversion.refusals import refusal
 from backends.ncnn.conversion.rewrites import rewrite_graph
 from backends.ncnn.conversion.wrong_forms import check_forms
 from backends.options import options_json
-
-_AXES = "axes.json"
 
 
 def convert(segment: Segment, options: Options, out: Path) -> Artifact:
@@ -47,11 +45,11 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         axes = batch_axes((run.folder / SCRIPT).read_text())
         for path in (run.param, run.bin):
             shutil.move(path, out / path.name)
-    (out / _AXES).write_text(json.dumps(axes))
+    (out / AXES).write_text(json.dumps(axes))
     return Artifact(
         name=segment.name,
         backend="ncnn",
-        files=(PARAM, BIN, _AXES),
+        files=(PARAM, BIN, AXES),
         inputs=segment.inputs,
         outputs=segment.outputs,
         precision="fp16" if options.fp16 else "fp32",

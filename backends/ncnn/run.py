@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from backends.contract import Array, Artifact, EngineError, Specs, Tensors, check_inputs
+from backends.contract import Array, Artifact, EngineError, Specs, Tensors, TensorSpec, check_inputs
 from backends.files import utf8_path
 from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
@@ -75,32 +75,46 @@ class NcnnRunner:
             raise EngineError("the ncnn runner is closed")
         arrays = check_inputs(self._inputs, inputs)
         if not self._by_row:
-            return self._run(arrays)
+            return self._run(enumerate(arrays), enumerate(self._outputs))
         count = len(arrays[0])
         if not count:
             return {
                 spec.name: np.zeros((0, *spec.typical[1:]), spec.dtype) for spec in self._outputs
             }
-        rows = [self._run([array[row : row + 1] for array in arrays]) for row in range(count)]
+        rows = [
+            self._run(
+                enumerate([array[row : row + 1] for array in arrays]), enumerate(self._outputs)
+            )
+            for row in range(count)
+        ]
         return {
             spec.name: np.concatenate([row[spec.name] for row in rows]) for spec in self._outputs
         }
 
-    def _run(self, arrays: Sequence[Array]) -> dict[str, Array]:
+    def compute(self, inputs: Tensors, outputs: Collection[str]) -> dict[str, Array]:
+        """Compute some outputs alone, from the inputs that they depend on; one row where it varies.
+
+        Raises:
+            EngineError: the engine failed, or an input that they depend on is missing.
+        """
+        given = (
+            (i, inputs[spec.name]) for i, spec in enumerate(self._inputs) if spec.name in inputs
+        )
+        wanted = ((i, spec) for i, spec in enumerate(self._outputs) if spec.name in outputs)
+        return self._run(given, wanted)
+
+    def _run(
+        self, inputs: Iterable[tuple[int, Array]], outputs: Iterable[tuple[int, TensorSpec]]
+    ) -> dict[str, Array]:
         # a Mat may borrow its array's memory; the arrays live until the extractor is cleared
-        mats = [
-            self._mat(f"in{index}", array if array.ndim else array.reshape(1))
-            for index, array in enumerate(arrays)
-        ]
+        arrays = [(index, array if array.ndim else array.reshape(1)) for index, array in inputs]
+        mats = [(index, self._mat(f"in{index}", array)) for index, array in arrays]
         extractor = self._net.create_extractor()
         try:
-            for index, mat in enumerate(mats):
+            for index, mat in mats:
                 if extractor.input(f"in{index}", mat) != 0:
                     raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
-            return {
-                spec.name: self._extract(extractor, index)
-                for index, spec in enumerate(self._outputs)
-            }
+            return {spec.name: self._extract(extractor, index) for index, spec in outputs}
         finally:
             extractor.clear()  # an error keeps this frame alive; its blobs must not outlive the net
 

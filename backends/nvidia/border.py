@@ -1,9 +1,10 @@
-"""The dtypes of tensors at the border of a plan."""
+"""The tensors at the border of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from backends.borders import rank_obstacle
 from backends.contract import Specs
 from backends.dtypes import dtype_obstacle
 
@@ -19,6 +20,14 @@ DTYPES: Mapping[str, str] = {
 """NumPy's dtypes and the members of TensorRT's ``DataType``."""
 
 
+_MOST_DIMENSIONS = 8
+
+
 def border_obstacle(inputs: Specs, outputs: Specs) -> str:
-    """Why no segment with these inputs and outputs can be converted, or an empty text."""
+    """Why no segment with these inputs and outputs can be converted, or an empty text.
+
+    The parser takes an input of unknown rank for a scalar.
+    """
+    if obstacle := rank_obstacle(inputs, _MOST_DIMENSIONS):
+        return obstacle
     return dtype_obstacle(DTYPES, (*inputs, *outputs))

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from backends.borders import check_border
 from backends.contract import ConversionError, Dim, Dynamic, Segment, Specs, TensorSpec
 from backends.nvidia.bindings import Bindings, Messages, sizes_of
-from backends.support import RefusedNode
+from backends.nvidia.border import border_obstacle
+from backends.nvidia.refusals import refused_nodes
+from backends.onnx.model_file import read_without_weights
 
 if TYPE_CHECKING:
     import tensorrt as trt
 
 _MIB = 1 << 20
-_NO_REASON = "false"  # of a check of the parser that has no text of its own
-_NO_REASONS = ("Invalid Node - ", "catchCudaError")
-_OF_INPUTS = "importInput"  # the parser's function that refuses an input of the graph
 
 
 class BuildOptions(Protocol):
@@ -61,6 +61,7 @@ def parse_segment(bindings: Bindings, segment: Segment) -> ParsedSegment:
         ConversionError: the product does not start, lacks an operator (with the node and its
             reason), or has another tensor, dtype or size than the segment.
     """
+    check_border(segment, bindings.product, border_obstacle)
     with bindings.messages.creation_errors(ConversionError):
         builder = bindings.builder(bindings.logger)
     # the only kind of network that TensorRT 10 and 11 and TensorRT for RTX all build
@@ -141,41 +142,18 @@ def copy_model(segment: Segment, out: Path) -> list[str]:
     return [path.name for path in files]
 
 
-def refused_node(error: trt.ParserError) -> RefusedNode:
-    """The node that an error of the parser is about, with NVIDIA's reason.
-
-    An error about an input of the graph has the input's name where others have a source file. One
-    about the whole graph has no node.
-    """
-    reason = f"refused by {error.func()}" if error.desc() == _NO_REASON else _reason(error.desc())
-    if error.func() == _OF_INPUTS:
-        return RefusedNode(error.file(), "input", reason)
-    if error.node() < 0:
-        return RefusedNode("", "", reason)
-    return RefusedNode(error.node_name() or f"number {error.node()}", error.node_operator(), reason)
-
-
-def _reason(text: str) -> str:
-    """The parser's words without lines that give no reason.
-
-    Without a GPU the library reports a missing driver beside every error of a layer.
-    """
-    lines = [line for line in text.splitlines() if not any(word in line for word in _NO_REASONS)]
-    return "; ".join(lines) or text
-
-
 def _refusal(segment: Segment, parser: trt.OnnxParser, messages: Messages) -> ConversionError:
-    errors = [str(refused_node(parser.get_error(number))) for number in range(parser.num_errors)]
+    refused = refused_nodes(parser, read_without_weights(segment.onnx).graph)
     return ConversionError(
         f"segment '{segment.name}': {messages.product} does not accept its graph\n  "
-        + "\n  ".join(errors or [messages.take()]),
+        + "\n  ".join(map(str, refused) if refused else [messages.take()]),
         do="\nCut around these nodes, or choose another backend for this segment.",
+        refused=tuple(node for node in refused if node.output),
     )
 
 
 def _check_network(parsed: ParsedSegment) -> None:
     network, segment = parsed.network, parsed.segment
-    _check_ranks(parsed)
     inputs = [network.get_input(number) for number in range(network.num_inputs)]
     outputs = [network.get_output(number) for number in range(network.num_outputs)]
     _check_tensors(parsed, segment.inputs, inputs)
@@ -185,17 +163,6 @@ def _check_network(parsed: ParsedSegment) -> None:
             raise ConversionError(
                 f"segment '{segment.name}': the values of input '{tensor.name}' decide shapes",
                 do="Cut so that it stays inside, or choose another backend for this segment.",
-            )
-
-
-def _check_ranks(parsed: ParsedSegment) -> None:
-    for spec in parsed.segment.inputs:
-        if spec.shape is None:
-            raise ConversionError(
-                f"segment '{parsed.segment.name}': input '{spec.name}'",
-                expected="a known number of dimensions",
-                got=f"none, which {parsed.bindings.product} would take for a scalar",
-                do="Cut where it is known, or choose another backend for this segment.",
             )
 
 
@@ -211,14 +178,7 @@ def _check_tensors(parsed: ParsedSegment, specs: Specs, tensors: list[trt.ITenso
     for spec in specs:
         tensor = by_name[spec.name]
         sizes = sizes_of(tensor.shape)
-        data_type = parsed.bindings.data_types.get(spec.dtype)
-        if data_type is None:
-            raise ConversionError(
-                f"segment '{segment}': tensor '{spec.name}'",
-                expected=f"one of {', '.join(parsed.bindings.data_types)} at its border",
-                got=spec.dtype,
-                do="Cut elsewhere, or choose another backend for this segment.",
-            )
+        data_type = parsed.bindings.data_types[spec.dtype]
         if data_type != tensor.dtype or not _same_sizes(spec, sizes):
             raise ConversionError(
                 f"segment '{segment}': tensor '{spec.name}' in {product}",

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from backends.contract import About, GpuSupport
-from backends.options import MAX_THREADS
+from backends.contract import About, GpuSupport, Segment, install_hint
+from backends.options import MAX_THREADS, options_json
+from backends.process.support_query import support_in_child
+from backends.support import Support
 
 
 def _gpu_obstacle() -> str:
@@ -19,13 +21,24 @@ def _gpu_obstacle() -> str:
     return "" if has_provider else "onnxruntime-gpu is not installed here"
 
 
+def support(segment: Segment, options: Options) -> Support:
+    """Which nodes of a segment ONNX Runtime has kernels for, on the options' device."""
+    if find_spec("onnxruntime") is None:
+        hint = install_hint("onnxruntime")
+        return Support("ONNX Runtime", unknown=f"ONNX Runtime is not here. {hint}")
+    module = "backends.onnxruntime.support"
+    return support_in_child("ONNX Runtime", module, segment, options_json(options))
+
+
 ABOUT = About(
     summary="ONNX Runtime: CPUs of servers, desktops and boards; NVIDIA GPUs",
     extra="onnxruntime",
     convert=("onnx", "onnxruntime"),
     run=("onnxruntime",),
     builds_on_device=True,
+    functions=True,
     gpu=GpuSupport({"as it is": {"device": "cuda"}}, _gpu_obstacle),
+    support=support,
     other_rounding={"optimize": "off", "optimize_at_start": False},
 )
 

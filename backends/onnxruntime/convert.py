@@ -12,8 +12,10 @@ from onnx.checker import ValidationError
 
 from backends.contract import Artifact, ConversionError, Segment
 from backends.files import utf8_path
+from backends.onnx.model_file import read_without_weights
 from backends.onnxruntime import Options
 from backends.onnxruntime.added_weights import rename_added_weights
+from backends.onnxruntime.kernels import refused_nodes
 from backends.onnxruntime.session import FAILURES, SILENT, missing_kernel_advice
 from backends.options import options_json
 
@@ -103,7 +105,9 @@ def _optimize(segment: Segment, level: ort.GraphOptimizationLevel, target: Path)
         ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
     except FAILURES as error:
         raise ConversionError(
-            f"segment '{segment.name}': {error}", do=missing_kernel_advice(error)
+            f"segment '{segment.name}': {error}",
+            do=missing_kernel_advice(error),
+            refused=refused_nodes(read_without_weights(segment.onnx, inline_bytes=4096), Options()),
         ) from error
     rename_added_weights(segment.onnx, target)
 

@@ -18,6 +18,7 @@ SILENT = 4  # errors are raised, and its log would print names of the model as t
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _MIB = 1 << 20
 _SPIN, _STOP = "session.intra_op.allow_spinning", "session.force_spinning_stop"
+_NO_FALLBACK = "session.disable_cpu_ep_fallback"
 _FALL_BACK = "If the GPU has no kernel for a node, cpu_fallback=true runs it on the CPU."
 
 _NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)")
@@ -58,11 +59,11 @@ def on_gpu(path: Path, options: Options) -> ort.InferenceSession | None:
         EngineError: the file does not load; or ``cpu_fallback`` is off and there is no GPU, or no
             GPU kernel for a node.
     """
-    fault = _gpu_fault()
+    fault = gpu_fault()
     if not fault:
         settings = _settings(options)
         if not options.cpu_fallback:
-            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            settings.add_session_config_entry(_NO_FALLBACK, "1")
         session = _session(path, settings, [(_CUDA, provider_options(options)), _CPU], _FALL_BACK)
         if session.get_providers()[0] == _CUDA:
             return session
@@ -77,6 +78,23 @@ def on_gpu(path: Path, options: Options) -> ort.InferenceSession | None:
     return None
 
 
+def load_alone(model: bytes, options: Options) -> ort.InferenceSession:
+    """Load a small model on the options' device, and change nothing in it.
+
+    Raises:
+        FAILURES: it does not load, such as for lack of a kernel.
+    """
+    settings = _settings(options)
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.intra_op_num_threads = 1
+    providers: list[str | tuple[str, dict[str, str]]] = [_CPU]
+    if options.device == "cuda":
+        providers.insert(0, (_CUDA, provider_options(options)))
+        if not options.cpu_fallback:
+            settings.add_session_config_entry(_NO_FALLBACK, "1")
+    return ort.InferenceSession(model, settings, providers=providers)
+
+
 def provider_options(options: Options) -> dict[str, str]:
     """The options of ONNX Runtime's CUDA execution provider."""
     values = {
@@ -89,7 +107,8 @@ def provider_options(options: Options) -> dict[str, str]:
     return values
 
 
-def _gpu_fault() -> str:
+def gpu_fault() -> str:
+    """Why this build of the engine cannot use a GPU, or an empty text."""
     if _CUDA not in ort.get_available_providers():
         return "this build of it is for the CPU"
     ort.preload_dlls()  # CUDA's libraries may be in wheels, where the loader does not look

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
-from backends.contract import About, Specs
+from backends.borders import rank_obstacle
+from backends.contract import About, Segment, Specs, install_hint
 from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS
+from backends.process.support_query import support_in_child
+from backends.support import Support
 
 DTYPES: Mapping[str, str] = {
     "boolean": "bool",
@@ -27,7 +31,16 @@ DTYPES: Mapping[str, str] = {
 
 def border_obstacle(inputs: Specs, outputs: Specs) -> str:
     """Why no segment with these inputs and outputs can be converted, or an empty text."""
+    if obstacle := rank_obstacle(inputs):
+        return obstacle
     return dtype_obstacle(DTYPES.values(), (*inputs, *outputs))
+
+
+def support(segment: Segment, options: Options) -> Support:
+    """Which nodes of a segment OpenVINO translates and runs, by its own word."""
+    if find_spec("openvino") is None:
+        return Support("OpenVINO", unknown=f"OpenVINO is not here. {install_hint('openvino')}")
+    return support_in_child("OpenVINO", "backends.openvino.support", segment, {})
 
 
 ABOUT = About(
@@ -36,6 +49,7 @@ ABOUT = About(
     convert=("openvino",),
     run=("openvino",),
     border_obstacle=border_obstacle,
+    support=support,
 )
 
 

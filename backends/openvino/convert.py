@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from backends.contract import Artifact, ConversionError, EngineError, Segment, TensorSpec
-from backends.openvino import DTYPES, Options
+from backends.borders import check_border
+from backends.contract import Artifact, ConversionError, EngineError, Segment
+from backends.onnx.model_file import read_without_weights
+from backends.openvino import Options, border_obstacle
 from backends.openvino.engine import FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
-from backends.openvino.shapes import check_shapes
+from backends.openvino.shapes import first_other_shape
 from backends.options import options_json
 
 _XML, _BIN = "model.xml", "model.bin"
-_FLOAT32 = (
-    "Let the model have it in float32 (in PyTorch: .float() in its forward), or cut elsewhere"
-)
 _OTHER_BACKEND = "Choose another backend for this segment."
 
 
@@ -26,10 +25,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         ConversionError: OpenVINO lacks an operator or dtype, or reads other tensors than the
             segment's specs.
     """
-    for spec in segment.inputs:
-        _check_rank(segment.name, spec)
-    for spec in (*segment.inputs, *segment.outputs):
-        _check_dtype(segment.name, spec)
+    check_border(segment, "OpenVINO", border_obstacle)
     try:
         model = ov.Core().read_model(segment.onnx)
         check_ports(model.inputs, segment.inputs)
@@ -58,27 +54,15 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
 def _check_outputs(model: ov.Model, segment: Segment) -> None:
     try:
         check_ports(model.outputs, segment.outputs)
-    except EngineError:
-        check_shapes(model, segment.onnx)  # which operator is the first
-        raise
-
-
-def _check_rank(segment: str, spec: TensorSpec) -> None:
-    if spec.shape is None:
+    except EngineError as error:
+        other = first_other_shape(model, read_without_weights(segment.onnx).graph)
+        if other is None:
+            raise
         raise ConversionError(
-            f"segment '{segment}': input '{spec.name}'",
-            expected="a known number of dimensions for OpenVINO",
-            got=str(spec),
+            f"segment '{segment.name}': OpenVINO reads {other.node.operator}, which gives "
+            f"'{other.tensor}', in another way",
+            expected=f"its shape {other.expected}",
+            got=other.got,
             do=_OTHER_BACKEND,
-        )
-
-
-def _check_dtype(segment: str, spec: TensorSpec) -> None:
-    if spec.dtype not in DTYPES.values():
-        advice = _FLOAT32 if "float" in spec.dtype else "Cut so that it stays outside"
-        raise ConversionError(
-            f"segment '{segment}': tensor '{spec.name}'",
-            expected=f"one of {', '.join(DTYPES.values())} for OpenVINO",
-            got=spec.dtype,
-            do=f"{advice}, or: {_OTHER_BACKEND.lower()}",
-        )
+            refused=(other.node,),
+        ) from error

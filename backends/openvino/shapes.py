@@ -2,40 +2,55 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import onnx
 
-from backends.contract import EngineError
-from backends.onnx.model_file import read_without_weights
+from backends.onnx.graph_parts import first_output, node_label
 from backends.openvino.library import ov
+from backends.support import RefusedNode
 
 
-def check_shapes(model: ov.Model, path: Path) -> None:
-    """Refuse a model that OpenVINO reads with other shapes than the file has.
+@dataclass(frozen=True)
+class OtherShape:
+    """A tensor whose shape in OpenVINO is not that of the file.
+
+    Attributes:
+        operation: OpenVINO's, which gives it.
+        node: the file's, with the reason.
+        tensor: its name.
+        expected: its shape in the file.
+        got: its shape in OpenVINO.
+    """
+
+    operation: ov.Node
+    node: RefusedNode
+    tensor: str
+    expected: str
+    got: str
+
+
+def first_other_shape(model: ov.Model, graph: onnx.GraphProto) -> OtherShape | None:
+    """The first operator whose result has another shape than in the file.
 
     Args:
         model: as OpenVINO read it.
-        path: the segment's file.
-
-    Raises:
-        EngineError: with the first operator whose result has another shape.
+        graph: of the file.
     """
-    graph = read_without_weights(path).graph
     values = (value for value in graph.value_info if value.type.tensor_type.HasField("shape"))
     shapes = {value.name: _shape(value) for value in values}
-    operators = {name: node.op_type for node in graph.node for name in node.output}
+    numbers = {name: number for number, node in enumerate(graph.node) for name in node.output}
     for operation in model.get_ordered_ops():
         for port in operation.outputs():
-            known = [name for name in port.get_names() if name in shapes]
-            for name in known:
-                if not shapes[name].compatible(port.get_partial_shape()):
-                    raise EngineError(
-                        f"OpenVINO reads {operators.get(name, 'an operator')}, which gives "
-                        f"'{name}', in another way",
-                        expected=f"its shape {shapes[name]}",
-                        got=str(port.get_partial_shape()),
-                    )
+            got = port.get_partial_shape()
+            for name in port.get_names() & shapes.keys() & numbers.keys():
+                if not shapes[name].compatible(got):
+                    node, expected = graph.node[numbers[name]], shapes[name]
+                    reason = f"'{name}': expected its shape {expected}, got {got} in OpenVINO"
+                    label = node_label(node, numbers[name])
+                    refused = RefusedNode(label, node.op_type, reason, first_output(node))
+                    return OtherShape(operation, refused, name, str(expected), str(got))
+    return None
 
 
 def _shape(value: onnx.ValueInfoProto) -> ov.PartialShape:

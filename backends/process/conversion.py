@@ -5,14 +5,28 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.codec import FormatError
-from backends.contract import UNBOUNDED, Artifact, ConversionError, Dynamic, Segment, Specs
-from backends.conversion_files import ARTIFACT_FILE, read_artifact
+from backends.contract import (
+    UNBOUNDED,
+    Artifact,
+    ConversionError,
+    DisagreementError,
+    Dynamic,
+    Segment,
+    Specs,
+)
+from backends.conversion_files import (
+    ARTIFACT_FILE,
+    ConversionFailure,
+    read_artifact,
+    read_failure,
+)
 from backends.files import file_fault, name_fault
 from backends.options import Value
 from backends.process.child import Limits, module_command, run_limited
@@ -73,14 +87,18 @@ def convert_in_child(
         rule: what counts as agreement with the sample.
 
     Raises:
-        ConversionError: with the segment, the backend, how the process ended, the end of its
-            stderr, and the command that repeats it.
+        DisagreementError: the result runs, and does not agree with the sample.
+        ConversionError: any other failure: the segment, the backend, how the process ended, the
+            end of its stderr, and the command that repeats it; and the nodes that the converter
+            refuses, where it names them.
     """
     arguments = _arguments(segment, options, precision, sample, out, rule)
     log = out.with_suffix(".log")
-    with log.open("w+") as output:
-        command = module_command(package(backend), *arguments)
-        fault = run_limited(command, limits.in_bytes(), output)
+    with tempfile.TemporaryDirectory() as folder, log.open("w+") as output:
+        failure_file = Path(folder) / "failure.json"
+        words = [*arguments[:2], "--failure", str(failure_file), *arguments[2:]]
+        fault = run_limited(module_command(package(backend), *words), limits.in_bytes(), output)
+        failure = read_failure(failure_file)
     lines = log.read_text(errors="replace").splitlines()[-_TAIL:]
     if any(sign in text for sign in _OUT_OF_MEMORY for text in (fault, *lines)):
         fault += f", within {limits}"
@@ -92,11 +110,18 @@ def convert_in_child(
         fault, lines = _own_error(segment.name, fault, lines)
         stderr = "".join(f"\n    {line}" for line in lines)
         repeat = shlex.join([sys.executable, "-m", package(backend), *arguments])
-        raise ConversionError(
+        raise _error(
             f"cannot convert segment '{segment.name}' to {backend}: {fault}{stderr}",
-            do=f"\n  To repeat it: {repeat}",
+            f"\n  To repeat it: {repeat}",
+            failure,
         )
     return read_artifact(out)
+
+
+def _error(what: str, do: str, failure: ConversionFailure) -> ConversionError:
+    if failure.wrong_tensor:
+        return DisagreementError(what, do=do, tensor=failure.wrong_tensor)
+    return ConversionError(what, do=do, refused=failure.refused)
 
 
 def _own_error(segment: str, fault: str, lines: list[str]) -> tuple[str, list[str]]:

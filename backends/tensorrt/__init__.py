@@ -44,6 +44,7 @@ ABOUT = About(
     obstacle=obstacle,
     border_obstacle=border_obstacle,
     builds_on_device=True,
+    functions=True,
     gpu=GpuSupport(
         {
             "as it is": {},

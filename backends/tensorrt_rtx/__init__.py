@@ -86,6 +86,7 @@ ABOUT = About(
     misfit=misfit,
     convert_obstacle=convert_obstacle,
     builds_on_device=True,
+    functions=True,
     device_extra="tensorrt-rtx-device",
     gpu=GpuSupport(
         {

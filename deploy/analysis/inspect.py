@@ -22,13 +22,16 @@ from deploy.export.source import source_of
 from deploy.graph.exported import Exported
 from deploy.partition.host_steps import resolve_host_steps, select_post_step
 from deploy.partition.segments import Partition, partition_recipe
+from deploy.pipeline.chain_plan import ChainPlan
+from deploy.pipeline.placement import PlacedChain, plan_chain
 from deploy.pipeline.work_folder import check_own_folder
+from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.sample_inputs import sample_inputs
 from deploy.recipe.schema import Recipe, RecipeError
 from deploy.report.console import plain_console
 from deploy.runtime.bundle.manifest import HostStep
 
-_OUTPUTS = {"export", "segments", "plan.json", "plan.svg"}
+_OUTPUTS = {"export", "segments", "placement", "plan.json", "plan.svg"}
 
 
 def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) -> dict[str, Path]:
@@ -59,7 +62,12 @@ def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) 
         if not as_json:
             show(console, inspection, every=every_tensor)  # the cut points that there are
         raise
-    inspection = replace(inspection, plan=_plan(recipe, exported, partitioned))
+    placement = None
+    if recipe.partition.auto is not None:
+        placed = _placed(recipe, exported, partitioned, out)
+        recipe, partitioned, placement = placed.recipe, placed.plan.partition, placed.record
+    plan = replace(_plan(recipe, exported, partitioned), placement=placement)
+    inspection = replace(inspection, plan=plan)
     files = {segment.name: segment.onnx for segment in partitioned.segments}
     text = json.dumps(inspection_json(inspection), indent=2)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,6 +82,16 @@ def inspect_model(recipe: Recipe, out: Path, every_tensor: bool, as_json: bool) 
     for line in (f"drawing     {out / 'plan.svg'}", f"to look in  netron {first}  (or --netron)"):
         console.print(line, highlight=False, soft_wrap=True)
     return files
+
+
+def _placed(recipe: Recipe, exported: Exported, partitioned: Partition, out: Path) -> PlacedChain:
+    """The partition with its segments divided by the word of the preferred engines."""
+    hosts = recipe.partition.host
+    host = resolve_host_steps(hosts, partitioned.segments, exported.inputs)
+    try:
+        return plan_chain(recipe, ChainPlan(partitioned, host, {}, ()), out)
+    finally:
+        shutil.rmtree(out / WorkFile.PLACEMENT, ignore_errors=True)
 
 
 def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
@@ -98,6 +116,8 @@ def _plan(recipe: Recipe, exported: Exported, partitioned: Partition) -> Plan:
 
 def _support(recipe: Recipe, segment: Segment) -> Support | None:
     """What the parser of the engine says, where the recipe names an engine that has one."""
+    if recipe.partition.auto is not None:
+        return None  # the plan has the reasons
     backend = recipe.backend_of(segment.name)
     ask = about(backend.name).support if backend.name in names() else None
     return ask(segment, parsed_options(backend)) if ask is not None else None

@@ -146,10 +146,13 @@ def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
     recipe = to_recipe(config, listed_backend_files(config))
     check_code(recipe, overrides, config)
+    from deploy.recipe.automatic import check_automatic, with_possible_builds
     from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side
     from deploy.recipe.post_params import with_known_params
     from deploy.recipe.validate import check_backends, check_recipe
 
+    check_automatic(recipe)
+    recipe = with_possible_builds(recipe)
     check_backends(recipe)
     if not recipe.model.is_onnx:  # whose inputs are in its file
         recipe = replace(recipe, model=with_known_params(recipe.model))
@@ -175,7 +178,8 @@ def _paths(recipe: Recipe) -> RunPaths:
     elif sweep is not None:
         bundle = sweep / "bundle"
     else:
-        bundle = folder / "bundles" / f"{recipe.model.name}-{recipe.backend.name}"
+        engines = [engine.name for engine in recipe.partition.prefer] or [recipe.backend.name]
+        bundle = folder / "bundles" / "-".join([recipe.model.name, *engines])
     check_utf8(bundle)
     return RunPaths(bundle, work_folder(bundle))
 

@@ -32,6 +32,9 @@ OmegaConf.register_new_resolver("asset", demo_file, replace=True)
 OmegaConf.register_new_resolver("stem", lambda name: Path(str(name)).stem, replace=True)
 
 
+_NO_BACKEND = "none"  # of commands that need none
+
+
 def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     """The recipe of a command line's words, of which none needs to choose a backend.
 
@@ -54,7 +57,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
         raise composition_error(error) from error
     check_order(typed)
     with open_dict(config):
-        config.setdefault("backend", {"name": "none"})
+        config.setdefault("backend", {"name": _NO_BACKEND})
     recipe = to_recipe(config, files)
     check_code(recipe, typed, config)
     return recipe
@@ -119,7 +122,7 @@ def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
     """
-    if "backend" not in config:
+    if "backend" not in config and not _is_automatic(config):
         raise RecipeError(
             "no backend is chosen",
             do=f"Pass +backend=NAME, one of {', '.join(config_choices('backend'))}.",
@@ -147,6 +150,7 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _expand_post(values)
         _expand_text(values)
         _read_classes(values)
+        _expand_prefer(values)
         values = with_texts(values)
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
@@ -154,6 +158,32 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         # of a resolver only what it says itself
         problem = str(error).splitlines()[0].rpartition(" while resolving interpolation: ")[2]
         raise RecipeError(f"{error.full_key or 'recipe'}: {problem}", do=_keys(error)) from error
+
+
+def _is_automatic(config: DictConfig) -> bool:
+    return OmegaConf.select(config, "partition.auto") is not None
+
+
+def _expand_prefer(values: dict[str, Any]) -> None:
+    """Write each engine of ``partition.prefer`` in full; the first is the backend of the recipe.
+
+    A backend of the command line has its options in the place of its name's.
+    """
+    values.setdefault("backend", {"name": _NO_BACKEND})  # where it may be missing
+    partition = values.get("partition")
+    prefer = partition.get("prefer") if isinstance(partition, dict) else None
+    if not isinstance(partition, dict) or prefer is None:
+        return
+    names = [prefer] if isinstance(prefer, str) else prefer
+    if not isinstance(names, list):
+        return  # the typed recipe refuses it
+    engines = [{"name": entry} if isinstance(entry, str) else entry for entry in names]
+    chosen = values.get("backend")
+    if isinstance(chosen, dict) and chosen.get("name") != _NO_BACKEND:
+        engines = [chosen if entry == {"name": chosen.get("name")} else entry for entry in engines]
+    elif engines and isinstance(engines[0], dict):
+        values["backend"] = engines[0]
+    partition["prefer"] = engines
 
 
 def _shape_values(values: Mapping[str, Any]) -> None:

@@ -62,8 +62,9 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
     from deploy.cli.compose import compose
+    from deploy.recipe.automatic import with_possible_builds
     from deploy.recipe.post_params import with_known_params
-    from deploy.recipe.validate import check_recipe
+    from deploy.recipe.validate import check_backends, check_recipe
 
     model, folder = _model_word(arguments.model), arguments.config_dir
     if not (model.endswith(".onnx") or Path(model).exists()):
@@ -74,9 +75,15 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
         quoted = model.replace("\\", "\\\\").replace("'", "\\'")
         words = ["+model=onnx", f"model.file='{quoted}'", *arguments.overrides]
         recipe = compose(words, folder)
-        recipe = replace(recipe, model=complete_inputs(with_open_sizes(recipe.model)))
+        # engines have to know the sizes of what they shall take
+        sized = recipe.model if recipe.partition.auto else with_open_sizes(recipe.model)
+        recipe = replace(recipe, model=complete_inputs(sized))
     recipe = replace(recipe, model=with_known_params(recipe.model))
     check_recipe(recipe)
+    if recipe.partition.auto is None:
+        return recipe
+    recipe = with_possible_builds(recipe)
+    check_backends(recipe)
     return recipe
 
 

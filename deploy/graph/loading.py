@@ -14,10 +14,10 @@ from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from backends.contract import Array, DeployError, Dim, Specs, Tensors
+from backends.onnx.functions import blocks
 from backends.onnx.model_file import OnnxFileError, read_without_weights
 from backends.onnx.specs import fixed_size
 from deploy.graph.exported import Exported
-from deploy.graph.function_inlining import blocks
 from deploy.graph.observed_shapes import hide_producers, show_producers
 from deploy.graph.simplification import simplify_graph
 from deploy.graph.value_types import set_aside_unknown_types

@@ -23,6 +23,7 @@ from deploy.partition.subgraphs import (
     check_no_host_steps,
     cut_across,
     cut_between,
+    cut_regions,
     whole_subgraph,
 )
 from deploy.partition.tensor_names import NamedSubgraph, NamedTensor, name_tensors
@@ -91,6 +92,7 @@ def partition(
     *,
     across: CutsAcross = (),
     inline_bytes: int = INLINE_BYTES,
+    complete: bool = False,
 ) -> Partition:
     """Cut a model into segments; what no segment covers is left to the host.
 
@@ -106,6 +108,7 @@ def partition(
         across: instead of ``cuts``, the points of each cut through the whole model; the segments
             ``part0``, ``part1`` and so on between them leave nothing out.
         inline_bytes: a segment with more weights keeps them in ``<segment>.onnx.data``.
+        complete: whether the cuts are the regions of a plan, which leave nothing out.
 
     Raises:
         PartitionError: a cut names no point of this model, or does not give a segment that
@@ -114,7 +117,7 @@ def partition(
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
     with _without_garbage_collection(), onnx_rule_errors(exported):
-        return _partition(exported, cuts, across, out, inline_bytes)
+        return _partition(exported, cuts, across, out, inline_bytes, complete)
 
 
 @contextmanager
@@ -130,11 +133,16 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _partition(
-    exported: Exported, cuts: Sequence[Cut], across: CutsAcross, out: Path, inline_bytes: int
+    exported: Exported,
+    cuts: Sequence[Cut],
+    across: CutsAcross,
+    out: Path,
+    inline_bytes: int,
+    complete: bool,
 ) -> Partition:
     model = load_graph(exported, fold=True)
     cut_points = extract_cut_points(model, exported.marks, by_name=exported.by_name)
-    subgraphs = _subgraphs(model, exported, cut_points, cuts, across)
+    subgraphs = _subgraphs(model, exported, cut_points, cuts, across, complete)
     check_no_host_steps(subgraphs)
     chain = name_tensors(subgraphs, cut_points)
     dynamic = {cut.name: cut.dynamic for cut in cuts}
@@ -170,8 +178,11 @@ def _subgraphs(
     cut_points: CutPoints,
     cuts: Sequence[Cut],
     across: CutsAcross,
+    complete: bool,
 ) -> list[Subgraph]:
     index = GraphIndex(model, same_names_same_sizes=not exported.by_name)
+    if complete:
+        return cut_regions(index, cut_points, cuts)
     if across:
         return cut_across(index, cut_points, across)
     return cut_between(index, cut_points, cuts) if cuts else [whole_subgraph(index, cut_points)]

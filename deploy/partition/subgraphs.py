@@ -58,6 +58,26 @@ def cut_between(index: GraphIndex, cut_points: CutPoints, cuts: Sequence[Cut]) -
     return subgraphs
 
 
+def cut_regions(index: GraphIndex, cut_points: CutPoints, cuts: Sequence[Cut]) -> list[Subgraph]:
+    """The subgraph of each region of a graph that a planner has divided completely.
+
+    A region keeps starts that none of its nodes reads: inputs of the graph that nothing needs.
+
+    Raises:
+        PartitionError: a region needs more than its starts, or two share a node.
+    """
+    subgraphs = []
+    for cut in cuts:
+        starts = [t for of_point in cut_points.start_tensors(cut).values() for t in of_point]
+        by_value = {start.value: start for start in starts}
+        ends = cut_points.end_tensors(cut)
+        backward_slice = BackwardSlice(index, by_value, ends)
+        _check_not_bypassed(index, cut, by_value, backward_slice)
+        subgraphs.append(backward_slice.subgraph(cut.name, starts, cut.outputs))
+    _check_disjoint(subgraphs)
+    return subgraphs
+
+
 def check_no_host_steps(subgraphs: Sequence[Subgraph]) -> None:
     """Refuse placeholders of host steps, which no engine can run.
 

@@ -139,7 +139,7 @@ def _conversion_key(
         "backend": backend.name,
         "options": dict(checked_options(backend)),
         "precision": cast_precision(backend),
-        "sample": _hash_sample(segment, sample) if limits.check else None,
+        "sample": hash_sample(segment, sample) if limits.check else None,
         "tolerances": _tolerances(segment, backend, rule) if limits.check else {},
         "versions": versions(description.convert),
         "machine": dict(description.machine(parsed_options(backend))),
@@ -156,6 +156,7 @@ def _tolerances(segment: Segment, backend: BackendRecipe, rule: AcceptanceRule) 
     return {name: str(tolerance) for name, tolerance in special.items()}
 
 
-def _hash_sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:
+def hash_sample(segment: Segment, sample: Tensors) -> Mapping[str, str]:
+    """The hash of the value of each input and output of a segment, by its name."""
     names = [spec.name for spec in (*segment.inputs, *segment.outputs)]
     return hash_tensors({name: sample[name] for name in names})

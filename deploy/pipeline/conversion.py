@@ -74,7 +74,9 @@ def convert_all(
         DeployError: a segment cannot be cast or converted; see ``cast_segments`` and ``convert``.
     """
     most = max(len(recipe.backends_of(segment.name)) for segment in segments)
-    steps, casts = _convert(recipe, segments, work, context, name_backends=most > 1)
+    engines = {recipe.backend_of(segment.name).name for segment in segments}
+    several = most > 1 or len(engines) > 1
+    steps, casts = _convert(recipe, segments, work, context, name_backends=several)
     alternatives: list[Converted] = []
     for rank in range(1, most):
         ranked = [segment for segment in segments if len(recipe.backends_of(segment.name)) > rank]

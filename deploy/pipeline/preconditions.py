@@ -10,6 +10,7 @@ from deploy.convert import checked_options
 from deploy.export.onnx_files import complete_files
 from deploy.export.onnx_source import complete_inputs
 from deploy.pipeline.work_folder import check_own_folder
+from deploy.recipe.automatic import with_possible_builds
 from deploy.recipe.model_inputs import check_model_inputs
 from deploy.recipe.output_paths import RunPaths, WorkFile
 from deploy.recipe.post_params import with_known_params
@@ -37,6 +38,7 @@ def checked_recipe(recipe: Recipe, paths: RunPaths) -> Recipe:
         recipe = replace(recipe, model=complete_inputs(recipe.model))
     recipe = replace(recipe, model=with_known_params(recipe.model))
     check_recipe(recipe)
+    recipe = with_possible_builds(recipe)
     check_backends(recipe)
     check_model_inputs(recipe)
     for backend in recipe.backends:

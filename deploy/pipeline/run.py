@@ -27,9 +27,18 @@ from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
 from deploy.pipeline.first_forward import check_first_forward
+from deploy.pipeline.measured_placement import Declined, fastest_chain
+from deploy.pipeline.placement import (
+    PlacedChain,
+    place_again,
+    place_chain,
+    trial_cache,
+    trial_of,
+)
 from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
-from deploy.recipe.output_paths import RunPaths, WorkFile
+from deploy.placement.inner_reference import RefinedReference
+from deploy.recipe.output_paths import RunPaths, WorkFile, work_folder
 from deploy.recipe.sample_inputs import (
     real_samples,
     sample_inputs,
@@ -37,7 +46,9 @@ from deploy.recipe.sample_inputs import (
     typical_sample,
 )
 from deploy.recipe.schema import CACHE_AUTO, CACHE_OFF, ModelRecipe, Recipe
-from deploy.report.progress import Progress
+from deploy.recipe.tolerances import recipe_rule
+from deploy.report.console import TerminalConsole
+from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult
 from deploy.runtime.benchmark.measurement import Measurement, measure_alone
 from deploy.runtime.benchmark.worker import Subject
@@ -97,21 +108,21 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         for sample_values in (values, *others):
             check_reference(sample_values, reference.name)
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
-        floors = reference.floors(samples[0], values)
-        rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
         second = others[:1] if real else _second(recipe.model, reference, pictures)
-        compared = ReferenceData(
-            reference,
-            values,
-            pictures,
-            evaluation_dataset(recipe),
-            reference.name,
-            others,
-            rule,
-            unmoved_outputs(values, second, chain.partition.results),
-        )
-    write_build_record(paths.work, recipe, chain.points)
-    context = ConversionContext(cache, values, progress, rule)
+        write_build_record(paths.work, recipe, chain.points)
+        if recipe.partition.auto is None:
+            compared = _compared(recipe, chain, reference, samples[0], values, others, second)
+    placement = None
+    if recipe.partition.auto is not None:
+        with progress.stage("placement", "dividing the model between the engines") as stage:
+            placed = _place(recipe, source, chain, reference, values, paths.work, cache, stage)
+            recipe, chain, placement = placed.recipe, placed.plan, placed.record
+            refined = RefinedReference(reference, placed.parts)
+            values, *others = map(refined.extended, (values, *others))
+            compared = _compared(recipe, chain, refined, samples[0], values, others, second)
+            stage.from_cache = placement.remembered
+    compared = replace(compared, pictures=pictures)
+    context = ConversionContext(cache, values, progress, compared.rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle", "copying and hashing files") as stage:
         manifest = _write_bundle(
@@ -132,6 +143,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         converted.casts,
         pictures,
         converted.support,
+        placement,
     )
     stage.gap = result.gap
     remember_own(manifest)
@@ -182,6 +194,78 @@ def _plan(
         plan = plan_graph(recipe, exported, segments)
         stage.size = _folder_size(segments)
     return plan
+
+
+def _place(
+    recipe: Recipe,
+    source: Source,
+    chain: ChainPlan,
+    reference: Reference,
+    values: Tensors,
+    work: Path,
+    cache: CacheStore | None,
+    stage: Stage,
+) -> PlacedChain:
+    """Divide the chain between the preferred engines, and on request measure how finely."""
+    auto, rule = recipe.partition.auto, recipe_rule(recipe.verify)
+
+    def show(activity: str) -> None:
+        stage.activity = activity
+
+    if auto is None or not auto.measure:
+        return place_chain(recipe, chain, values, work, cache, rule, show)
+    trials = trial_cache(cache, work)
+    quiet = Progress(TerminalConsole(quiet=True))
+
+    def again(declined: Declined, folder: Path) -> PlacedChain:
+        return place_again(
+            planned,
+            declined,
+            chain,
+            values,
+            folder,
+            lambda segment: trial_of(recipe, segment, trials, rule, show),
+        )
+
+    def write_bundle(candidate: PlacedChain, out: Path) -> None:
+        refined = RefinedReference(reference, candidate.parts).extended(values)
+        context = ConversionContext(trials, refined, quiet, rule)
+        segments = candidate.plan.partition.segments
+        converted = convert_all(candidate.recipe, segments, work_folder(out), context)
+        state = source.initial_state()
+        remember_own(_write_bundle(recipe.model, converted, candidate.plan, refined, state, out))
+
+    planned = place_chain(recipe, chain, values, work / WorkFile.PLACEMENT, cache, rule, show)
+    return fastest_chain(planned, again, write_bundle, work, show)
+
+
+def _compared(
+    recipe: Recipe,
+    chain: ChainPlan,
+    reference: Reference,
+    inputs: Tensors,
+    values: Tensors,
+    others: Sequence[Tensors],
+    second: Sequence[Tensors],
+) -> ReferenceData:
+    """What the bundle is compared with, with the reference's own noise on the first sample.
+
+    Args:
+        recipe: of the run.
+        chain: the final one.
+        reference: of the whole model.
+        inputs: of the first sample.
+        values: for it.
+        others: for further samples.
+        second: values for another sample, or nothing, which show what hardly moves.
+    """
+    floors = reference.floors(inputs, values)
+    rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
+    unmoved = unmoved_outputs(values, second, chain.partition.results)
+    dataset = evaluation_dataset(recipe)
+    return ReferenceData(
+        reference, values, (), dataset, reference.name, tuple(others), rule, unmoved
+    )
 
 
 def _write_bundle(

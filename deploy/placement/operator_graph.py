@@ -42,6 +42,8 @@ class GraphNode:
         macs: multiply-adds of one run.
         constants: the first tensors of the nodes whose constant results it needs; whichever engine
             gets the node computes them.
+        signature: equal for nodes of one operator with the same attributes and kinds of tensors;
+            empty where nothing else is like it.
     """
 
     output: str
@@ -51,6 +53,7 @@ class GraphNode:
     writes: tuple[int, ...]
     macs: int = 0
     constants: tuple[str, ...] = ()
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class OperatorGraph:
         tensors: between them, and the inputs of the graph.
         together: sets of nodes that one segment must hold, such as a quantised operator with its
             QuantizeLinear and DequantizeLinear.
+        constant_outputs: the names of outputs that are the same in every run.
 
     Examples:
         >>> x, h, y = (GraphTensor("x", None, 4, None, (0,)), GraphTensor("h", None, 4, 0, (1,)),
@@ -76,6 +80,7 @@ class OperatorGraph:
     nodes: tuple[GraphNode, ...]
     tensors: tuple[GraphTensor, ...]
     together: tuple[tuple[int, ...], ...] = ()
+    constant_outputs: tuple[str, ...] = ()
 
     def predecessors(self, node: int) -> Iterator[int]:
         """The nodes whose tensors a node reads; one may come twice."""

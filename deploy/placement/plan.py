@@ -14,11 +14,13 @@ class EngineAnswers:
         engine: its name.
         refused: why it does not take a node, by the node's number; it takes all others.
         borders: why no segment of it may begin or end at a tensor, by the tensor's number.
+        declined: why it does not get a node that it takes, where another engine takes it.
     """
 
     engine: str
     refused: Mapping[int, str] = field(default_factory=dict)
     borders: Mapping[int, str] = field(default_factory=dict)
+    declined: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,30 @@ class RefusedOperator:
 
 
 @dataclass(frozen=True)
+class MeasuredPlan:
+    """A way to divide a model whose latency was measured beside others.
+
+    Attributes:
+        name: for people.
+        segments: how many it has.
+        milliseconds: the p50 of a call of its chain; None where it did not run.
+        taken: whether it is the one of the bundle.
+    """
+
+    name: str
+    segments: int
+    milliseconds: float | None
+    taken: bool
+
+    def __str__(self) -> str:
+        """Such as ``as planned (7 segments): 12.3 ms, taken``."""
+        latency = "does not run" if self.milliseconds is None else f"{self.milliseconds:.3g} ms"
+        plural = "s" * (self.segments != 1)
+        taken = ", taken" if self.taken else ""
+        return f"{self.name} ({self.segments} segment{plural}): {latency}{taken}"
+
+
+@dataclass(frozen=True)
 class PlacementRecord:
     """How a model was divided between engines, and why.
 
@@ -86,6 +110,7 @@ class PlacementRecord:
         seconds: of planning and trying.
         complete: whether the search for failing nodes ended within its bounds.
         remembered: whether an earlier run had learnt all of it.
+        measured: the latencies of this plan and of others, where they were measured.
     """
 
     prefer: tuple[str, ...]
@@ -97,6 +122,7 @@ class PlacementRecord:
     seconds: float = 0.0
     complete: bool = True
     remembered: bool = False
+    measured: tuple[MeasuredPlan, ...] = ()
 
     @property
     def border_bytes(self) -> int:

@@ -22,6 +22,8 @@ def check_model_inputs(recipe: Recipe) -> None:
         RecipeError: naming the backend and the input.
     """
     specs, partition = _input_specs(recipe.model), recipe.partition
+    if partition.auto is not None:
+        return  # another engine gets what takes them
     names = segment_names(partition)
     reasons = [_input_obstacle(recipe, name, specs) for name in names]
     takes_all = len(specs) == 1 or not partition.segments

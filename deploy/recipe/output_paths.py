@@ -17,6 +17,8 @@ class WorkFile(StrEnum):
     """Folder: the exported model."""
     SEGMENTS = "segments"
     """Folder: the ONNX file of each segment, in fp32."""
+    PLACEMENT = "placement"
+    """Folder: what the automatic partition tried."""
     REFERENCE = "reference"
     """Folder: what the reference needs to run."""
     CAST = "cast"

@@ -292,6 +292,28 @@ class HostRecipe:
 
 
 @dataclass
+class AutoPartitionRecipe:
+    """How segments are divided between the engines of ``partition.prefer``.
+
+    Attributes:
+        min_nodes: a region of an engine with fewer nodes is given to a neighbour.
+        max_segments: of each segment; 0 sets no limit.
+        min_macs_per_byte: a region with fewer multiply-adds for each byte over its borders is given
+            to a neighbour.
+        tries: the most conversions of a search for the nodes that make a segment fail.
+        measure: whether borders that do not pay on this machine are dropped.
+        reference: the backend that computes tensors at the borders, of which PyTorch has no value.
+    """
+
+    min_nodes: int = 4
+    max_segments: int = 24
+    min_macs_per_byte: float = 1.0
+    tries: int = 60
+    measure: bool = False
+    reference: BackendRecipe | None = None
+
+
+@dataclass
 class PartitionRecipe:
     """How the model is cut; without segments and cuts the whole model is one segment.
 
@@ -300,11 +322,15 @@ class PartitionRecipe:
         cuts: instead of segments, where to cut the whole model: for each boundary a mark, a point,
             or a list of them. The segments are ``part0``, ``part1`` and so on.
         host: the host steps between segments.
+        auto: how each segment is divided further; None where it is not.
+        prefer: the engines that it is divided between, the preferred first.
     """
 
     segments: list[SegmentRecipe] = field(default_factory=list)
     cuts: list[Any] = field(default_factory=list)
     host: list[HostRecipe] = field(default_factory=list)
+    auto: AutoPartitionRecipe | None = None
+    prefer: list[BackendRecipe] = field(default_factory=list)
 
     @property
     def across(self) -> list[list[str]]:
@@ -465,4 +491,4 @@ class Recipe:
     def backends(self) -> list[BackendRecipe]:
         """Every backend that the recipe names."""
         alternatives = [alternative.backend for alternative in self.also]
-        return [self.backend, *self.chain.values(), *alternatives]
+        return [self.backend, *self.chain.values(), *alternatives, *self.partition.prefer]

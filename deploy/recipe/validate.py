@@ -11,6 +11,7 @@ from backends.codec import FormatError, read_value
 from backends.json_limits import check_json
 from backends.options import parse_options
 from backends.registry import about, check_libraries, options_type
+from deploy.recipe.automatic import check_automatic
 from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
 from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import (
@@ -55,6 +56,7 @@ def check_recipe(recipe: Recipe) -> None:
     check_dynamic(recipe.model)
     check_state(recipe.model)
     _check_partition(recipe.partition)
+    check_automatic(recipe)
     _check_steps(recipe)
     _check_pre(recipe)
     _check_post(recipe.model)
@@ -211,6 +213,8 @@ def check_backends(recipe: Recipe) -> None:
     used = recipe.backends
     if recipe.partition.segments or recipe.partition.cuts:
         used = [backend for name in names for backend in recipe.backends_of(name)]
+    if recipe.partition.auto is not None:
+        used = [*recipe.partition.prefer, *recipe.chain.values()]
     for backend in used:
         _check_precision(backend)
         _check_build(backend, recipe)

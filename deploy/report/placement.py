@@ -170,6 +170,7 @@ def placement_lines(record: PlacementRecord) -> list[str]:
     lines += [border_line(record), search_line(record)]
     text = [f"placement   {(chr(10) + _INDENT).join(lines)}"]
     text += [f"not taken   {line}" for line in _refused_lines(record.refused)]
+    text += [f"measured    {plan}" for plan in record.measured]
     text += [f"note        {note}" for note in record.notes[:_MAX_NOTES]]
     return text if record.complete else [*text, f"warning     {INCOMPLETE}"]
 
@@ -210,7 +211,10 @@ def print_placement(console: Console, record: PlacementRecord) -> None:
 def placement_notes(record: PlacementRecord) -> list[str]:
     """Sentences on a plan: bytes, search, notes, and whether the search was complete."""
     lines = [border_line(record), search_line(record)]
-    return [*lines, *record.notes] + ([] if record.complete else [f"warning: {INCOMPLETE}"])
+    measured = [f"measured: {plan}" for plan in record.measured]
+    return [*lines, *measured, *record.notes] + (
+        [] if record.complete else [f"warning: {INCOMPLETE}"]
+    )
 
 
 def _engine_table(record: PlacementRecord) -> Table:

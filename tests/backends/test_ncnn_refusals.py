@@ -20,6 +20,7 @@ from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.pnnx import PnnxRun
 from backends.ncnn.convert import convert
 from backends.onnx.specs import read_segment
+from backends.support import RefusedNode
 from tests.helpers.graphs import kernel, specs
 
 IMAGE = [1, 4, 8, 8]
@@ -42,6 +43,11 @@ def model_of(nodes, inputs, outputs, weights, opset=18):
 
 
 def refused(folder: Path, nodes, inputs, outputs, weights=None, opset=18) -> str:
+    """The error text of a conversion."""
+    return str(conversion_error(folder, nodes, inputs, outputs, weights, opset))
+
+
+def conversion_error(folder: Path, nodes, inputs, outputs, weights=None, opset=18):
     """The error of a conversion; it has no advice that cannot help."""
     model = model_of(nodes, inputs, outputs, weights or {}, opset)
     onnx.checker.check_model(model)
@@ -52,7 +58,7 @@ def refused(folder: Path, nodes, inputs, outputs, weights=None, opset=18) -> str
     message = str(caught.value)
     assert "Convert again" not in message and "pnnx.Expression" not in message
     assert "+backend@chain.net=NAME" in message
-    return message
+    return caught.value
 
 
 def chain(length, at, middle):
@@ -75,9 +81,12 @@ def test_a_crash_names_the_node_among_many_and_where_to_cut(tmp_path):
         30, 17, lambda current: [node("TopK", f"{current} k", "top at", "best", axis=3)]
     )
     weights["k"] = np.array([8])
-    message = refused(tmp_path, nodes, {"x": IMAGE}, {last: IMAGE}, weights)
+    error = conversion_error(tmp_path, nodes, {"x": IMAGE}, {last: IMAGE}, weights)
+    message = str(error)
     assert "pnnx, the converter of ncnn, crashed on TopK 'best' (tensor 'top')" in message
     assert "(signal SIGSEGV). Cut at 'c17' and 'top', so that another backend gets it." in message
+    reason = "pnnx, the converter of ncnn, crashes on it (signal SIGSEGV)"
+    assert error.refused == (RefusedNode("best", "TopK", reason, "top"),)
 
 
 def test_two_nodes_of_one_kind_are_both_named(tmp_path):
@@ -95,6 +104,45 @@ def test_two_nodes_of_one_kind_are_both_named(tmp_path):
         "ncnn cannot compute Hardmax 'first' (tensor 'h'), Hardmax 'second' (tensor 'g')" in message
     )
     assert "Cut around them, so that another backend gets that part" in message
+
+
+def test_all_nodes_are_refused_also_where_the_text_names_four(tmp_path):
+    names = [f"h{number}" for number in range(6)]
+    nodes = [
+        node("Hardmax", source, name, axis=3)
+        for source, name in zip(["x", *names], names, strict=False)
+    ]
+    error = conversion_error(tmp_path, nodes, {"x": IMAGE}, {"h5": IMAGE})
+    assert "Hardmax (tensor 'h3') and 2 more" in str(error)
+    assert error.refused == tuple(
+        RefusedNode(f"number {number}", "Hardmax", "ncnn has no such layer", f"h{number}")
+        for number in range(6)
+    )
+
+
+def test_all_nodes_of_wrong_forms_are_refused_each_with_its_reason(tmp_path):
+    resizes = [
+        helper.make_node("Resize", ["x", "", "s"], ["a"], name="up", mode="linear", antialias=1),
+        helper.make_node("Resize", ["a", "", "s"], ["y"], mode="nearest", nearest_mode="floor"),
+    ]
+    weights = {"s": np.array([1, 1, 2, 2], np.float32)}
+    error = conversion_error(tmp_path, resizes, {"x": IMAGE}, {"y": [1, 4, 32, 32]}, weights)
+    assert "Resize 'up' (tensor 'a'): it smooths (antialias); Resize (tensor 'y'): " in str(error)
+    assert [(item.node, item.output) for item in error.refused] == [("up", "a"), ("number 1", "y")]
+    assert error.refused[0].reason == "it smooths (antialias)"
+    assert "expected asymmetric for nearest" in error.refused[1].reason
+
+
+def test_a_node_is_refused_by_the_first_of_its_tensors_that_is_used(tmp_path):
+    nodes, last, weights = chain(
+        3, 1, lambda current: [node("TopK", f"{current} k", "top at", "best", axis=3)]
+    )
+    nodes[-1].input[0] = "float_at"
+    nodes.insert(-1, node("Cast", "at", "float_at", "cast", to=TensorProto.FLOAT))
+    weights["k"] = np.array([8])
+    error = conversion_error(tmp_path, nodes, {"x": IMAGE}, {last: IMAGE}, weights)
+    topk = error.refused[0]
+    assert (topk.node, topk.operator, topk.output) == ("best", "TopK", "at")
 
 
 def test_of_several_nodes_of_a_type_the_one_that_cannot_be_converted_is_named(tmp_path):

@@ -65,7 +65,7 @@ def own_cases() -> Iterator[Case]:
     for module in (own_bodies, own_plain, own_types):
         for name, text in vars(module).items():
             if name.isupper():
-                yield _case(name.lower(), partial(_parsed, text))
+                yield _case(name.lower(), partial(parsed, text))
     for name, make in _BUILT.items():
         yield _case(name, make)
     for name, make in _EXTERNAL.items():
@@ -76,5 +76,6 @@ def _case(name: str, make: Callable[[], onnx.ModelProto], *, external: bool = Fa
     return Case(name, "own", make, lambda: _INPUTS.get(name, [[X]]), external)
 
 
-def _parsed(text: str) -> onnx.ModelProto:
+def parsed(text: str) -> onnx.ModelProto:
+    """A graph in ONNX's notation."""
     return onnx.parser.parse_model(_HEADER.format(opset=21) + text)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
-def write_json(path: Path, reports: Sequence[Report], about: dict[str, object]) -> None:
+def write_json(path: Path, reports: Sequence[Any], about: dict[str, object]) -> None:
     """Everything, for programs."""
     models = [asdict(report) for report in reports]
     path.write_text(json.dumps({**about, "versions": versions(), "models": models}, indent=1))

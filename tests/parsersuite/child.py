@@ -23,7 +23,7 @@ import onnx
 from backends.codec import from_json, to_json
 from backends.contract import ConversionError, Segment
 from backends.nvidia.bindings import Bindings, bindings_of, sizes_of
-from backends.nvidia.network import refused_node
+from backends.nvidia.refusals import reason_of, refused_node
 from backends.process.child import end_with_parent
 from backends.process.large_stack import call_with_large_stack
 from tests.parsersuite.outcome import NetworkTensor, Outcome, Refusal, Task
@@ -66,7 +66,7 @@ class Library:
         network, parser = self._parser()
         if not parser.parse_from_file(task.model):
             refused = Outcome(task.name, "refused by the parser", self._messages.take())
-            refused = replace(refused, refusals=tuple(_refusals(parser)))
+            refused = replace(refused, refusals=tuple(_refusals(parser, task)))
             return self._with_subgraphs(refused, Path(task.model))
         parsed = Outcome(
             task.name,
@@ -150,11 +150,13 @@ def _layers(network: Any) -> dict[str, int]:
     return dict(Counter(kinds))
 
 
-def _refusals(parser: Any) -> Iterator[Refusal]:
+def _refusals(parser: Any, task: Task) -> Iterator[Refusal]:
+    graph = onnx.load(task.model, load_external_data=False).graph
     for number in range(parser.num_errors):
         error = parser.get_error(number)
-        told = refused_node(error)
-        yield Refusal(error.code().name, error.node(), told.node, told.operator, told.reason)
+        told = refused_node(error, graph)
+        operator = error.node_operator() or told.operator  # of a body's node its own
+        yield Refusal(error.code().name, error.node(), told.node, operator, reason_of(error))
 
 
 def _tensors(tensors: Iterable[Any]) -> Iterator[NetworkTensor]:

@@ -106,7 +106,7 @@ def check_shapes(
         EngineError: names the layer or the output.
     """
     input_blobs = {
-        f"in{index}": _input_blob(spec, axes[f"in{index}"]) for index, spec in enumerate(inputs)
+        f"in{index}": input_blob(spec, axes[f"in{index}"]) for index, spec in enumerate(inputs)
     }
     blobs = infer_blob_shapes(net.layers, input_blobs)
     for index, spec in enumerate(outputs):
@@ -120,7 +120,8 @@ def check_shapes(
             )
 
 
-def _input_blob(spec: TensorSpec, batch_axis: int) -> Blob:
+def input_blob(spec: TensorSpec, batch_axis: int) -> Blob:
+    """The blob of an input, of which one axis may be the batch."""
     shape = net_shape(spec)
     if batch_axis == NO_BATCH:
         return Blob(shape)

@@ -70,7 +70,7 @@ def diagnose(run: PnnxRun, inputs: Specs, outputs: Specs) -> Fault | None:
     if not run.is_complete:
         return Fault(Cause.CRASH, reason="it wrote no net")
     layers = [line.split() for line in run.param.read_text().splitlines()[2:]]
-    if unknown := {layer[0] for layer in layers if not _has_layer(layer[0])}:
+    if unknown := {layer[0] for layer in layers if not has_layer(layer[0])}:
         return Fault(Cause.UNKNOWN_LAYER, frozenset(unknown))
     axes = batch_axes((run.folder / SCRIPT).read_text())
     blobs = {word for layer in layers for word in layer[4 : 4 + int(layer[2]) + int(layer[3])]}
@@ -79,7 +79,7 @@ def diagnose(run: PnnxRun, inputs: Specs, outputs: Specs) -> Fault | None:
         return Fault(Cause.LOST_TENSOR)
     try:
         check_axes(SCRIPT, axes, inputs, outputs)
-        check_net(run.param, run.bin, inputs, outputs, axes, _has_layer)
+        check_net(run.param, run.bin, inputs, outputs, axes, has_layer)
     except LayerError as error:
         return Fault(Cause.MISFIT, frozenset({error.kind}), error.reason)
     except EngineError as error:
@@ -93,5 +93,6 @@ def _blob_names(inputs: Collection[object], outputs: Collection[object]) -> set[
     return names | {f"out{index}" for index in range(len(outputs))}
 
 
-def _has_layer(kind: str) -> bool:
+def has_layer(kind: str) -> bool:
+    """Whether the installed ncnn has layers of a kind."""
     return bool(ncnn.layer_to_index(kind) >= 0)

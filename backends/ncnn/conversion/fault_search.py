@@ -15,14 +15,12 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
 from backends.bisection import NodeSet, members, narrow_down
-from backends.contract import Specs, TensorSpec
 from backends.ncnn.conversion.diagnosis import Cause, Fault, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph, Origin, bodies, is_used
+from backends.ncnn.conversion.pieces import Piece, signature
 from backends.ncnn.conversion.pnnx import run_pnnx
 
 # what pnnx calls operators that ncnn never has, nor inputs of their types: none can be tried alone
@@ -127,13 +125,15 @@ class _Search:
         by_signature: dict[object, list[int]] = {}
         for number in candidates:
             if self._is_known(number):
-                by_signature.setdefault(self._signature(number), []).append(number)
+                by_signature.setdefault(signature(self.graph, self.nodes[number]), []).append(
+                    number
+                )
         firsts = {numbers[0]: numbers for numbers in by_signature.values()}
         faulty = self._faulty_ones(list(firsts))
         return sorted(number for first in faulty for number in firsts[first])
 
     def _faulty_ones(self, numbers: list[int], is_faulty: bool = False) -> list[int]:
-        if not numbers or (not is_faulty and not self._shows(_Piece.apart(self, numbers))):
+        if not numbers or (not is_faulty and not self._shows(Piece.apart(self.graph, numbers))):
             return []
         if len(numbers) == 1:
             return numbers
@@ -153,7 +153,8 @@ class _Search:
         def is_good(number: int, _: NodeSet) -> bool | None:
             if not self._is_known(number) or self.is_spent:
                 return None
-            return not self._shows(_Piece.connected(self, closures[number], number))
+            piece = Piece.connected(self.graph, closures[number], number)
+            return not self._shows(piece)
 
         for value in self.graph.model.graph.output:
             last = numbers.get(value.name)
@@ -172,15 +173,7 @@ class _Search:
         fits = not needs_floats or all(map(self.graph.is_float, used))
         return known and fits and not bodies(node)
 
-    def _signature(self, number: int) -> object:
-        node = self.nodes[number]
-        attributes = tuple(sorted(item.SerializeToString() for item in node.attribute))
-        tensors = tuple(
-            (self.graph.shape(name), self.graph.is_constant(name)) for name in node.input
-        )
-        return node.op_type, attributes, tensors
-
-    def _shows(self, piece: _Piece) -> bool:
+    def _shows(self, piece: Piece) -> bool:
         """Whether a part of the graph shows the fault; what is not tried does not."""
         seconds = self.deadline - time.monotonic()
         if self.tries_left <= 0 or seconds <= 0:
@@ -197,94 +190,3 @@ class _Search:
             )
             fault = diagnose(run, piece.inputs, piece.outputs)
         return self.fault.shows_in(fault)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A part of a graph as a model of its own."""
-
-    model: onnx.ModelProto
-    inputs: Specs
-    outputs: Specs
-
-    @classmethod
-    def apart(cls, search: _Search, numbers: Sequence[int]) -> _Piece:
-        """Nodes beside each other, each with inputs and outputs of its own."""
-        builder = _Builder(search.graph)
-        for number in numbers:
-            node = onnx.NodeProto()
-            node.CopyFrom(search.nodes[number])
-            for position, name in enumerate(node.input):
-                node.input[position] = builder.read(name, f"{number}:") if name else ""
-            outputs = list(node.output)
-            for position, name in enumerate(outputs):
-                node.output[position] = f"{number}:{name}" if name else ""
-            builder.add(node)
-            for name in outputs:
-                if is_used(name, search.graph):
-                    builder.write(name, f"{number}:")
-        return builder.piece()
-
-    @classmethod
-    def connected(cls, search: _Search, numbers: Sequence[int], last: int) -> _Piece:
-        """The nodes that a node needs, with its outputs."""
-        builder = _Builder(search.graph)
-        inside = {name for number in numbers for name in search.nodes[number].output}
-        for number in numbers:
-            for name in search.nodes[number].input:
-                if name and name not in inside:
-                    builder.read(name, "")
-            builder.add(search.nodes[number])
-        for name in search.nodes[last].output:
-            if is_used(name, search.graph):
-                builder.write(name, "")
-        return builder.piece()
-
-
-class _Builder:
-    """Collects the nodes, weights, inputs and outputs of a piece."""
-
-    def __init__(self, graph: FixedGraph) -> None:
-        self._graph = graph
-        self._model = onnx.ModelProto()
-        self._model.ir_version = graph.model.ir_version
-        self._model.opset_import.extend(graph.model.opset_import)
-        self._model.functions.extend(graph.model.functions)
-        self._model.graph.name = "piece"
-        self._inputs: dict[str, TensorSpec] = {}
-        self._outputs: dict[str, TensorSpec] = {}
-        self._weights: set[str] = set()
-
-    def add(self, node: onnx.NodeProto) -> None:
-        """Add a node."""
-        self._model.graph.node.append(node)
-
-    def read(self, name: str, prefix: str) -> str:
-        """Add a tensor that a node reads, as a weight or as an input; return its name here."""
-        value = self._graph.constant(name)
-        if value is not None:
-            if name not in self._weights:
-                self._weights.add(name)
-                self._model.graph.initializer.append(numpy_helper.from_array(value, name))
-            return name
-        self._inputs.setdefault(f"{prefix}{name}", self._spec(name, prefix))
-        return f"{prefix}{name}"
-
-    def write(self, name: str, prefix: str) -> None:
-        """Make a tensor an output."""
-        self._outputs[f"{prefix}{name}"] = self._spec(name, prefix)
-
-    def piece(self) -> _Piece:
-        """The model of what was added."""
-        for specs, values in (
-            (self._inputs, self._model.graph.input),
-            (self._outputs, self._model.graph.output),
-        ):
-            for spec in specs.values():
-                kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-                values.append(helper.make_tensor_value_info(spec.name, kind, spec.typical))
-        return _Piece(self._model, tuple(self._inputs.values()), tuple(self._outputs.values()))
-
-    def _spec(self, name: str, prefix: str) -> TensorSpec:
-        dtype = helper.tensor_dtype_to_np_dtype(self._graph.element_type(name) or 1).name
-        return TensorSpec(f"{prefix}{name}", dtype, self._graph.shape(name) or ())

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from backends.contract import Array
+from backends.support import RefusedNode
 
 Shape = tuple[int, ...]
 
@@ -34,13 +35,20 @@ class Origin:
         operator: its ONNX type.
         name: of the node; may be empty.
         inputs: names of its tensors that are computed.
-        outputs: names of its tensors.
+        outputs: names of its tensors that are used.
+        number: of the node in the segment.
     """
 
     operator: str
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    number: int = 0
+
+    def refused(self, reason: str) -> RefusedNode:
+        """The node as one that ncnn does not take."""
+        name = self.name or f"number {self.number}"
+        return RefusedNode(name, self.operator, reason, next(iter(self.outputs), ""))
 
     def __str__(self) -> str:
         names = ", ".join(f"'{name}'" for name in self.outputs)
@@ -72,6 +80,7 @@ class FixedGraph:
         _number_nodes(model.graph)
         self._names = {name for node in model.graph.node for name in (*node.input, *node.output)}
         self._folded: dict[str, Array | None] = {}
+        self._declared = {value.name: value for value in model.graph.value_info}
         self.refresh()
         self.origins = {
             node.doc_string: Origin(
@@ -79,16 +88,20 @@ class FixedGraph:
                 node.name,
                 tuple(name for name in node.input if name and name not in self._weights),
                 tuple(name for name in node.output if is_used(name, self)),
+                int(node.doc_string),
             )
             for node in model.graph.node
         }
 
     def refresh(self) -> None:
         """Infer types and shapes again, after an edit."""
-        self._types = _infer_types(self.model)
+        self._types = _infer_types(self.model, self._declared)
         self._producers = {name: node for node in self.model.graph.node for name in node.output}
-        self.uses = Counter(name for node in self.model.graph.node for name in node.input)
+        self.uses = Counter(
+            name for node in self.model.graph.node for name in (*node.input, *read_by_bodies(node))
+        )
         self.outputs = {value.name for value in self.model.graph.output}
+        self._varying: set[str] | None = None
 
     @property
     def opset(self) -> int:
@@ -214,6 +227,17 @@ class FixedGraph:
         self._folded.clear()
         self.refresh()
 
+    def is_varying(self, name: str) -> bool:
+        """Whether the values of a tensor depend on an input; sizes of tensors are fixed."""
+        if self._varying is None:
+            self._varying = {value.name for value in self.model.graph.input}
+            for node in self.model.graph.node:
+                read = {*node.input, *read_by_bodies(node)}
+                outputs = [name for name in node.output if name]
+                if read & self._varying and not all(map(self.is_constant, outputs)):
+                    self._varying.update(outputs)
+        return name in self._varying
+
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """The value of an attribute, or the default."""
@@ -231,7 +255,7 @@ def _needed(nodes: list[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.No
     for node in reversed(nodes):
         if needed.intersection(node.output):
             needed.update(node.input)
-            needed.update(name for inner in bodies(node) for name in read_names(inner))
+            needed.update(read_by_bodies(node))
             kept.append(node)
     return kept[::-1]
 
@@ -245,14 +269,14 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     ]
 
 
-def read_names(graph: onnx.GraphProto) -> set[str]:
-    """All names that the nodes of a graph read, also those inside its nodes."""
-    names = {name for node in graph.node for name in node.input}
-    names |= {value.name for value in graph.output}
-    for node in graph.node:
-        for inner in bodies(node):
-            names |= read_names(inner)
-    return names
+def read_by_bodies(node: onnx.NodeProto) -> set[str]:
+    """All names that the graphs inside a node read."""
+    return {name for graph in bodies(node) for name in _read_names(graph)}
+
+
+def _read_names(graph: onnx.GraphProto) -> set[str]:
+    names = {name for node in graph.node for name in (*node.input, *read_by_bodies(node))}
+    return names | {value.name for value in graph.output}
 
 
 def _fix_inputs(
@@ -280,8 +304,13 @@ def _number_nodes(graph: onnx.GraphProto) -> None:
         node.doc_string = str(number)
 
 
-def _infer_types(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
-    """The type of each tensor, inferred without the weights."""
+def _infer_types(
+    model: onnx.ModelProto, declared: Mapping[str, onnx.ValueInfoProto]
+) -> dict[str, onnx.ValueInfoProto]:
+    """The type of each tensor, inferred without the weights.
+
+    What a node of another domain computes is what the model declares, and so is what depends on it.
+    """
     bare = onnx.ModelProto()
     bare.ir_version = model.ir_version
     bare.opset_import.extend(model.opset_import)
@@ -299,7 +328,15 @@ def _infer_types(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
             graph.input.append(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             )
-    inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True).graph
-    return {
-        value.name: value for value in (*inferred.value_info, *inferred.input, *inferred.output)
-    }
+    types = _inferred(bare)
+    odd = (name for node in graph.node if node.domain not in STANDARD for name in node.output)
+    unknown = [declared[name] for name in odd if name not in types and name in declared]
+    if unknown:
+        graph.value_info.extend(unknown)
+        types = _inferred(bare)
+    return types
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    return {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}

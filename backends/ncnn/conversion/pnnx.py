@@ -17,7 +17,9 @@ from backends.ncnn.conversion.fixed_graph import Shape
 from backends.process.child import failure
 
 PARAM, BIN, SCRIPT = "model.ncnn.param", "model.ncnn.bin", "model_ncnn.py"
-_MODEL, _LOG = "segment.onnx", "pnnx.log"
+MODEL = "segment.onnx"
+AXES = "axes.json"  # the batch axes of the net's inputs and outputs, of which pnnx writes a script
+_LOG = "pnnx.log"
 _TYPES = {
     onnx.TensorProto.FLOAT: "f32",
     onnx.TensorProto.FLOAT16: "f16",
@@ -78,9 +80,9 @@ def run_pnnx(
         seconds: until it is killed; None leaves that to the limits of this process.
     """
     # pnnx reads external data from <model>.data
-    onnx.save(model, folder / _MODEL, save_as_external_data=True, location=f"{_MODEL}.data")
+    onnx.save(model, folder / MODEL, save_as_external_data=True, location=f"{MODEL}.data")
     load_external_data_for_model(model, str(folder))  # what was saved has lost its weights
-    command = [str(_binary()), _MODEL, f"inputshape={_input_shapes(model, shapes)}"]
+    command = [str(_binary()), MODEL, f"inputshape={_input_shapes(model, shapes)}"]
     command += [f"fp16={int(fp16)}", f"ncnnparam={PARAM}", f"ncnnbin={BIN}", f"ncnnpy={SCRIPT}"]
     log = folder / _LOG
     with log.open("w") as output:

@@ -21,7 +21,7 @@ def refusal(segment: str, graph: FixedGraph, fault: Fault) -> ConversionError:
     faulty = find_faulty_nodes(graph, fault)
     if not faulty.origins:
         return ConversionError(_without_nodes(segment, fault, faulty), do=another_backend(segment))
-    nodes = _names(faulty.origins)
+    nodes = shortened(list(map(str, faulty.origins)), ", ")
     if not faulty.alone:
         nodes += ", together with what it needs"
     if not faulty.complete:
@@ -29,6 +29,7 @@ def refusal(segment: str, graph: FixedGraph, fault: Fault) -> ConversionError:
     return ConversionError(
         f"segment '{segment}': {_what(fault)} {nodes}{_reason(fault)}",
         do=remedy(segment, graph, faulty.origins),
+        refused=tuple(origin.refused(reason_of(fault)) for origin in faulty.origins),
     )
 
 
@@ -62,10 +63,22 @@ def _may_be_float(name: str, graph: FixedGraph) -> bool:
     return graph.is_float(name) or not graph.element_type(name)
 
 
-def _names(origins: Sequence[Origin]) -> str:
-    names = ", ".join(map(str, origins[:_SHOWN]))
-    more = len(origins) - _SHOWN
+def shortened(nodes: Sequence[str], separator: str) -> str:
+    """The first of the nodes that an error is about, and how many more there are."""
+    names = separator.join(nodes[:_SHOWN])
+    more = len(nodes) - _SHOWN
     return f"{names} and {more} more" if more > 0 else names
+
+
+def reason_of(fault: Fault) -> str:
+    """Why a node with this fault is refused."""
+    if fault.cause is Cause.CRASH:
+        return f"pnnx, the converter of ncnn, crashes on it{_reason(fault)}"
+    if fault.cause is Cause.LOST_TENSOR:
+        return "pnnx, the converter of ncnn, loses a tensor of it"
+    if fault.cause is Cause.UNKNOWN_LAYER:
+        return "ncnn has no such layer"
+    return f"ncnn cannot compute it{_reason(fault)}"
 
 
 def _what(fault: Fault) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 
 from backends.contract import ConversionError
-from backends.ncnn.conversion.fixed_graph import STANDARD, FixedGraph, attribute
-from backends.ncnn.conversion.refusals import remedy
+from backends.ncnn.conversion.fixed_graph import STANDARD, FixedGraph, Origin, attribute
+from backends.ncnn.conversion.refusals import remedy, shortened
 
 _RECURRENT = ("GRU", "LSTM", "RNN")
 
@@ -15,16 +15,25 @@ def check_forms(segment: str, graph: FixedGraph) -> None:
     """Refuse nodes that would be converted to something else.
 
     Raises:
-        ConversionError: names the first one.
+        ConversionError: names them.
     """
+    wrong = wrong_forms(graph)
+    if wrong:
+        nodes = [f"{origin}: {reason}" for origin, reason in wrong.items()]
+        raise ConversionError(
+            f"segment '{segment}': ncnn cannot compute {shortened(nodes, '; ')}",
+            do=remedy(segment, graph, list(wrong)),
+            refused=tuple(origin.refused(reason) for origin, reason in wrong.items()),
+        )
+
+
+def wrong_forms(graph: FixedGraph) -> dict[Origin, str]:
+    """The nodes of the segment that would be converted to something else, each with the reason."""
+    wrong: dict[Origin, str] = {}
     for node in graph.model.graph.node:
-        reason = _reason(node, graph)
-        if reason:
-            origin = graph.origin(node)
-            raise ConversionError(
-                f"segment '{segment}': ncnn cannot compute {origin}: {reason}",
-                do=remedy(segment, graph, [origin]),
-            )
+        if reason := _reason(node, graph):
+            wrong.setdefault(graph.origin(node), reason)
+    return wrong
 
 
 def _reason(node: onnx.NodeProto, graph: FixedGraph) -> str:

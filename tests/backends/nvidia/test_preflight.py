@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from onnx import TensorProto, helper, save
+from onnx import TensorProto, helper, parser, save
 
 from backends.contract import Segment
 from backends.nvidia import preflight
+from backends.process import support_query
 from backends.registry import about
 from backends.support import RefusedNode, Support
 from tests.helpers.commands import run_process
@@ -48,6 +49,12 @@ def half_taken(tmp_path: Path) -> Path:
     return tmp_path / "half.onnx"
 
 
+def parsed(tmp_path: Path, graph: str) -> Path:
+    header = '<ir_version: 10, opset_import: ["" : 21, "acme" : 1, "local" : 1]>\n'
+    save(parser.parse_model(header + graph), tmp_path / "graph.onnx")
+    return tmp_path / "graph.onnx"
+
+
 def segment_of(path: Path) -> Segment:
     return Segment("head", path, (), ())
 
@@ -59,8 +66,62 @@ def test_refused_nodes_have_nvidias_reasons_and_the_others_their_subgraphs(half_
     custom, determinant = support.refused
     assert (custom.node, custom.operator) == ("filter", "Filter")
     assert "Plugin not found" in custom.reason
-    assert determinant == RefusedNode("number 4", "Det", "refused by checkDet")
+    assert determinant == RefusedNode("number 4", "Det", "refused by checkDet", "volume")
+    assert custom.output == "b"
     assert support.groups == (("relu",), ("sigmoid", "tanh"))
+
+
+def test_nodes_behind_a_refused_one_are_asked_about_too(tmp_path):
+    """The parser stops at the first node that it cannot import."""
+    path = parsed(
+        tmp_path,
+        """g (float[4, 4] x, int64[1] axis) => (float[4, 1] sum, int64[2, n] where, float[4, 4] y) {
+            sum = ReduceSum (x, axis)
+            ready = Relu (sum)
+            where = NonZero (ready)
+            y = Relu (x)
+        }""",
+    )
+    support = preflight.parser_support(segment_of(path), None)
+    assert [(node.operator, node.output) for node in support.refused] == [
+        ("ReduceSum", "sum"),
+        ("NonZero", "where"),
+    ]
+    assert "must resolve to a build-time constant" in support.refused[0].reason
+
+
+def test_a_node_with_a_refused_one_inside_is_refused_and_says_which(tmp_path):
+    path = parsed(
+        tmp_path,
+        """g (float[4, 4] x, bool yes) => (float[4, 4] y, float[4, 4] z, float[4, 4] w) {
+            y = If (yes) <
+                then_branch = yes () => (float[4, 4] a) { [inner] a = acme.Filter (x) },
+                else_branch = no () => (float[4, 4] b) { b = Relu (x) }>
+            z = local.Unknown (x)
+            w = local.Known (x)
+        }
+        <domain: "local", opset_import: ["" : 21, "acme" : 1]>
+        Unknown (p) => (q) { k = Relu (p) q = acme.Filter (k) }
+        <domain: "local", opset_import: ["" : 21]> Known (p) => (q) { k = Relu (p) q = Exp (k) }
+        """,
+    )
+    conditional, function = preflight.parser_support(segment_of(path), None).refused
+    assert (conditional.operator, conditional.output) == ("If", "y")
+    assert conditional.reason.startswith("Filter 'inner' in it: ")
+    assert (function.operator, function.output) == ("Unknown", "z")
+
+
+def test_readers_of_an_input_that_is_refused_are_refused(tmp_path):
+    path = parsed(
+        tmp_path,
+        """g (string[4] s, float[4] x) => (string[4] t, float[4] y) {
+            t = Identity (s)
+            y = Relu (x)
+        }""",
+    )
+    node, graph_input = preflight.parser_support(segment_of(path), None).refused
+    assert (node.operator, node.output) == ("Identity", "t") and "convertDtype" in node.reason
+    assert graph_input.output == ""
 
 
 def test_a_file_that_is_taken_whole_is_said_to_be(half_taken, tmp_path):
@@ -75,13 +136,13 @@ def test_a_file_that_is_taken_whole_is_said_to_be(half_taken, tmp_path):
     assert ask is not None
     (line,) = ask(segment_of(tmp_path / "relu.onnx"), None).lines("head")
     assert line.startswith("head: the parser of TensorRT for RTX 1.")
-    assert line.endswith(", in the place of TensorRT's own, takes all 1 nodes")
+    assert line.endswith(" (in the place of TensorRT's own) takes all 1 nodes")
 
 
 def test_what_is_no_onnx_file_gets_no_answer(tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"junk" * 99)
     support = preflight.parser_support(segment_of(tmp_path / "junk.onnx"), None)
-    assert "'junk.onnx' is not an ONNX file" in support.unknown
+    assert "junk.onnx' is not an ONNX file" in support.unknown
 
 
 def test_without_the_extra_one_line_says_that_nobody_was_asked(half_taken, monkeypatch):
@@ -92,7 +153,7 @@ def test_without_the_extra_one_line_says_that_nobody_was_asked(half_taken, monke
 
 
 def test_a_parser_that_crashes_is_no_answer(half_taken, monkeypatch):
-    monkeypatch.setattr(preflight, "module_command", lambda *_: ["sh", "-c", "kill -SEGV $$"])
+    monkeypatch.setattr(support_query, "module_command", lambda *_: ["sh", "-c", "kill -SEGV $$"])
     assert preflight.parser_support(segment_of(half_taken), None).unknown.endswith(
         "ended with signal SIGSEGV"
     )
@@ -102,7 +163,7 @@ def test_a_desk_without_a_gpu_gets_the_answer_of_the_standalone_converter(half_t
     ended = run_process("backends.tensorrt", str(half_taken), "out", cwd=tmp_path)
     assert ended.returncode == 1 and not (tmp_path / "out").exists()
     assert "error: tensorrt cannot convert here: the NVIDIA driver finds no GPU" in ended.stderr
-    assert "in the place of TensorRT's own, refuses 2 of 5 nodes" in ended.stderr
+    assert "(in the place of TensorRT's own) refuses 2 of 5 nodes" in ended.stderr
     assert "    Det 'number 4': refused by checkDet" in ended.stderr
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 HEADER = '<ir_version: 10, opset_import: ["" : 21, "com.example" : 1]>\ng '
 BUILT = r"^\S+: fp32, [\d,]+ bytes, not checked"
-BORDER = "expected one of float32, float16, int8, uint8, int32, int64, bool at its border, got "
+BORDER = (
+    "does not take its inputs and outputs: its tensors are float32, float16, int8, uint8, int32, "
+    "int64 or bool: "
+)
 LOOP_BODY = """<body = b (int64 i, bool c, float[2,3] v) => (bool k, float[2,3] w) {
     k = Identity(c)
     w = Add(v, v)
@@ -25,23 +28,23 @@ GRAPHS = {  # name: graph, what the converter says
     ),
     "bfloat16_at_the_border": (
         "(bfloat16[2,3] x) => (bfloat16[2,3] y) { [sum] y = Add(x, x) }",
-        f"tensor 'x': {BORDER}bfloat16",
+        f"{BORDER}'x' bfloat16",
     ),
     "int16": (
         "(int16[2,3] x) => (int16[2,3] y) { [sum] y = Add(x, x) }",
-        "  input 'x': .*Failed to convert ONNX date type",
+        f"{BORDER}'x' int16",
     ),
     "text": (
         "(string[2] x) => (string[2] y) { [same] y = Identity(x) }",
-        "  input 'x': .*Failed to convert ONNX date type",
+        f"{BORDER}'x' object",
     ),
     "double_at_the_border": (
         "(double[2,3] x) => (double[2,3] y) { [deep] y = Relu(x) }",
-        f"tensor 'x': {BORDER}float64",
+        f"{BORDER}'x' float64",
     ),
     "double_as_a_result": (
         "(float[2,3] x) => (double[2,3] y) { [wide] y = Cast <to = 11> (x) }",
-        f"tensor 'y': {BORDER}float64",
+        f"{BORDER}'y' float64",
     ),
     "doubles_inside": (  # the parser narrows them to fp32
         "(float[2,3] x) => (float[2,3] y) { [wide] a = Cast <to = 11> (x)"
@@ -50,11 +53,11 @@ GRAPHS = {  # name: graph, what the converter says
     ),
     "nine_dimensions": (
         "(float[1,1,1,1,1,1,1,1,2] x) => (float[1,1,1,1,1,1,1,1,2] y) { [r] y = Relu(x) }",
-        "  input 'x': .*Failed to convert ONNX dimensions",
+        "its tensors have at most 8 dimensions: 'x' float32",
     ),
     "unknown_rank": (
         "(float[] x) => (float[] y) { [r] y = Relu(x) }",
-        "input 'x': expected a known number of dimensions",
+        r"its tensors have a known number of dimensions: 'x' float32\[\.\.\.\]",
     ),
     "scalar": ("(float x) => (float y) { [r] y = Relu(x) }", BUILT),
     "open_input": (
@@ -123,7 +126,7 @@ GRAPHS = {  # name: graph, what the converter says
         "(float[2,3] x, bool c) => (float[2,3] y) <int64 at = {0}> { [choose] y = If (c) <"
         "then_branch = a () => (float[2,3] t) { [list] q = SequenceConstruct(x)"
         f"\n [pick] t = SequenceAt(q, at) }}, {OTHERWISE}> }}",
-        "  SequenceAt 'pick': refused by",
+        "  If 'choose': SequenceAt 'pick' in it: refused by",
     ),
     "custom": (
         "(float[2,3] x) => (float[2,3] y) { [mine] y = com.example.Own(x) }",
@@ -132,7 +135,7 @@ GRAPHS = {  # name: graph, what the converter says
     "custom_in_a_branch": (
         "(float[2,3] x, bool c) => (float[2,3] y) { [choose] y = If (c) <then_branch = "
         f"a () => (float[2,3] t) {{ [mine] t = com.example.Own(x) }}, {OTHERWISE}> }}",
-        "  Own 'mine': .*Plugin not found",
+        "  If 'choose': Own 'mine' in it: .*Plugin not found",
     ),
     "custom_without_a_name": (
         "(float[2,3] x) => (float[2,3] y) { a = Relu(x) \n y = com.example.Own(a) }",

@@ -9,13 +9,21 @@ import backends.onnxruntime.convert as honest
 from backends.contract import ConversionError
 from backends.onnxruntime import Options as HonestOptions
 from backends.options import options_json
+from backends.support import RefusedNode
 
 
 def convert(segment, options, out):
     model = _rounding(segment) if options.round_to_half else onnx.load(segment.onnx)
     for node in model.graph.node:
         if node.op_type == options.unsupported_operator:
-            raise ConversionError(f"segment '{segment.name}': no {node.op_type} here")
+            refused = tuple(
+                RefusedNode(other.name, other.op_type, "not here", output=other.output[0])
+                for other in model.graph.node
+                if other.op_type == node.op_type
+            )
+            raise ConversionError(
+                f"segment '{segment.name}': no {node.op_type} here", refused=refused
+            )
         if options.leaky_relu and node.name == options.leaky_relu:
             node.op_type = "LeakyRelu"
             node.attribute.append(helper.make_attribute("alpha", 0.5))
