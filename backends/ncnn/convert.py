@@ -35,7 +35,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     for spec in (*segment.inputs, *segment.outputs):
         _check_spec(segment.name, spec, by_row)
     shapes = {spec.name: net_shape(spec) for spec in segment.inputs}
-    graph = FixedGraph(onnx.load(segment.onnx), shapes)
+    graph = FixedGraph(onnx.load(segment.onnx), shapes, options.fp16)
     rewrite_graph(graph)
     check_forms(segment.name, graph)
     with tempfile.TemporaryDirectory(dir=out) as scratch:

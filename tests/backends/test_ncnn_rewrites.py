@@ -22,6 +22,7 @@ from backends.onnx.specs import read_segment
 
 IMAGE = [1, 4, 8, 8]
 ATTENTION = {name: [1, 2, 6, 8] for name in "qkv"}
+EMPTY_ROW = np.pad(np.full((1, 6), -np.inf, np.float32), ((2, 3), (0, 0)))[None, None]
 CAUSAL = np.triu(np.full((6, 6), -np.inf, np.float32), 1)[None, None]
 
 
@@ -236,6 +237,20 @@ MODELS = {
     "all axes": lambda: model_of(
         [node("Sigmoid", "x", "r"), node("ReduceMean", "r", keepdims=0)], {"x": IMAGE}, ["y"]
     ),
+    "a guard of a mask that is an input": lambda: attention(
+        None, {**ATTENTION, "mask": [1, 1, 6, 6]}
+    ),
+    "a guard of a mask with an empty row": lambda: attention(EMPTY_ROW),
+    "a guard of a mask whose smallest number is finite": lambda: attention(
+        np.maximum(EMPTY_ROW, np.finfo(np.float32).min)
+    ),
+    "a guard of two masks": lambda: attention(CAUSAL, first_mask=CAUSAL[..., ::-1].copy()),
+    **{
+        f"the power of {power}": lambda power=power: passed(
+            "Pow", "x power", {"power": np.float32(power)}
+        )
+        for power in (2, 3, 4, 7)
+    },
     "nearest with half pixels": lambda: resized(mode="nearest"),
     "nearest with half pixels, opset 11": lambda: resized(11, mode="nearest"),
     "linear over named axes": lambda: resized(mode="linear", axes=[2, 3]),
@@ -291,7 +306,10 @@ def inputs_of(model):
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in model.graph.input
     }
-    return {name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}
+    values = {name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}
+    if "mask" in values:  # of an attention, here with an empty row
+        values["mask"] = np.minimum(CAUSAL + EMPTY_ROW, values["mask"])
+    return values
 
 
 def run(model, inputs):
@@ -353,11 +371,6 @@ LEFT_ALONE = {
         ["y"],
         {"zero": np.float32(0)},
     ),
-    "a guard of a mask that is an input": lambda: attention(
-        None, {**ATTENTION, "mask": [1, 1, 6, 6]}
-    ),
-    "a guard of a mask with an empty row": lambda: attention(np.full((6, 6), -np.inf, np.float32)),
-    "a guard of two masks": lambda: attention(CAUSAL, first_mask=CAUSAL[..., ::-1].copy()),
     "a guard of anything else": lambda: model_of(
         [node("Log", "x", "p"), node("IsNaN", "p", "nan"), node("Where", "nan zero p")],
         {"x": IMAGE},

@@ -67,14 +67,18 @@ class FixedGraph:
     rewrite makes of a node is named after that node.
     """
 
-    def __init__(self, model: onnx.ModelProto, input_shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, input_shapes: Mapping[str, Shape], half: bool = False
+    ) -> None:
         """Fix the sizes of the inputs.
 
         Args:
             model: that is edited.
             input_shapes: of each graph input that is no weight.
+            half: whether the net computes with half precision, which lacks large numbers.
         """
         self.model = model
+        self.half = half
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         _fix_inputs(model.graph, input_shapes, self._weights)
         _number_nodes(model.graph)

@@ -32,7 +32,7 @@ def main() -> None:
 
 def node_support(request: Request) -> Support:
     """Which nodes are taken: by their types and forms, then by a trial of each kind."""
-    graph = FixedGraph(onnx.load(request.onnx), request.input_shapes)
+    graph = FixedGraph(onnx.load(request.onnx), request.input_shapes, request.half)
     rewrite_graph(graph)
     refused = unsupported_nodes(graph)
     nodes = list(graph.model.graph.node)
