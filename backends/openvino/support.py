@@ -32,6 +32,7 @@ from backends.onnx.graph_parts import (
 from backends.onnx.model_file import OnnxFileError, read_without_weights
 from backends.openvino import DTYPES
 from backends.openvino.engine import FAILURES, engine_message, partial_shape
+from backends.openvino.known_faults import known_faults
 from backends.openvino.library import ov
 from backends.openvino.shapes import first_other_shape
 from backends.process.support_query import SupportQuery, answer_query
@@ -79,7 +80,7 @@ def support_of(query: SupportQuery) -> Support:
 def _refused(model: onnx.ModelProto, segment: Segment) -> Reasons:
     """The nodes that OpenVINO does not take, by their numbers."""
     types = known_types(model)
-    reasons = dict(_other_dtypes(model, types))
+    reasons = {**dict(known_faults(model.graph, types)), **dict(_other_dtypes(model, types))}
     end = time.monotonic() + _SECONDS
     with tempfile.TemporaryDirectory() as folder:
         _zero_weights(model, Path(folder))
