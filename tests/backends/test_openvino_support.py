@@ -159,6 +159,19 @@ def test_an_operator_that_it_reads_in_another_way_is_refused_here_and_by_the_con
     assert error.value.refused == (refused,)
 
 
+def test_the_converter_names_the_nodes_without_a_translation(tmp_path):
+    graph = "g (float[4] x) => (float[4] y) { [f] a = acme.Filter (x) b = Relu (a) y = acme.F (b) }"
+    segment = segment_of(tmp_path, graph)
+    model = onnx.load(segment.onnx)
+    for name in "ab":
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4])
+        model.graph.value_info.append(value)
+    onnx.save(model, segment.onnx)
+    with pytest.raises(ConversionError, match="No conversion rule found") as error:
+        converter("openvino")(segment, options_type("openvino")(), tmp_path)
+    assert [node.output for node in error.value.refused] == ["a", "y"]
+
+
 def test_a_file_with_open_sizes_and_large_weights_is_taken_whole(tmp_path):
     segment = segment_of(tmp_path, "g (float[n, 256] x) => (float[n, 256] y) { y = MatMul (x, w) }")
     model = onnx.load(segment.onnx)
