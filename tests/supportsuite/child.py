@@ -21,6 +21,7 @@ from onnx.backend.test.loader import load_model_tests
 from backends.acceptance import AcceptanceRule
 from backends.contract import Array, DeployError, Segment
 from backends.error_metrics import compare_all
+from backends.nvidia.preflight import BUILT_BY_RTX
 from backends.onnx.functions import segment_without_functions
 from backends.onnx.specs import read_segment
 from backends.options import options_json
@@ -76,7 +77,8 @@ def judged(backend: str, test: TestCase) -> tuple[str, str]:
 def _refusal(backend: str, segment: Segment) -> str:
     if reason := about(backend).border_obstacle(segment.inputs, segment.outputs):
         return reason
-    options = options_json(options_type(backend)())
+    rtx = {BUILT_BY_RTX: True} if backend == "tensorrt_rtx" else {}
+    options = {**options_json(options_type(backend)()), **rtx}
     query = SupportQuery("model", str(segment.onnx), segment.inputs, segment.outputs, options)
     support = importlib.import_module(CHILDREN[backend]).support_of(query)
     return support.unknown or "; ".join(map(str, support.refused))

@@ -128,6 +128,20 @@ def test_what_the_converter_refuses_after_the_parser_is_refused(tmp_path):
     )
 
 
+def test_what_the_builder_of_rtx_lacks_is_refused_for_rtx_alone(tmp_path):
+    path = parsed(
+        tmp_path,
+        """g (float[1, 9, 4] boxes, float[1, 2, 9] scores) => (int64[n, 3] kept)
+            <int64 most = {3}, float iou = {0.5}> {
+            kept = NonMaxSuppression (boxes, scores, most, iou)
+        }""",
+    )
+    (refused,) = preflight.parser_support(segment_of(path), None).refused
+    assert (refused.output, refused.operator) == ("kept", "NonMaxSuppression")
+    assert refused.reason == "the builder of TensorRT for RTX has no implementation of it"
+    assert not preflight.parser_support(segment_of(path), None, "TensorRT").refused
+
+
 def test_readers_of_an_input_that_is_refused_are_refused(tmp_path):
     path = parsed(
         tmp_path,
