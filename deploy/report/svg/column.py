@@ -155,7 +155,7 @@ def shortened(text: str, columns: int) -> str:
 
     Examples:
         >>> shortened("encoder.layer.11.output", 15)
-        'encoder…output'
+        'encoder….output'
     """
     if len(text) <= columns:
         return text
