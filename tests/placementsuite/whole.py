@@ -70,6 +70,11 @@ def read_whole(model: Model, form: Form, folder: Path) -> Whole:
         UnloadableError: ONNX Runtime does not load the whole in this form.
     """
     exported = model.dynamic if form == "dynamic" and model.dynamic else model.exported
+    return read_exported(model, form, exported, folder)
+
+
+def read_exported(model: Model, form: Form, exported: Exported, folder: Path) -> Whole:
+    """Read a file of a model in one form; see ``read_whole``."""
     with loading(form):
         graph = read_graph.read_operator_graph(exported)
         runs = model.runs if form == "dynamic" else model.runs[:1]
