@@ -104,6 +104,12 @@ def test_a_tensor_names_the_steps_that_read_it_and_runs_in_one_lane():
     assert len(lanes(text)) == 1
 
 
+def test_what_goes_to_the_next_step_alone_is_listed_first():
+    arrows = [Arrow("a", "c", "far"), Arrow("a", "b", "near")]
+    lines = texts(render_column("t", [*map(box, "abc")], arrows), "line")
+    assert lines.index("near") < lines.index("far, to 3")
+
+
 def test_where_the_order_is_free_it_stays_as_it_is():
     boxes = [box(key) for key in "cabd"]
     text = render_column("t", boxes, [Arrow("b", "c", "t")])
