@@ -127,10 +127,14 @@ class BorderRow:
 
 
 def border_rows(record: PlacementRecord) -> list[BorderRow]:
-    """The borders in the order of their first regions, each tensor once for a reason."""
+    """The borders in the order of their regions, each tensor once for a reason."""
     numbers = region_numbers(record)
+
+    def ends(border: PlacedBorder) -> tuple[int, int]:
+        return numbers.get(border.source, 0), numbers.get(border.target, 0)
+
     groups: dict[tuple[str, str, str], list[PlacedBorder]] = {}
-    for border in sorted(record.borders, key=lambda item: numbers.get(item.source, 0)):
+    for border in sorted(record.borders, key=ends):
         key = border.source, border.tensor, f"{border.node}: {border.reason}"
         groups.setdefault(key, []).append(border)
     return [
