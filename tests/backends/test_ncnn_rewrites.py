@@ -15,7 +15,9 @@ from backends.acceptance import TOLERANCES
 from backends.error_metrics import compare
 from backends.ncnn import Options
 from backends.ncnn.conversion.fixed_graph import FixedGraph
+from backends.ncnn.conversion.pnnx import MODEL, run_pnnx
 from backends.ncnn.conversion.rewrites import rewrite_graph
+from backends.ncnn.conversion.rewrites.biases import add_zero_biases
 from backends.ncnn.convert import convert
 from backends.ncnn.run import load
 from backends.onnx.specs import read_segment
@@ -279,6 +281,7 @@ MODELS = {
     "nearest with half pixels": lambda: resized(mode="nearest"),
     "nearest with half pixels, opset 11": lambda: resized(11, mode="nearest"),
     "linear over named axes": lambda: resized(mode="linear", axes=[2, 3]),
+    "an attention without biases": lambda: projected_attention(),
     "the last state of a GRU": lambda: recurrent("GRU", ["", "yh"], squeezed="yh", axis=0),
     "the last state of an LSTM": lambda: recurrent("LSTM", ["", "yh"], squeezed="yh", axis=0),
     "a GRU of two rows and a state of zeros": lambda: recurrent("GRU", ["y3"], 2, zero_state=True),
@@ -293,6 +296,18 @@ MODELS = {
     "a pad of nothing": lambda: passed("Pad", "x pads", {"pads": ints(*[0] * 8)}),
     "a squeeze that is undone": lambda: model_of(
         [node("Squeeze", "x a", "q"), node("Unsqueeze", "q a")], {"x": IMAGE}, ["y"], {"a": ints(0)}
+    ),
+    "an addition to 0": lambda: passed("Add", "zero x", {"zero": np.zeros(IMAGE, np.float32)}),
+    "what depends on no input": lambda: model_of(
+        [
+            node("Gather", "table rows", "row"),
+            node("MatMul", "row table", "product"),
+            node("Sin", "product", "wave"),
+            node("Add", "x wave"),
+        ],
+        {"x": IMAGE},
+        ["y"],
+        {"table": noise(8, 8), "rows": ints(5)},
     ),
     "an input beside a result": lambda: model_of(
         [node("Relu", "x"), node("Identity", "x", "z")], {"x": IMAGE}, ["y", "z"]
@@ -425,13 +440,13 @@ LEFT_ALONE = {
     "a pad of something": lambda: passed("Pad", "x pads", {"pads": ints(0, 0, 1, 0, 0, 0, 0, 0)}),
     "a choice between integers": lambda: model_of(
         [
+            node("Cast", "x", "a", to=TensorProto.INT64),
             node("Where", "c a b", "n"),
             node("Cast", "n", to=TensorProto.FLOAT),
-            node("Relu", "x", "z"),
         ],
         {"x": IMAGE},
-        ["y", "z"],
-        {"c": np.array([True, False]), "a": ints(1), "b": ints(2)},
+        ["y"],
+        {"c": np.arange(8) < 3, "b": ints(2)},
     ),
 }
 
@@ -447,7 +462,6 @@ def test_what_a_rewrite_does_not_fit_is_left_alone(name):
 def test_a_net_without_its_axis_would_be_wrong(tmp_path, monkeypatch):
     """The control: without the rewrite, pnnx gives a mean over no axis, with exit code 0."""
     from backends.ncnn.conversion.diagnosis import diagnose
-    from backends.ncnn.conversion.pnnx import run_pnnx
 
     model = MODELS["one axis of a reduction, normalised"]()
     onnx.save(model, tmp_path / "net.onnx")
@@ -456,3 +470,65 @@ def test_a_net_without_its_axis_would_be_wrong(tmp_path, monkeypatch):
     ended = run_pnnx(model, [(1, 4, 8, 8)], tmp_path / "pnnx")
     assert diagnose(ended, segment.inputs, segment.outputs) is None
     assert " -23303=0 " in ended.param.read_text()
+
+
+def test_what_depends_on_no_input_becomes_a_weight():
+    after = rewritten(MODELS["what depends on no input"]())
+    assert [item.op_type for item in after.graph.node] == ["Add"]
+
+
+def test_numbers_that_are_drawn_at_random_are_no_weight():
+    nodes = [node("RandomNormal", "", "drawn", shape=IMAGE), node("Add", "x drawn")]
+    after = rewritten(model_of(nodes, {"x": IMAGE}, ["y"]))
+    assert [item.op_type for item in after.graph.node] == ["RandomNormal", "Add"]
+
+
+def test_half_precision_keeps_the_guard_of_a_mask_that_may_be_empty():
+    model = attention(None, {**ATTENTION, "mask": [1, 1, 6, 6]})
+    shapes = {name: tuple(shape) for name, shape in ATTENTION.items()} | {"mask": (1, 1, 6, 6)}
+    graph = FixedGraph(model, shapes, half=True)
+    rewrite_graph(graph)
+    assert "IsNaN" in [item.op_type for item in graph.model.graph.node]
+
+
+def projected_attention():
+    """An attention whose projections have no bias, and whose values are those of another tensor."""
+    shape = ints(1, 6, 2, 4)
+    nodes = [node("Add", "x places", "placed")]
+    for name, source in (("q", "placed"), ("k", "placed"), ("v", "x")):
+        perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        nodes += [
+            node("MatMul", f"{source} w{name}", f"{name}1"),
+            node("Reshape", f"{name}1 heads", f"{name}2"),
+            node("Transpose", f"{name}2", f"{name}3", perm=perm),
+        ]
+    nodes += [
+        node("Mul", "q3 scale", "q4"),
+        node("MatMul", "q4 k3", "scores"),
+        node("Softmax", "scores", "p", axis=-1),
+        node("MatMul", "p v3", "seen"),
+        node("Transpose", "seen", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned flat", "joined"),
+        node("MatMul", "joined wo"),
+    ]
+    weights = {f"w{name}": noise(8, 8) for name in "qkvo"} | {"places": noise(1, 6, 8)}
+    weights |= {"heads": shape, "flat": ints(1, 6, 8), "scale": np.float32(0.5)}
+    return model_of(nodes, {"x": [1, 6, 8]}, ["y"], weights)
+
+
+def test_pnnx_crashes_on_an_attention_without_biases_and_zeros_help(tmp_path):
+    model, shapes = projected_attention(), [(1, 6, 8)]
+    (tmp_path / "without").mkdir()
+    assert run_pnnx(rewritten(model), shapes, tmp_path / "without").failure == "signal SIGABRT"
+    graph = FixedGraph(rewritten(model), {"x": (1, 6, 8)})
+    assert add_zero_biases(graph)
+    assert not add_zero_biases(graph)
+    (tmp_path / "with").mkdir()
+    assert not run_pnnx(graph.model, shapes, tmp_path / "with").failure
+
+
+def test_nodes_of_one_name_are_numbered_for_pnnx(tmp_path):
+    model = MODELS["the power of 7"]()
+    run_pnnx(rewritten(model), [tuple(IMAGE)], tmp_path)
+    names = [item.name for item in onnx.load(tmp_path / MODEL).graph.node]
+    assert names == ["the_Pow", "the_Pow.0", "the_Pow.1", "the_Pow.2"]

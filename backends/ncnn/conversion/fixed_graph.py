@@ -185,15 +185,18 @@ class FixedGraph:
 
     def _evaluate(self, node: onnx.NodeProto, values: Mapping[str, Array | None]) -> Array | None:
         feeds: dict[str, Any] = dict(values)
+        outputs: Any = ReferenceEvaluator(self.as_model(node, list(values))).run(None, feeds)
+        return np.asarray(outputs[0])
+
+    def as_model(self, node: onnx.NodeProto, inputs: Sequence[str]) -> onnx.ModelProto:
+        """A node with these inputs as a model of its own, to compute its tensors."""
         graph = helper.make_graph(
             [node],
             "constant",
-            [helper.make_value_info(name, onnx.TypeProto()) for name in values],
-            [helper.make_value_info(node.output[0], onnx.TypeProto())],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in inputs],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
         )
-        model = helper.make_model(graph, opset_imports=self.model.opset_import)
-        outputs: Any = ReferenceEvaluator(model).run(None, feeds)
-        return np.asarray(outputs[0])
+        return helper.make_model(graph, opset_imports=self.model.opset_import)
 
     def new_name(self, base: str) -> str:
         """A name that no tensor has."""
@@ -205,10 +208,14 @@ class FixedGraph:
     def add_constant(self, value: Array) -> str:
         """Add an initializer and return its name."""
         name = self.new_name("constant")
+        self.add_weight(name, value)
+        return name
+
+    def add_weight(self, name: str, value: Array) -> None:
+        """Add an initializer of a name that no other has."""
         tensor = numpy_helper.from_array(np.asarray(value), name)
         self.model.graph.initializer.append(tensor)
         self._weights[name] = tensor
-        return name
 
     def node(
         self,

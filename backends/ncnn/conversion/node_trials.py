@@ -186,11 +186,14 @@ def _fault_of(
         net = parse("\n".join([MAGIC, f"{len(lines)} {count}", *lines, ""]), PARAM)
         for layer in net.layers:
             check_values(layer)
-        blob = infer_blob_shapes(net.layers, inputs)[output]
+        blobs = infer_blob_shapes(net.layers, inputs)
     except LayerError as error:
         return Fault(Cause.MISFIT, frozenset({error.kind}), error.reason)
     except EngineError as error:
         return Fault(Cause.MISFIT, reason=str(error))
+    if output not in blobs:
+        return Fault(Cause.LOST_TENSOR)
+    blob = blobs[output]
     if blob is not None and blob.total != total:
         return Fault(Cause.MISFIT, reason=f"its output: expected {total} numbers, got {blob.total}")
     return None

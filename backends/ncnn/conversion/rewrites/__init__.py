@@ -10,6 +10,7 @@ import onnx
 
 from backends.ncnn.conversion.fixed_graph import STANDARD, FixedGraph
 from backends.ncnn.conversion.rewrites.attentions import projection_of_cross_attention
+from backends.ncnn.conversion.rewrites.constants import fold_constants
 from backends.ncnn.conversion.rewrites.parts import Nodes, Rewrite
 from backends.ncnn.conversion.rewrites.pass_through import remove_identities, unchanged
 from backends.ncnn.conversion.rewrites.powers import whole_power
@@ -67,6 +68,7 @@ _REWRITES: dict[str, list[Rewrite]] = {
 
 def rewrite_graph(graph: FixedGraph) -> None:
     """Apply the rewrites of this module to a graph, in place."""
+    fold_constants(graph)
     for _ in range(_MAX_ROUNDS):
         nodes = [new for node in graph.model.graph.node for new in _rewritten(node, graph)]
         if nodes == list(graph.model.graph.node):
