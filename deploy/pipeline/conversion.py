@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
-from backends.contract import Segment, Tensors
+from backends.contract import ConversionError, Segment, Tensors
 from backends.support import Support
 from deploy.convert import Converted, cast_precision
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached
 from deploy.recipe.output_paths import WorkFile
-from deploy.recipe.schema import Recipe
+from deploy.recipe.schema import BackendRecipe, Recipe
 from deploy.report.progress import Progress
 
 if TYPE_CHECKING:
@@ -128,9 +128,22 @@ def _convert_segment(
     )
     activity = f"{backend.name} converts it in a process of its own"
     with context.progress.stage(f"convert {label}", activity) as stage:
-        converted, stage.from_cache = convert_cached(
-            context.cache, segment, backend, context.values, out, recipe.convert, context.rule
-        )
+        try:
+            converted, stage.from_cache = convert_cached(
+                context.cache, segment, backend, context.values, out, recipe.convert, context.rule
+            )
+        except ConversionError as error:
+            error.args = (f"{error}{_automatic_advice(recipe, backend)}",)
+            raise
         artifact = converted.artifact
         stage.size = sum((out / file).stat().st_size for file in artifact.files or artifact.source)
     return converted
+
+
+def _automatic_advice(recipe: Recipe, backend: BackendRecipe) -> str:
+    """How another engine gets what this one does not take, where that is possible."""
+    measure = recipe.precision.measure
+    if recipe.partition.auto is not None or measure is None or measure.name == backend.name:
+        return ""
+    words = f"+partition=auto partition.prefer=[{backend.name},{measure.name}]"
+    return f"\n  To give what it does not take to another engine: {words}"

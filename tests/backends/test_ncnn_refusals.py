@@ -211,6 +211,21 @@ def test_a_resize_that_would_be_another_one_is_refused(
     assert "ncnn cannot compute Resize 'up' (tensor 'y'): " in text and message in text
 
 
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"mode": "nearest"}, "mode: expected linear, got nearest"),
+        ({"mode": "bicubic"}, "mode: expected linear, got bicubic"),
+        ({"padding_mode": "reflection"}, "expected zeros or border, got reflection"),
+    ],
+)
+def test_a_grid_sample_that_would_be_another_one_is_refused(tmp_path, form, message):
+    sample = helper.make_node("GridSample", ["x", "grid"], ["y"], name="warp", **form)
+    inputs = {"x": IMAGE, "grid": [1, 5, 5, 2]}
+    text = refused(tmp_path, [sample], inputs, {"y": [1, 4, 5, 5]}, opset=16)
+    assert "ncnn cannot compute GridSample 'warp' (tensor 'y'): " in text and message in text
+
+
 def gru(rows, state, before):
     names = ["x", "w", "r", "b", "", "h"] if state else ["x", "w", "r", "b"]
     layer = helper.make_node(

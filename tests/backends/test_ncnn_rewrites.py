@@ -78,6 +78,30 @@ def attention(mask, inputs=ATTENTION, first_mask=None):
     return model_of(nodes, inputs, ["y"], weights)
 
 
+def cross_attention(queries=6):
+    """Attention with its projections, to as many places as the second input has."""
+    nodes, weights = [], {"wo": noise(16, 16), "scale": np.float32(8**0.5)}
+    weights |= {"heads": ints(1, -1, 2, 8), "joined": ints(1, queries, 16)}
+    for name, source in (("q", "x"), ("k", "z"), ("v", "z")):
+        perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        weights[f"w{name}"] = noise(16, 16) * 0.3
+        nodes += [
+            node("MatMul", f"{source} w{name}", f"{name}1"),
+            node("Reshape", f"{name}1 heads", f"{name}3"),
+            node("Transpose", f"{name}3", f"{name}4", perm=perm),
+        ]
+    nodes += [
+        node("MatMul", "q4 k4", "scores"),
+        node("Div", "scores scale", "scaled"),
+        node("Softmax", "scaled", "p", axis=-1),
+        node("MatMul", "p v4", "o"),
+        node("Transpose", "o", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned joined", "all"),
+        node("MatMul", "all wo"),
+    ]
+    return model_of(nodes, {"x": [1, queries, 16], "z": [1, 4, 16]}, ["y"], weights)
+
+
 def sliced(starts, ends, axes, steps, shape=IMAGE):
     bounds = {"s": ints(*starts), "e": ints(*ends), "a": ints(*axes), "t": ints(*steps)}
     nodes = [node("Relu", "x", "r"), node("Slice", "r s e a t")]
@@ -155,6 +179,7 @@ def normalised(*nodes):
 
 
 MODELS = {
+    "attention to another tensor": cross_attention,
     "a normalisation of vectors": lambda: normalised(
         node("ReduceL2", "r channel", "length"),
         node("Clip", "length eps", "positive"),
@@ -372,6 +397,7 @@ def test_the_rewritten_graph_is_valid_and_computes_the_same(name):
 
 
 LEFT_ALONE = {
+    "attention to as many places": lambda: cross_attention(queries=4),
     "a slice of neighbours": lambda: sliced([1], [3], [1], [1]),
     "a slice backwards": lambda: sliced([-1], [-9], [3], [-1]),
     "a clip to constants": lambda: model_of(

@@ -217,6 +217,21 @@ def test_nodes_that_crash_pnnx_are_found_by_halves(faulty, most, monkeypatch):
     assert is_compared and set(last) == set(range(16)) - set(faulty)
 
 
+@pytest.mark.parametrize(("has_another", "last"), [(False, [0]), (True, [1, 0])])
+def test_what_stems_from_a_refused_node_is_not_tried_again(has_another, last, monkeypatch):
+    """A sum of squares becomes a product and a sum; such a product elsewhere is tried."""
+    runs, _ = crashing(monkeypatch, (2,))
+    nodes = [node("Relu", ["x"], ["r"]), node("ReduceSumSquare", ["r", "axes"], ["s"])]
+    if has_another:
+        nodes.append(node("Mul", ["r", "r"], ["m"]))
+    outputs = {"s": [1, 4, 1, 1]} | ({"m": IMAGE} if has_another else {})
+    graph = fixed(nodes, {"x": IMAGE}, outputs, {"axes": np.array([2, 3])})
+    operators = [item.op_type for item in graph.model.graph.node]
+    assert operators[:3] == ["Relu", "Mul", "ReduceSum"]
+    assert try_nodes(graph, range(len(operators))).refused == {2: "it crashes"}
+    assert runs[-1] == (last, True)
+
+
 def test_what_there_is_no_time_to_try_is_not_refused():
     graph = fixed([node("Hardmax", ["x"], ["y"])], {"x": IMAGE}, {"y": IMAGE})
     result = try_nodes(graph, [0], max_seconds=0)

@@ -152,3 +152,10 @@ def test_nodes_that_no_preferred_engine_takes_are_listed(net_folder):
     assert "error: none of the engines ncnn takes 1 CumSum:\n  CumSum '" in ended.stderr
     assert "Add an engine that takes them to partition.prefer" in ended.stderr
     assert not [path for path in (net_folder / "bundles").iterdir() if path.suffix != ".work"]
+
+
+def test_a_refused_operator_gets_the_words_that_divide_the_model(net_folder):
+    ended = run_here("deploy", *MODEL, "+backend=ncnn", cwd=net_folder)
+    assert ended.returncode == 1
+    words = "+partition=auto partition.prefer=[ncnn,onnxruntime]"
+    assert f"To give what it does not take to another engine: {words}\n" in ended.stderr

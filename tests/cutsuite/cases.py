@@ -51,6 +51,11 @@ def backend_cases() -> Iterator[Case]:
         nodes = load_model_tests(kind="node")
     for test in nodes:
         yield Case(test.name, "node", partial(_made, test), partial(_given, test))
+    yield from stored_cases()
+
+
+def stored_cases() -> Iterator[Case]:
+    """Those of them that are files; the others take seconds, as they are computed."""
     for kind in ("simple", "pytorch-converted", "pytorch-operator"):
         for test in sorted(load_model_tests(kind=kind), key=lambda test: test.name):
             folder = Path(str(test.model_dir))

@@ -45,7 +45,7 @@ def is_wrapped(module: str) -> bool:
     imported = {
         node.module for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module in SOURCES
-        and any(name.name == "main" or name.name.startswith("run_") for name in node.names)
+        and any(name.name.startswith(("main", "run_", "answer_")) for name in node.names)
     }  # fmt: skip
     imported |= {
         f"{node.module}.{name.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)

@@ -16,7 +16,7 @@ from tests.cutsuite.cases import Case, backend_cases
 from tests.cutsuite.report import write_json
 from tests.placementsuite.own import own_cases
 from tests.placementsuite.report import table
-from tests.placementsuite.suite import Report, examine
+from tests.placementsuite.suite import Report, examine, examine_answers
 
 _EVERY = 15.0  # seconds between progress lines
 
@@ -24,7 +24,7 @@ _EVERY = 15.0  # seconds between progress lines
 def main(description: str, arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 1 if anything failed."""
     options = _parser(description).parse_args(arguments)
-    names = options.model or list(cases())
+    names = options.model or list(cases())[:: options.every]
     _check_known(names)
     start, reports = time.monotonic(), []
     last = start
@@ -69,6 +69,10 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--plan", action="append", default=[], metavar="FORM:N", help="such as folded:3"
     )
+    parser.add_argument(
+        "--answers", action="store_true", help="real answers in the place of random ones"
+    )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="of N models one alone")
     parser.add_argument("--seed", type=int, default=0, help="of the random masks (0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
@@ -84,7 +88,8 @@ def _check_known(names: Sequence[str]) -> None:
 
 
 def _examined(names: Sequence[str], options: argparse.Namespace) -> Iterator[Report]:
-    run = partial(_examine, plans=options.plans, seed=options.seed, only=tuple(options.plan))
+    run = partial(_examine, plans=options.plans, seed=options.seed)
+    run = partial(run, only=tuple(options.plan), answers=options.answers)
     if options.jobs == 1:
         yield from map(run, names)
         return
@@ -93,5 +98,7 @@ def _examined(names: Sequence[str], options: argparse.Namespace) -> Iterator[Rep
         yield from pool.map(run, names, chunksize=4)
 
 
-def _examine(name: str, *, plans: int, seed: int, only: tuple[str, ...]) -> Report:
+def _examine(name: str, *, plans: int, seed: int, only: tuple[str, ...], answers: bool) -> Report:
+    if answers:
+        return examine_answers(case(name), only)
     return examine(case(name), plans, seed, only)

@@ -25,8 +25,13 @@ def _rows(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:
     yield "plans", f"{plans:,}"
     yield "refused by name: no engine takes some node", f"{refused:,}"
     yield "plans of more than one region", f"{sum(r.divided for r in used):,}"
+    by_name = Counter(name for r in used for name in r.divided_by if ":" not in name)
+    for name, count in by_name.items():
+        yield f"models divided where {name} is preferred", f"{count:,}"
     yield "regions", f"{sum(r.regions for r in used):,}"
     yield "borders", f"{sum(r.borders for r in used):,}"
     yield "bit-equal, every invariant held", f"{sum(r.equal for r in used):,} of {made:,}"
     yield "fp16, within 1e-3", f"{sum(r.within for r in used):,} of {made:,}"
+    unloadable = [f"{r.name} {form}" for r in used for form in r.unloadable]
+    yield "forms that ONNX Runtime does not load", ", ".join(unloadable) or "none"
     yield "failed", f"{sum(len(r.failed) for r in used):,}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx
 
 from backends.ncnn.conversion.fixed_graph import STANDARD, FixedGraph
+from backends.ncnn.conversion.rewrites.attentions import projection_of_cross_attention
 from backends.ncnn.conversion.rewrites.constants import fold_constants
 from backends.ncnn.conversion.rewrites.parts import Nodes, Rewrite
 from backends.ncnn.conversion.rewrites.pass_through import remove_identities, unchanged
@@ -44,6 +45,7 @@ _COMPUTED = {
     "Clip": [clip_to_computed_bounds],
     "DepthToSpace": [depth_to_space],
     "Gather": [gather_of_indices],
+    "MatMul": [projection_of_cross_attention],
     "Pow": [whole_power],
     "ReduceL2": [composed_reduction],
     "ReduceLogSum": [composed_reduction],

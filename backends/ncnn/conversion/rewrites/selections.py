@@ -94,9 +94,8 @@ def _finite_and_factor(
     names = map(graph.new_name, ("halved", "bounded", "shifted", "factor", "finite"))
     halved, bounded, shifted, name, finite = names
     numbers = (-_HIGHEST, _HIGHEST, 0.5, 0.75 * _HIGHEST, 0, 1)
-    low, high, half, shift, none, one = (
-        graph.add_constant(np.array(n, np.float32)) for n in numbers
-    )
+    constants = (graph.add_constant(np.array(number, np.float32)) for number in numbers)
+    low, high, half, shift, none, one = constants
     nodes = [
         graph.node(node, "Mul", [mask, half], halved),
         graph.node(node, "Clip", [halved, low, high], bounded),  # -inf: twice any other number
