@@ -12,7 +12,7 @@ from backends.ncnn.conversion.rewrites.parts import Nodes, reshape
 
 
 def repeat_of_parts(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
-    """An expansion of one axis between two reshapes: a tile of four axes.
+    """An expansion of one axis between two reshapes: a tile of three axes.
 
     In between there may be five axes, which pnnx and ncnn do not have.
     """
@@ -31,8 +31,8 @@ def repeat_of_parts(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
     if len(axes) != 1:
         return None
     axis = axes[0]
-    sizes = (1, prod(shape[:axis]), 1, prod(shape[axis + 1 :]))
-    repeats = graph.add_constant(np.array([1, 1, expanded[axis], 1], np.int64))
+    sizes = (1, prod(shape[:axis]), prod(shape[axis + 1 :]))
+    repeats = graph.add_constant(np.array([1, 1, expanded[axis]], np.int64))
     apart, tiled = graph.new_name("apart"), graph.new_name("tiled")
     return [
         reshape(node, graph, before.input[0], sizes, apart),
