@@ -282,6 +282,26 @@ MODELS = {
     "nearest with half pixels": lambda: resized(mode="nearest"),
     "nearest with half pixels, opset 11": lambda: resized(11, mode="nearest"),
     "linear over named axes": lambda: resized(mode="linear", axes=[2, 3]),
+    "windows of a picture": lambda: model_of(
+        [
+            node("Reshape", "x sizes", "split"),
+            node("Transpose", "split", "turned", perm=[0, 1, 3, 2, 4, 5]),
+            node("Reshape", "turned windows"),
+        ],
+        {"x": [1, 8, 12, 5]},
+        ["y"],
+        {"sizes": ints(1, 2, 4, 3, 4, 5), "windows": ints(6, 16, 5)},
+    ),
+    "a transpose of five axes": lambda: model_of(
+        [
+            node("Reshape", "x sizes", "split"),
+            node("Transpose", "split", "turned", perm=[2, 0, 3, 1, 4]),
+            node("Reshape", "turned flat"),
+        ],
+        {"x": [1, 6, 24]},
+        ["y"],
+        {"sizes": ints(1, 6, 3, 2, 4), "flat": ints(3, 2, 6, 4)},
+    ),
     "heads that share their keys": lambda: model_of(
         [
             node("Relu", "x", "r"),

@@ -36,6 +36,10 @@ from backends.ncnn.conversion.rewrites.slices import (
     strided_slice,
     tile,
 )
+from backends.ncnn.conversion.rewrites.transposes import (
+    reshape_of_a_reshape,
+    transpose_in_few_axes,
+)
 
 _MAX_ROUNDS = 4  # a rewrite may make what another one takes, such as slices of a SpaceToDepth
 _PASSING = """
@@ -53,11 +57,12 @@ _COMPUTED = {
     "ReduceMax": [extreme_over_axes],
     "ReduceMin": [extreme_over_axes],
     "ReduceSumSquare": [composed_reduction],
-    "Reshape": [repeat_of_parts],
+    "Reshape": [repeat_of_parts, reshape_of_a_reshape],
     "Resize": [plain_resize],
     "Slice": [strided_slice, slice_without_axes],
     "SpaceToDepth": [space_to_depth],
     "Tile": [tile],
+    "Transpose": [transpose_in_few_axes],
     "Where": [guard_of_a_softmax, guard_of_a_masked_softmax, select_by_constant],
     **{operator: [recurrent_states] for operator in ("GRU", "LSTM", "RNN")},
     **{f"Reduce{kind}": [single_axis_reduction] for kind in ("Mean", "Sum", "L1", "LogSumExp")},
