@@ -21,6 +21,8 @@ from backends.process.large_stack import call_with_large_stack
 from backends.support import Support
 from backends.terminal import program_output
 
+_KNOWN_WITH_NEIGHBOURS = ("GRU", "InstanceNormalization", "LSTM", "RNN")
+
 
 @program_output()
 def main() -> None:
@@ -55,8 +57,11 @@ def node_support(request: Request) -> Support:
 def _can_be_tried(node: onnx.NodeProto, graph: FixedGraph) -> bool:
     """Whether a trial of a node alone says something of it.
 
-    Of more than four axes one is the batch, which pnnx finds out from the nodes around it.
+    Of more than four axes one is the batch, which pnnx finds out from the nodes around it; and it
+    knows some operators only together with these, such as a normalisation of groups.
     """
+    if node.op_type in _KNOWN_WITH_NEIGHBOURS:
+        return False
     shapes = [graph.shape(name) or () for name in (*node.input, *node.output) if name]
     varies = any(map(graph.is_varying, node.output))
     return varies and max(map(len, shapes)) <= MAX_RANK
