@@ -123,6 +123,16 @@ _FAULTS = [
         "it ignores peepholes",
     ),
     (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 2, 2] y) <float[4] by = {1, 1, 0.6, 0.6}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "align_corners with scales below 1",
+    ),
+    (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y) <float[4] by = {1, 1, 2, 2}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "",
+    ),
+    (
         "(int8[2] x, int8[2] n) => (int8[2] y)",
         'BitShift <direction = "LEFT"> (x, n)',
         "shifts of signed numbers",
