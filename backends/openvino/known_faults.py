@@ -70,9 +70,24 @@ def _resize(node: onnx.NodeProto, values: Mapping[str, object], graph: _Graph) -
     return ""
 
 
+def _roi_align(node: onnx.NodeProto, values: Mapping[str, object], graph: _Graph) -> str:
+    return "mode=max" if values.get("mode") == b"max" else ""
+
+
+def _space_to_depth(node: onnx.NodeProto, values: Mapping[str, object], graph: _Graph) -> str:
+    return "mode=CRD" if values.get("mode") == b"CRD" else ""
+
+
+def _tile(node: onnx.NodeProto, values: Mapping[str, object], graph: _Graph) -> str:
+    return "" if set(node.input[1:]) <= graph.constants.keys() else "repeats that are no constants"
+
+
 _FAULTS: Mapping[str, Callable[[onnx.NodeProto, Mapping[str, object], _Graph], str]] = {
     "Attention": _attention,
     "BitShift": _bit_shift,
     "LSTM": _lstm,
     "Resize": _resize,
+    "RoiAlign": _roi_align,
+    "SpaceToDepth": _space_to_depth,
+    "Tile": _tile,
 }

@@ -133,6 +133,17 @@ _FAULTS = [
         "",
     ),
     (
+        "(float[1, 1, 4, 4] x, float[1, 4] box, int64[1] of) => (float[1, 1, 2, 2] y)",
+        'RoiAlign <mode = "max", output_height = 2, output_width = 2> (x, box, of)',
+        "mode=max",
+    ),
+    (
+        "(float[2, 2] x, int64[2] n) => (float[a, b] y)",
+        "Tile (x, n)",
+        "repeats that are no constants",
+    ),
+    ("(float[2, 2] x) => (float[4, 2] y) <int64[2] n = {2, 1}>", "Tile (x, n)", ""),
+    (
         "(int8[2] x, int8[2] n) => (int8[2] y)",
         'BitShift <direction = "LEFT"> (x, n)',
         "shifts of signed numbers",
