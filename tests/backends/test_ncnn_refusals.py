@@ -170,11 +170,11 @@ def test_what_the_converter_calls_otherwise_is_named_as_the_user_calls_it(tmp_pa
     assert "torch." not in message and "attn_implementation" not in message
 
 
-def test_the_guard_of_attention_with_a_mask_of_its_own_hints_at_eager_attention(tmp_path):
+def test_the_guard_of_attention_over_another_axis_hints_at_eager_attention(tmp_path):
     nodes = [
         node("MatMul", "q k", "s"),
         node("Add", "s mask", "sm"),
-        node("Softmax", "sm", "p", axis=-1),
+        node("Softmax", "sm", "p", axis=2),
         node("IsNaN", "p", "nan", "isnan"),
         node("Where", "nan zero p", "y", "guard"),
     ]
