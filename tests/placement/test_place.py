@@ -54,7 +54,7 @@ class PretendedEngine:
         operators = tuple(node.op_type for node in nodes)
         self.tried.append(operators)
         for spec in (*segment.inputs, *segment.outputs):
-            assert spec.accepts(values[spec.name].shape)
+            assert spec.accepts(values.tensors[spec.name].shape)
         named = [node for node in nodes if node.op_type in self.refused]
         if named:
             raise ConversionError(
