@@ -86,6 +86,7 @@ class PartTrial:
         graph: the planner's.
         values: the reference's values of its inputs and outputs.
         attempt: tries a part that is cut out.
+        out: the folder for files.
     """
 
     task: PlacementTask
@@ -93,6 +94,7 @@ class PartTrial:
     graph: OperatorGraph
     values: Tensors
     attempt: Try
+    out: Path
     known: dict[str, Array] = field(default_factory=dict)
     floors: dict[str, Tolerance] = field(default_factory=dict)
     number: int = 0
@@ -115,7 +117,7 @@ class PartTrial:
         return self.attempt(segment, rank, Values(values, self.floors))
 
     def _folder(self, number: int) -> Path:
-        return self.task.out / f"part{number}"
+        return self.out / f"part{number}"
 
     def _values(self, names: Sequence[str]) -> dict[str, Array]:
         known = {**self.values, **self.known}
@@ -135,7 +137,7 @@ class PartTrial:
             if tensor.spec is not None and tensor.producer is not None and tensor.size <= room:
                 names.setdefault(tensor.name)
                 room -= tensor.size
-        folder = next(f for n in count() if not (f := self.task.out / f"values{n}").exists())
+        folder = next(f for n in count() if not (f := self.out / f"values{n}").exists())
         same = {name: name for name in names}
         inner = with_inner(self.values, InnerReference(self.task.segment, same, engine, folder))
         self.known |= {name: inner.tensors[name] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -121,12 +122,18 @@ class _Placer:
             everything = (tuple(range(len(self.graph.nodes))),)
             self.graph = replace(self.graph, together=everything)
 
+    @property
+    def tries(self) -> Path:
+        """The folder of what is needed for a trial alone."""
+        return self.task.out / "tries"
+
     def run(self) -> PlacedSegment:
         while True:
             answers = self._answers()
             plan = plan_placement(self.graph, answers, self._limits())
             placed = self._split(plan)
             if self.convert is None or not self._learn(placed, answers):
+                shutil.rmtree(self.tries, ignore_errors=True)
                 return replace(placed, learnt=self.learnt)
 
     def _limits(self) -> PlanLimits:
@@ -190,7 +197,7 @@ class _Placer:
     def _try(self, segment: Segment, rank: int, values: Values) -> ConversionError | None:
         assert self.convert is not None, "called where it is there"
         self.learnt = replace(self.learnt, trials=self.learnt.trials + 1)
-        folder = self.task.out / f"try{next(self.folders)}" / segment.name
+        folder = self.tries / f"{next(self.folders)}" / segment.name
         try:
             self.convert(segment, self.task.engines[rank], values, folder)
         except ConversionError as error:
@@ -200,7 +207,9 @@ class _Placer:
     def _narrow(
         self, answers: EngineAnswers, region: Region, error: ConversionError
     ) -> FailingNodes:
-        parts = PartTrial(self.task, self.exported, self.graph, self.values, self._try_or_stop)
+        parts = PartTrial(
+            self.task, self.exported, self.graph, self.values, self._try_or_stop, self.tries
+        )
 
         def try_part(nodes: Sequence[int], ends: Sequence[int]) -> ConversionError | None:
             return parts.run(region.engine, nodes, ends)
