@@ -12,11 +12,12 @@ import onnx
 
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, TensorSpec
 from backends.ncnn import Options, net_shape, runs_row_by_row
-from backends.ncnn.conversion.diagnosis import batch_axes, diagnose
+from backends.ncnn.conversion.diagnosis import Cause, batch_axes, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.pnnx import AXES, BIN, PARAM, SCRIPT, run_pnnx
 from backends.ncnn.conversion.refusals import refusal
 from backends.ncnn.conversion.rewrites import rewrite_graph
+from backends.ncnn.conversion.rewrites.biases import add_zero_biases
 from backends.ncnn.conversion.wrong_forms import check_forms
 from backends.options import options_json
 
@@ -35,12 +36,18 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     for spec in (*segment.inputs, *segment.outputs):
         _check_spec(segment.name, spec, by_row)
     shapes = {spec.name: net_shape(spec) for spec in segment.inputs}
-    graph = FixedGraph(onnx.load(segment.onnx), shapes)
+    graph = FixedGraph(onnx.load(segment.onnx), shapes, options.fp16)
     rewrite_graph(graph)
     check_forms(segment.name, graph)
     with tempfile.TemporaryDirectory(dir=out) as scratch:
-        run = run_pnnx(graph.model, list(shapes.values()), Path(scratch), options.fp16)
-        if fault := diagnose(run, segment.inputs, segment.outputs):
+        folder, sizes = Path(scratch), list(shapes.values())
+        run = run_pnnx(graph.model, sizes, folder, options.fp16)
+        fault = diagnose(run, segment.inputs, segment.outputs)
+        if fault is not None and fault.cause is Cause.CRASH and add_zero_biases(graph):
+            (folder / "again").mkdir()
+            run = run_pnnx(graph.model, sizes, folder / "again", options.fp16)
+            fault = diagnose(run, segment.inputs, segment.outputs)
+        if fault is not None:
             raise refusal(segment.name, graph, fault)
         axes = batch_axes((run.folder / SCRIPT).read_text())
         for path in (run.param, run.bin):

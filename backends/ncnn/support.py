@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backends.codec import from_json, to_json
 from backends.contract import Dynamic, Segment, install_hint
-from backends.ncnn import net_shape, runs_row_by_row
+from backends.ncnn import Options, net_shape, runs_row_by_row
 from backends.process.child import Limits, module_command, run_limited
 from backends.support import RefusedNode, Support
 
@@ -26,20 +26,27 @@ _SECONDS = 120
 
 @dataclass(frozen=True)
 class Request:
-    """What the child process is asked: an ONNX file, and the fixed shapes of its inputs."""
+    """What the child process is asked.
+
+    Attributes:
+        onnx: a file.
+        input_shapes: fixed ones of its inputs.
+        half: whether the net computes with half precision.
+    """
 
     onnx: str
     input_shapes: Mapping[str, tuple[int, ...]]
+    half: bool = False
 
 
-def support(segment: Segment, options: object) -> Support:
+def support(segment: Segment, options: Options) -> Support:
     """Which nodes of a segment ncnn takes.
 
     What is taken of it may still fail together with other nodes.
 
     Args:
         segment: its file; weights may lie beside it.
-        options: of the backend, which change nothing.
+        options: of the backend.
     """
     if missing := [name for name in ("ncnn", "pnnx") if find_spec(name) is None]:
         names = " and ".join(missing)
@@ -47,7 +54,7 @@ def support(segment: Segment, options: object) -> Support:
     if reason := _varying_sizes(segment):
         return Support(CONVERTER, refused=(RefusedNode("", "", reason),))
     shapes = {spec.name: net_shape(spec) for spec in segment.inputs}
-    request = Request(str(segment.onnx.absolute()), shapes)
+    request = Request(str(segment.onnx.absolute()), shapes, options.fp16)
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder, "request.json"), Path(folder, "answer.json")
         question.write_text(json.dumps(to_json(request)))

@@ -14,6 +14,8 @@ from backends.contract import Segment, install_hint
 from backends.process.support_query import support_in_child
 from backends.support import Support
 
+BUILT_BY_RTX = "built_by_rtx"
+"""An option of the query: whether TensorRT for RTX is to build what its parser takes."""
 _MODULE = "tensorrt_rtx_bindings"
 _PARSER = "the parser of TensorRT for RTX"
 _CHILD = "backends.nvidia.parser_query"
@@ -29,7 +31,7 @@ def parser_support(segment: Segment, options: object, instead_of: str = "") -> S
     """
     if find_spec(_MODULE) is None:
         return Support(_PARSER, unknown=f"{_PARSER} is not here. {install_hint('tensorrt-rtx')}")
-    support = support_in_child(_PARSER, _CHILD, segment, {})
+    support = support_in_child(_PARSER, _CHILD, segment, {BUILT_BY_RTX: not instead_of})
     if instead_of:
         return replace(support, parser=f"{support.parser} (in the place of {instead_of}'s own)")
     return support

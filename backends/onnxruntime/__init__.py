@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from backends.contract import About, GpuSupport, Segment, install_hint
+from backends.contract import About, GpuSupport, Segment, Specs, install_hint
+from backends.dtypes import dtype_obstacle
 from backends.options import MAX_THREADS, options_json
 from backends.process.support_query import support_in_child
 from backends.support import Support
@@ -19,6 +20,18 @@ def _gpu_obstacle() -> str:
     folder = Path(spec.origin).parent / "capi" if spec and spec.origin else None
     has_provider = folder is not None and any(folder.glob("*onnxruntime_providers_cuda*"))
     return "" if has_provider else "onnxruntime-gpu is not installed here"
+
+
+DTYPES = (
+    *("float32", "float16", "float64", "bool", "object"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+"""Those that its Python interface passes in and out, as NumPy calls them; strings are objects."""
+
+
+def border_obstacle(inputs: Specs, outputs: Specs) -> str:
+    """Why no segment with these inputs and outputs can be run, or an empty text."""
+    return dtype_obstacle(DTYPES, (*inputs, *outputs))
 
 
 def support(segment: Segment, options: Options) -> Support:
@@ -35,6 +48,7 @@ ABOUT = About(
     extra="onnxruntime",
     convert=("onnx", "onnxruntime"),
     run=("onnxruntime",),
+    border_obstacle=border_obstacle,
     builds_on_device=True,
     functions=True,
     gpu=GpuSupport({"as it is": {"device": "cuda"}}, _gpu_obstacle),

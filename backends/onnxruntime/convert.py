@@ -10,10 +10,11 @@ import onnx
 import onnxruntime as ort
 from onnx.checker import ValidationError
 
+from backends.borders import check_border
 from backends.contract import Artifact, ConversionError, Segment
 from backends.files import utf8_path
 from backends.onnx.model_file import read_without_weights
-from backends.onnxruntime import Options
+from backends.onnxruntime import Options, border_obstacle
 from backends.onnxruntime.added_weights import rename_added_weights
 from backends.onnxruntime.kernels import refused_nodes
 from backends.onnxruntime.session import FAILURES, SILENT, missing_kernel_advice
@@ -32,8 +33,10 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     """Check the segment, optimize it offline, and write it into ``out``.
 
     Raises:
-        ConversionError: the file is not valid ONNX, or ONNX Runtime cannot load it.
+        ConversionError: the file is not valid ONNX, ONNX Runtime cannot load it, or it passes no
+            tensors of such a dtype in or out.
     """
+    check_border(segment, "ONNX Runtime", border_obstacle)
     _check(segment)
     target = out / _MODEL
     if options.optimize != "off":

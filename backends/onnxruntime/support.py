@@ -16,7 +16,8 @@ from backends.process.support_query import SupportQuery, answer_query
 from backends.support import Support
 
 
-def _support(query: SupportQuery) -> Support:
+def support_of(query: SupportQuery) -> Support:
+    """The nodes that ONNX Runtime has no kernel for on the device of the options."""
     options = parse_options(Options, query.options, "onnxruntime")
     name = f"ONNX Runtime {ort.__version__}"
     if options.device == "cuda" and (fault := gpu_fault()):
@@ -31,4 +32,4 @@ def _support(query: SupportQuery) -> Support:
 
 
 if __name__ == "__main__":
-    answer_query(_support)
+    answer_query(support_of)

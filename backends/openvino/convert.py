@@ -11,6 +11,7 @@ from backends.openvino import Options, border_obstacle
 from backends.openvino.engine import FAILURES, check_ports, engine_message, partial_shape
 from backends.openvino.ir import check_ir
 from backends.openvino.library import ov
+from backends.openvino.refusals import INLINE_BYTES, refused_nodes
 from backends.openvino.shapes import first_other_shape
 from backends.options import options_json
 
@@ -36,7 +37,9 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         check_ir((out / _XML).read_bytes(), _XML, (out / _BIN).stat().st_size)
     except FAILURES as error:
         raise ConversionError(
-            f"segment '{segment.name}': {engine_message(error)}", do=_OTHER_BACKEND
+            f"segment '{segment.name}': {engine_message(error)}",
+            do=_OTHER_BACKEND,
+            refused=refused_nodes(read_without_weights(segment.onnx, INLINE_BYTES), segment),
         ) from error
     except EngineError as error:
         raise ConversionError(f"segment '{segment.name}': {error}", do=_OTHER_BACKEND) from error

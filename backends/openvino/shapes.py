@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import onnx
 
 from backends.onnx.graph_parts import first_output, node_label
+from backends.openvino.engine import port_dtype
 from backends.openvino.library import ov
 from backends.support import RefusedNode
+
+_NO_DTYPE = "dynamic"
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,22 @@ def first_other_shape(model: ov.Model, graph: onnx.GraphProto) -> OtherShape | N
         model: as OpenVINO read it.
         graph: of the file.
     """
-    values = (value for value in graph.value_info if value.type.tensor_type.HasField("shape"))
-    shapes = {value.name: _shape(value) for value in values}
+    values = (*graph.value_info, *graph.output)
+    with_shapes = (value for value in values if value.type.tensor_type.HasField("shape"))
+    shapes = {value.name: _shape(value) for value in with_shapes}
     numbers = {name: number for number, node in enumerate(graph.node) for name in node.output}
     for operation in model.get_ordered_ops():
         for port in operation.outputs():
             got = port.get_partial_shape()
             for name in port.get_names() & shapes.keys() & numbers.keys():
-                if not shapes[name].compatible(got):
-                    node, expected = graph.node[numbers[name]], shapes[name]
-                    reason = f"'{name}': expected its shape {expected}, got {got} in OpenVINO"
-                    label = node_label(node, numbers[name])
-                    refused = RefusedNode(label, node.op_type, reason, first_output(node))
-                    return OtherShape(operation, refused, name, str(expected), str(got))
+                if shapes[name].compatible(got) and port_dtype(port) != _NO_DTYPE:
+                    continue
+                node, expected = graph.node[numbers[name]], str(shapes[name])
+                told = f"{got}" if port_dtype(port) != _NO_DTYPE else f"{got} of no known dtype"
+                reason = f"'{name}': expected its shape {expected}, got {told} in OpenVINO"
+                label = node_label(node, numbers[name])
+                refused = RefusedNode(label, node.op_type, reason, first_output(node))
+                return OtherShape(operation, refused, name, expected, told)
     return None
 
 

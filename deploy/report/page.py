@@ -168,6 +168,7 @@ def _placement_view(model: str, record: PlacementRecord) -> Mapping[str, object]
         "borders": border_rows(record),
         "refused": sorted_refused(record.refused),
         "lines": [border_line(record), search_line(record)],
+        "measured": record.measured,
         "notes": record.notes,
         "incomplete": "" if record.complete else INCOMPLETE,
     }

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from deploy.placement.record import PlacedBorder, PlacementRecord, RefusedOperator
+from deploy.placement.record import (
+    MeasuredPlan,
+    PlacedBorder,
+    PlacementRecord,
+    RefusedOperator,
+)
 from deploy.report.progress import format_bytes
 
 INCOMPLETE = (
@@ -17,7 +22,7 @@ INCOMPLETE = (
 )
 """What an incomplete search means."""
 
-_MAX_ENGINES, _MAX_NOTES = 4, 2  # in the short form
+_MAX_ENGINES, _MAX_NOTES, _MAX_MEASURED = 4, 2, 3  # in the short form
 _MAX_OPERATORS = 6  # of an engine, in the short form
 _INDENT = 12 * " "
 
@@ -122,10 +127,14 @@ class BorderRow:
 
 
 def border_rows(record: PlacementRecord) -> list[BorderRow]:
-    """The borders in the order of their first regions, each tensor once for a reason."""
+    """The borders in the order of their regions, each tensor once for a reason."""
     numbers = region_numbers(record)
+
+    def ends(border: PlacedBorder) -> tuple[int, int]:
+        return numbers.get(border.source, 0), numbers.get(border.target, 0)
+
     groups: dict[tuple[str, str, str], list[PlacedBorder]] = {}
-    for border in sorted(record.borders, key=lambda item: numbers.get(item.source, 0)):
+    for border in sorted(record.borders, key=ends):
         key = border.source, border.tensor, f"{border.node}: {border.reason}"
         groups.setdefault(key, []).append(border)
     return [
@@ -170,9 +179,18 @@ def placement_lines(record: PlacementRecord) -> list[str]:
     lines += [border_line(record), search_line(record)]
     text = [f"placement   {(chr(10) + _INDENT).join(lines)}"]
     text += [f"not taken   {line}" for line in _refused_lines(record.refused)]
-    text += [f"measured    {plan}" for plan in record.measured]
+    text += [f"measured    {plan}" for plan in _fastest_measured(record)]
     text += [f"note        {note}" for note in record.notes[:_MAX_NOTES]]
     return text if record.complete else [*text, f"warning     {INCOMPLETE}"]
+
+
+def _fastest_measured(record: PlacementRecord) -> list[MeasuredPlan]:
+    """The plan that was taken, then the fastest others."""
+    ranked = sorted(
+        record.measured,
+        key=lambda plan: (not plan.taken, plan.milliseconds is None, plan.milliseconds or 0.0),
+    )
+    return ranked[:_MAX_MEASURED]
 
 
 def _refused_lines(refused: Sequence[RefusedOperator]) -> Iterator[str]:

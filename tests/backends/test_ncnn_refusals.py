@@ -170,11 +170,11 @@ def test_what_the_converter_calls_otherwise_is_named_as_the_user_calls_it(tmp_pa
     assert "torch." not in message and "attn_implementation" not in message
 
 
-def test_the_guard_of_attention_with_a_mask_of_its_own_hints_at_eager_attention(tmp_path):
+def test_the_guard_of_attention_over_another_axis_hints_at_eager_attention(tmp_path):
     nodes = [
         node("MatMul", "q k", "s"),
         node("Add", "s mask", "sm"),
-        node("Softmax", "sm", "p", axis=-1),
+        node("Softmax", "sm", "p", axis=2),
         node("IsNaN", "p", "nan", "isnan"),
         node("Where", "nan zero p", "y", "guard"),
     ]
@@ -209,6 +209,21 @@ def test_a_resize_that_would_be_another_one_is_refused(
     weights = {"s": np.array([1, 1, 2, 2], np.float32)}
     text = refused(tmp_path, [resize], {"x": IMAGE}, {"y": [1, 4, 16, 16]}, weights)
     assert "ncnn cannot compute Resize 'up' (tensor 'y'): " in text and message in text
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ({"mode": "nearest"}, "mode: expected linear, got nearest"),
+        ({"mode": "bicubic"}, "mode: expected linear, got bicubic"),
+        ({"padding_mode": "reflection"}, "expected zeros or border, got reflection"),
+    ],
+)
+def test_a_grid_sample_that_would_be_another_one_is_refused(tmp_path, form, message):
+    sample = helper.make_node("GridSample", ["x", "grid"], ["y"], name="warp", **form)
+    inputs = {"x": IMAGE, "grid": [1, 5, 5, 2]}
+    text = refused(tmp_path, [sample], inputs, {"y": [1, 4, 5, 5]}, opset=16)
+    assert "ncnn cannot compute GridSample 'warp' (tensor 'y'): " in text and message in text
 
 
 def gru(rows, state, before):

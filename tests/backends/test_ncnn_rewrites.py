@@ -15,13 +15,16 @@ from backends.acceptance import TOLERANCES
 from backends.error_metrics import compare
 from backends.ncnn import Options
 from backends.ncnn.conversion.fixed_graph import FixedGraph
+from backends.ncnn.conversion.pnnx import MODEL, run_pnnx
 from backends.ncnn.conversion.rewrites import rewrite_graph
+from backends.ncnn.conversion.rewrites.biases import add_zero_biases
 from backends.ncnn.convert import convert
 from backends.ncnn.run import load
 from backends.onnx.specs import read_segment
 
 IMAGE = [1, 4, 8, 8]
 ATTENTION = {name: [1, 2, 6, 8] for name in "qkv"}
+EMPTY_ROW = np.pad(np.full((1, 6), -np.inf, np.float32), ((2, 3), (0, 0)))[None, None]
 CAUSAL = np.triu(np.full((6, 6), -np.inf, np.float32), 1)[None, None]
 
 
@@ -72,6 +75,31 @@ def attention(mask, inputs=ATTENTION, first_mask=None):
     weights = {"scale": np.float32(0.3), "zero": np.float32(0)}
     weights |= {} if mask is None else {"mask": mask}
     weights |= {} if first_mask is None else {"first": first_mask}
+    return model_of(nodes, inputs, ["y"], weights)
+
+
+def cross_attention(queries=6, source="z"):
+    """Attention with its projections, to the places of the second input."""
+    nodes, weights = [], {"wo": noise(16, 16), "scale": np.float32(8**0.5)}
+    weights |= {"heads": ints(1, -1, 2, 8), "joined": ints(1, queries, 16)}
+    for name, read in (("q", "x"), ("k", source), ("v", source)):
+        perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        weights[f"w{name}"] = noise(16, 16) * 0.3
+        nodes += [
+            node("MatMul", f"{read} w{name}", f"{name}1"),
+            node("Reshape", f"{name}1 heads", f"{name}3"),
+            node("Transpose", f"{name}3", f"{name}4", perm=perm),
+        ]
+    nodes += [
+        node("MatMul", "q4 k4", "scores"),
+        node("Div", "scores scale", "scaled"),
+        node("Softmax", "scaled", "p", axis=-1),
+        node("MatMul", "p v4", "o"),
+        node("Transpose", "o", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned joined", "all"),
+        node("MatMul", "all wo"),
+    ]
+    inputs = {"x": [1, queries, 16]} | ({} if source == "x" else {"z": [1, 4, 16]})
     return model_of(nodes, inputs, ["y"], weights)
 
 
@@ -152,6 +180,8 @@ def normalised(*nodes):
 
 
 MODELS = {
+    "attention to another tensor": cross_attention,
+    "attention to another tensor of the same size": lambda: cross_attention(queries=4),
     "a normalisation of vectors": lambda: normalised(
         node("ReduceL2", "r channel", "length"),
         node("Clip", "length eps", "positive"),
@@ -236,9 +266,24 @@ MODELS = {
     "all axes": lambda: model_of(
         [node("Sigmoid", "x", "r"), node("ReduceMean", "r", keepdims=0)], {"x": IMAGE}, ["y"]
     ),
+    "a guard of a mask that is an input": lambda: attention(
+        None, {**ATTENTION, "mask": [1, 1, 6, 6]}
+    ),
+    "a guard of a mask with an empty row": lambda: attention(EMPTY_ROW),
+    "a guard of a mask whose smallest number is finite": lambda: attention(
+        np.maximum(EMPTY_ROW, np.finfo(np.float32).min)
+    ),
+    "a guard of two masks": lambda: attention(CAUSAL, first_mask=CAUSAL[..., ::-1].copy()),
+    **{
+        f"the power of {power}": lambda power=power: passed(
+            "Pow", "x power", {"power": np.float32(power)}
+        )
+        for power in (2, 3, 4, 7)
+    },
     "nearest with half pixels": lambda: resized(mode="nearest"),
     "nearest with half pixels, opset 11": lambda: resized(11, mode="nearest"),
     "linear over named axes": lambda: resized(mode="linear", axes=[2, 3]),
+    "an attention without biases": lambda: projected_attention(),
     "the last state of a GRU": lambda: recurrent("GRU", ["", "yh"], squeezed="yh", axis=0),
     "the last state of an LSTM": lambda: recurrent("LSTM", ["", "yh"], squeezed="yh", axis=0),
     "a GRU of two rows and a state of zeros": lambda: recurrent("GRU", ["y3"], 2, zero_state=True),
@@ -253,6 +298,18 @@ MODELS = {
     "a pad of nothing": lambda: passed("Pad", "x pads", {"pads": ints(*[0] * 8)}),
     "a squeeze that is undone": lambda: model_of(
         [node("Squeeze", "x a", "q"), node("Unsqueeze", "q a")], {"x": IMAGE}, ["y"], {"a": ints(0)}
+    ),
+    "an addition to 0": lambda: passed("Add", "zero x", {"zero": np.zeros(IMAGE, np.float32)}),
+    "what depends on no input": lambda: model_of(
+        [
+            node("Gather", "table rows", "row"),
+            node("MatMul", "row table", "product"),
+            node("Sin", "product", "wave"),
+            node("Add", "x wave"),
+        ],
+        {"x": IMAGE},
+        ["y"],
+        {"table": noise(8, 8), "rows": ints(5)},
     ),
     "an input beside a result": lambda: model_of(
         [node("Relu", "x"), node("Identity", "x", "z")], {"x": IMAGE}, ["y", "z"]
@@ -291,7 +348,10 @@ def inputs_of(model):
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in model.graph.input
     }
-    return {name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}
+    values = {name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}
+    if "mask" in values:  # of an attention, here with an empty row
+        values["mask"] = np.minimum(CAUSAL + EMPTY_ROW, values["mask"])
+    return values
 
 
 def run(model, inputs):
@@ -339,6 +399,7 @@ def test_the_rewritten_graph_is_valid_and_computes_the_same(name):
 
 
 LEFT_ALONE = {
+    "attention of a tensor to itself": lambda: cross_attention(queries=4, source="x"),
     "a slice of neighbours": lambda: sliced([1], [3], [1], [1]),
     "a slice backwards": lambda: sliced([-1], [-9], [3], [-1]),
     "a clip to constants": lambda: model_of(
@@ -353,11 +414,6 @@ LEFT_ALONE = {
         ["y"],
         {"zero": np.float32(0)},
     ),
-    "a guard of a mask that is an input": lambda: attention(
-        None, {**ATTENTION, "mask": [1, 1, 6, 6]}
-    ),
-    "a guard of a mask with an empty row": lambda: attention(np.full((6, 6), -np.inf, np.float32)),
-    "a guard of two masks": lambda: attention(CAUSAL, first_mask=CAUSAL[..., ::-1].copy()),
     "a guard of anything else": lambda: model_of(
         [node("Log", "x", "p"), node("IsNaN", "p", "nan"), node("Where", "nan zero p")],
         {"x": IMAGE},
@@ -386,13 +442,13 @@ LEFT_ALONE = {
     "a pad of something": lambda: passed("Pad", "x pads", {"pads": ints(0, 0, 1, 0, 0, 0, 0, 0)}),
     "a choice between integers": lambda: model_of(
         [
+            node("Cast", "x", "a", to=TensorProto.INT64),
             node("Where", "c a b", "n"),
             node("Cast", "n", to=TensorProto.FLOAT),
-            node("Relu", "x", "z"),
         ],
         {"x": IMAGE},
-        ["y", "z"],
-        {"c": np.array([True, False]), "a": ints(1), "b": ints(2)},
+        ["y"],
+        {"c": np.arange(8) < 3, "b": ints(2)},
     ),
 }
 
@@ -408,7 +464,6 @@ def test_what_a_rewrite_does_not_fit_is_left_alone(name):
 def test_a_net_without_its_axis_would_be_wrong(tmp_path, monkeypatch):
     """The control: without the rewrite, pnnx gives a mean over no axis, with exit code 0."""
     from backends.ncnn.conversion.diagnosis import diagnose
-    from backends.ncnn.conversion.pnnx import run_pnnx
 
     model = MODELS["one axis of a reduction, normalised"]()
     onnx.save(model, tmp_path / "net.onnx")
@@ -417,3 +472,65 @@ def test_a_net_without_its_axis_would_be_wrong(tmp_path, monkeypatch):
     ended = run_pnnx(model, [(1, 4, 8, 8)], tmp_path / "pnnx")
     assert diagnose(ended, segment.inputs, segment.outputs) is None
     assert " -23303=0 " in ended.param.read_text()
+
+
+def test_what_depends_on_no_input_becomes_a_weight():
+    after = rewritten(MODELS["what depends on no input"]())
+    assert [item.op_type for item in after.graph.node] == ["Add"]
+
+
+def test_numbers_that_are_drawn_at_random_are_no_weight():
+    nodes = [node("RandomNormal", "", "drawn", shape=IMAGE), node("Add", "x drawn")]
+    after = rewritten(model_of(nodes, {"x": IMAGE}, ["y"]))
+    assert [item.op_type for item in after.graph.node] == ["RandomNormal", "Add"]
+
+
+def test_half_precision_keeps_the_guard_of_a_mask_that_may_be_empty():
+    model = attention(None, {**ATTENTION, "mask": [1, 1, 6, 6]})
+    shapes = {name: tuple(shape) for name, shape in ATTENTION.items()} | {"mask": (1, 1, 6, 6)}
+    graph = FixedGraph(model, shapes, half=True)
+    rewrite_graph(graph)
+    assert "IsNaN" in [item.op_type for item in graph.model.graph.node]
+
+
+def projected_attention():
+    """An attention whose projections have no bias, and whose values are those of another tensor."""
+    shape = ints(1, 6, 2, 4)
+    nodes = [node("Add", "x places", "placed")]
+    for name, source in (("q", "placed"), ("k", "placed"), ("v", "x")):
+        perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
+        nodes += [
+            node("MatMul", f"{source} w{name}", f"{name}1"),
+            node("Reshape", f"{name}1 heads", f"{name}2"),
+            node("Transpose", f"{name}2", f"{name}3", perm=perm),
+        ]
+    nodes += [
+        node("Mul", "q3 scale", "q4"),
+        node("MatMul", "q4 k3", "scores"),
+        node("Softmax", "scores", "p", axis=-1),
+        node("MatMul", "p v3", "seen"),
+        node("Transpose", "seen", "turned", perm=[0, 2, 1, 3]),
+        node("Reshape", "turned flat", "joined"),
+        node("MatMul", "joined wo"),
+    ]
+    weights = {f"w{name}": noise(8, 8) for name in "qkvo"} | {"places": noise(1, 6, 8)}
+    weights |= {"heads": shape, "flat": ints(1, 6, 8), "scale": np.float32(0.5)}
+    return model_of(nodes, {"x": [1, 6, 8]}, ["y"], weights)
+
+
+def test_pnnx_crashes_on_an_attention_without_biases_and_zeros_help(tmp_path):
+    model, shapes = projected_attention(), [(1, 6, 8)]
+    (tmp_path / "without").mkdir()
+    assert run_pnnx(rewritten(model), shapes, tmp_path / "without").failure == "signal SIGABRT"
+    graph = FixedGraph(rewritten(model), {"x": (1, 6, 8)})
+    assert add_zero_biases(graph)
+    assert not add_zero_biases(graph)
+    (tmp_path / "with").mkdir()
+    assert not run_pnnx(graph.model, shapes, tmp_path / "with").failure
+
+
+def test_nodes_of_one_name_are_numbered_for_pnnx(tmp_path):
+    model = MODELS["the power of 7"]()
+    run_pnnx(rewritten(model), [tuple(IMAGE)], tmp_path)
+    names = [item.name for item in onnx.load(tmp_path / MODEL).graph.node]
+    assert names == ["the_Pow", "the_Pow.0", "the_Pow.1", "the_Pow.2"]

@@ -158,16 +158,16 @@ def test_a_tensor_of_unknown_size_is_refused():
 def test_weights_that_are_computed_are_weights_in_a_trial():
     """Also large ones: a convolution's weights are no input of its piece."""
     nodes = [
-        node("Mul", ["g", "v"], ["w"]),
+        node("DequantizeLinear", ["v", "g"], ["w"]),
         node("Conv", ["x", "w"], ["c"], pads=[1] * 4),
         node("Conv", ["c", "w"], ["y"], pads=[1] * 4),
     ]
-    weights = {"g": kernel(32, 1, 1, 1), "v": kernel(32, 32, 3, 3)}
+    weights = {"g": np.float32(0.1), "v": kernel(32, 32, 3, 3).astype(np.int8)}
     graph = fixed(nodes, {"x": [1, 32, 8, 8]}, {"y": [1, 32, 8, 8]}, weights)
     piece = Piece.apart(graph, [1, 2])
     assert [spec.name for spec in piece.inputs] == ["1:x", "2:c"]
     assert [spec.name for spec in piece.outputs] == ["1:c", "2:y"]
-    assert [item.op_type for item in piece.model.graph.node] == ["Mul", "Conv", "Conv"]
+    assert [item.op_type for item in piece.model.graph.node] == ["DequantizeLinear", "Conv", "Conv"]
     onnx.checker.check_model(piece.model)
 
 
@@ -215,6 +215,21 @@ def test_nodes_that_crash_pnnx_are_found_by_halves(faulty, most, monkeypatch):
     assert result.runs == len(runs) <= most
     last, is_compared = runs[-1]
     assert is_compared and set(last) == set(range(16)) - set(faulty)
+
+
+@pytest.mark.parametrize(("has_another", "last"), [(False, [0]), (True, [1, 0])])
+def test_what_stems_from_a_refused_node_is_not_tried_again(has_another, last, monkeypatch):
+    """A sum of squares becomes a product and a sum; such a product elsewhere is tried."""
+    runs, _ = crashing(monkeypatch, (2,))
+    nodes = [node("Relu", ["x"], ["r"]), node("ReduceSumSquare", ["r", "axes"], ["s"])]
+    if has_another:
+        nodes.append(node("Mul", ["r", "r"], ["m"]))
+    outputs = {"s": [1, 4, 1, 1]} | ({"m": IMAGE} if has_another else {})
+    graph = fixed(nodes, {"x": IMAGE}, outputs, {"axes": np.array([2, 3])})
+    operators = [item.op_type for item in graph.model.graph.node]
+    assert operators[:3] == ["Relu", "Mul", "ReduceSum"]
+    assert try_nodes(graph, range(len(operators))).refused == {2: "it crashes"}
+    assert runs[-1] == (last, True)
 
 
 def test_what_there_is_no_time_to_try_is_not_refused():
@@ -319,7 +334,7 @@ def test_where_the_number_of_rows_varies_one_row_is_tried(tmp_path, monkeypatch)
         {"y": ["rows", 3]},
     )
     answer = ABOUT.support(segment, Options())
-    assert asked == [{"onnx": str(segment.onnx), "input_shapes": {"x": [1, 3]}}]
+    assert asked == [{"onnx": str(segment.onnx), "input_shapes": {"x": [1, 3]}, "half": False}]
     assert answer.unknown == "the trial of its nodes ended with signal SIGKILL"
 
 

@@ -120,8 +120,21 @@ def test_a_gpu_that_is_not_there_cannot_be_asked_unless_the_cpu_may_run_all(tmp_
 
 def test_the_converter_names_every_node_without_a_kernel(tmp_path):
     path = tmp_path / "graph.onnx"
-    onnx.save(parsed("g (bfloat16[4] x) => (bfloat16[4] y) { a = Relu (x) y = Relu (a) }"), path)
-    specs = [(TensorSpec(name, "bfloat16", (4,)),) for name in "xy"]
+    graph = """g (float[4] x) => (float[4] y) {
+        b = Cast <to = 16> (x)
+        c = Relu (b)
+        d = Relu (c)
+        y = Cast <to = 1> (d)
+    }"""
+    onnx.save(parsed(graph), path)
+    specs = [(TensorSpec(name, "float32", (4,)),) for name in "xy"]
     with pytest.raises(ConversionError, match="Could not find an implementation") as error:
         converter("onnxruntime")(Segment("head", path, *specs), Options(), tmp_path)
-    assert [node.output for node in error.value.refused] == ["a", "y"]
+    assert [node.output for node in error.value.refused] == ["c", "d"]
+
+
+def test_a_dtype_that_its_python_interface_lacks_is_refused_at_a_border(tmp_path):
+    specs = [(TensorSpec(name, "bfloat16", (4,)),) for name in "xy"]
+    with pytest.raises(ConversionError, match=r"its tensors are float32, .*: 'x' bfloat16\[4\]"):
+        converter("onnxruntime")(Segment("head", tmp_path / "any", *specs), Options(), tmp_path)
+    assert "'x' bfloat16[4]" in about("onnxruntime").border_obstacle(specs[0], ())

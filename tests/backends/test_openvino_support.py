@@ -110,6 +110,54 @@ def test_dtypes_that_it_would_compute_as_others_are_refused(tmp_path):
     assert refused["exp"] == "OpenVINO does not compute in float64: 'deep'"
 
 
+_FAULTS = [
+    (
+        "(float[1, 1, 2, 4] x) => (float[1, 1, 3, 6] y) <int64[4] to = {1, 1, 3, 8}>",
+        'Resize <mode = "nearest", keep_aspect_ratio_policy = "not_larger"> (x, , , to)',
+        "it ignores keep_aspect_ratio_policy",
+    ),
+    (
+        "(float[2, 1, 3] x, float[1, 8, 3] w, float[1, 8, 2] r, float[1, 6] p)"
+        "=> (float[2, 1, 1, 2] y)",
+        "LSTM <hidden_size = 2> (x, w, r, , , , , p)",
+        "it ignores peepholes",
+    ),
+    (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 2, 2] y) <float[4] by = {1, 1, 0.6, 0.6}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "align_corners with scales below 1",
+    ),
+    (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y) <float[4] by = {1, 1, 2, 2}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "",
+    ),
+    (
+        "(float[1, 1, 4, 4] x, float[1, 4] box, int64[1] of) => (float[1, 1, 2, 2] y)",
+        'RoiAlign <mode = "max", output_height = 2, output_width = 2> (x, box, of)',
+        "mode=max",
+    ),
+    (
+        "(float[2, 2] x, int64[2] n) => (float[a, b] y)",
+        "Tile (x, n)",
+        "repeats that are no constants",
+    ),
+    ("(float[2, 2] x) => (float[4, 2] y) <int64[2] n = {2, 1}>", "Tile (x, n)", ""),
+    (
+        "(int8[2] x, int8[2] n) => (int8[2] y)",
+        'BitShift <direction = "LEFT"> (x, n)',
+        "shifts of signed numbers",
+    ),
+    ("(uint8[2] x, uint8[2] n) => (uint8[2] y)", 'BitShift <direction = "LEFT"> (x, n)', ""),
+]
+
+
+@pytest.mark.parametrize(("header", "node", "fault"), _FAULTS)
+def test_what_it_is_known_to_compute_in_another_way_is_refused(header, node, fault, tmp_path):
+    refused = outputs(support_of(segment_of(tmp_path, f"g {header} {{ y = {node} }}")))
+    assert refused == ({"y": f"OpenVINO computes it in another way: {fault}"} if fault else {})
+
+
 def test_an_operator_that_it_reads_in_another_way_is_refused_here_and_by_the_converter(tmp_path):
     """OpenVINO leaves out that DFT may give half of a spectrum."""
     segment = segment_of(
@@ -130,6 +178,19 @@ def test_an_operator_that_it_reads_in_another_way_is_refused_here_and_by_the_con
     with pytest.raises(ConversionError, match="reads DFT, which gives 'spectrum'") as error:
         converter("openvino")(segment, options_type("openvino")(), tmp_path / "out")
     assert error.value.refused == (refused,)
+
+
+def test_the_converter_names_the_nodes_without_a_translation(tmp_path):
+    graph = "g (float[4] x) => (float[4] y) { [f] a = acme.Filter (x) b = Relu (a) y = acme.F (b) }"
+    segment = segment_of(tmp_path, graph)
+    model = onnx.load(segment.onnx)
+    for name in "ab":
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4])
+        model.graph.value_info.append(value)
+    onnx.save(model, segment.onnx)
+    with pytest.raises(ConversionError, match="No conversion rule found") as error:
+        converter("openvino")(segment, options_type("openvino")(), tmp_path)
+    assert [node.output for node in error.value.refused] == ["a", "y"]
 
 
 def test_a_file_with_open_sizes_and_large_weights_is_taken_whole(tmp_path):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from deploy.cli.compose import compose
 from deploy.report.page import read_report
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.manifest import read_manifest
@@ -103,6 +104,20 @@ def test_cuts_of_ones_own_stay_and_each_segment_is_divided(net_folder):
     placement = json.loads(said)["placement"]
     segments = [(region["segment"], region["engine"]) for region in placement["regions"]]
     assert segments == [("part0_0", "ncnn"), ("part0_1", "onnxruntime"), ("part1", "ncnn")]
+
+
+def test_the_backend_of_the_command_line_has_its_options_among_the_preferred():
+    words = ["+model=yolov3", *AUTO, "+backend=ncnn", "backend.precision=fp16"]
+    recipe = compose(words)
+    assert [engine.name for engine in recipe.partition.prefer] == ["ncnn", "onnxruntime"]
+    assert [engine.precision for engine in recipe.partition.prefer] == ["fp16", "fp32"]
+
+
+def test_an_engine_may_be_written_with_its_options():
+    prefer = "partition.prefer=[{name: ncnn, options: {threads: 2}}, onnxruntime]"
+    recipe = compose(["+model=yolov3", "+partition=auto", prefer])
+    assert recipe.backend.options == {"threads": 2}
+    assert recipe.partition.prefer[0] == recipe.backend
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,15 @@ from typing import Any
 import onnx
 
 from tests.field import outcome
-from tests.field.model_list import CUT, Case, FieldModel, PackagedFile
+from tests.field.model_list import AUTO, CUT, Case, FieldModel, PackagedFile
 from tests.field.outcome import Finished, verdict_of
 from tests.field.packages import packaged_file
+from tests.field.placement import Placement, read_placement
 from tests.field.samples import ROOT, write_samples
 
 AGREES = 1e-2  # of real samples: wrong numbers are far beyond, rounding of engines is within
+_STAGES = "stages"
+_REPORT = "bundle.work/report.json"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Result:
         seconds: of the command.
         text: why, for all verdicts but the first.
         command: as it was run.
+        placement: of a model that was divided between engines.
     """
 
     key: str
@@ -54,6 +58,7 @@ class Result:
     seconds: float
     text: str
     command: str
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Campaign:
         write_samples(case.model, samples)
         command = self._command(case, folder, samples)
         start = time.monotonic()
-        finished = self._finished(command, folder / "log")
+        finished = self._finished(command, folder / "log", self._stages_of(case))
         seconds = time.monotonic() - start
         verdict, text = verdict_of(finished, self._names(case))
         if verdict == outcome.PASSED:
@@ -91,20 +96,50 @@ class Campaign:
         result = Result(
             case.key, case.model.name, case.model.kind, case.engine, _cuts(case), verdict,
             _verified_error(folder / "bundle"), None, round(seconds, 1), text, _shown(command),
+            read_placement(folder / _REPORT, case.engine),
         )  # fmt: skip
+        if verdict == outcome.PASSED and case.variant == AUTO:
+            result = self._with_second_run(result, case, folder, command)
+            verdict = result.verdict
         if verdict == outcome.PASSED:
             result = self._with_real_samples(result, case, folder, samples)
-        for part in ("bundle", "bundle.work"):
+        for part in ("bundle", "bundle.work", _STAGES):
             shutil.rmtree(folder / part, ignore_errors=True)
         return result
+
+    def _stages_of(self, case: Case) -> Path:
+        """The folder of finished stages; of its own where cold and warm runs are timed."""
+        own = self.out / "cases" / case.key / _STAGES
+        return own if case.variant == AUTO else self.out / _STAGES
+
+    def _with_second_run(
+        self, result: Result, case: Case, folder: Path, command: Sequence[str]
+    ) -> Result:
+        """The same command once more, with what the first run has learnt."""
+        (folder / _REPORT).replace(folder / "first.json")
+        finished = self._finished(command, folder / "second", self._stages_of(case))
+        verdict, text = verdict_of(finished, self._names(case))
+        if verdict == outcome.PASSED:
+            verdict, text = _status(folder / "bundle")
+        second = read_placement(folder / _REPORT, case.engine)
+        if result.placement is None or second is None:
+            return replace(result, verdict=outcome.BROKEN, text=text or "no placement is reported")
+        (folder / _REPORT).replace(folder / "second.json")
+        placement = result.placement.with_second_run(second)
+        if verdict != outcome.PASSED:
+            return replace(
+                result, placement=placement, verdict=verdict, text=f"the second run: {text}"
+            )
+        return replace(result, placement=placement)
 
     def _with_real_samples(self, result: Result, case: Case, folder: Path, samples: Path) -> Result:
         source = case.model.source
         file = [str(self._file(source))] if isinstance(source, PackagedFile) else []
         words = [str(folder / "bundle"), str(source) if not file else "-", str(samples), *file]
         finished = self._finished(
-            [sys.executable, "-m", "tests.field.reference", *words], folder / "real"
-        )
+            [sys.executable, "-m", "tests.field.reference", *words], folder / "real",
+            self._stages_of(case),
+        )  # fmt: skip
         if finished.code != 0:
             text = f"on real samples: {finished.errors.strip()[-1500:]}"
             return replace(result, verdict=outcome.BROKEN, text=text)
@@ -123,7 +158,7 @@ class Campaign:
     def _command(self, case: Case, folder: Path, samples: Path) -> list[str]:
         model = case.model
         values = _configuration(case)
-        words = [f"+model={model.name}", f"+backend={case.engine}", f"bundle={folder / 'bundle'}"]
+        words = [f"+model={model.name}", *_engines(case), f"bundle={folder / 'bundle'}"]
         if isinstance(model.source, PackagedFile):
             words.append(f"model.file={self._file(model.source)}")
         else:
@@ -136,11 +171,11 @@ class Campaign:
         place = ["--config-dir", str(folder / "conf")]
         return [sys.executable, "-m", "deploy", *place, *words, "bench.runs=0", *self.options]
 
-    def _finished(self, command: Sequence[str], log: Path) -> Finished:
+    def _finished(self, command: Sequence[str], log: Path, stages: Path) -> Finished:
         environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "DEPLOY_CACHE": str(self.out / "stages"),
+            "DEPLOY_CACHE": str(stages),
             "OMP_NUM_THREADS": "1",
             "TRANSFORMERS_VERBOSITY": "error",
         }
@@ -203,6 +238,13 @@ def _configuration(case: Case) -> dict[str, Any]:
             values["marks"] = {name: dict(mark) for name, mark in model.marks.items()}
         everything["partition"] = {"cuts": [list(points) for points in model.cuts]}
     return everything
+
+
+def _engines(case: Case) -> list[str]:
+    """The words of the command line that name the engines."""
+    if case.variant != AUTO:
+        return [f"+backend={case.engine}"]
+    return ["+partition=auto", f"partition.prefer=[{','.join(case.prefer)}]"]
 
 
 def _cuts(case: Case) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.field.architecture_list import ARCHITECTURES
 from tests.field.campaign import Campaign, Result
-from tests.field.model_list import CUT, ENGINES, WHOLE, Case, FieldModel
+from tests.field.model_list import AUTO, CUT, ENGINES, WHOLE, Case, FieldModel, variants
 from tests.field.outcome import FAULTS
 from tests.field.packaged_files import FILES
 from tests.field.packages import PackageError
@@ -28,7 +28,7 @@ def main(description: str, arguments: Sequence[str] | None = None) -> int:
         Case(model, engine, variant)
         for model in _models(options.only)
         for engine in options.engine or ENGINES
-        for variant in _variants(model)
+        for variant in variants(model, engine)
         if options.variant in (None, variant)
     ]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,6 @@ def _models(names: Sequence[str] | None) -> list[FieldModel]:
     return [MODELS[name] for name in names] if names else list(MODELS.values())
 
 
-def _variants(model: FieldModel) -> tuple[str, ...]:
-    return (WHOLE, CUT) if model.cuts else (WHOLE,)
-
-
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="check-field",
@@ -85,7 +81,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", action="append", metavar="NAME", help="this model alone; may be repeated")
     add("--engine", action="append", choices=ENGINES, help="this engine alone; likewise")
-    add("--variant", choices=(WHOLE, CUT), help="not both of them")
+    add("--variant", choices=(WHOLE, CUT, AUTO), help="not all of them")
     add("--out", type=Path, default=Path("runs/field"), metavar="FOLDER", help="for results")
     add("--cache", type=Path, default=home / "backend-chain/field", metavar="FOLDER",
         help="for downloaded files (the user's cache)")  # fmt: skip

@@ -62,13 +62,14 @@ class FieldModel:
     marks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-WHOLE, CUT = "whole", "cut"
+WHOLE, CUT, AUTO = "whole", "cut", "auto"
 ENGINES = ("onnxruntime", "openvino", "ncnn")
+_TAKES_THE_REST = "onnxruntime"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model on one engine, whole or cut."""
+    """A model on one engine, whole or cut, or divided between this engine and another."""
 
     model: FieldModel
     engine: str
@@ -78,3 +79,14 @@ class Case:
     def key(self) -> str:
         """Its name in the log and of its folder."""
         return f"{self.model.name}-{self.engine}-{self.variant}"
+
+    @property
+    def prefer(self) -> tuple[str, ...]:
+        """The engines that the model is divided between, the preferred first."""
+        return (self.engine, _TAKES_THE_REST) if self.variant == AUTO else (self.engine,)
+
+
+def variants(model: FieldModel, engine: str) -> tuple[str, ...]:
+    """How a model goes to an engine; nothing is left for others by the one that takes the rest."""
+    cut = (CUT,) if model.cuts else ()
+    return (WHOLE, *cut) if engine == _TAKES_THE_REST else (WHOLE, *cut, AUTO)

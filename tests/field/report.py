@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.field.campaign import Result
+from tests.field.model_list import AUTO
 from tests.field.outcome import PASSED
+from tests.field.placement import HEADER, placement_row
 
 _LIBRARIES = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "ncnn")
 _LONGEST = 300  # characters of a text in the table
@@ -24,7 +26,8 @@ def write_report(results: Sequence[Result], out: Path) -> None:
     rows = [asdict(result) for result in results]
     text = json.dumps({**about, "results": rows}, indent=1, ensure_ascii=False)
     (out / "results.json").write_text(f"{text}\n")
-    (out / "results.md").write_text(f"{summary(results)}\n\n{table(results)}\n\n{texts(results)}\n")
+    parts = (summary(results), table(results), placements(results), texts(results))
+    (out / "results.md").write_text("\n\n".join(filter(None, parts)) + "\n")
 
 
 def summary(results: Sequence[Result]) -> str:
@@ -52,6 +55,18 @@ def table(results: Sequence[Result]) -> str:
         for each in results
     ]
     return "\n".join(lines)
+
+
+def placements(results: Sequence[Result]) -> str:
+    """A row for each case whose model was divided between engines; empty where none was."""
+    divided = [each for each in results if each.key.endswith(f"-{AUTO}")]
+    rows = [
+        placement_row(
+            each.model, each.kind, each.engine, each.verdict, _error(each.real), each.placement
+        )
+        for each in divided
+    ]
+    return "\n".join([HEADER, "|---" * HEADER.count(" |") + "|", *rows]) if rows else ""
 
 
 def texts(results: Sequence[Result]) -> str:

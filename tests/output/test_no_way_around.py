@@ -40,12 +40,12 @@ def programs() -> set[str]:
 
 
 def is_wrapped(module: str) -> bool:
-    """Whether a module, or one whose ``main`` or ``run`` it calls, has the printable streams."""
+    """Whether a module, or one whose ``main``, ``run_`` or ``answer_`` it calls, is wrapped."""
     tree = ast.parse(SOURCES[module].read_text())
     imported = {
         node.module for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module in SOURCES
-        and any(name.name == "main" or name.name.startswith("run_") for name in node.names)
+        and any(name.name.startswith(("main", "run_", "answer_")) for name in node.names)
     }  # fmt: skip
     imported |= {
         f"{node.module}.{name.name}" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from backends.codec import from_json, to_json
-from deploy.placement.record import PlacementRecord
+from deploy.placement.record import MeasuredPlan, PlacementRecord
 from deploy.report.console import TerminalConsole
 from deploy.report.page import read_report, run_page, write_report
 from deploy.report.placement import border_rows, format_share, placement_lines, print_placement
@@ -83,6 +83,21 @@ def test_a_whole_model_in_one_engine_has_no_borders(capsys):
 )
 def test_how_the_plan_was_found_is_told(changes, told):
     assert told in "\n".join(placement_lines(placement(**changes)))
+
+
+def test_what_was_measured_is_told_the_plan_that_was_taken_first(capsys):
+    plans = [("slow", 3, 30.0), ("broken", 2, None), ("as planned", 7, 12.3), ("fast", 5, 9.0)]
+    measured = tuple(MeasuredPlan(*plan, taken=plan[0] == "as planned") for plan in plans)
+    record = placement(measured=measured)
+    lines = [line for line in placement_lines(record) if line.startswith("measured")]
+    assert lines == [
+        "measured    as planned (7 segments): 12.3 ms, taken",
+        "measured    fast (5 segments): 9 ms",
+        "measured    slow (3 segments): 30 ms",
+    ]
+    assert "measured: broken (2 segments): does not run" in printed(capsys, record)
+    page = run_page(report(placement=record))
+    assert "Measured beside others" in page and "does not run" in page and "12.3 ms" in page
 
 
 def test_a_model_without_multiply_adds_is_shared_by_its_nodes():

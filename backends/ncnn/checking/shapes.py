@@ -15,7 +15,7 @@ from backends.ncnn.checking import (
     resize_shapes,
     window_shapes,
 )
-from backends.ncnn.checking.blob import MAX_ELEMENTS, Blob, ShapeRule
+from backends.ncnn.checking.blob import MAX_ELEMENTS, MAX_RANK, Blob, ShapeRule
 from backends.ncnn.checking.param import Layer
 
 _RULES: Mapping[str, ShapeRule] = {
@@ -53,6 +53,9 @@ def _infer_tops(layer: Layer, blobs: Mapping[str, Blob | None]) -> Sequence[Blob
     rule = _RULES.get(layer.kind)
     if rule is None or len(bottoms) < len(layer.bottoms):
         return [None] * len(layer.tops)
+    rank = max((len(blob.sizes) for blob in bottoms), default=0)
+    if rank > MAX_RANK:
+        raise layer.fault("axes of its bottom", f"at most {MAX_RANK} and a batch", rank)
     batches = {blob.rows for blob in bottoms} - {1}
     if len(batches) > 1:
         raise layer.fault("rows of its bottoms", "one number of rows", sorted(batches))

@@ -67,14 +67,18 @@ class FixedGraph:
     rewrite makes of a node is named after that node.
     """
 
-    def __init__(self, model: onnx.ModelProto, input_shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, input_shapes: Mapping[str, Shape], half: bool = False
+    ) -> None:
         """Fix the sizes of the inputs.
 
         Args:
             model: that is edited.
             input_shapes: of each graph input that is no weight.
+            half: whether the net computes with half precision, which lacks large numbers.
         """
         self.model = model
+        self.half = half
         self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
         _fix_inputs(model.graph, input_shapes, self._weights)
         _number_nodes(model.graph)
@@ -181,15 +185,18 @@ class FixedGraph:
 
     def _evaluate(self, node: onnx.NodeProto, values: Mapping[str, Array | None]) -> Array | None:
         feeds: dict[str, Any] = dict(values)
+        outputs: Any = ReferenceEvaluator(self.as_model(node, list(values))).run(None, feeds)
+        return np.asarray(outputs[0])
+
+    def as_model(self, node: onnx.NodeProto, inputs: Sequence[str]) -> onnx.ModelProto:
+        """A node with these inputs as a model of its own, to compute its tensors."""
         graph = helper.make_graph(
             [node],
             "constant",
-            [helper.make_value_info(name, onnx.TypeProto()) for name in values],
-            [helper.make_value_info(node.output[0], onnx.TypeProto())],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in inputs],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
         )
-        model = helper.make_model(graph, opset_imports=self.model.opset_import)
-        outputs: Any = ReferenceEvaluator(model).run(None, feeds)
-        return np.asarray(outputs[0])
+        return helper.make_model(graph, opset_imports=self.model.opset_import)
 
     def new_name(self, base: str) -> str:
         """A name that no tensor has."""
@@ -201,10 +208,14 @@ class FixedGraph:
     def add_constant(self, value: Array) -> str:
         """Add an initializer and return its name."""
         name = self.new_name("constant")
+        self.add_weight(name, value)
+        return name
+
+    def add_weight(self, name: str, value: Array) -> None:
+        """Add an initializer of a name that no other has."""
         tensor = numpy_helper.from_array(np.asarray(value), name)
         self.model.graph.initializer.append(tensor)
         self._weights[name] = tensor
-        return name
 
     def node(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from backends.codec import from_json, to_json
+from backends.ncnn.checking.blob import MAX_RANK
 from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.node_trials import try_nodes
 from backends.ncnn.conversion.rewrites import rewrite_graph
@@ -32,14 +33,14 @@ def main() -> None:
 
 def node_support(request: Request) -> Support:
     """Which nodes are taken: by their types and forms, then by a trial of each kind."""
-    graph = FixedGraph(onnx.load(request.onnx), request.input_shapes)
+    graph = FixedGraph(onnx.load(request.onnx), request.input_shapes, request.half)
     rewrite_graph(graph)
     refused = unsupported_nodes(graph)
     nodes = list(graph.model.graph.node)
     numbers = [
         number
         for number, node in enumerate(nodes)
-        if graph.origin(node) not in refused and any(map(graph.is_varying, node.output))
+        if graph.origin(node) not in refused and _can_be_tried(node, graph)
     ]
     for number, reason in try_nodes(graph, numbers).refused.items():
         refused.setdefault(graph.origin(nodes[number]), reason)
@@ -49,6 +50,16 @@ def node_support(request: Request) -> Support:
         len(graph.origins),
         tuple(origin.refused(reason) for origin, reason in in_order),
     )
+
+
+def _can_be_tried(node: onnx.NodeProto, graph: FixedGraph) -> bool:
+    """Whether a trial of a node alone says something of it.
+
+    Of more than four axes one is the batch, which pnnx finds out from the nodes around it.
+    """
+    shapes = [graph.shape(name) or () for name in (*node.input, *node.output) if name]
+    varies = any(map(graph.is_varying, node.output))
+    return varies and max(map(len, shapes)) <= MAX_RANK
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -60,19 +60,22 @@ def try_nodes(
     equal: dict[object, list[int]] = {}
     for number in numbers:
         equal.setdefault(signature(graph, nodes[number]), []).append(number)
-    firsts = {members[0]: members for members in equal.values()}
-    trials = _Trials(graph, time.monotonic() + max_seconds)
+    members = {numbers[0]: numbers for numbers in equal.values()}
+    trials = _Trials(graph, members, time.monotonic() + max_seconds)
     # nodes of one operator crash together: neighbours share their halves
-    trials.refuse_from(sorted(firsts, key=lambda number: (nodes[number].op_type, number)))
+    trials.refuse_from(sorted(members, key=lambda number: (nodes[number].op_type, number)))
     refused = {
-        number: reason for first, reason in trials.refused.items() for number in firsts[first]
+        number: reason for first, reason in trials.refused.items() for number in members[first]
     }
     return TrialResult(refused, trials.runs, not trials.is_spent)
 
 
 @dataclass
 class _Trials:
+    """Trials of a graph; of each kind of node there is one, and the numbers of all its members."""
+
     graph: FixedGraph
+    members: Mapping[int, Sequence[int]]
     deadline: float
     refused: dict[int, str] = field(default_factory=dict)
     runs: int = 0
@@ -87,7 +90,13 @@ class _Trials:
             if not refused:
                 return
             self.refused.update(refused)
-            numbers = [number for number in numbers if number not in refused]
+            stems = self._stems(self.refused)  # what else stems from them is refused with them
+            numbers = [number for number in numbers if not self._stems([number]) <= stems]
+
+    def _stems(self, numbers: Iterable[int]) -> set[str]:
+        """The nodes of the segment that some kinds of nodes stem from."""
+        nodes = self.graph.model.graph.node
+        return {nodes[other].doc_string for number in numbers for other in self.members[number]}
 
     def _crashing(self, numbers: Sequence[int], is_known: bool = False) -> dict[int, str]:
         """Some nodes that pnnx crashes on, by halves; empty where none does."""
@@ -177,11 +186,14 @@ def _fault_of(
         net = parse("\n".join([MAGIC, f"{len(lines)} {count}", *lines, ""]), PARAM)
         for layer in net.layers:
             check_values(layer)
-        blob = infer_blob_shapes(net.layers, inputs)[output]
+        blobs = infer_blob_shapes(net.layers, inputs)
     except LayerError as error:
         return Fault(Cause.MISFIT, frozenset({error.kind}), error.reason)
     except EngineError as error:
         return Fault(Cause.MISFIT, reason=str(error))
+    if output not in blobs:
+        return Fault(Cause.LOST_TENSOR)
+    blob = blobs[output]
     if blob is not None and blob.total != total:
         return Fault(Cause.MISFIT, reason=f"its output: expected {total} numbers, got {blob.total}")
     return None

@@ -141,9 +141,17 @@ class _Node:
             [value for value in piece.graph.output if value.name in node.output],
             [tensor for tensor in piece.graph.initializer if tensor.name in needed],
         )
-        imports = piece.opset_import
-        model = helper.make_model(graph, opset_imports=imports, ir_version=piece.ir_version)
+        model = helper.make_model(
+            graph, opset_imports=_imports(node, piece), ir_version=piece.ir_version
+        )
         return cls(Piece.number_of(outputs[0].name), model, inputs, outputs)
+
+
+def _imports(node: onnx.NodeProto, piece: onnx.ModelProto) -> Sequence[onnx.OperatorSetIdProto]:
+    """The versions of the operators; before 15 the reference normalises batches as in training."""
+    if node.op_type == "BatchNormalization" and len(node.output) == 1:
+        return [helper.make_opsetid("", 15)]
+    return list(piece.opset_import)
 
 
 def _samples(node: _Node) -> Iterator[tuple[Tensors, Tensors]]:

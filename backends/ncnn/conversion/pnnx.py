@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -79,6 +80,7 @@ def run_pnnx(
         fp16: whether the weights are written in half precision.
         seconds: until it is killed; None leaves that to the limits of this process.
     """
+    _name_apart(model.graph.node)
     # pnnx reads external data from <model>.data
     onnx.save(model, folder / MODEL, save_as_external_data=True, location=f"{MODEL}.data")
     load_external_data_for_model(model, str(folder))  # what was saved has lost its weights
@@ -91,6 +93,18 @@ def run_pnnx(
     if not ended and weights.is_file() and not weights.stat().st_size:
         weights.write_bytes(bytes(4))  # a net without weights: ncnn crashes on an empty file
     return PnnxRun(folder, ended, log.read_text(errors="replace"))
+
+
+def _name_apart(nodes: Iterable[onnx.NodeProto]) -> None:
+    """Number nodes of one name, such as those of a rewrite: pnnx crashes where it folds one."""
+    names = {node.name for node in nodes}
+    used: set[str] = set()
+    for node in nodes:
+        if node.name in used:
+            numbered = (f"{node.name}.{number}" for number in count())
+            node.name = next(name for name in numbered if name not in names)
+            names.add(node.name)
+        used.add(node.name)
 
 
 def _input_shapes(model: onnx.ModelProto, shapes: Sequence[Shape]) -> str:

@@ -43,6 +43,8 @@ def _reason(node: onnx.NodeProto, graph: FixedGraph) -> str:
         return _reduction(node, graph)
     if node.op_type == "Resize":
         return _resize(node)
+    if node.op_type == "GridSample":
+        return _grid_sample(node)
     return _recurrent(node, graph) if node.op_type in _RECURRENT else ""
 
 
@@ -69,6 +71,17 @@ def _resize(node: onnx.NodeProto) -> str:
     if mode != b"nearest" and places in ("asymmetric", "tf_half_pixel_for_nn"):
         return f"coordinate_transformation_mode: expected half_pixel or align_corners, got {places}"
     return "it smooths (antialias)" if attribute(node, "antialias", 0) else ""
+
+
+def _grid_sample(node: onnx.NodeProto) -> str:
+    """Ncnn rounds halfway points, reflects at borders and weighs by cubes otherwise than ONNX."""
+    mode = attribute(node, "mode", b"linear").decode()
+    if mode not in ("linear", "bilinear"):
+        return f"mode: expected linear, got {mode}"
+    padding = attribute(node, "padding_mode", b"zeros").decode()
+    return (
+        f"padding_mode: expected zeros or border, got {padding}" if padding == "reflection" else ""
+    )
 
 
 def _recurrent(node: onnx.NodeProto, graph: FixedGraph) -> str:

@@ -155,7 +155,7 @@ def shortened(text: str, columns: int) -> str:
 
     Examples:
         >>> shortened("encoder.layer.11.output", 15)
-        'encoder…output'
+        'encoder….output'
     """
     if len(text) <= columns:
         return text
@@ -197,7 +197,7 @@ def _flows(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> list[_Flow]:
     groups: dict[tuple[int, str], list[Arrow]] = {}
     for arrow in arrows:
         groups.setdefault((places[arrow.source], arrow.label), []).append(arrow)
-    return [
+    flows = [
         _Flow(
             label,
             source,
@@ -206,6 +206,7 @@ def _flows(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> list[_Flow]:
         )
         for (source, label), group in groups.items()
     ]
+    return sorted(flows, key=lambda flow: (flow.source, flow.end))  # the nearest first
 
 
 def _assign_lanes(flows: Sequence[_Flow]) -> dict[_Flow, int]:

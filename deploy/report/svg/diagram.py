@@ -20,11 +20,12 @@ from deploy.report.svg.elements import (
     text_block,
     with_tooltip,
 )
-from deploy.report.svg.layered_layout import Edge, Layout, Rect, layout_graph
+from deploy.report.svg.layered_layout import Edge, Layout, Rect, Size, layout_graph
 
 Kind = Literal["segment", "host", "input", "output"]
 
 
+_BAND_ROOM = 6.0  # at both sides of a coloured box
 _BOX_COLUMNS, _LABEL_COLUMNS, _LIST_COLUMNS = 40, 36, 60  # characters of a line
 _UNBREAKABLE = re.compile(r"(?<=,) |(?<=\d) (?=\w+$)")  # spaces in [1, 3, 8, 8] and in 12 KiB
 NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
@@ -102,7 +103,7 @@ def render_svg(title: str, boxes: Sequence[Box], arrows: Sequence[Arrow]) -> str
     grouped = group_labels(arrows)
     texts = {box.key: _box_lines(box) for box in boxes}
     labels = [_label_lines(group) for group in grouped.values()]
-    layout = _layout(texts, dict(zip(grouped, labels, strict=True)))
+    layout = _layout(boxes, texts, dict(zip(grouped, labels, strict=True)))
     tooltips = ["\n".join(_tooltips(arrows, *ends)) for ends in grouped]
     routes = list(zip(labels, layout.routes, tooltips, strict=True))
     elements = [
@@ -139,7 +140,7 @@ def first_box_offset(boxes: Sequence[Box], arrows: Sequence[Arrow]) -> float:
     check_diagram(boxes, arrows)
     texts = {box.key: _box_lines(box) for box in boxes}
     labels = {ends: _label_lines(group) for ends, group in group_labels(arrows).items()}
-    layout = _layout(texts, labels)
+    layout = _layout(boxes, texts, labels)
     first = layout.boxes[boxes[0].key]
     return (first.left + first.width / 2) / layout.size.width
 
@@ -209,14 +210,22 @@ def wrap_label(text: str, columns: int) -> list[str]:
 
 
 def _layout(
-    texts: Mapping[str, Sequence[TextLine]], labels: Mapping[tuple[str, str], Sequence[TextLine]]
+    boxes: Sequence[Box],
+    texts: Mapping[str, Sequence[TextLine]],
+    labels: Mapping[tuple[str, str], Sequence[TextLine]],
 ) -> Layout:
-    sizes = {key: size_of(lines, pad=True) for key, lines in texts.items()}
+    sizes = {box.key: _box_size(box, texts[box.key]) for box in boxes}
     edges = [Edge(*ends, size_of(lines)) for ends, lines in labels.items()]
     try:
         return layout_graph(sizes, edges)
     except CycleError as error:
         raise DiagramError("arrows", expected="no cycle", got=" to ".join(error.args[1])) from error
+
+
+def _box_size(box: Box, lines: Sequence[TextLine]) -> Size:
+    """The size of a box; a band at its left does not touch its centred text."""
+    size = size_of(lines, pad=True)
+    return Size(size.width + 2 * _BAND_ROOM, size.height) if box.colour else size
 
 
 def describe_diagram(boxes: Sequence[Box], grouped: Labels) -> str:

@@ -111,6 +111,37 @@ def test_a_node_with_a_refused_one_inside_is_refused_and_says_which(tmp_path):
     assert (function.operator, function.output) == ("Unknown", "z")
 
 
+def test_what_the_converter_refuses_after_the_parser_is_refused(tmp_path):
+    path = parsed(
+        tmp_path,
+        """g (float[2, 3, 2] x, float[1, 4, 2] w, float[1, 4, 4] r, int64[2] sizes)
+            => (float[2, 1, 4] last, float[a, b] y) {
+            rnn, last = RNN <hidden_size = 4, layout = 1> (x, w, r)
+            y = Reshape (x, sizes)
+        }""",
+    )
+    rnn, reshape = preflight.parser_support(segment_of(path), None).refused
+    assert (rnn.operator, rnn.output) == ("RNN", "rnn")
+    assert "'last': expected its shape [2, 1, 4], got [1, 3, 4]" in rnn.reason
+    assert reshape == RefusedNode(
+        "number 1", "Reshape", "the values of input 'sizes' decide shapes", "y"
+    )
+
+
+def test_what_the_builder_of_rtx_lacks_is_refused_for_rtx_alone(tmp_path):
+    path = parsed(
+        tmp_path,
+        """g (float[1, 9, 4] boxes, float[1, 2, 9] scores) => (int64[n, 3] kept)
+            <int64 most = {3}, float iou = {0.5}> {
+            kept = NonMaxSuppression (boxes, scores, most, iou)
+        }""",
+    )
+    (refused,) = preflight.parser_support(segment_of(path), None).refused
+    assert (refused.output, refused.operator) == ("kept", "NonMaxSuppression")
+    assert refused.reason == "the builder of TensorRT for RTX has no implementation of it"
+    assert not preflight.parser_support(segment_of(path), None, "TensorRT").refused
+
+
 def test_readers_of_an_input_that_is_refused_are_refused(tmp_path):
     path = parsed(
         tmp_path,

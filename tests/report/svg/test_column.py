@@ -54,7 +54,7 @@ def texts(text: str, *styles: str) -> list[str]:
 
 
 @pytest.fixture(params=range(30))
-def drawn(request) -> tuple[list[Box], list[Arrow], str]:
+def random_column(request) -> tuple[list[Box], list[Arrow], str]:
     dice = random.Random(request.param)
     keys = [f"step{index}" for index in range(dice.randint(1, 16))]
     boxes = [box(key, colour=dice.randint(0, 8)) for key in keys]
@@ -65,24 +65,24 @@ def drawn(request) -> tuple[list[Box], list[Arrow], str]:
     return boxes, arrows, render_column("t", shuffled, arrows)
 
 
-def test_no_boxes_overlap_and_lanes_stay_beside_them(drawn):
-    boxes, _, text = drawn
+def test_no_boxes_overlap_and_lanes_stay_beside_them(random_column):
+    boxes, _, text = random_column
     rects = outlines(text)
     assert len(rects) == len(boxes)
     assert not any(one.overlaps(other) for one, other in combinations(rects, 2))
     assert all(x > rect.right + 8 for x, _, _ in lanes(text) for rect in rects)
 
 
-def test_lanes_at_one_place_follow_each_other(drawn):
-    _, arrows, text = drawn
+def test_lanes_at_one_place_follow_each_other(random_column):
+    _, arrows, text = random_column
     found = lanes(text)
     assert bool(found) <= bool(arrows)
     for (x, top, bottom), (other_x, other_top, other_bottom) in combinations(found, 2):
         assert x != other_x or bottom <= other_top or other_bottom <= top
 
 
-def test_every_arrow_has_a_head_and_goes_down(drawn):
-    boxes, arrows, text = drawn
+def test_every_arrow_has_a_head_and_goes_down(random_column):
+    boxes, arrows, text = random_column
     titles = [title.split()[-1] for title in texts(text, "name")]
     assert sorted(titles) == sorted(item.title for item in boxes)
     assert all(titles.index(arrow.source) < titles.index(arrow.target) for arrow in arrows)
@@ -102,6 +102,12 @@ def test_a_tensor_names_the_steps_that_read_it_and_runs_in_one_lane():
     assert "from_a, to 2, 3, 4 and y" in texts(text, "line")
     assert "from_b" in texts(text, "line") and "float32" in texts(text, "kind")
     assert len(lanes(text)) == 1
+
+
+def test_what_goes_to_the_next_step_alone_is_listed_first():
+    arrows = [Arrow("a", "c", "far"), Arrow("a", "b", "near")]
+    lines = texts(render_column("t", [*map(box, "abc")], arrows), "line")
+    assert lines.index("near") < lines.index("far, to 3")
 
 
 def test_where_the_order_is_free_it_stays_as_it_is():

@@ -9,8 +9,11 @@ from __future__ import annotations
 import onnx
 
 from backends.ncnn.conversion.fixed_graph import STANDARD, FixedGraph
+from backends.ncnn.conversion.rewrites.attentions import projection_of_cross_attention
+from backends.ncnn.conversion.rewrites.constants import fold_constants
 from backends.ncnn.conversion.rewrites.parts import Nodes, Rewrite
 from backends.ncnn.conversion.rewrites.pass_through import remove_identities, unchanged
+from backends.ncnn.conversion.rewrites.powers import whole_power
 from backends.ncnn.conversion.rewrites.recurrences import recurrent_states
 from backends.ncnn.conversion.rewrites.reductions import (
     composed_reduction,
@@ -20,6 +23,7 @@ from backends.ncnn.conversion.rewrites.reductions import (
 from backends.ncnn.conversion.rewrites.resizes import plain_resize
 from backends.ncnn.conversion.rewrites.selections import (
     clip_to_computed_bounds,
+    guard_of_a_masked_softmax,
     guard_of_a_softmax,
     select_by_constant,
 )
@@ -41,6 +45,8 @@ _COMPUTED = {
     "Clip": [clip_to_computed_bounds],
     "DepthToSpace": [depth_to_space],
     "Gather": [gather_of_indices],
+    "MatMul": [projection_of_cross_attention],
+    "Pow": [whole_power],
     "ReduceL2": [composed_reduction],
     "ReduceLogSum": [composed_reduction],
     "ReduceMax": [extreme_over_axes],
@@ -50,7 +56,7 @@ _COMPUTED = {
     "Slice": [strided_slice, slice_without_axes],
     "SpaceToDepth": [space_to_depth],
     "Tile": [tile],
-    "Where": [guard_of_a_softmax, select_by_constant],
+    "Where": [guard_of_a_softmax, guard_of_a_masked_softmax, select_by_constant],
     **{operator: [recurrent_states] for operator in ("GRU", "LSTM", "RNN")},
     **{f"Reduce{kind}": [single_axis_reduction] for kind in ("Mean", "Sum", "L1", "LogSumExp")},
 }
@@ -62,6 +68,7 @@ _REWRITES: dict[str, list[Rewrite]] = {
 
 def rewrite_graph(graph: FixedGraph) -> None:
     """Apply the rewrites of this module to a graph, in place."""
+    fold_constants(graph)
     for _ in range(_MAX_ROUNDS):
         nodes = [new for node in graph.model.graph.node for new in _rewritten(node, graph)]
         if nodes == list(graph.model.graph.node):

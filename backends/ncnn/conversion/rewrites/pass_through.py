@@ -16,6 +16,8 @@ def unchanged(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
         return None
     if node.op_type in _RESHAPES and (source := _same_before(node, graph)):
         return [graph.node(node, "Identity", [source], node.output[0])]
+    if node.op_type in ("Add", "Mul") and _changes_nothing(node, graph, (1, 0)):
+        return [graph.node(node, "Identity", [node.input[1]], node.output[0])]
     if not _passes_on(node, graph):
         return None
     return [graph.node(node, "Identity", [node.input[0]], node.output[0])]
@@ -53,12 +55,19 @@ def _passes_on(node: onnx.NodeProto, graph: FixedGraph) -> bool:
         return bool(attribute(node, "to", 0) == onnx.TensorProto.FLOAT)
     if operator == "Dropout":
         return not any(is_used(name, graph) for name in node.output[1:])
-    return _changes_nothing(node, graph) and same_shape
+    return _changes_nothing(node, graph)
 
 
-def _changes_nothing(node: onnx.NodeProto, graph: FixedGraph) -> bool:
+def _changes_nothing(
+    node: onnx.NodeProto, graph: FixedGraph, places: tuple[int, int] = (0, 1)
+) -> bool:
+    """Whether the first of two operands is passed on by the second, a constant."""
     neutral = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1, "Pow": 1}.get(node.op_type)
-    value = graph.constant(node.input[1]) if neutral is not None else None
+    if neutral is None:
+        return False
+    passed, other = (node.input[place] for place in places)
+    same_shape = graph.shape(passed) == graph.shape(node.output[0]) is not None
+    value = graph.constant(other) if same_shape else None
     return value is not None and bool((value == neutral).all())
 
 

@@ -9,6 +9,8 @@ from backends.contract import Array
 from backends.ncnn.conversion.fixed_graph import FixedGraph, attribute
 from backends.ncnn.conversion.rewrites.parts import Nodes
 
+_HIGHEST = np.finfo(np.float32).max
+
 
 def clip_to_computed_bounds(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
     """Bounds that are computed: the larger of two numbers, then the smaller."""
@@ -55,18 +57,77 @@ def guard_of_a_softmax(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
 
     Exporters write ``where(isnan(p), 0, p)`` behind the softmax of scaled dot-product attention.
     """
+    softmax = _guarded_softmax(node, graph)
+    if softmax is None or not _is_never_empty(softmax.input[0], graph):
+        return None
+    return [graph.node(node, "Identity", [node.input[2]], node.output[0])]
+
+
+def guard_of_a_masked_softmax(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
+    """The same guard where the mask may be empty in a row: that row becomes a product with 0.
+
+    In front of the softmax -inf becomes the smallest number, and behind it a factor of 0; the
+    factor of all other numbers is 1. Half precision lacks the numbers that tell the two apart.
+    """
+    softmax = _guarded_softmax(node, graph)
+    if softmax is None or graph.half:
+        return None
+    scores, mask = _scores_and_mask(softmax.input[0], graph)
+    (finite, factor), nodes = _finite_and_factor(node, graph, mask)
+    total, result = graph.new_name("total"), graph.new_name("probabilities")
+    if scores:
+        nodes.append(graph.node(node, "Add", [scores, finite], total))
+    probabilities = graph.node(
+        node, "Softmax", [total if scores else finite], result, axis=attribute(softmax, "axis", -1)
+    )
+    return [*nodes, probabilities, graph.node(node, "Mul", [result, factor], node.output[0])]
+
+
+def _finite_and_factor(
+    node: onnx.NodeProto, graph: FixedGraph, mask: str
+) -> tuple[tuple[str, str], Nodes]:
+    """The mask without -inf, a factor that is 0 where it was and 1 elsewhere, and their nodes."""
+    value = graph.constant(mask)
+    if value is not None:
+        factor = (value != -np.inf).astype(np.float32)
+        return (graph.add_constant(np.maximum(value, -_HIGHEST)), graph.add_constant(factor)), []
+    names = map(graph.new_name, ("halved", "bounded", "shifted", "factor", "finite"))
+    halved, bounded, shifted, name, finite = names
+    numbers = (-_HIGHEST, _HIGHEST, 0.5, 0.75 * _HIGHEST, 0, 1)
+    constants = (graph.add_constant(np.array(number, np.float32)) for number in numbers)
+    low, high, half, shift, none, one = constants
+    nodes = [
+        graph.node(node, "Mul", [mask, half], halved),
+        graph.node(node, "Clip", [halved, low, high], bounded),  # -inf: twice any other number
+        graph.node(node, "Add", [bounded, shift], shifted),
+        graph.node(node, "Clip", [shifted, none, one], name),
+        graph.node(node, "Clip", [mask, low, high], finite),
+    ]
+    return (finite, name), nodes
+
+
+def _guarded_softmax(node: onnx.NodeProto, graph: FixedGraph) -> onnx.NodeProto | None:
+    """The softmax over the last axis whose result a node takes where it is a number, or else 0."""
     condition = graph.producer(node.input[0])
     if condition is None or condition.op_type != "IsNaN" or condition.input[0] != node.input[2]:
         return None
     softmax = graph.producer(node.input[2])
     if softmax is None or softmax.op_type != "Softmax":
         return None
-    shape = graph.shape(softmax.input[0])
-    axis = attribute(softmax, "axis", -1)
-    last = shape is not None and axis in (-1, len(shape) - 1)
-    if not last or not _is_never_empty(softmax.input[0], graph):
+    shape, zero = graph.shape(softmax.input[0]), graph.constant(node.input[1])
+    if shape is None or graph.shape(node.output[0]) != shape or zero is None or zero.any():
         return None
-    return [graph.node(node, "Identity", [node.input[2]], node.output[0])]
+    return softmax if attribute(softmax, "axis", -1) in (-1, len(shape) - 1) else None
+
+
+def _scores_and_mask(name: str, graph: FixedGraph) -> tuple[str, str]:
+    """The finite and the masking part of a sum; nothing and the sum where these are not known."""
+    node = graph.producer(name)
+    if node is not None and node.op_type == "Add":
+        for scores, mask in (node.input, node.input[::-1]):
+            if _is_never_masked(scores, graph):
+                return scores, mask
+    return "", name
 
 
 def _is_never_empty(name: str, graph: FixedGraph) -> bool:
