@@ -174,3 +174,35 @@ def test_a_refused_operator_gets_the_words_that_divide_the_model(net_folder):
     assert ended.returncode == 1
     words = "+partition=auto partition.prefer=[ncnn,onnxruntime]"
     assert f"To give what it does not take to another engine: {words}\n" in ended.stderr
+
+
+TWO_ENDS = """
+from torch import nn
+
+
+class TwoEnds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, late, early):
+        x = self.first(early).relu()
+        y = self.second(x.cumsum(1)) + late
+        return y.tanh(), x
+"""
+
+
+def test_inputs_and_outputs_keep_the_order_of_the_model(net_folder):
+    (net_folder / "two_ends.py").write_text(TWO_ENDS)
+    inputs = "{late: {shape: [4, 8]}, early: {shape: [4, 8]}}"
+    output_of(
+        "deploy", "+model=module", "model.target=two_ends:TwoEnds", f"model.inputs={inputs}",
+        *AUTO, "partition.auto.min_nodes=1", "bench.runs=0", "bundle=two", cwd=net_folder,
+    )  # fmt: skip
+    manifest = read_manifest(net_folder / "two")
+    assert len(manifest.steps) > 1
+    assert [spec.name for spec in manifest.inputs] == ["late", "early"]
+    assert [spec.shape for spec in manifest.outputs] == [(4, 8), (4, 8)]
+    sample = read_sample(net_folder / "two", manifest)
+    first, second = (sample.outputs[spec.name] for spec in manifest.outputs)
+    assert abs(first).max() <= 1 and second.min() >= 0  # tanh, then relu
