@@ -12,12 +12,13 @@ import onnx
 
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, TensorSpec
 from backends.ncnn import Options, net_shape, runs_row_by_row
-from backends.ncnn.conversion.diagnosis import Cause, batch_axes, diagnose
+from backends.ncnn.conversion.diagnosis import Cause, Fault, batch_axes, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.pnnx import AXES, BIN, PARAM, SCRIPT, run_pnnx
 from backends.ncnn.conversion.refusals import refusal
 from backends.ncnn.conversion.rewrites import rewrite_graph
 from backends.ncnn.conversion.rewrites.biases import add_zero_biases
+from backends.ncnn.conversion.rewrites.rotations import keep_rotations_apart
 from backends.ncnn.conversion.wrong_forms import check_forms
 from backends.options import options_json
 
@@ -43,7 +44,7 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         folder, sizes = Path(scratch), list(shapes.values())
         run = run_pnnx(graph.model, sizes, folder, options.fp16)
         fault = diagnose(run, segment.inputs, segment.outputs)
-        if fault is not None and fault.cause is Cause.CRASH and add_zero_biases(graph):
+        if fault is not None and _avoid(fault, graph):
             (folder / "again").mkdir()
             run = run_pnnx(graph.model, sizes, folder / "again", options.fp16)
             fault = diagnose(run, segment.inputs, segment.outputs)
@@ -63,6 +64,13 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
         options=options_json(options),
         tools={"ncnn": version("ncnn"), "pnnx": version("pnnx")},
     )
+
+
+def _avoid(fault: Fault, graph: FixedGraph) -> bool:
+    """Change a graph so that pnnx does not fuse what it fuses wrongly; whether there is such."""
+    if fault.cause is Cause.CRASH:
+        return add_zero_biases(graph)
+    return "RotaryEmbed" in fault.layers and keep_rotations_apart(graph)
 
 
 def _check_spec(segment: str, spec: TensorSpec, by_row: bool) -> None:

@@ -18,6 +18,7 @@ from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.pnnx import MODEL, run_pnnx
 from backends.ncnn.conversion.rewrites import rewrite_graph
 from backends.ncnn.conversion.rewrites.biases import add_zero_biases
+from backends.ncnn.conversion.rewrites.rotations import keep_rotations_apart
 from backends.ncnn.convert import convert
 from backends.ncnn.run import load
 from backends.onnx.specs import read_segment
@@ -283,6 +284,18 @@ MODELS = {
     "nearest with half pixels": lambda: resized(mode="nearest"),
     "nearest with half pixels, opset 11": lambda: resized(11, mode="nearest"),
     "linear over named axes": lambda: resized(mode="linear", axes=[2, 3]),
+    "heads that share their keys": lambda: model_of(
+        [
+            node("Relu", "x", "r"),
+            node("Unsqueeze", "r two", "apart"),
+            node("Expand", "apart sizes", "repeated"),
+            node("Reshape", "repeated heads"),
+        ],
+        {"x": [1, 2, 6, 8]},
+        ["y"],
+        {"two": ints(2), "sizes": ints(1, 2, 3, 6, 8), "heads": ints(1, 6, 6, 8)},
+    ),
+    "a rotary embedding": lambda: rotary_embedding(),
     "an attention without biases": lambda: projected_attention(),
     "the last state of a GRU": lambda: recurrent("GRU", ["", "yh"], squeezed="yh", axis=0),
     "the last state of an LSTM": lambda: recurrent("LSTM", ["", "yh"], squeezed="yh", axis=0),
@@ -527,6 +540,30 @@ def test_pnnx_crashes_on_an_attention_without_biases_and_zeros_help(tmp_path):
     assert not add_zero_biases(graph)
     (tmp_path / "with").mkdir()
     assert not run_pnnx(graph.model, shapes, tmp_path / "with").failure
+
+
+def rotary_embedding():
+    bounds = {"zero": ints(0), "half": ints(4), "end": ints(8), "axis": ints(3)}
+    nodes = [
+        node("Mul", "x cosine", "kept"),
+        node("Slice", "x zero half axis", "first"),
+        node("Slice", "x half end axis", "second"),
+        node("Neg", "second", "negated"),
+        node("Concat", "negated first", "turned", axis=-1),
+        node("Mul", "turned sine", "moved"),
+        node("Add", "kept moved"),
+    ]
+    angles = {"cosine": noise(1, 1, 16, 8), "sine": noise(1, 1, 16, 8)[..., ::-1].copy()}
+    return model_of(nodes, {"x": [1, 2, 16, 8]}, ["y"], bounds | angles)
+
+
+def test_pnnx_makes_a_layer_of_three_axes_of_a_rotary_embedding_unless_it_is_kept_apart(tmp_path):
+    graph = FixedGraph(rewritten(rotary_embedding()), {"x": (1, 2, 16, 8)})
+    for name in ("fused", "apart"):
+        (tmp_path / name).mkdir()
+        run = run_pnnx(graph.model, [(1, 2, 16, 8)], tmp_path / name)
+        assert ("RotaryEmbed" in run.param.read_text()) == (name == "fused")
+        assert keep_rotations_apart(graph)
 
 
 def test_nodes_of_one_name_are_numbered_for_pnnx(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,11 @@ def relative_error(expected: Array, value: Array) -> float:
     return float(np.abs(first[~same] - second[~same]).max(initial=0.0)) / scale
 
 
+def output_name(path: Sequence[Any]) -> str:
+    """The name of a result's tensor as the export writes it: keys, attributes and numbers."""
+    return ".".join(str(astuple(key)[0]) for key in path)
+
+
 def _file_runner(file: Path, *, optimized: bool) -> Callable[[Arrays], Arrays]:
     import onnxruntime
 
@@ -126,8 +132,9 @@ def _architecture_runner(target: str) -> Callable[[Arrays], Arrays]:
     def run(inputs: Arrays) -> Arrays:
         with torch.no_grad():
             result = model(**{name: torch.from_numpy(value) for name, value in inputs.items()})
-        leaves = [leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        return {str(number): leaf.numpy() for number, leaf in enumerate(leaves)}
+        leaves = _pytree.tree_flatten_with_path(result)[0]
+        tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return {output_name(path) or str(n): leaf.numpy() for n, (path, leaf) in enumerate(tensors)}
 
     return run
 

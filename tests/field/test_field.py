@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.utils import _pytree
 
 from tests.field import architecture_list
 from tests.field.architecture_list import ARCHITECTURES
@@ -16,7 +17,13 @@ from tests.field.cli import MODELS, main
 from tests.field.model_list import PackagedFile
 from tests.field.packaged_files import FILES
 from tests.field.packages import PackageError, packaged_file
-from tests.field.reference import errors, has_declared_shape, read_samples, relative_error
+from tests.field.reference import (
+    errors,
+    has_declared_shape,
+    output_name,
+    read_samples,
+    relative_error,
+)
 from tests.field.samples import COUNT, sample, write_samples
 
 
@@ -103,6 +110,12 @@ def test_outputs_are_compared_by_name_or_else_by_place():
     }
     assert errors({"0": first}, {"a": second}, ["a"]) == {"a": 1}
     assert list(errors({"0": first, "1": first}, {"a": first}, ["a"]).values()) == [np.inf]
+
+
+def test_a_tensor_of_a_result_has_the_name_of_its_export():
+    tree = {"text": {"hidden": 0}, "scores": [1, 2]}
+    paths = [path for path, _ in _pytree.tree_flatten_with_path(tree)[0]]
+    assert [output_name(path) for path in paths] == ["text.hidden", "scores.0", "scores.1"]
 
 
 def test_a_shape_is_checked_against_the_declared_sizes():

@@ -20,6 +20,7 @@ from backends.ncnn.conversion.rewrites.reductions import (
     extreme_over_axes,
     single_axis_reduction,
 )
+from backends.ncnn.conversion.rewrites.repeats import repeat_of_parts
 from backends.ncnn.conversion.rewrites.resizes import plain_resize
 from backends.ncnn.conversion.rewrites.selections import (
     clip_to_computed_bounds,
@@ -52,6 +53,7 @@ _COMPUTED = {
     "ReduceMax": [extreme_over_axes],
     "ReduceMin": [extreme_over_axes],
     "ReduceSumSquare": [composed_reduction],
+    "Reshape": [repeat_of_parts],
     "Resize": [plain_resize],
     "Slice": [strided_slice, slice_without_axes],
     "SpaceToDepth": [space_to_depth],
