@@ -111,6 +111,8 @@ def assemble(
     inputs, outputs = chain_specs(
         [*(step for step in steps if step.name not in called), *host], results
     )
+    places = {name: place for place, name in enumerate(model.inputs)}
+    inputs = tuple(sorted(inputs, key=lambda spec: places.get(spec.name, len(places))))
     carried = {tensor.input for tensor in state}
     pre = preprocessing(model, model.pre) if model.pre else None
     given = {spec.name for spec in inputs if spec.name not in carried}
@@ -156,6 +158,7 @@ def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Spe
     Args:
         steps: of the chain.
         results: tensors that are outputs even where a step takes them; inputs of the chain too.
+            They come first, in this order.
 
     Returns:
         The tensors that a step takes and no step produces; and those that no step takes, or that
@@ -167,8 +170,9 @@ def chain_specs(steps: Sequence[Step], results: Sequence[str] = ()) -> tuple[Spe
     outputs = {
         name: spec for name, spec in produced.items() if name not in taken or name in results
     }
-    passed_through = {name: spec for name, spec in inputs.items() if name in results}
-    return tuple(inputs.values()), (*outputs.values(), *passed_through.values())
+    outputs |= {name: spec for name, spec in inputs.items() if name in results}
+    named = [name for name in dict.fromkeys((*results, *outputs)) if name in outputs]
+    return tuple(inputs.values()), tuple(outputs[name] for name in named)
 
 
 def write_picture(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
+from onnx.external_data_helper import uses_external_data
 
 Types = Mapping[str, onnx.TypeProto]
 
@@ -76,6 +77,19 @@ def known_types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
         value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         types[tensor.name] = value.type
     return types
+
+
+def small_constants(graph: onnx.GraphProto, most_bytes: int) -> dict[str, onnx.TensorProto]:
+    """Weights and results of Constant nodes below a size, by their names."""
+    values = {tensor.name: tensor for tensor in graph.initializer if not uses_external_data(tensor)}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if (node.op_type, attribute.name) == ("Constant", "value"):
+                value = onnx.TensorProto()
+                value.CopyFrom(attribute.t)
+                value.name = node.output[0]
+                values[value.name] = value
+    return {name: value for name, value in values.items() if value.ByteSize() < most_bytes}
 
 
 def tensor_dtype(kind: onnx.TypeProto) -> str | None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import onnx
-from onnx.external_data_helper import uses_external_data
 
 from backends.onnx.graph_parts import (
     bodies,
     first_output,
     known_types,
     node_label,
+    small_constants,
     tensor_dtype,
     tensors_read,
 )
@@ -71,7 +70,7 @@ def refused_nodes(model: onnx.ModelProto, options: Options) -> tuple[RefusedNode
         model: without its large weights.
         options: of the backend.
     """
-    graph = _Graph(model, known_types(model), dict(_small_constants(model.graph)))
+    graph = _Graph(model, known_types(model), small_constants(model.graph, _VALUE_BYTES))
     answers: dict[object, _Answer] = {}
     refused = []
     end = time.monotonic() + _SECONDS
@@ -90,20 +89,6 @@ def refused_nodes(model: onnx.ModelProto, options: Options) -> tuple[RefusedNode
             label = node_label(node, number)
             refused.append(RefusedNode(label, node.op_type, answer.reason, first_output(node)))
     return tuple(refused)
-
-
-def _small_constants(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    for tensor in graph.initializer:
-        if not uses_external_data(tensor) and tensor.ByteSize() < _VALUE_BYTES:
-            yield tensor.name, tensor
-    for node in graph.node:
-        for attribute in node.attribute:
-            is_value = (node.op_type, attribute.name) == ("Constant", "value")
-            if is_value and attribute.t.ByteSize() < _VALUE_BYTES:
-                value = onnx.TensorProto()
-                value.CopyFrom(attribute.t)
-                value.name = node.output[0]
-                yield value.name, value
 
 
 def _kind(node: onnx.NodeProto, read: list[str], graph: _Graph) -> object:

@@ -45,7 +45,7 @@ class Partition:
         segments: in the order of their cuts. Tensors of one name are the same tensor.
         points: for the name of each of their inputs and outputs, where ``reference_values`` keeps
             PyTorch's own value of it.
-        results: the names of those tensors that are outputs of the whole model.
+        results: the names of those tensors that are outputs of the whole model, in its order.
         marks: for each of them, every mark that it is.
         outputs: the name in the chain of each output of the graph that the chain has.
         reference_points: every point at which the whole model has a value to compare with.

@@ -36,7 +36,7 @@ class NamedChain:
         subgraphs: in the order of their cuts.
         points: for the name of each tensor, its point, or the graph's own name of it.
         values: for the name of each tensor, what it is in the graph.
-        results: the names of those tensors that are outputs of the whole graph.
+        results: the names of those tensors that are outputs of the whole graph, in its order.
     """
 
     subgraphs: tuple[NamedSubgraph, ...]
@@ -67,12 +67,13 @@ def name_tensors(subgraphs: Sequence[Subgraph], cut_points: CutPoints) -> NamedC
         for name, value in cut_points.inputs.items()
         if cut_points.outputs.get(name) is value
     }
-    results = set(cut_points.outputs.values())
+    order = {value: number for number, value in enumerate(cut_points.outputs.values())}
+    results = {name: value for name, value in {**ends, **unchanged}.items() if value in order}
     return NamedChain(
         tuple(map(NamedSubgraph, subgraphs, inputs, outputs)),
         names.points,
         names.values,
-        tuple(name for name, value in {**ends, **unchanged}.items() if value in results),
+        tuple(sorted(results, key=lambda name: order[results[name]])),
     )
 
 

@@ -40,11 +40,15 @@ def acceptance_rule(
     """
     rule = recipe_rule(recipe)
     check_tolerances(rule, [*names])
+    return replace(rule, floors=large_floors(floors), quantised=quantised_tensors(segments))
+
+
+def large_floors(floors: Mapping[str, Tolerance]) -> dict[str, Tolerance]:
+    """The noise floors that change a tolerance."""
     least = TOLERANCES["fp32"]
-    large = {
+    return {
         name: floor for name, floor in floors.items() if least.or_looser(by_floor(floor)) != least
     }
-    return replace(rule, floors=large, quantised=quantised_tensors(segments))
 
 
 def check_reference(values: Tensors, name: str) -> None:

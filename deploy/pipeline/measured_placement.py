@@ -46,45 +46,76 @@ class Candidate:
     declined: Declined
 
 
+@dataclass(frozen=True)
+class _Movable:
+    """A region that a less preferred engine takes too.
+
+    Attributes:
+        item: its segment.
+        nodes: the first tensor of each of its nodes.
+        macs: its multiply-adds.
+        target: the rank of the engine that would get it: of a neighbour, where one takes it.
+    """
+
+    item: PlacedSegment
+    nodes: tuple[str, ...]
+    macs: int
+    target: int
+
+
 def candidates(chain: PlacedChain) -> Iterator[Candidate]:
-    """The ways to divide a chain that are measured beside it, each once.
+    """The ways to divide a chain that are measured beside it.
 
     Of its regions that a less preferred engine takes too, the half that computes most stays, then a
     quarter of them, and so on.
     """
     engines = [engine.name for engine in chain.recipe.partition.prefer]
-    movable = sorted(_movable(chain), key=lambda item: -item[2])
+    movable = sorted(_movable(chain), key=lambda region: -region.macs)
     kept = len(movable)
     while kept := kept // 2:
         dropped = movable[kept:]
-        yield Candidate(f"the {kept} largest", _without(chain, [(i, r) for i, r, _ in dropped]))
+        name = f"without the {len(dropped)} smallest of {len(movable)}"
+        yield Candidate(name, _without(chain, dropped))
     for rank, engine in enumerate(engines):
         used = {region.engine for item in chain.placed for region in item.plan.regions}
         if used != {rank} and not any(item.learnt.refused[rank] for item in chain.placed):
             yield Candidate(f"{engine} alone", _alone(chain, rank))
 
 
-def _movable(chain: PlacedChain) -> Iterator[tuple[PlacedSegment, int, int]]:
-    """The regions that a less preferred engine takes too, each with its multiply-adds."""
+def _movable(chain: PlacedChain) -> Iterator[_Movable]:
     for item in chain.placed:
         for number, region in enumerate(item.plan.regions):
-            outputs = [item.graph.nodes[node].output for node in region.nodes]
-            others = item.learnt.refused[region.engine + 1 :]
-            if any(not any(name in refused for name in outputs) for refused in others):
-                yield item, number, sum(item.graph.nodes[node].macs for node in region.nodes)
+            nodes = tuple(item.graph.nodes[node].output for node in region.nodes)
+            beside = {
+                item.plan.regions[other].engine
+                for border in item.plan.borders
+                for other in (border.source, border.target)
+                if number in (border.source, border.target)
+            }
+            takers = [
+                rank
+                for rank in range(region.engine + 1, len(item.learnt.refused))
+                if item.learnt.refused[rank].keys().isdisjoint(nodes)
+            ]
+            if takers:
+                target = next((rank for rank in takers if rank in beside), takers[-1])
+                macs = sum(item.graph.nodes[node].macs for node in region.nodes)
+                yield _Movable(item, nodes, macs, target)
 
 
-def _without(chain: PlacedChain, dropped: Sequence[tuple[PlacedSegment, int]]) -> Declined:
-    declined: Declined = {}
-    for item in chain.placed:
-        ranks: list[dict[str, str]] = [{} for _ in item.learnt.refused]
-        for other, number in dropped:
-            if other is item:
-                region = item.plan.regions[number]
-                names = (item.graph.nodes[node].output for node in region.nodes)
-                ranks[region.engine] |= dict.fromkeys(names, _NOT_WORTH)
-        declined = {**declined, item.whole.name: tuple(ranks)}
-    return declined
+def _without(chain: PlacedChain, dropped: Sequence[_Movable]) -> Declined:
+    return {
+        item.whole.name: tuple(
+            {
+                name: _NOT_WORTH
+                for region in dropped
+                if region.item is item and region.target != rank
+                for name in region.nodes
+            }
+            for rank in range(len(item.learnt.refused))
+        )
+        for item in chain.placed
+    }
 
 
 def _alone(chain: PlacedChain, rank: int) -> Declined:
@@ -150,7 +181,7 @@ def fastest_chain(
 
     with without_compiling():
         comparison = compare(contenders, _ROUNDS, _SECONDS, on_round)
-    chosen = _chosen(comparison, list(chains))
+    chosen = chosen_name(comparison, list(chains))
     plans = (_measured_plan(comparison, name, one, chosen) for name, one in chains.items())
     return _settled(chains[chosen], plans, work)
 
@@ -162,7 +193,7 @@ def _shape(chain: PlacedChain) -> object:
     )
 
 
-def _chosen(comparison: Comparison, names: Sequence[str]) -> str:
+def chosen_name(comparison: Comparison, names: Sequence[str]) -> str:
     """The first of those that cannot be told from the fastest; the planned chain comes first."""
     if comparison.ranking is None:
         return next((name for name in names if name in comparison.measurements), names[0])

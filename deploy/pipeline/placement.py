@@ -15,12 +15,13 @@ from backends.onnx.quantised import is_quantised
 from backends.registry import about, package
 from deploy.convert import cast_precision, checked_options, parsed_options
 from deploy.export.fingerprint import CacheKey, hash_files, package_code, project_code, versions
+from deploy.pipeline.agreement import large_floors
 from deploy.pipeline.cache_store import CacheStore
 from deploy.pipeline.cached_stages import convert_cached, hash_sample
 from deploy.pipeline.chain_plan import ChainPlan
 from deploy.placement.answers import Refusals
 from deploy.placement.inner_reference import InnerReference
-from deploy.placement.part_trial import PlacementTask
+from deploy.placement.part_trial import PlacementTask, Values
 from deploy.placement.place import Convert, Learnt, PlacedSegment, ask_engines, place_segment
 from deploy.placement.record import PlacementRecord
 from deploy.placement.summary import placement_record
@@ -222,15 +223,17 @@ def trial_of(
     limits = replace(recipe.convert, check=True)
     quantised = is_quantised(whole.onnx)
 
-    def convert(segment: Segment, engine: BackendRecipe, values: Tensors, out: Path) -> None:
+    def convert(segment: Segment, engine: BackendRecipe, values: Values, out: Path) -> None:
         if engine.build == "device":
             return  # which tries it
         show(f"{engine.name} tries {segment.name}")
         names = frozenset(spec.name for spec in segment.outputs)
-        own = replace(rule, quantised=rule.quantised | names) if quantised else rule
+        own = replace(rule, floors={**rule.floors, **large_floors(values.floors)})
+        if quantised:
+            own = replace(own, quantised=own.quantised | names)
         exact = replace(engine, precision="fp32") if cast_precision(engine) != "fp32" else engine
         out.parent.mkdir(parents=True, exist_ok=True)
-        convert_cached(cache, segment, exact, values, out, limits, own)
+        convert_cached(cache, segment, exact, values.tensors, out, limits, own)
 
     return convert
 

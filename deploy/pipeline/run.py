@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from backends.acceptance import Tolerance
 from backends.contract import DeployError, EngineError, Tensors
 from backends.conversion_files import write_sample
 from deploy.bundle import (
@@ -20,7 +21,12 @@ from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
 from deploy.export.torch_source import TorchSource
 from deploy.partition.host_steps import select_post_step
-from deploy.pipeline.agreement import acceptance_rule, check_reference, unmoved_outputs
+from deploy.pipeline.agreement import (
+    acceptance_rule,
+    check_reference,
+    large_floors,
+    unmoved_outputs,
+)
 from deploy.pipeline.build_record import write_build_record
 from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cache_folder
 from deploy.pipeline.cached_stages import export_cached
@@ -110,16 +116,20 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         chain = with_observed_shapes(chain, recipe, source, values, paths.work / WorkFile.SEGMENTS)
         second = others[:1] if real else _second(recipe.model, reference, pictures)
         write_build_record(paths.work, recipe, chain.points)
+        floors = reference.floors(samples[0], values)
         if recipe.partition.auto is None:
-            compared = _compared(recipe, chain, reference, samples[0], values, others, second)
+            compared = _compared(recipe, chain, reference, floors, values, others, second)
     placement = None
     if recipe.partition.auto is not None:
         with progress.stage("placement", "dividing the model between the engines") as stage:
-            placed = _place(recipe, source, chain, reference, values, paths.work, cache, stage)
+            rule = replace(recipe_rule(recipe.verify), floors=large_floors(floors))
+            context = ConversionContext(cache, values, progress, rule)
+            placed = _place(recipe, source, chain, reference, paths.work, context, stage)
             recipe, chain, placement = placed.recipe, placed.plan, placed.record
             refined = RefinedReference(reference, placed.parts)
             values, *others = map(refined.extended, (values, *others))
-            compared = _compared(recipe, chain, refined, samples[0], values, others, second)
+            floors |= refined.inner_floors(values)
+            compared = _compared(recipe, chain, refined, floors, values, others, second)
             stage.from_cache = placement.remembered
     compared = replace(compared, pictures=pictures)
     context = ConversionContext(cache, values, progress, compared.rule)
@@ -201,13 +211,13 @@ def _place(
     source: Source,
     chain: ChainPlan,
     reference: Reference,
-    values: Tensors,
     work: Path,
-    cache: CacheStore | None,
+    context: ConversionContext,
     stage: Stage,
 ) -> PlacedChain:
     """Divide the chain between the preferred engines, and on request measure how finely."""
-    auto, rule = recipe.partition.auto, recipe_rule(recipe.verify)
+    auto, rule = recipe.partition.auto, context.rule
+    values, cache = context.values, context.cache
 
     def show(activity: str) -> None:
         stage.activity = activity
@@ -243,23 +253,22 @@ def _compared(
     recipe: Recipe,
     chain: ChainPlan,
     reference: Reference,
-    inputs: Tensors,
+    floors: Mapping[str, Tolerance],
     values: Tensors,
     others: Sequence[Tensors],
     second: Sequence[Tensors],
 ) -> ReferenceData:
-    """What the bundle is compared with, with the reference's own noise on the first sample.
+    """What the bundle is compared with.
 
     Args:
         recipe: of the run.
         chain: the final one.
         reference: of the whole model.
-        inputs: of the first sample.
-        values: for it.
+        floors: the reference's own noise on the first sample.
+        values: for the first sample.
         others: for further samples.
         second: values for another sample, or nothing, which show what hardly moves.
     """
-    floors = reference.floors(inputs, values)
     rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
     unmoved = unmoved_outputs(values, second, chain.partition.results)
     dataset = evaluation_dataset(recipe)

@@ -32,14 +32,20 @@ class InnerReference:
             EngineError: it does not load it.
         """
         self._inputs = [spec.name for spec in segment.inputs]
+        self._names = tuple(names)
         self._reference = OnnxReference(whole_file(segment), names, engine, out)
 
     def __call__(self, values: Tensors) -> dict[str, Array]:
         """The values of the tensors, by their names in the chain."""
         return self._reference(self._taken(values))
 
-    def floors(self, values: Tensors, inner: Tensors) -> dict[str, Tolerance]:
-        """The noise floor of each tensor; see ``Reference``."""
+    def floors(self, values: Tensors) -> dict[str, Tolerance]:
+        """The noise floor of each tensor; see ``Reference``.
+
+        Args:
+            values: of the segment's inputs, and of the tensors.
+        """
+        inner = {name: values[name] for name in self._names}
         return self._reference.floors(self._taken(values), inner)
 
     def _taken(self, values: Tensors) -> dict[str, Array]:
@@ -69,7 +75,15 @@ class RefinedReference:
 
     def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
         """See ``Reference``."""
-        floors = self._whole.floors(inputs, values)
+        return self._whole.floors(inputs, values) | self.inner_floors(values)
+
+    def inner_floors(self, values: Tensors) -> dict[str, Tolerance]:
+        """The noise floor of each tensor inside the segments.
+
+        Args:
+            values: of every tensor of the chain.
+        """
+        floors: dict[str, Tolerance] = {}
         for part in self._parts:
-            floors |= part.floors(values, part(values))
+            floors |= part.floors(values)
         return floors

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
+from backends.acceptance import Tolerance
 from backends.contract import (
     Array,
     ConversionError,
@@ -50,7 +51,28 @@ class PlacementTask:
     declined: tuple[Refusals, ...] = ()
 
 
-Try = Callable[[Segment, int, Tensors], ConversionError | None]
+@dataclass(frozen=True)
+class Values:
+    """The reference's values of tensors, by their names.
+
+    Attributes:
+        tensors: the values.
+        floors: the noise floors of tensors inside a segment.
+    """
+
+    tensors: Tensors
+    floors: Mapping[str, Tolerance] = field(default_factory=dict)
+
+
+def with_inner(values: Tensors, inner: InnerReference | None) -> Values:
+    """The values of a chain with those inside a segment, and their noise floors."""
+    if inner is None:
+        return Values(values)
+    tensors = {**values, **inner(values)}
+    return Values(tensors, inner.floors(tensors))
+
+
+Try = Callable[[Segment, int, Values], ConversionError | None]
 """Convert and verify a segment in the engine of a rank on the values of its tensors."""
 
 
@@ -64,6 +86,7 @@ class PartTrial:
         graph: the planner's.
         values: the reference's values of its inputs and outputs.
         attempt: tries a part that is cut out.
+        out: the folder for files.
     """
 
     task: PlacementTask
@@ -71,7 +94,9 @@ class PartTrial:
     graph: OperatorGraph
     values: Tensors
     attempt: Try
+    out: Path
     known: dict[str, Array] = field(default_factory=dict)
+    floors: dict[str, Tolerance] = field(default_factory=dict)
     number: int = 0
 
     def run(self, rank: int, nodes: Sequence[int], ends: Sequence[int]) -> ConversionError | None:
@@ -89,10 +114,10 @@ class PartTrial:
         folder = next(f for n in count(self.number) if not (f := self._folder(n)).exists())
         self.number += 1
         (segment,) = split_segment(self.exported, [cut], folder, values)
-        return self.attempt(segment, rank, values)
+        return self.attempt(segment, rank, Values(values, self.floors))
 
     def _folder(self, number: int) -> Path:
-        return self.task.out / f"part{number}"
+        return self.out / f"part{number}"
 
     def _values(self, names: Sequence[str]) -> dict[str, Array]:
         known = {**self.values, **self.known}
@@ -112,9 +137,11 @@ class PartTrial:
             if tensor.spec is not None and tensor.producer is not None and tensor.size <= room:
                 names.setdefault(tensor.name)
                 room -= tensor.size
-        folder = next(f for n in count() if not (f := self.task.out / f"values{n}").exists())
+        folder = next(f for n in count() if not (f := self.out / f"values{n}").exists())
         same = {name: name for name in names}
-        self.known |= InnerReference(self.task.segment, same, engine, folder)(self.values)
+        inner = with_inner(self.values, InnerReference(self.task.segment, same, engine, folder))
+        self.known |= {name: inner.tensors[name] for name in names}
+        self.floors |= inner.floors
 
 
 def error_in_graph(error: ConversionError, tensors: Mapping[str, str]) -> ConversionError:

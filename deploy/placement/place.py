@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -13,14 +14,20 @@ from deploy.placement.answers import Refusals, ask_engine, engine_answers
 from deploy.placement.inner_reference import InnerReference
 from deploy.placement.narrowing import FailingNodes, SpentError, failing_nodes
 from deploy.placement.operator_graph import OperatorGraph
-from deploy.placement.part_trial import PartTrial, PlacementTask, error_in_graph
+from deploy.placement.part_trial import (
+    PartTrial,
+    PlacementTask,
+    Values,
+    error_in_graph,
+    with_inner,
+)
 from deploy.placement.plan import EngineAnswers, PlacementPlan, PlanLimits, Region
 from deploy.placement.planner import plan_placement
 from deploy.placement.read_graph import read_operator_graph, whole_file
 from deploy.placement.split import chain_names, region_cuts, split_segment
 from deploy.recipe.schema import BackendRecipe
 
-Convert = Callable[[Segment, BackendRecipe, Tensors, Path], None]
+Convert = Callable[[Segment, BackendRecipe, Values, Path], None]
 """Convert and verify a segment on the reference's values, in a new folder.
 
 It raises ConversionError where that fails.
@@ -115,12 +122,18 @@ class _Placer:
             everything = (tuple(range(len(self.graph.nodes))),)
             self.graph = replace(self.graph, together=everything)
 
+    @property
+    def tries(self) -> Path:
+        """The folder of what is needed for a trial alone."""
+        return self.task.out / "tries"
+
     def run(self) -> PlacedSegment:
         while True:
             answers = self._answers()
             plan = plan_placement(self.graph, answers, self._limits())
             placed = self._split(plan)
             if self.convert is None or not self._learn(placed, answers):
+                shutil.rmtree(self.tries, ignore_errors=True)
                 return replace(placed, learnt=self.learnt)
 
     def _limits(self) -> PlanLimits:
@@ -165,8 +178,7 @@ class _Placer:
 
     def _learn(self, placed: PlacedSegment, answers: Sequence[EngineAnswers]) -> bool:
         """Try the regions that another engine could have; whether one has failed."""
-        inner = placed.inner(self.values) if placed.inner else {}
-        values = {**self.values, **inner}
+        values = with_inner(self.values, placed.inner)
         failed = False
         for region, segment in zip(placed.plan.regions, placed.segments, strict=True):
             key = (region.engine, region.nodes)
@@ -182,10 +194,10 @@ class _Placer:
             self._remember(region.engine, found)
         return failed
 
-    def _try(self, segment: Segment, rank: int, values: Tensors) -> ConversionError | None:
+    def _try(self, segment: Segment, rank: int, values: Values) -> ConversionError | None:
         assert self.convert is not None, "called where it is there"
         self.learnt = replace(self.learnt, trials=self.learnt.trials + 1)
-        folder = self.task.out / f"try{next(self.folders)}" / segment.name
+        folder = self.tries / f"{next(self.folders)}" / segment.name
         try:
             self.convert(segment, self.task.engines[rank], values, folder)
         except ConversionError as error:
@@ -195,14 +207,16 @@ class _Placer:
     def _narrow(
         self, answers: EngineAnswers, region: Region, error: ConversionError
     ) -> FailingNodes:
-        parts = PartTrial(self.task, self.exported, self.graph, self.values, self._try_or_stop)
+        parts = PartTrial(
+            self.task, self.exported, self.graph, self.values, self._try_or_stop, self.tries
+        )
 
         def try_part(nodes: Sequence[int], ends: Sequence[int]) -> ConversionError | None:
             return parts.run(region.engine, nodes, ends)
 
         return failing_nodes(self.graph, answers, region.nodes, error, try_part)
 
-    def _try_or_stop(self, segment: Segment, rank: int, values: Tensors) -> ConversionError | None:
+    def _try_or_stop(self, segment: Segment, rank: int, values: Values) -> ConversionError | None:
         if self.learnt.trials >= self.task.settings.tries:
             raise SpentError
         return self._try(segment, rank, values)

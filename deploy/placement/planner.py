@@ -6,7 +6,7 @@ cannot have at its border would be at one, and nodes of regions that are too sma
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -139,20 +139,25 @@ class _Planner:
 
     def _settle_borders(self, tensors: Iterable[int]) -> None:
         """Refuse atoms at tensors between engines that one of the two cannot have at a border."""
-        pending = [number for number in dict.fromkeys(tensors) if number in self.banned]
-        pending.reverse()
+        pending = deque(number for number in dict.fromkeys(tensors) if number in self.banned)
+        waiting = set(pending)
         while pending:
-            number = pending.pop()
+            number = pending.popleft()  # the one that waits longest, so that few come twice
+            waiting.remove(number)
+            tensor = self.graph.tensors[number]
+            at_end = tensor.is_output or tensor.producer is None
+            engines = Counter(self.engine_of[atom] for atom in self.edges.touching[number])
+            if len(engines) < 2 and not at_end:
+                continue
             for atom, rank, reason in list(self._obstacles_at(number)):
-                if self.engine_of[atom] == rank and not self._is_within(number):
-                    self._refuse(atom, rank, reason)
-                    pending += [t for t in self._tensors_of(atom) if t in self.banned]
-
-    def _is_within(self, number: int) -> bool:
-        """Whether a tensor is at no border between engines and at no end of the graph."""
-        tensor = self.graph.tensors[number]
-        engines = {self.engine_of[atom] for atom in self.edges.touching[number]}
-        return len(engines) < 2 and not tensor.is_output and tensor.producer is not None
+                within = max(engines.values()) == engines.total() and not at_end
+                if within or self.engine_of[atom] != rank:
+                    continue
+                self._refuse(atom, rank, reason)
+                engines.update({rank: -1, self.engine_of[atom]: 1})
+                again = self.banned.intersection(self._tensors_of(atom)) - waiting
+                pending.extend(sorted(again))
+                waiting |= again
 
     def _obstacles_at(self, number: int) -> Iterator[tuple[int, int, str]]:
         """Atoms that a tensor keeps from being in their engines, and why."""

@@ -137,7 +137,7 @@ class AtomGraph:
         """Regions one by one, each with all atoms of its engine that can run by then.
 
         The next engine is that with the most changes of engine still ahead of one of its atoms: of
-        two engines this gives the fewest regions, and of more hardly ever one more than that.
+        two engines this gives the fewest regions, and of more seldom one too many.
         """
         needs = list(self._needs)
         ahead = self._changes_ahead(engine_of) if len(set(engine_of)) > 2 else needs

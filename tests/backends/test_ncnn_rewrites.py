@@ -79,15 +79,15 @@ def attention(mask, inputs=ATTENTION, first_mask=None):
     return model_of(nodes, inputs, ["y"], weights)
 
 
-def cross_attention(queries=6):
-    """Attention with its projections, to as many places as the second input has."""
+def cross_attention(queries=6, source="z"):
+    """Attention with its projections, to the places of the second input."""
     nodes, weights = [], {"wo": noise(16, 16), "scale": np.float32(8**0.5)}
     weights |= {"heads": ints(1, -1, 2, 8), "joined": ints(1, queries, 16)}
-    for name, source in (("q", "x"), ("k", "z"), ("v", "z")):
+    for name, read in (("q", "x"), ("k", source), ("v", source)):
         perm = [0, 2, 3, 1] if name == "k" else [0, 2, 1, 3]
         weights[f"w{name}"] = noise(16, 16) * 0.3
         nodes += [
-            node("MatMul", f"{source} w{name}", f"{name}1"),
+            node("MatMul", f"{read} w{name}", f"{name}1"),
             node("Reshape", f"{name}1 heads", f"{name}3"),
             node("Transpose", f"{name}3", f"{name}4", perm=perm),
         ]
@@ -100,7 +100,8 @@ def cross_attention(queries=6):
         node("Reshape", "turned joined", "all"),
         node("MatMul", "all wo"),
     ]
-    return model_of(nodes, {"x": [1, queries, 16], "z": [1, 4, 16]}, ["y"], weights)
+    inputs = {"x": [1, queries, 16]} | ({} if source == "x" else {"z": [1, 4, 16]})
+    return model_of(nodes, inputs, ["y"], weights)
 
 
 def sliced(starts, ends, axes, steps, shape=IMAGE):
@@ -181,6 +182,7 @@ def normalised(*nodes):
 
 MODELS = {
     "attention to another tensor": cross_attention,
+    "attention to another tensor of the same size": lambda: cross_attention(queries=4),
     "a normalisation of vectors": lambda: normalised(
         node("ReduceL2", "r channel", "length"),
         node("Clip", "length eps", "positive"),
@@ -430,7 +432,7 @@ def test_the_rewritten_graph_is_valid_and_computes_the_same(name):
 
 
 LEFT_ALONE = {
-    "attention to as many places": lambda: cross_attention(queries=4),
+    "attention of a tensor to itself": lambda: cross_attention(queries=4, source="x"),
     "a slice of neighbours": lambda: sliced([1], [3], [1], [1]),
     "a slice backwards": lambda: sliced([-1], [-9], [3], [-1]),
     "a clip to constants": lambda: model_of(

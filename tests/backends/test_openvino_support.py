@@ -123,6 +123,27 @@ _FAULTS = [
         "it ignores peepholes",
     ),
     (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 2, 2] y) <float[4] by = {1, 1, 0.6, 0.6}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "align_corners with scales below 1",
+    ),
+    (
+        "(float[1, 1, 4, 4] x) => (float[1, 1, 8, 8] y) <float[4] by = {1, 1, 2, 2}>",
+        'Resize <mode = "linear", coordinate_transformation_mode = "align_corners"> (x, , by)',
+        "",
+    ),
+    (
+        "(float[1, 1, 4, 4] x, float[1, 4] box, int64[1] of) => (float[1, 1, 2, 2] y)",
+        'RoiAlign <mode = "max", output_height = 2, output_width = 2> (x, box, of)',
+        "mode=max",
+    ),
+    (
+        "(float[2, 2] x, int64[2] n) => (float[a, b] y)",
+        "Tile (x, n)",
+        "repeats that are no constants",
+    ),
+    ("(float[2, 2] x) => (float[4, 2] y) <int64[2] n = {2, 1}>", "Tile (x, n)", ""),
+    (
         "(int8[2] x, int8[2] n) => (int8[2] y)",
         'BitShift <direction = "LEFT"> (x, n)',
         "shifts of signed numbers",

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from deploy.cli.compose import compose
 from deploy.report.page import read_report
 from deploy.runtime import Pipeline
 from deploy.runtime.bundle.manifest import read_manifest
@@ -105,6 +106,20 @@ def test_cuts_of_ones_own_stay_and_each_segment_is_divided(net_folder):
     assert segments == [("part0_0", "ncnn"), ("part0_1", "onnxruntime"), ("part1", "ncnn")]
 
 
+def test_the_backend_of_the_command_line_has_its_options_among_the_preferred():
+    words = ["+model=yolov3", *AUTO, "+backend=ncnn", "backend.precision=fp16"]
+    recipe = compose(words)
+    assert [engine.name for engine in recipe.partition.prefer] == ["ncnn", "onnxruntime"]
+    assert [engine.precision for engine in recipe.partition.prefer] == ["fp16", "fp32"]
+
+
+def test_an_engine_may_be_written_with_its_options():
+    prefer = "partition.prefer=[{name: ncnn, options: {threads: 2}}, onnxruntime]"
+    recipe = compose(["+model=yolov3", "+partition=auto", prefer])
+    assert recipe.backend.options == {"threads": 2}
+    assert recipe.partition.prefer[0] == recipe.backend
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
@@ -159,3 +174,35 @@ def test_a_refused_operator_gets_the_words_that_divide_the_model(net_folder):
     assert ended.returncode == 1
     words = "+partition=auto partition.prefer=[ncnn,onnxruntime]"
     assert f"To give what it does not take to another engine: {words}\n" in ended.stderr
+
+
+TWO_ENDS = """
+from torch import nn
+
+
+class TwoEnds(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, late, early):
+        x = self.first(early).relu()
+        y = self.second(x.cumsum(1)) + late
+        return y.tanh(), x
+"""
+
+
+def test_inputs_and_outputs_keep_the_order_of_the_model(net_folder):
+    (net_folder / "two_ends.py").write_text(TWO_ENDS)
+    inputs = "{late: {shape: [4, 8]}, early: {shape: [4, 8]}}"
+    output_of(
+        "deploy", "+model=module", "model.target=two_ends:TwoEnds", f"model.inputs={inputs}",
+        *AUTO, "partition.auto.min_nodes=1", "bench.runs=0", "bundle=two", cwd=net_folder,
+    )  # fmt: skip
+    manifest = read_manifest(net_folder / "two")
+    assert len(manifest.steps) > 1
+    assert [spec.name for spec in manifest.inputs] == ["late", "early"]
+    assert [spec.shape for spec in manifest.outputs] == [(4, 8), (4, 8)]
+    sample = read_sample(net_folder / "two", manifest)
+    first, second = (sample.outputs[spec.name] for spec in manifest.outputs)
+    assert abs(first).max() <= 1 and second.min() >= 0  # tanh, then relu

@@ -40,7 +40,7 @@ def programs() -> set[str]:
 
 
 def is_wrapped(module: str) -> bool:
-    """Whether a module, or one whose ``main`` or ``run`` it calls, has the printable streams."""
+    """Whether a module, or one whose ``main``, ``run_`` or ``answer_`` it calls, is wrapped."""
     tree = ast.parse(SOURCES[module].read_text())
     imported = {
         node.module for node in ast.walk(tree)

@@ -95,7 +95,7 @@ def test_an_output_is_given_by_the_first_part_that_computes_it(tmp_path):
     body = ["early = Neg(x)", "a = Abs(early)", mark_of("m", "m", "a"), "y = Relu(m)"]
     cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m", "early"], ["y"]]
-    assert cutting.results == ("early", "y")
+    assert cutting.results == ("y", "early")
 
 
 def test_nothing_follows_a_last_cut_at_the_models_end(tmp_path):
@@ -116,7 +116,7 @@ def test_an_output_that_is_an_input_comes_from_the_first_part_or_from_outside(tm
     body = [mark_of("x2", "n", "x"), "a = Neg(x)", mark_of("m", "m", "a"), "y = Relu(m)"]
     cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,x2", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m", "x2"], ["y"]]
-    assert cutting.results == ("x2", "y")
+    assert cutting.results == ("y", "x2")
     cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,x", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m"], ["y"]]
     assert cutting.results == ("y", "x")
@@ -124,7 +124,7 @@ def test_an_output_that_is_an_input_comes_from_the_first_part_or_from_outside(tm
 
 def test_the_results_and_marks_of_the_chains_tensors_are_told(cut_across):
     cutting = cut_across(["stem"], ["middle"], ["means"])
-    assert cutting.results == ("means", "logits")
+    assert cutting.results == ("logits", "means")
     assert cutting.marks == {
         "image": ("stem:input.image",),
         "stem": ("stem:output.stem", "twice:input.x", "head:input.maps.skip"),
@@ -146,7 +146,7 @@ def test_an_output_at_a_border_has_the_name_of_the_border(tmp_path):
     body = ["early = Neg(x)", mark_of("m", "m", "early"), "y = Relu(m)"]
     cutting = cut_across_and_compare(text_model(tmp_path, "x", "y,early", *body), tmp_path, ["m"])
     assert outputs_of(cutting) == [["m"], ["y"]]
-    assert cutting.results == ("m", "y")
+    assert cutting.results == ("y", "m")
     body = ["a = Neg(x)", mark_of("y", "m", "a")]
     exported = text_model(tmp_path, "x", "y", *body)
     with pytest.raises(PartitionError, match="part empty"):

@@ -40,7 +40,10 @@ def graph(
     names = list(dict.fromkeys([*inputs, *reads]))
     numbers = {name: number for number, name in enumerate(names)}
     order = {name: number for number, name in enumerate(reads)}
-    users = {name: tuple(order[n] for n, r in reads.items() if name in r) for name in names}
+    users: dict[str, list[int]] = {name: [] for name in names}
+    for name, read_names in reads.items():
+        for read in dict.fromkeys(read_names):
+            users[read].append(order[name])
     return OperatorGraph(
         tuple(
             GraphNode(
@@ -59,7 +62,7 @@ def graph(
                 _spec(name, (dtypes or {}).get(name, "float32")),
                 (sizes or {}).get(name, 16),
                 order.get(name),
-                users[name],
+                tuple(users[name]),
                 name in order and (name in outputs or not users[name]),
             )
             for name in names

@@ -11,13 +11,15 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
-from backends.contract import ConversionError, DisagreementError, Segment
+from backends import registry
+from backends.contract import ConversionError, DisagreementError, Dynamic, Segment, TensorSpec
 from backends.support import RefusedNode
 from deploy.placement.part_trial import PlacementTask
-from deploy.placement.place import Learnt, place_segment
+from deploy.placement.place import Learnt, ask_engines, place_segment
 from deploy.placement.planner import PlacementError
 from deploy.placement.summary import placement_record
 from deploy.recipe.schema import AutoPartitionRecipe, BackendRecipe
+from tests.helpers.faulty_backends import PACKAGES_WITH_FAULTY
 from tests.helpers.graphs import save
 
 FIRST, LAST = BackendRecipe("openvino"), BackendRecipe("onnxruntime")
@@ -52,7 +54,7 @@ class PretendedEngine:
         operators = tuple(node.op_type for node in nodes)
         self.tried.append(operators)
         for spec in (*segment.inputs, *segment.outputs):
-            assert spec.accepts(values[spec.name].shape)
+            assert spec.accepts(values.tensors[spec.name].shape)
         named = [node for node in nodes if node.op_type in self.refused]
         if named:
             raise ConversionError(
@@ -238,3 +240,60 @@ def test_files_stay_in_the_folder_of_the_placement(chain_of_nodes, tmp_path):
     place(chain_of_nodes, tmp_path / "run", PretendedEngine(wrong=("Floor",)))
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "run"}
     assert {path.name for path in Path(tmp_path / "run").iterdir()} == {"placement"}
+
+
+def test_dynamic_axes_stay_as_they_were_given(tmp_path):
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["a"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Tanh", ["b"], ["y"]),
+    ]
+    segment = save(tmp_path / "model.onnx", nodes, {"x": [2, 8]}, {"y": [2, 8]}, {})
+    model = onnx.load(segment.onnx)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, segment.onnx)
+    batch = Dynamic("batch", 1, 2, 8)
+    dynamic = Segment(
+        "model", segment.onnx, *((TensorSpec(name, "float32", (batch, 8)),) for name in "xy")
+    )
+    placed = place(dynamic, tmp_path, learnt=Learnt(({"b": "no"}, {}), ((), ())))
+    specs = [spec for part in placed.segments for spec in (*part.inputs, *part.outputs)]
+    assert [str(spec) for spec in specs] == ["float32[1..8, 8]"] * 6
+
+
+def test_a_weight_that_both_sides_need_goes_to_both(tmp_path):
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["a"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Add", ["b", "w"], ["y"]),
+    ]
+    weights = {"w": np.arange(8, dtype=np.float32)}
+    segment = save(tmp_path / "model.onnx", nodes, {"x": [2, 8]}, {"y": [2, 8]}, weights)
+    placed = place(segment, tmp_path, learnt=Learnt(({"b": "no"}, {}), ((), ())))
+    stored = [len(onnx.load(part.onnx).graph.initializer) for part in placed.segments]
+    assert stored == [1, 0, 1]
+    values = values_of(segment)
+    chained = {"x": values["x"]}
+    for part in placed.segments:
+        chained |= run(part, chained)
+    np.testing.assert_array_equal(chained["y"], values["y"])
+
+
+@pytest.mark.parametrize(("refused", "engine"), [({}, 0), ({"y": "no"}, 1)])
+def test_a_model_of_one_node_is_one_segment(refused, engine, tmp_path):
+    nodes = [helper.make_node("Exp", ["x"], ["y"])]
+    segment = save(tmp_path / "model.onnx", nodes, {"x": [2, 8]}, {"y": [2, 8]}, {})
+    placed = place(segment, tmp_path, learnt=Learnt((refused, {}), ((), ())), min_nodes=4)
+    assert placed.segments == (segment,)
+    assert [region.engine for region in placed.plan.regions] == [engine]
+
+
+def test_a_backend_that_cannot_be_asked_is_tried(chain_of_nodes, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_packages", lambda: PACKAGES_WITH_FAULTY)
+    task = PlacementTask(
+        chain_of_nodes, [BackendRecipe("faulty"), LAST], SETTINGS, str, set(), tmp_path / "p"
+    )
+    learnt = ask_engines(task)
+    assert learnt.refused[0] == {}
+    assert learnt.notes == ("faulty cannot be asked what it takes: it is tried",)

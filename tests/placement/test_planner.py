@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -330,6 +331,17 @@ def test_every_border_of_a_random_plan_has_a_reason_and_a_plan_repeats():
         assert plan == plan_placement(of, engines, limits)
         assert all(border.reason for border in plan.borders)
         assert len(plan.regions) <= (limits.max_segments or len(plan.regions))
+
+
+def test_a_tensor_that_very_many_nodes_read_does_not_make_planning_slow():
+    # 'shape' can be at no border of the preferred engine: to look at all its readers again for
+    # each that goes to the other engine took 1.6 s
+    lines = ["shape = Shape(x)", *(f"n{n} = Op{n % 9}(x, shape)" for n in range(4_000))]
+    of = graph("\n".join(lines))
+    engines = [without("fast", of, "Op3", borders="shape"), GENERAL]
+    start = time.process_time()
+    assert len(placed(of, engines)) == 1
+    assert time.process_time() - start < 0.6
 
 
 def test_the_hash_seed_changes_no_plan():

@@ -24,7 +24,7 @@ _EVERY = 15.0  # seconds between progress lines
 def main(description: str, arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 1 if anything failed."""
     options = _parser(description).parse_args(arguments)
-    names = options.model or list(cases())[:: options.every]
+    names = options.model or _names(options)
     _check_known(names)
     start, reports = time.monotonic(), []
     last = start
@@ -44,6 +44,11 @@ def main(description: str, arguments: Sequence[str] | None = None) -> int:
     if options.json:
         write_json(options.json, reports, {"plans": options.plans, "seconds": seconds})
     return int(any(report.failed for report in reports))
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    kinds = options.kind or {each.kind for each in cases().values()}
+    return [name for name, each in cases().items() if each.kind in kinds][:: options.every]
 
 
 @cache
@@ -72,6 +77,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--answers", action="store_true", help="real answers in the place of random ones"
     )
+    parser.add_argument("--kind", action="append", help="own, node, light: models of a kind alone")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="of N models one alone")
     parser.add_argument("--seed", type=int, default=0, help="of the random masks (0)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
