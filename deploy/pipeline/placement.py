@@ -266,7 +266,7 @@ def _learnt_key(task: PlacementTask, values: Tensors) -> CacheKey:
     parts = {
         "segment": to_json(replace(segment, onnx=Path())) | {"onnx": None},
         "files": hash_files(files),
-        "engines": [_engine_parts(engine) for engine in task.engines],
+        "engines": [engine_key(engine) for engine in task.engines],
         "settings": asdict(task.settings),
         "whole": task.whole,
         "sample": hash_sample(segment, values),
@@ -276,15 +276,22 @@ def _learnt_key(task: PlacementTask, values: Tensors) -> CacheKey:
     return CacheKey("partition", f"{segment.name} for {names}", parts)
 
 
-def _engine_parts(engine: BackendRecipe) -> Mapping[str, object]:
+def engine_key(engine: BackendRecipe) -> Mapping[str, object]:
+    """What of an engine decides how it takes a segment; of one built on the device not this machine.
+
+    Examples:
+        >>> engine_key(BackendRecipe("ncnn", {"threads": 2}))["options"]
+        {'threads': 2, 'fp16': False}
+    """
     description = about(engine.name)
+    is_here = engine.build == "desk"
     return {
         "name": engine.name,
         "options": dict(checked_options(engine)),
         "precision": engine.precision,
         "build": engine.build,
         "versions": versions(description.convert),
-        "machine": dict(description.machine(parsed_options(engine))),
+        "machine": dict(description.machine(parsed_options(engine))) if is_here else {},
         "code": package_code(package(engine.name)),
     }
 
