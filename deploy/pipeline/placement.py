@@ -224,8 +224,6 @@ def trial_of(
     quantised = is_quantised(whole.onnx)
 
     def convert(segment: Segment, engine: BackendRecipe, values: Values, out: Path) -> None:
-        if engine.build == "device":
-            return  # which tries it
         show(f"{engine.name} tries {segment.name}")
         names = frozenset(spec.name for spec in segment.outputs)
         own = replace(rule, floors={**rule.floors, **large_floors(values.floors)})
@@ -277,12 +275,7 @@ def _learnt_key(task: PlacementTask, values: Tensors) -> CacheKey:
 
 
 def engine_key(engine: BackendRecipe) -> Mapping[str, object]:
-    """What of an engine decides how it takes a segment; of one built on the device not this machine.
-
-    Examples:
-        >>> engine_key(BackendRecipe("ncnn", {"threads": 2}))["options"]
-        {'threads': 2, 'fp16': False}
-    """
+    """What of an engine decides what it takes; of one that the device builds not this machine."""
     description = about(engine.name)
     is_here = engine.build == "desk"
     return {

@@ -182,7 +182,9 @@ class _Placer:
         failed = False
         for region, segment in zip(placed.plan.regions, placed.segments, strict=True):
             key = (region.engine, region.nodes)
-            if key in self.good or region.engine == len(self.task.engines) - 1:
+            is_last = region.engine == len(self.task.engines) - 1
+            on_device = self.task.engines[region.engine].build == "device"  # which tries it
+            if key in self.good or is_last or on_device:
                 continue
             error = self._try(segment, region.engine, values)
             if error is None:
