@@ -24,6 +24,7 @@ from backends.ncnn.conversion.pnnx import SCRIPT, PnnxRun
 from backends.ncnn.conversion.rewrites import rewrite_graph
 from backends.ncnn.conversion.unsupported import unsupported_nodes
 from backends.onnx.specs import read_segment
+from backends.process import support_query
 from tests.helpers.graphs import kernel
 
 IMAGE = [1, 4, 8, 8]
@@ -319,23 +320,25 @@ def test_a_size_that_varies_refuses_the_whole_graph(tmp_path):
     )
 
 
-def test_where_the_number_of_rows_varies_one_row_is_tried(tmp_path, monkeypatch):
-    asked = []
-
-    def run_limited(command, limits, output):
-        asked.append(json.loads(Path(command[-2]).read_text()))
-        return "signal SIGKILL"
-
-    monkeypatch.setattr(parent, "run_limited", run_limited)
+def test_where_the_number_of_rows_varies_one_row_is_tried(tmp_path):
     segment = segment_of(
         tmp_path / "net.onnx",
-        [node("Relu", ["x"], ["y"])],
+        [node("Relu", ["x"], ["h"]), node("CumSum", ["h", "axis"], ["y"])],
         {"x": ["rows", 3]},
         {"y": ["rows", 3]},
+        {"axis": np.array(1)},
     )
     answer = ABOUT.support(segment, Options())
-    assert asked == [{"onnx": str(segment.onnx), "input_shapes": {"x": [1, 3]}, "half": False}]
-    assert answer.unknown == "the trial of its nodes ended with signal SIGKILL"
+    assert [refused.operator for refused in answer.refused] == ["CumSum"]
+
+
+def test_a_trial_that_crashes_is_no_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(support_query, "run_limited", lambda *_: "signal SIGKILL")
+    segment = segment_of(
+        tmp_path / "net.onnx", [node("Relu", ["x"], ["y"])], {"x": [1]}, {"y": [1]}
+    )
+    answer = ABOUT.support(segment, Options())
+    assert answer.unknown == "ncnn's converter pnnx ended with signal SIGKILL"
 
 
 def test_a_missing_library_is_named(tmp_path, monkeypatch):

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from importlib.metadata import version
-from pathlib import Path
 
 import onnx
 
-from backends.codec import from_json, to_json
+from backends.ncnn import net_shape
 from backends.ncnn.checking.blob import MAX_RANK
 from backends.ncnn.conversion.fixed_graph import FixedGraph
 from backends.ncnn.conversion.node_trials import try_nodes
 from backends.ncnn.conversion.rewrites import rewrite_graph
 from backends.ncnn.conversion.unsupported import unsupported_nodes
-from backends.ncnn.support import CONVERTER, Request
-from backends.process.child import end_with_parent
-from backends.process.large_stack import call_with_large_stack
+from backends.ncnn.support import CONVERTER
+from backends.process.support_query import SupportQuery, answer_query
 from backends.support import Support
-from backends.terminal import program_output
 
 _KNOWN_WITH_NEIGHBOURS = ("GRU", "InstanceNormalization", "LSTM", "RNN")
 
 
-@program_output()
-def main() -> None:
-    """Answer: ``REQUEST.json ANSWER.json``."""
-    end_with_parent()
-    question, answer = map(Path, sys.argv[1:])
-    request = from_json(Request, json.loads(question.read_text()), question.name)
-    answer.write_text(json.dumps(to_json(call_with_large_stack(lambda: node_support(request)))))
-
-
-def node_support(request: Request) -> Support:
+def node_support(query: SupportQuery) -> Support:
     """Which nodes are taken: by their types and forms, then by a trial of each kind."""
-    graph = FixedGraph(onnx.load(request.onnx), request.input_shapes, request.half)
+    shapes = {spec.name: net_shape(spec) for spec in query.inputs}
+    graph = FixedGraph(onnx.load(query.onnx), shapes, bool(query.options["fp16"]))
     rewrite_graph(graph)
     refused = unsupported_nodes(graph)
     nodes = list(graph.model.graph.node)
@@ -68,4 +55,4 @@ def _can_be_tried(node: onnx.NodeProto, graph: FixedGraph) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    answer_query(node_support)
