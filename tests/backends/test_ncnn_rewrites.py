@@ -104,6 +104,34 @@ def cross_attention(queries=6, source="z"):
     return model_of(nodes, inputs, ["y"], weights)
 
 
+def sliced_attention():
+    """Attention whose queries, keys and values are slices of one tensor, as in SVTR."""
+    nodes = [
+        node("MatMul", "x w", "all"),
+        node("Reshape", "all split", "parts"),
+        node("Transpose", "parts", "turned", perm=[2, 0, 3, 1, 4]),
+    ]
+    weights = {"w": noise(16, 48) * 0.3, "wo": noise(16, 16), "scale": np.float32(8**0.5)}
+    weights |= {"split": ints(1, 4, 3, 2, 8), "joined": ints(1, 4, 16), "axis": ints(0)}
+    for number, name in enumerate("qkv"):
+        weights |= {f"s{name}": ints(number), f"e{name}": ints(number + 1)}
+        nodes += [
+            node("Slice", f"turned s{name} e{name} axis", f"{name}1"),
+            node("Squeeze", f"{name}1 axis", f"{name}2"),
+        ]
+    nodes += [
+        node("Transpose", "k2", "k3", perm=[0, 1, 3, 2]),
+        node("MatMul", "q2 k3", "scores"),
+        node("Div", "scores scale", "scaled"),
+        node("Softmax", "scaled", "p", axis=-1),
+        node("MatMul", "p v2", "o"),
+        node("Transpose", "o", "back", perm=[0, 2, 1, 3]),
+        node("Reshape", "back joined", "seen"),
+        node("MatMul", "seen wo"),
+    ]
+    return model_of(nodes, {"x": [1, 4, 16]}, ["y"], weights)
+
+
 def sliced(starts, ends, axes, steps, shape=IMAGE):
     bounds = {"s": ints(*starts), "e": ints(*ends), "a": ints(*axes), "t": ints(*steps)}
     nodes = [node("Relu", "x", "r"), node("Slice", "r s e a t")]
@@ -433,6 +461,7 @@ def test_the_rewritten_graph_is_valid_and_computes_the_same(name):
 
 LEFT_ALONE = {
     "attention of a tensor to itself": lambda: cross_attention(queries=4, source="x"),
+    "attention of slices of a tensor": sliced_attention,
     "a slice of neighbours": lambda: sliced([1], [3], [1], [1]),
     "a slice backwards": lambda: sliced([-1], [-9], [3], [-1]),
     "a clip to constants": lambda: model_of(

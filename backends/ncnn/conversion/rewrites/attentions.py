@@ -9,6 +9,7 @@ from backends.ncnn.conversion.rewrites.parts import Nodes
 
 _RESHAPES = ("Reshape", "Transpose", "Identity")
 _SCALES = ("Mul", "Div", "Add", "Identity")
+_PARTS = ("Gather", "Slice", "Split", "Squeeze", "Unsqueeze")
 
 
 def projection_of_cross_attention(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
@@ -54,7 +55,7 @@ def _first_product(name: str, graph: FixedGraph) -> onnx.NodeProto | None:
 def _projected(name: str, graph: FixedGraph) -> str:
     """The tensor that queries or values are a linear projection of."""
     node = graph.producer(name)
-    while node is not None and node.op_type in (*_RESHAPES, *_SCALES, "MatMul"):
+    while node is not None and node.op_type in (*_RESHAPES, *_SCALES, *_PARTS, "MatMul"):
         varying = [item for item in node.input if graph.is_varying(item)]
         if len(varying) != 1:
             break

@@ -15,9 +15,15 @@ _RESHAPES = ("Reshape", "Squeeze", "Unsqueeze")
 
 
 def transpose_in_few_axes(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | None:
-    """Axes that stay beside each other as one, and none of size 1."""
+    """Axes that stay beside each other as one, and none of size 1.
+
+    Only where reshapes follow: attention whose queries, keys and values are slices of one tensor of
+    five axes is known to pnnx as it is.
+    """
     shape, output = graph.shape(node.input[0]), graph.shape(node.output[0])
     if shape is None or output is None or len(shape) <= _MOST_AXES:
+        return None
+    if not _is_reshaped(node.output[0], graph):
         return None
     perm = attribute(node, "perm", list(range(len(shape)))[::-1])
     groups = _groups([axis for axis in perm if shape[axis] != 1])
@@ -33,6 +39,12 @@ def transpose_in_few_axes(node: onnx.NodeProto, graph: FixedGraph) -> Nodes | No
         ),
         reshape(node, graph, turned, output, node.output[0]),
     ]
+
+
+def _is_reshaped(name: str, graph: FixedGraph) -> bool:
+    """Whether nothing but reshapes reads a tensor."""
+    readers = [node for node in graph.model.graph.node if name in node.input]
+    return name not in graph.outputs and all(node.op_type in _RESHAPES for node in readers)
 
 
 def _groups(perm: Sequence[int]) -> list[list[int]]:
