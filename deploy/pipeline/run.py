@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.acceptance import Tolerance
 from backends.contract import DeployError, EngineError, Tensors
 from backends.conversion_files import write_sample
 from deploy.bundle import (
@@ -43,7 +42,7 @@ from deploy.pipeline.placement import (
 )
 from deploy.pipeline.preconditions import checked_recipe, evaluation_dataset, key_file
 from deploy.pipeline.work_folder import empty_folder, lock_work_folder
-from deploy.placement.inner_reference import RefinedReference
+from deploy.placement.inner_reference import with_inner_values
 from deploy.recipe.output_paths import RunPaths, WorkFile, work_folder
 from deploy.recipe.sample_inputs import (
     real_samples,
@@ -117,22 +116,29 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         second = others[:1] if real else _second(recipe.model, reference, pictures)
         write_build_record(paths.work, recipe, chain.points)
         floors = reference.floors(samples[0], values)
-        if recipe.partition.auto is None:
-            compared = _compared(recipe, chain, reference, floors, values, others, second)
     placement = None
     if recipe.partition.auto is not None:
         with progress.stage("placement", "dividing the model between the engines") as stage:
             rule = replace(recipe_rule(recipe.verify), floors=large_floors(floors))
             context = ConversionContext(cache, values, progress, rule)
-            placed = _place(recipe, source, chain, reference, paths.work, context, stage)
+            placed = _place(recipe, source, chain, paths.work, context, stage)
             recipe, chain, placement = placed.recipe, placed.plan, placed.record
-            refined = RefinedReference(reference, placed.parts)
-            values, *others = map(refined.extended, (values, *others))
-            floors |= refined.inner_floors(values)
-            compared = _compared(recipe, chain, refined, floors, values, others, second)
+            values, *others = (with_inner_values(v, placed.parts) for v in (values, *others))
+            for part in placed.parts:
+                floors |= part.floors(values)
             stage.from_cache = placement.remembered
-    compared = replace(compared, pictures=pictures)
-    context = ConversionContext(cache, values, progress, compared.rule)
+    rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
+    compared = ReferenceData(
+        reference,
+        values,
+        pictures,
+        evaluation_dataset(recipe),
+        reference.name,
+        others,
+        rule,
+        unmoved_outputs(values, second, chain.partition.results),
+    )
+    context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
     with progress.stage("bundle", "copying and hashing files") as stage:
         manifest = _write_bundle(
@@ -210,7 +216,6 @@ def _place(
     recipe: Recipe,
     source: Source,
     chain: ChainPlan,
-    reference: Reference,
     work: Path,
     context: ConversionContext,
     stage: Stage,
@@ -238,7 +243,7 @@ def _place(
         )
 
     def write_bundle(candidate: PlacedChain, out: Path) -> None:
-        refined = RefinedReference(reference, candidate.parts).extended(values)
+        refined = with_inner_values(values, candidate.parts)
         context = ConversionContext(trials, refined, quiet, rule)
         segments = candidate.plan.partition.segments
         converted = convert_all(candidate.recipe, segments, work_folder(out), context)
@@ -247,34 +252,6 @@ def _place(
 
     planned = place_chain(recipe, chain, values, work / WorkFile.PLACEMENT, cache, rule, show)
     return fastest_chain(planned, again, write_bundle, work, show)
-
-
-def _compared(
-    recipe: Recipe,
-    chain: ChainPlan,
-    reference: Reference,
-    floors: Mapping[str, Tolerance],
-    values: Tensors,
-    others: Sequence[Tensors],
-    second: Sequence[Tensors],
-) -> ReferenceData:
-    """What the bundle is compared with.
-
-    Args:
-        recipe: of the run.
-        chain: the final one.
-        reference: of the whole model.
-        floors: the reference's own noise on the first sample.
-        values: for the first sample.
-        others: for further samples.
-        second: values for another sample, or nothing, which show what hardly moves.
-    """
-    rule = acceptance_rule(recipe.verify, chain.partition.segments, floors, values)
-    unmoved = unmoved_outputs(values, second, chain.partition.results)
-    dataset = evaluation_dataset(recipe)
-    return ReferenceData(
-        reference, values, (), dataset, reference.name, tuple(others), rule, unmoved
-    )
 
 
 def _write_bundle(

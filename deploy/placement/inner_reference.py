@@ -8,7 +8,6 @@ from pathlib import Path
 from backends.acceptance import Tolerance
 from backends.contract import Array, Segment, Tensors
 from deploy.export.onnx_source import OnnxReference
-from deploy.export.source import Reference
 from deploy.placement.read_graph import whole_file
 from deploy.recipe.schema import BackendRecipe
 
@@ -52,38 +51,7 @@ class InnerReference:
         return {name: values[name] for name in self._inputs}
 
 
-class RefinedReference:
-    """A reference with the values of tensors inside its segments; see ``Reference``.
-
-    Attributes:
-        name: what computes the values, for people.
-    """
-
-    def __init__(self, whole: Reference, parts: Sequence[InnerReference]) -> None:
-        self.name = whole.name
-        self._whole = whole
-        self._parts = parts
-
-    def __call__(self, inputs: Tensors) -> dict[str, Array]:
-        """The value of every tensor of the chain, by name, for these inputs of the model."""
-        return self.extended(self._whole(inputs))
-
-    def extended(self, values: Tensors) -> dict[str, Array]:
-        """These values of the whole reference, with those inside its segments."""
-        inner = [part(values) for part in self._parts]
-        return {name: value for of_part in (values, *inner) for name, value in of_part.items()}
-
-    def floors(self, inputs: Tensors, values: Tensors) -> dict[str, Tolerance]:
-        """See ``Reference``."""
-        return self._whole.floors(inputs, values) | self.inner_floors(values)
-
-    def inner_floors(self, values: Tensors) -> dict[str, Tolerance]:
-        """The noise floor of each tensor inside the segments.
-
-        Args:
-            values: of every tensor of the chain.
-        """
-        floors: dict[str, Tolerance] = {}
-        for part in self._parts:
-            floors |= part.floors(values)
-        return floors
+def with_inner_values(values: Tensors, parts: Sequence[InnerReference]) -> dict[str, Array]:
+    """The reference's values of a chain, with those of the tensors inside its segments."""
+    inner = [part(values) for part in parts]
+    return {name: value for of_part in (values, *inner) for name, value in of_part.items()}
