@@ -66,7 +66,7 @@ _MLP = """
 
 
 def make_decoder(path: Path) -> None:
-    """Write the graph, in which ``t0``, ``t1`` and so on lie between the layers, and the sparse file."""
+    """Write the graph, with tensors ``t0``, ``t1``... between its layers, and its weights."""
     model = onnx.parser.parse_model(_text())
     data, offset = f"{path.name}.data", 0
     for name, shape in _weights():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 _ALIGN = 64  # so that engines can map a weight where it lies
@@ -107,24 +108,44 @@ def write_model(segment: ir.Model, path: Path, inline_bytes: int) -> WeightsFile
         ``inline_bytes``; else None, for they are in the graph's own file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = segment.graph.initializers.values()
-    sizes = {weight: _byte_count(weight) for weight in weights}
+    weights = {weight: weight.const_value for weight in segment.graph.initializers.values()}
+    sizes = {weight: _byte_count(tensor) for weight, tensor in weights.items()}
     external = sum(size for size in sizes.values() if size > _SMALL) > inline_bytes
     file = WeightsFile(path.with_name(f"{path.name}.data")) if external else None
-    for weight, size in sizes.items():
-        if weight.const_value is not None:
-            move = file.add if file is not None and size > _SMALL else _in_memory
-            weight.const_value = move(weight.const_value)
-    path.write_bytes(ir.to_proto(segment).SerializeToString())
+    for weight, tensor in weights.items():
+        if tensor is not None:
+            move = file.add if file is not None and sizes[weight] > _SMALL else _in_memory
+            weight.const_value = move(tensor)
+    proto = ir.to_proto(segment)
+    for weight, tensor in weights.items():  # another segment may use it too
+        weight.const_value = tensor
+    _drop_infos_of_outputs(proto.graph)
+    path.write_bytes(proto.SerializeToString())
     return file
 
 
-def _byte_count(value: ir.Value) -> int:
-    tensor = value.const_value
+def _drop_infos_of_outputs(graph: onnx.GraphProto) -> None:
+    """An output says of itself what it is."""
+    outputs = {value.name for value in graph.output}
+    for index in reversed(range(len(graph.value_info))):
+        if graph.value_info[index].name in outputs:
+            del graph.value_info[index]
+
+
+def _byte_count(tensor: ir.TensorProtocol | None) -> int:
     return 0 if tensor is None or tensor.dtype == ir.DataType.STRING else tensor.nbytes
 
 
 def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
-    if isinstance(tensor, ir.ExternalTensor):
-        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
-    return tensor
+    """The tensor itself, or what its file has; the library would map the whole file for each."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor
+    with FileIO(str(tensor.path)) as file:
+        file.seek(tensor.offset or 0)
+        raw = file.read(tensor.nbytes)
+    if len(raw) < tensor.nbytes:
+        raise OSError(f"'{file.name}' ends {tensor.nbytes - len(raw)} bytes too early")
+    shape = tensor.shape.numpy()
+    return ir.serde.TensorProtoTensor(
+        onnx.TensorProto(name=tensor.name, data_type=tensor.dtype, dims=shape, raw_data=raw)
+    )

@@ -13,6 +13,7 @@ from deploy.graph.exported import Exported
 from deploy.graph.specs import spec_of
 from deploy.graph.writing import MIN_IR_VERSION
 from deploy.partition.cut_points import PartitionError
+from deploy.partition.shared_nodes import are_unique, can_share_nodes
 from deploy.partition.tensor_names import NamedSubgraph, NamedTensor
 
 
@@ -100,8 +101,10 @@ def _name_open_dims(tensor: NamedTensor) -> None:
 def extract_segment(model: ir.Model, named: NamedSubgraph, fixed: Mapping[str, int]) -> ir.Model:
     """A model of one subgraph; it shares its weights with ``model``.
 
-    In ``model`` only the nodes change that read dynamic sizes: they read them from the inputs of
-    the segment extracted last. Every subgraph that holds such a node has a source for it.
+    It shares the nodes too where no tensor changes; otherwise they are copies. In ``model`` nodes
+    get names then that are unique in their segment. Besides only the nodes change that read dynamic
+    sizes: they read them from the inputs of the segment extracted last. Every subgraph that holds
+    such a node has a source for it.
 
     Args:
         model: the whole.
@@ -122,23 +125,31 @@ def extract_segment(model: ir.Model, named: NamedSubgraph, fixed: Mapping[str, i
         name=subgraph.name,
         metadata_props=dict(model.graph.metadata_props),
     )
+    unchanged = not (fixed or model.functions) and can_share_nodes(named)
     segment = ir.Model(
-        view.clone(),
+        view if unchanged else view.clone(),  # type: ignore[arg-type]  # as its documentation says
         ir_version=max(model.ir_version, MIN_IR_VERSION),
         producer_name=model.producer_name,
         producer_version=model.producer_version,
         functions=[function.clone() for function in model.functions.values()],
         metadata_props=dict(model.metadata_props),
     )
+    if not unchanged:
+        _adapt(segment, named, fixed)
+    if not (unchanged and are_unique([node.name for node in subgraph.nodes])):
+        NameFixPass()(segment)
+    if len(model.graph.opset_imports) > 1:
+        RemoveUnusedOpsetsPass()(segment)
+    return segment
+
+
+def _adapt(segment: ir.Model, named: NamedSubgraph, fixed: Mapping[str, int]) -> None:
     RemoveUnusedFunctionsPass()(segment)  # type: ignore[no-untyped-call]
     _separate_outputs(segment.graph)
     _rename(segment.graph.inputs, named.inputs)
     _rename(segment.graph.outputs, named.outputs)
-    NameFixPass()(segment)
-    RemoveUnusedOpsetsPass()(segment)
     if fixed:
         _fix_sizes(segment.graph, fixed)
-    return segment
 
 
 def _separate_outputs(graph: ir.Graph) -> None:
