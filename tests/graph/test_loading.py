@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from backends.contract import DeployError, Dynamic, TensorSpec
 from deploy.graph.exported import Exported
 from deploy.graph.loading import load_graph
-from deploy.graph.writing import WeightsFile
+from deploy.graph.writing import INLINE_BYTES, WeightsFile, write_model
 from deploy.partition.cut_points import Cut
 from deploy.partition.segments import partition
 from tests.helpers.chains import run
@@ -137,6 +137,18 @@ def test_a_weights_file_whose_source_ends_too_early_is_not_left_behind(tmp_path)
     with pytest.raises(OSError, match="short' ends 34 bytes too early"):
         file.write()
     assert not (tmp_path / "new").exists()
+
+
+def test_a_small_weight_whose_file_ends_too_early_is_an_error_before_anything_is_written(tmp_path):
+    (tmp_path / "short").write_bytes(bytes(10))
+    tensor = ir.ExternalTensor(
+        "short", 4, 40, ir.DataType.FLOAT, shape=ir.Shape([10]), name="w", base_dir=tmp_path
+    )
+    weight = ir.Value(name="w", const_value=tensor)
+    graph = ir.Graph([], [], nodes=[], initializers=[weight], opset_imports={"": 18})
+    with pytest.raises(OSError, match="short' ends 34 bytes too early"):
+        write_model(ir.Model(graph, ir_version=10), tmp_path / "new.onnx", INLINE_BYTES)
+    assert not (tmp_path / "new.onnx").exists()
 
 
 def test_weights_in_memory_and_on_disk_are_written_to_one_file(tmp_path):
