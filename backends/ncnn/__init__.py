@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from backends.contract import About, Dynamic, Segment, Specs, TensorSpec
+from backends.contract import About, Artifact, Dynamic, Segment, Specs, TensorSpec
 from backends.dtypes import dtype_obstacle
+from backends.handover import EngineFacts
 from backends.options import MAX_THREADS
 from backends.support import Support
 
@@ -28,6 +30,13 @@ def _support(segment: Segment, options: Options) -> Support:
     return support(segment, options)
 
 
+def _handover(artifact: Artifact, root: Path) -> EngineFacts:
+    """How an app loads and calls an artifact."""
+    from backends.ncnn.handover import engine_facts  # not at the top: it imports the engine
+
+    return engine_facts(artifact, root)
+
+
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards",
     extra="ncnn",
@@ -36,6 +45,7 @@ ABOUT = About(
     border_obstacle=border_obstacle,
     support=_support,
     precisions={"fp16": {"fp16": True}},
+    handover=_handover,
 )
 
 

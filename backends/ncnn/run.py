@@ -36,7 +36,7 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
     checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, has_layer)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
-    _configure(net.opt, options)
+    configure(net.opt, options)
     with utf8_path(param) as file:
         if net.load_param(str(file)) != 0:
             raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
@@ -173,7 +173,8 @@ def _read_only_inputs(net: Net) -> set[str]:
     }
 
 
-def _configure(opt: Any, options: Options) -> None:
+def configure(opt: Any, options: Options) -> None:
+    """Set the engine's options, before a net is loaded."""
     if options.threads:
         opt.num_threads = clamp_threads(options.threads)
     opt.use_vulkan_compute = False

@@ -1,0 +1,91 @@
+"""What a step computes, in words: the section ``Formula`` of its docstring, and its constants.
+
+The formula lives with the code. It names the parameters of the step, and the numbers that its
+``constants`` give::
+
+    class Threshold:
+        \"\"\"Scores to labels.
+
+        Formula:
+            1. A class counts where its score exceeds ``limit``.
+        \"\"\"
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import Any
+
+import numpy as np
+
+_SECTION = re.compile(r"^Formula:\n((?:[ \t]+.*\n|\n)+)", re.MULTILINE)
+_ITEM = re.compile(r"^\d+\. ")
+
+
+def formula_of(code: Any) -> tuple[str, ...]:
+    """The steps of the formula in a docstring; empty where it has none.
+
+    Args:
+        code: a class or function, or what stands for one.
+
+    Examples:
+        >>> def threshold(limit: float) -> None:
+        ...     '''Scores to labels.
+        ...
+        ...     Formula:
+        ...         1. A class counts where its
+        ...            score exceeds ``limit``.
+        ...         2. The others do not.
+        ...     '''
+        >>> formula_of(threshold)
+        ('A class counts where its score exceeds ``limit``.', 'The others do not.')
+    """
+    found = _SECTION.search(f"{inspect.getdoc(code) or ''}\n")
+    lines = found[1].splitlines() if found else []
+    items: list[str] = []
+    for line in map(str.strip, lines):
+        if _ITEM.match(line):
+            items.append(_ITEM.sub("", line))
+        elif line and items:
+            items[-1] += f" {line}"
+    return tuple(items)
+
+
+def effective_params(factory: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a step with the defaults of those that are not given.
+
+    Examples:
+        >>> def keep(most: int, threshold: float = 0.5) -> None: ...
+        >>> effective_params(keep, {"most": 10})
+        {'most': 10, 'threshold': 0.5}
+    """
+    known = inspect.signature(factory).parameters
+    defaults = {
+        name: parameter.default
+        for name, parameter in known.items()
+        if parameter.default is not Parameter.empty
+    }
+    return {name: plain(value) for name, value in {**defaults, **params}.items()}
+
+
+def constants_of(factory: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Further numbers of a step, which follow from its parameters or never change.
+
+    Args:
+        factory: a class with a method ``constants`` that takes the parameters, or without.
+        params: all of its parameters.
+    """
+    constants = getattr(factory, "constants", None)
+    return {} if constants is None else {k: plain(v) for k, v in constants(**params).items()}
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: tuples and arrays as lists."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
