@@ -14,12 +14,15 @@ The formula lives with the code. It names the parameters of the step, and the nu
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any
 
 import numpy as np
+
+from deploy.runtime.execution.step_params import signature_of
 
 _SECTION = re.compile(r"^Formula:\n((?:[ \t]+.*\n|\n)+)", re.MULTILINE)
 _ITEM = re.compile(r"^\d+\. ")
@@ -57,18 +60,23 @@ def formula_of(code: Any) -> tuple[str, ...]:
 def effective_params(factory: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a step with the defaults of those that are not given.
 
+    A default that JSON does not have is left out.
+
     Examples:
-        >>> def keep(most: int, threshold: float = 0.5) -> None: ...
+        >>> def keep(most: int, threshold: float = 0.5, rule: object = sum) -> None: ...
         >>> effective_params(keep, {"most": 10})
-        {'most': 10, 'threshold': 0.5}
+        {'threshold': 0.5, 'most': 10}
     """
-    known = inspect.signature(factory).parameters
-    defaults = {
-        name: parameter.default
-        for name, parameter in known.items()
-        if parameter.default is not Parameter.empty
-    }
-    return {name: plain(value) for name, value in {**defaults, **params}.items()}
+    return _as_json({**_defaults(factory), **params})
+
+
+def _defaults(factory: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        known = signature_of(factory).parameters
+    except ValueError:  # compiled code may have none
+        return {}
+    given = {name: parameter.default for name, parameter in known.items()}
+    return {name: value for name, value in given.items() if value is not Parameter.empty}
 
 
 def constants_of(factory: Any, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,13 +87,26 @@ def constants_of(factory: Any, params: Mapping[str, Any]) -> dict[str, Any]:
         params: all of its parameters.
     """
     constants = getattr(factory, "constants", None)
-    return {} if constants is None else {k: plain(v) for k, v in constants(**params).items()}
+    return {} if constants is None else _as_json(constants(**params))
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON has it: tuples and arrays as lists."""
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that JSON has; tuples and NumPy's arrays become lists."""
+    found = {name: _plain(value) for name, value in values.items()}
+    return {name: value for name, value in found.items() if _is_json(value)}
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True

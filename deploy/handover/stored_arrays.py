@@ -33,21 +33,23 @@ def stored_arrays(root: Path, file: str, prefix: str = "") -> tuple[StoredArray,
 
 
 def _stored_array(data: BinaryIO, member: ZipInfo, file: str, prefix: str) -> StoredArray:
+    if member.compress_type != ZIP_STORED:
+        raise _no_place(file, member, "a compressed one")
     begin = _content(data, member)
     data.seek(begin)
     np.lib.format.read_magic(data)
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(data)
+    if is_fortran or dtype.byteorder == ">":
+        raise _no_place(file, member, "another order")
     offset = data.tell()
-    is_plain = not is_fortran or len(shape) < 2
-    if member.compress_type != ZIP_STORED or not is_plain or dtype.byteorder == ">":
-        raise DeployError(
-            f"array '{member.filename}' of '{file}'",
-            expected="one that is not compressed, little-endian, in C order",
-            got="another",
-        )
     name = prefix + member.filename.removesuffix(".npy")
     size = begin + member.file_size - offset
     return StoredArray(name, file, offset, size, dtype.name, tuple(shape))
+
+
+def _no_place(file: str, member: ZipInfo, got: str) -> DeployError:
+    expected = "one that is not compressed, little-endian, in C order"
+    return DeployError(f"array '{member.filename}' of '{file}'", expected=expected, got=got)
 
 
 def _content(data: BinaryIO, member: ZipInfo) -> int:
