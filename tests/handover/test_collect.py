@@ -86,7 +86,7 @@ def test_arrays_are_read_at_their_place_without_the_files_format(detector_for_an
 
 def test_a_compressed_array_has_no_place(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", x=np.zeros(3))
-    with pytest.raises(DeployError, match="array 'x.npy' of 'a.npz': .* got a compressed one"):
+    with pytest.raises(DeployError, match=r"'x.npy' of 'a.npz': .* got a compressed one"):
         stored_arrays(tmp_path, "a.npz")
 
 
