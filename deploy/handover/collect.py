@@ -130,7 +130,7 @@ def _host_facts(step: HostStep) -> StepFacts:
 
 def _code_facts(id: str, factory: Any, given: Mapping[str, Any]) -> CodeFacts:
     params = effective_params(factory, given)
-    return CodeFacts(id, params, constants_of(factory, params), formula_of(factory))
+    return CodeFacts(id, params, constants_of(id, factory, params), formula_of(factory))
 
 
 def _text_facts(manifest: Manifest) -> CodeFacts | None:

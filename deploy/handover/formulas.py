@@ -1,7 +1,7 @@
 """What a step computes, in words: the section ``Formula`` of its docstring, and its constants.
 
 The formula lives with the code. It names the parameters of the step, and the numbers that its
-``constants`` give::
+method ``formula_constants`` gives::
 
     class Threshold:
         \"\"\"Scores to labels.
@@ -22,7 +22,13 @@ from typing import Any
 
 import numpy as np
 
+from backends.contract import DeployError
 from deploy.runtime.execution.step_params import signature_of
+
+
+class FormulaError(DeployError):
+    """The constants of a step's formula cannot be told."""
+
 
 _SECTION = re.compile(r"^Formula:\n((?:[ \t]+.*\n|\n)+)", re.MULTILINE)
 _ITEM = re.compile(r"^\d+\. ")
@@ -79,15 +85,27 @@ def _defaults(factory: Callable[..., Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not Parameter.empty}
 
 
-def constants_of(factory: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+def constants_of(id: str, factory: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """Further numbers of a step, which follow from its parameters or never change.
 
     Args:
-        factory: a class with a method ``constants`` that takes the parameters, or without.
+        id: of the step, for the error.
+        factory: a class with a method ``formula_constants`` that takes the parameters, or without.
         params: all of its parameters.
+
+    Raises:
+        FormulaError: the method fails.
     """
-    constants = getattr(factory, "constants", None)
-    return {} if constants is None else _as_json(constants(**params))
+    constants = getattr(factory, "formula_constants", None)
+    if constants is None:
+        return {}
+    try:
+        return _as_json(constants(**params))
+    except Exception as error:  # whatever it is, the step is to be named
+        raise FormulaError(
+            f"formula_constants of step '{id}' fails with {type(error).__name__}",
+            do="It takes all parameters of the step, and returns its further numbers by name.",
+        ) from error
 
 
 def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from backends.codec import from_json, to_json
 from backends.contract import DeployError, TensorSpec
 from deploy.handover.collect import collect_handover, write_handover
 from deploy.handover.facts import Handover
-from deploy.handover.formulas import constants_of, effective_params, formula_of
+from deploy.handover.formulas import FormulaError, constants_of, effective_params, formula_of
 from deploy.handover.stored_arrays import stored_arrays
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import HANDOVER, HostStep, PostStep, TextStep, read_manifest
@@ -138,7 +138,18 @@ def test_a_step_of_ones_own_has_the_formula_of_its_docstring(make_bundle, monkey
 
 def test_a_code_without_a_formula_or_signature_has_none():
     assert formula_of(dict) == () and effective_params(dict, {"a": (1, 2)}) == {"a": [1, 2]}
-    assert constants_of(dict, {}) == {}
+    assert constants_of("a", dict, {}) == {}
+
+
+def test_constants_that_fail_name_their_step():
+    class Step:
+        @staticmethod
+        def formula_constants(size):
+            return {"half": 1 / size}
+
+    assert constants_of("mine", Step, {"size": 2}) == {"half": 0.5}
+    with pytest.raises(FormulaError, match="of step 'mine' fails with ZeroDivisionError"):
+        constants_of("mine", Step, {"size": 0})
 
 
 def test_a_loop_of_a_host_step_names_what_it_calls(make_bundle):

@@ -75,7 +75,7 @@ class Proposals:
         self._iou_thr, self._min_size = iou_thr, min_size
 
     @staticmethod
-    def constants(scale: float, **_: object) -> Mapping[str, object]:
+    def formula_constants(scale: float, **_: object) -> Mapping[str, object]:
         """The numbers of the formula that are no parameters."""
         anchors = [base_anchors(stride, scale).tolist() for stride in STRIDES]
         return {"strides": STRIDES, "base_anchors": anchors, "max_log_scale": MAX_LOG_SCALE}
@@ -203,7 +203,7 @@ class BoxDetections:
         self._score_thr, self._iou_thr, self._max_per_img = score_thr, iou_thr, max_per_img
 
     @staticmethod
-    def constants(**_: object) -> Mapping[str, object]:
+    def formula_constants(**_: object) -> Mapping[str, object]:
         """The numbers of the formula that are no parameters."""
         return {"delta_stds": _DELTA_STDS.tolist(), "max_log_scale": MAX_LOG_SCALE}
 

@@ -49,7 +49,7 @@ class RoIAlign:
         self._size, self._rois, self._output = size, rois, output
 
     @staticmethod
-    def constants(**_: object) -> Mapping[str, object]:
+    def formula_constants(**_: object) -> Mapping[str, object]:
         """The numbers of the formula that are no parameters."""
         return {"strides": STRIDES[:_LEVELS], "finest_scale": FINEST_SCALE}
 

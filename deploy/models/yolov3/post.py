@@ -80,7 +80,9 @@ class YoloPost:
         self._decode = make_map_decoder(self._half, self._thresholds)
 
     @staticmethod
-    def constants(backbone: str, anchors: Sizes | None, **_: object) -> Mapping[str, object]:
+    def formula_constants(
+        backbone: str, anchors: Sizes | None, **_: object
+    ) -> Mapping[str, object]:
         """The numbers of the formula that are no parameters."""
         sizes = ANCHORS[backbone] if anchors is None else anchors
         return {"anchors": sizes, "strides": STRIDES, "max_log_size": MAX_LOG_SIZE}
