@@ -34,6 +34,13 @@ from deploy.runtime.execution.post_steps import post_factory, result_class
 from deploy.runtime.execution.schedule import schedule
 from deploy.runtime.execution.text_front_ends import text_front_end_factory
 
+_RULES = (
+    "A tensor goes by its name from the step that gives it to every step that takes it. A step "
+    "that another one calls is not called by itself.",
+    "Where one step gives float16 and another takes float32, or the other way round, the values "
+    "are converted between them. Other dtypes are equal.",
+    "An engine is not called with 0 rows: its outputs then have 0 rows.",
+)
 _METRICS = (
     "max_rel is the largest absolute difference of the tensor, divided by the largest magnitude in "
     "the reference; it is at most this.",
@@ -71,6 +78,7 @@ def collect_handover(bundle: Path, manifest: Manifest) -> Handover:
         state=manifest.state,
         initial_state=stored_arrays(bundle, initial) if initial else (),
         steps=tuple(_steps(bundle, manifest)),
+        rules=_RULES,
         post=_post_facts(manifest.post) if manifest.post else None,
         sample=_sample_facts(bundle, manifest),
         agreement=_agreement_facts(manifest),

@@ -193,7 +193,8 @@ class Handover:
         text: how a text becomes the inputs, if the model takes one.
         state: what is carried: after a call each output is the input of the next call.
         initial_state: the values before the first call.
-        steps: in the order of their calls; a tensor of a name goes wherever the name is an input.
+        steps: in the order of their calls.
+        rules: what holds between them.
         post: what is done with the outputs, if the bundle says so.
         sample: to test with.
         agreement: how near is near enough.
@@ -210,6 +211,7 @@ class Handover:
     state: tuple[StateTensor, ...]
     initial_state: tuple[StoredArray, ...]
     steps: tuple[StepFacts, ...]
+    rules: tuple[str, ...]
     post: PostFacts | None
     sample: SampleFacts
     agreement: AgreementFacts

@@ -261,6 +261,7 @@ def handover() -> Handover:
                 EVIL, "fp32", (file,), engine, pending=True),)),
             StepFacts("own", "host", (maps,), (boxes,), code=code, calls=("net",)),
         ),
+        rules=(LONG,),
         post=PostFacts("post", inputs=(EVIL,), result="Boxes", placing=(LONG,)),
         sample=SampleFacts(file, (StoredArray(EVIL, LONG, 193, 4800, "float32", (1, 3)),)),
         agreement=AgreementFacts({EVIL: Tolerance(1e-3, 0.9999)}, ("max_rel",), ("results",)),
