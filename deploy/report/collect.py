@@ -83,10 +83,9 @@ def collect_report(
 
 
 def _handover(bundle: Path, manifest: Manifest) -> Handover | None:
-    """What an app needs, where an engine of the chain is one of apps."""
+    """What an app needs, where an engine of the bundle is one of apps."""
     facts = collect_handover(bundle, manifest)
-    engines = [choice.engine for step in facts.steps for choice in step.engines[:1]]
-    return facts if any(engines) else None
+    return facts if any(choice.engine for step in facts.steps for choice in step.engines) else None
 
 
 def with_latency(report: Report, latency: Measurement) -> Report:

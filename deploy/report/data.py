@@ -204,7 +204,7 @@ class Report:
         latency_rounds: the p50 of the total in each round, in milliseconds.
         machine: the machine in each round.
         placement: how the model was divided between engines, if the planner did that.
-        handover: what an app needs, where an engine of the chain is one of apps.
+        handover: what an app needs, where an engine of the bundle is one of apps.
         format: of this description.
     """
 
