@@ -27,6 +27,7 @@ from deploy.recipe.schema import (
 )
 from deploy.recipe.state import check_state, state_pairs
 from deploy.recipe.tolerances import recipe_rule
+from deploy.runtime.bundle.engine_choice import other_device
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.own_posts import register_target
@@ -225,11 +226,11 @@ def check_backends(recipe: Recipe) -> None:
 
 
 def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None:
-    kinds = [f"{backend.name} in {backend.precision}" for backend in backends]
+    kinds = [_kind(backend) for backend in backends]
     if double := next((kind for kind in kinds if kinds.count(kind) > 1), None):
         raise RecipeError(
             f"backends of segment '{segment}'",
-            expected="each in a precision once",
+            expected="each on a device in a precision once",
             got=f"{double} twice",
         )
     if len(backends) > 1 and any(backend.cast.io for backend in backends):
@@ -239,6 +240,11 @@ def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None
             got=", ".join(kinds),
             do="All of them need the same inputs and outputs.",
         )
+
+
+def _kind(backend: BackendRecipe) -> str:
+    device = other_device(backend.options)
+    return f"{backend.name}{f' on {device}' if device else ''} in {backend.precision}"
 
 
 def _check_precision(backend: BackendRecipe) -> None:

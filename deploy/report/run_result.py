@@ -160,7 +160,7 @@ def _printed_notes(result: RunResult) -> list[str]:
 
 
 def result_notes(result: RunResult) -> list[str]:
-    """Lines on cast segments, steps with alternatives, parsers' answers, and boundaries."""
+    """Lines on casts, alternatives, answers of parsers, notes of engines, and boundaries."""
     boundaries = map(_boundary_line, chain_boundaries(result.manifest))
     return [*_step_notes(result), *boundaries, *_sample_lines(result.manifest)]
 
@@ -175,7 +175,8 @@ def _step_notes(result: RunResult) -> list[str]:
         f"parser      {_BELOW.join(support.lines(segment))}"
         for segment, support in result.support.items()
     ]
-    return [*casts, *engines, *parsers]
+    tells = [f"note        {note}" for note in result.verdict.engine_notes]
+    return [*casts, *engines, *parsers, *tells]
 
 
 def _sample_lines(manifest: Manifest) -> list[str]:

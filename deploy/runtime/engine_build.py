@@ -12,8 +12,9 @@ from backends.acceptance import CONFIDENT, AcceptanceRule
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
+from backends.options import parse_options
 from backends.process.conversion import ConversionLimits, convert_in_child
-from backends.registry import about
+from backends.registry import about, options_type
 from deploy.runtime.accuracy.sample_check import check_result
 from deploy.runtime.accuracy.step_errors import (
     alternative_errors,
@@ -118,7 +119,8 @@ def _checked_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
             f"them. To compare them again: python -m deploy.runtime check {bundle}",
         )
     for step in (*steps, *unverified):
-        if reason := about(step.backend).obstacle():
+        options = parse_options(options_type(step.backend), step.options, step.backend)
+        if reason := about(step.backend).run_obstacle(options):
             raise EngineError(
                 f"'{step.backend}' cannot {'build' if step.source else 'run'} step '{step.name}' "
                 f"here: {reason}",
@@ -197,6 +199,8 @@ def _verify(
         The manifest with the result, and whether all are within their tolerances.
     """
     with Pipeline.of(bundle, manifest, trusted=trusted, choices={}) as pipeline:
+        for note in pipeline.chain.notes():
+            print(f"    {note}")
         errors = _measure_errors(bundle, manifest, pipeline, trusted)
         for item in errors:
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")

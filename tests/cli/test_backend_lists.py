@@ -97,7 +97,8 @@ def test_a_word_that_none_of_them_has_is_refused():
         (["+backend=[FIRST,SECOND]", "backend.precision=[]"], r"precision: expected at least one"),
         (
             ["+backend=FIRST", "backend.precision=[fp16,fp16]"],
-            "backends of segment 'backbone': expected each in a precision once, got FIRST in fp16",
+            "backends of segment 'backbone': expected each on a device in a precision once, "
+            "got FIRST in fp16",
         ),
         (
             ["+backend=[FIRST,SECOND]", "backend.cast.io=true"],

@@ -42,8 +42,24 @@ Choices = Mapping[str, Choice]
 
 
 def engine_name(artifact: Artifact) -> str:
-    """The name that tells the engines of a step apart, such as ``some-fp16``."""
-    return f"{artifact.backend}-{artifact.precision}"
+    """The name that tells the engines of a step apart, such as ``some-fp16``.
+
+    Where its option ``device`` names another than the CPU, that is in it.
+
+    Examples:
+        >>> engine_name(Artifact("head", "some", (), (), (), options={"device": "cpu"}))
+        'some-fp32'
+        >>> engine_name(Artifact("head", "some", (), (), (), options={"device": "gpu"}))
+        'some-gpu-fp32'
+    """
+    device = other_device(artifact.options)
+    return "-".join(filter(None, (artifact.backend, device, artifact.precision)))
+
+
+def other_device(options: Mapping[str, object]) -> str:
+    """The device other than the CPU that options of a backend name, or an empty text."""
+    device = options.get("device")
+    return device if isinstance(device, str) and device != "cpu" else ""
 
 
 def engines_by_step(manifest: Manifest) -> dict[str, dict[str, Artifact]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.contract import Artifact, DeployError
-from backends.registry import loader
+from backends.options import parse_options
+from backends.registry import about, loader, options_type
 from deploy.runtime.bundle.engine_choice import Choice, Choices, engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 
@@ -87,9 +88,11 @@ def _obstacle(artifact: Artifact) -> str:
         return "not verified yet" if artifact.built else "not built yet"
     try:
         loader(artifact.backend)
+        kind = options_type(artifact.backend)
+        options = parse_options(kind, artifact.options, artifact.backend)
     except DeployError as error:
         return str(error)
-    return ""
+    return about(artifact.backend).misfit(options)
 
 
 def default_candidate(engines: Engines) -> Choices:
