@@ -9,7 +9,7 @@ from typing import get_args
 from backends.bounds import Name
 from backends.codec import FormatError, read_value
 from backends.json_limits import check_json
-from backends.options import parse_options
+from backends.options import other_device, parse_options
 from backends.registry import about, check_libraries, options_type
 from deploy.recipe.automatic import check_automatic
 from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
@@ -27,7 +27,6 @@ from deploy.recipe.schema import (
 )
 from deploy.recipe.state import check_state, state_pairs
 from deploy.recipe.tolerances import recipe_rule
-from deploy.runtime.bundle.engine_choice import other_device
 from deploy.runtime.bundle.manifest import Classes
 from deploy.runtime.execution.host_steps import host_arguments
 from deploy.runtime.execution.own_posts import register_target

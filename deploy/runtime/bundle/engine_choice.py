@@ -12,6 +12,7 @@ from pathlib import Path
 from backends.codec import from_json
 from backends.contract import Artifact, DeployError
 from backends.files import atomic_write
+from backends.options import other_device
 from backends.user_cache import cache_folder
 from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.bundle.trust import bundle_digest
@@ -54,12 +55,6 @@ def engine_name(artifact: Artifact) -> str:
     """
     device = other_device(artifact.options)
     return "-".join(filter(None, (artifact.backend, device, artifact.precision)))
-
-
-def other_device(options: Mapping[str, object]) -> str:
-    """The device other than the CPU that options of a backend name, or an empty text."""
-    device = options.get("device")
-    return device if isinstance(device, str) and device != "cpu" else ""
 
 
 def engines_by_step(manifest: Manifest) -> dict[str, dict[str, Artifact]]:

@@ -22,6 +22,7 @@ from backends.contract import Artifact, DeployError, Dim, Dynamic, Specs, Tensor
 from backends.error_metrics import ErrorMetrics
 from backends.files import atomic_write, file_fault, name_fault, names_fault
 from backends.json_limits import check_json
+from backends.options import other_device
 from deploy.runtime.vision.pre import Pre, pre_fault
 
 MANIFEST = "manifest.json"
@@ -371,12 +372,17 @@ def _check_steps(manifest: Manifest) -> None:
     _check_known("what a host step calls", sorted(called_steps(manifest)), engines)
 
 
+def _kind_of_engine(artifact: Artifact) -> tuple[str, ...]:
+    device = other_device(artifact.options)
+    return artifact.name, artifact.backend, device, artifact.precision
+
+
 def _check_alternatives(manifest: Manifest) -> None:
-    """Each has the inputs and outputs of its step, and a backend and precision of its own."""
+    """Each has the inputs and outputs of its step, and is an engine of its own."""
     steps = {step.name: step for step in manifest.steps}
-    seen = {(step.name, step.backend, step.precision) for step in manifest.steps}
+    seen = {_kind_of_engine(step) for step in manifest.steps}
     for artifact in manifest.alternatives:
-        name, key = artifact.name, (artifact.name, artifact.backend, artifact.precision)
+        name, key = artifact.name, _kind_of_engine(artifact)
         _check_known("step of an alternative", [name], steps)
         if key in seen:
             raise FormatError(f"{MANIFEST}: two engines of '{name}' are of one kind")
