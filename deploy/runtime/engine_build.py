@@ -12,9 +12,8 @@ from backends.acceptance import CONFIDENT, AcceptanceRule
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
 from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
-from backends.options import parse_options
 from backends.process.conversion import ConversionLimits, convert_in_child
-from backends.registry import about, options_type
+from backends.registry import about
 from deploy.runtime.accuracy.sample_check import check_result
 from deploy.runtime.accuracy.step_errors import (
     alternative_errors,
@@ -119,8 +118,7 @@ def _checked_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:
             f"them. To compare them again: python -m deploy.runtime check {bundle}",
         )
     for step in (*steps, *unverified):
-        options = parse_options(options_type(step.backend), step.options, step.backend)
-        if reason := about(step.backend).run_obstacle(options):
+        if reason := about(step.backend).obstacle():
             raise EngineError(
                 f"'{step.backend}' cannot {'build' if step.source else 'run'} step '{step.name}' "
                 f"here: {reason}",

@@ -58,19 +58,21 @@ def without_driver(code: str, *arguments: object) -> subprocess.CompletedProcess
 
 
 @pytest.fixture
-def segment(tmp_path) -> Segment:
+def convolution(tmp_path) -> Segment:
     return conv(tmp_path / "conv.onnx")
 
 
 @pytest.fixture
-def gpu_artifact(segment, tmp_path) -> Artifact:
-    return converted(segment, tmp_path / "out")
+def gpu_artifact(convolution, tmp_path) -> Artifact:
+    return converted(convolution, tmp_path / "out")
 
 
 @pytest.mark.parametrize("fp16", [False, True])
-def test_the_gpu_computes_in_half_precision_where_that_is_asked_for_alone(segment, tmp_path, fp16):
-    artifact = converted(segment, tmp_path / "out", Options(device="vulkan", fp16=fp16))
-    inputs = noise(segment)
+def test_the_gpu_computes_in_half_precision_where_that_is_asked_for_alone(
+    convolution, tmp_path, fp16
+):
+    artifact = converted(convolution, tmp_path / "out", Options(device="vulkan", fp16=fp16))
+    inputs = noise(convolution)
     with load(artifact, tmp_path / "out") as runner:
         opt = runner._net.opt
         assert opt.use_vulkan_compute
@@ -78,7 +80,7 @@ def test_the_gpu_computes_in_half_precision_where_that_is_asked_for_alone(segmen
         assert not (opt.use_bf16_packed or opt.use_bf16_storage or opt.use_int8_inference)
         assert not (opt.use_int8_packed or opt.use_int8_storage or opt.use_int8_arithmetic)
         got = runner(inputs)
-    single = converted(segment, tmp_path / "single")
+    single = converted(convolution, tmp_path / "single")
     (gap,) = compare_all(results(on_cpu(single), tmp_path / "single", inputs), got)
     assert TOLERANCES["fp16" if fp16 else "fp32"].admits(gap)
     assert (gap.max_rel > 1e-5) is fp16  # otherwise it was not what was asked for
@@ -213,8 +215,8 @@ def test_rows_that_vary_in_number_go_to_the_gpu_one_by_one(tmp_path):
             np.testing.assert_array_equal(got, np.maximum(x, 0))
 
 
-def test_several_threads_call_several_runners(gpu_artifact, segment, tmp_path):
-    inputs = noise(segment)
+def test_several_threads_call_several_runners(gpu_artifact, convolution, tmp_path):
+    inputs = noise(convolution)
     with load(gpu_artifact, tmp_path / "out") as one, load(gpu_artifact, tmp_path / "out") as other:
         wanted = one(inputs)["net.out.0"]
         found: list[np.ndarray] = []
