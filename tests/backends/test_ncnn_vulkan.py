@@ -20,7 +20,9 @@ from backends.conversion_files import read_artifact, write_artifact
 from backends.error_metrics import compare_all
 from backends.ncnn import Options, machine, misfit
 from backends.ncnn.gpu_query import HALF_PRECISION, vulkan_gpus
+from tests.helpers.commands import run_process
 from tests.helpers.graphs import conv, kernel, noise, relu, save, two_and_two
+from tests.helpers.two_segment_net import DEPLOY, write_net
 
 if "ncnn" not in os.environ.get("DEPLOY_TEST_BACKENDS", "ncnn").split(","):
     pytest.skip("ncnn is not among DEPLOY_TEST_BACKENDS", allow_module_level=True)
@@ -283,3 +285,25 @@ def test_the_process_ends_without_a_crash_also_with_open_nets(gpu_artifact, tmp_
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "(1, 5, 8, 12) (1, 5, 8, 12)\n"), done
+
+
+@pytest.mark.slow
+def test_a_bundle_of_a_desk_without_a_gpu_is_verified_where_there_is_one(tmp_path):
+    write_net(tmp_path)
+    words = ["+backend=ncnn_vulkan", "+backend@chain.head=[ncnn,ncnn_vulkan]", "bundle=bundle"]
+    made = run_process(*DEPLOY, *words, cwd=tmp_path, **WITHOUT_DRIVER)
+    assert "not measured yet: the device verifies body" in made.stdout, made.stderr
+    early = run_process("deploy.runtime", "build", "bundle", cwd=tmp_path, **WITHOUT_DRIVER)
+    assert "ncnn with device=vulkan: expected GPU 0, got no GPU with Vulkan" in early.stderr
+    built = run_process("deploy.runtime", "build", "bundle", cwd=tmp_path)
+    assert "    body: 2 of 2 layers on the GPU\n" in built.stdout, built.stderr
+    assert "head on ncnn-vulkan-fp32" in built.stdout
+    isolated = ["check", "bundle", "--isolate", "always"]
+    checked = run_process("deploy.runtime", *isolated, cwd=tmp_path)
+    assert "    body: 2 of 2 layers on the GPU\n" in checked.stdout, checked.stderr
+    assert run_process("deploy.runtime", *isolated, cwd=tmp_path, **WITHOUT_DRIVER).returncode == 1
+
+
+@pytest.mark.slow
+def test_the_report_of_what_works_here_lists_the_gpus(tmp_path):
+    assert "\n    Vulkan GPU 0: " in run_process("deploy", "doctor", cwd=tmp_path).stdout
