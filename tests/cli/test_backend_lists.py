@@ -109,8 +109,8 @@ def test_a_word_that_none_of_them_has_is_refused():
             "got FIRST in fp16",
         ),
         (
-            ["+backend=[ncnn,ncnn_vulkan]", "backend.options.device=vulkan"],
-            "expected each on a device in a precision once, got ncnn on vulkan in fp32 twice",
+            ["+backend=ncnn_vulkan", "backend.precision=[fp16,fp16]"],
+            "expected each on a device in a precision once, got ncnn on vulkan in fp16 twice",
         ),
         (
             ["+backend=[FIRST,SECOND]", "backend.cast.io=true"],
