@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.bounds import Between, Length, Name
+from backends.handover import EngineFacts
 from backends.support import RefusedNode, Support
 from backends.terminal import printable
 
@@ -350,6 +351,8 @@ class About:
             compared.
         other_rounding: options under which the same graph is computed in another order, such as
             without fusions. As a reference, the backend measures with them how certain it is.
+        handover: how a program without this project's runtime loads and calls an artifact, whose
+            files are relative to a root folder. None where such programs are not foreseen.
 
     Examples:
         >>> about = About("an engine", extra="my_engine", convert=("onnx",), run=("my-engine",))
@@ -375,6 +378,7 @@ class About:
     devices: Callable[[], Sequence[str]] = _no_devices
     stand_in: Mapping[str, bool | int | float | str] | None = None
     other_rounding: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    handover: Callable[[Artifact, Path], EngineFacts] | None = None
 
     def run_obstacle(self, options: Any) -> str:
         """Why this machine cannot run what it converts with these options, or an empty text."""

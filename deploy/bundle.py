@@ -23,6 +23,7 @@ from deploy.recipe.schema import ModelRecipe, RecipeError
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.integrity import file_entry
 from deploy.runtime.bundle.manifest import (
+    HANDOVER,
     MANIFEST,
     HostStep,
     Kind,
@@ -148,7 +149,7 @@ def write_state(out: Path, manifest: Manifest, initial: Tensors) -> Manifest:
         return manifest
     carried = {tensor.input for tensor in manifest.state}
     specs = tuple(spec for spec in manifest.inputs if spec.name in carried)
-    write_sample(out / STATE, specs, (), initial)
+    write_sample(out / STATE, specs, (), initial, compressed=False)
     return replace(manifest, initial_state=STATE)
 
 
@@ -232,6 +233,8 @@ def _kind(manifest: Manifest, name: str) -> Kind:
         return "source"
     if name == manifest.initial_state:
         return "state"
+    if name == HANDOVER:
+        return "handover"
     return "sample" if name.startswith("sample/") else "picture"
 
 

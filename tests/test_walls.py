@@ -39,6 +39,7 @@ _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
     *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe", "deploy.placement"),
+    "deploy.handover",
 }
 _DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
 _NVIDIA = {"tensorrt", "tensorrt_rtx"}  # products that share the room backends.nvidia
@@ -83,6 +84,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.rewrite": {"deploy.export"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.handover": _DEVICE,
     "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
     "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from backends.contract import About, Dynamic, Segment, Specs, TensorSpec
+from backends.contract import About, Artifact, Dynamic, Segment, Specs, TensorSpec
 from backends.dtypes import dtype_obstacle
+from backends.handover import EngineFacts
 from backends.ncnn.gpu_query import vulkan_gpus
 from backends.options import MAX_THREADS
 from backends.support import Support
@@ -52,6 +54,13 @@ def devices() -> Sequence[str]:
     return [f"Vulkan GPU {line}" for line in query.lines()] or [f"no Vulkan GPU: {query.fault}"]
 
 
+def _handover(artifact: Artifact, root: Path) -> EngineFacts:
+    """How an app loads and calls an artifact."""
+    from backends.ncnn.handover import engine_facts  # not at the top: it imports the engine
+
+    return engine_facts(artifact, root)
+
+
 ABOUT = About(
     summary="ncnn: CPUs of phones and boards, and GPUs through Vulkan",
     extra="ncnn",
@@ -64,6 +73,7 @@ ABOUT = About(
     machine=machine,
     devices=devices,
     stand_in={"device": "cpu"},
+    handover=_handover,
 )
 
 

@@ -39,7 +39,9 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
     checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, has_layer)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
-    _configure(net, options)
+    configure(net.opt, options)
+    if options.device == "vulkan":
+        choose_gpu(net, options.gpu)
     with utf8_path(param) as file:
         if net.load_param(str(file)) != 0:
             raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
@@ -189,13 +191,11 @@ def _read_only_inputs(net: Net) -> set[str]:
     }
 
 
-def _configure(net: Any, options: Options) -> None:
-    opt = net.opt
+def configure(opt: Any, options: Options) -> None:
+    """Set the engine's options, before a net is loaded."""
     if options.threads:
         opt.num_threads = clamp_threads(options.threads)
-    opt.use_vulkan_compute = False
-    if options.device == "vulkan":
-        choose_gpu(net, options.gpu)
+    opt.use_vulkan_compute = options.device == "vulkan"
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
     opt.use_bf16_packed = opt.use_bf16_storage = False

@@ -28,7 +28,6 @@ def choose_gpu(net: Any, number: int) -> None:
             do=_BUILD,
         )
     net.set_vulkan_device(number)
-    net.opt.use_vulkan_compute = True
 
 
 def check_gpu_options(net: Any, number: int, half_precision: bool) -> None:

@@ -19,6 +19,7 @@ from deploy.bundle import (
 from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
 from deploy.export.torch_source import TorchSource
+from deploy.handover.collect import write_handover
 from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.agreement import (
     acceptance_rule,
@@ -147,7 +148,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         stage.size = _folder_size(staging)
     with progress.stage("verify", f"comparing with {reference.name}") as stage:
         verdict = _verify(manifest, compared, staging)
-        manifest = seal(staging, replace(manifest, verification=verdict.verification))
+        manifest = replace(manifest, verification=verdict.verification)
+        write_handover(staging, manifest)
+        manifest = seal(staging, manifest)
         if recipe.bundle.sign is not None:
             sign(staging, key_file(recipe.bundle.sign))
     result = RunResult(
@@ -278,7 +281,7 @@ def _write_bundle(
         outputs = [spec.name for spec in manifest.caller_outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
     known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
-    write_sample(staging / TENSORS, manifest.inputs, known_outputs, values)
+    write_sample(staging / TENSORS, manifest.inputs, known_outputs, values, compressed=False)
     return seal(staging, write_state(staging, manifest, initial_state))
 
 

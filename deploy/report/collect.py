@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from backends.acceptance import Tolerance
+from deploy.handover.collect import collect_handover
+from deploy.handover.facts import Handover
 from deploy.recipe.schema import Recipe
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
 from deploy.report.data import Environment, MatchedCount, Report, StageTime, TensorRow
@@ -75,8 +77,16 @@ def collect_report(
         environment=report_environment(_tools(manifest)),
         recipe=dict(_flatten("", asdict(recipe))),
         placement=result.placement,
+        handover=_handover(result.bundle, manifest),
     )
     return report if latency is None else with_latency(report, latency)
+
+
+def _handover(bundle: Path, manifest: Manifest) -> Handover | None:
+    """What an app needs, where an engine of the chain is one of apps."""
+    facts = collect_handover(bundle, manifest)
+    engines = [choice.engine for step in facts.steps for choice in step.engines[:1]]
+    return facts if any(engines) else None
 
 
 def with_latency(report: Report, latency: Measurement) -> Report:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deploy.handover.facts import Handover
 from deploy.placement.record import PlacementRecord
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
@@ -203,6 +204,7 @@ class Report:
         latency_rounds: the p50 of the total in each round, in milliseconds.
         machine: the machine in each round.
         placement: how the model was divided between engines, if the planner did that.
+        handover: what an app needs, where an engine of the chain is one of apps.
         format: of this description.
     """
 
@@ -235,4 +237,5 @@ class Report:
     latency_rounds: tuple[float, ...] = ()
     machine: tuple[MachineState, ...] = ()
     placement: PlacementRecord | None = None
+    handover: Handover | None = None
     format: int = FORMAT

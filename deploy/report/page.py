@@ -254,7 +254,9 @@ def _template(name: str) -> Template:
     environment.filters |= {
         "breakable": _breakable,
         "bytes": format_bytes,
+        "coded": _coded,
         "error": format_error,
+        "json": json.dumps,
         "percent": _css_percent,
         "runs_on": _describe_part,
         "share": format_share,
@@ -269,6 +271,11 @@ def _template(name: str) -> Template:
 def _breakable(text: str) -> Markup:
     """A text that may be broken behind its signs, and within its words only where it has to be."""
     return Markup(re.sub(r"([=,./_+])(?=\w)", r"\1<wbr>", str(escape(text))))
+
+
+def _coded(text: str) -> Markup:
+    """A text in which what stands between two grave accents is code."""
+    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(text))))
 
 
 def _css_percent(value: float, whole: float) -> str:

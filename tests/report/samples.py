@@ -7,6 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from backends.acceptance import Tolerance
+from backends.contract import TensorSpec
+from backends.handover import EngineFacts, EngineTensor
+from deploy.handover.facts import (
+    AgreementFacts,
+    CodeFacts,
+    EngineChoice,
+    FileFacts,
+    Handover,
+    PostFacts,
+    SampleFacts,
+    StepFacts,
+    StoredArray,
+)
+from deploy.handover.picture import picture_facts
 from deploy.placement.record import PlacedBorder, PlacedRegion, PlacementRecord, RefusedOperator
 from deploy.report.data import (
     BlameTable,
@@ -26,7 +41,9 @@ from deploy.runtime.benchmark.comparison import Comparison
 from deploy.runtime.benchmark.machine_state import MachineState
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import rank
+from deploy.runtime.bundle.manifest import StateTensor
 from deploy.runtime.latency import PartLatency
+from deploy.runtime.vision.pre import Pre
 
 EVIL = "<script>alert('1')</script>\"&amp;"
 LONG = "a_segment_with_a_name_that_has_no_place_to_break_and_goes_on_for_a_very_long_while"
@@ -214,3 +231,39 @@ def long_placement(regions: int = 24) -> PlacementRecord:
         seconds=600.0,
         complete=False,
     )
+
+
+def handover() -> Handover:
+    """Of a chain with an engine and a host step, in which names are hostile."""
+    image, maps = (TensorSpec(name, "float32", (1, 3, 640, 640)) for name in ("image", LONG))
+    boxes, file = TensorSpec(EVIL, "int64", (100, 4)), FileFacts(f"net/{LONG}", "0" * 64, 12_345)
+    called = [
+        EngineTensor(spec.name, "in0", (1, 3, 640, 640), 0, {"dims": 3, "w": 640, "cstep": 409600})
+        for spec in (image, maps)
+    ]
+    engine = EngineFacts(
+        f"an engine {EVIL}", {file.file: "the net"}, {"use_half": False}, 2, "row by row",
+        (called[0],), (called[1],), (EVIL, LONG), "C++", ("int main()", f"// {LONG} {LONG} {EVIL}"),
+    )  # fmt: skip
+    code = CodeFacts(EVIL, {LONG: [1.5] * 200, "size": 3}, {"size": 4}, (f"``size`` {EVIL}", LONG))
+    pre = Pre("image", 640, 640, (0.0,) * 3, (255.0,) * 3)
+    return Handover(
+        model="model",
+        classes=(EVIL,),
+        inputs=(image,),
+        outputs=(boxes,),
+        picture=picture_facts(pre, (image,)),
+        text=code,
+        state=(StateTensor(LONG, EVIL),),
+        initial_state=(),
+        steps=(
+            StepFacts("net", "engine", (image,), (maps,), engines=(EngineChoice(
+                EVIL, "fp32", (file,), engine, pending=True),)),
+            StepFacts("own", "host", (maps,), (boxes,), code=code, calls=("net",)),
+        ),
+        rules=(LONG,),
+        post=PostFacts("post", inputs=(EVIL,), result="Boxes", placing=(LONG,)),
+        sample=SampleFacts(file, (StoredArray(EVIL, LONG, 193, 4800, "float32", (1, 3)),)),
+        agreement=AgreementFacts({EVIL: Tolerance(1e-3, 0.9999)}, ("max_rel",), ("results",)),
+        tools={},
+    )  # fmt: skip

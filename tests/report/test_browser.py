@@ -15,7 +15,7 @@ from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.browser import browser, found_browser
-from tests.report.samples import EVIL, LONG, comparison, long_placement, placement, report
+from tests.report.samples import EVIL, LONG, comparison, handover, long_placement, placement, report
 
 TEXTS = """[...document.querySelectorAll("#placement svg text")].map((text) => {
   const {left, right, top, bottom} = text.getBoundingClientRect();
@@ -117,6 +117,20 @@ def test_a_placement_can_be_read(name, width, scheme, page, placement_pages):
         and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 1.5
     ]
     assert min(text["bottom"] - text["top"] for text in texts) > 11, "large enough for a phone"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_hand_over_can_be_read(width, scheme, page, tmp_path):
+    file = tmp_path / "handover.html"
+    file.write_text(run_page(report(handover=handover(), pictures=(), results=(), blame=None)))
+    page.open(file, width, scheme)
+    seen = page.run(LOOKS)
+    assert "handover" in seen["sections"] and seen["hidden"] == []
+    assert seen["faint"] == [] and seen["sideways"] == 0 and seen["spilled"] == []
+    assert seen["nameless"] == [] and seen["unscrolled"] == 0 and page.complaints == []
+    for words in ("int main()", "called for each row", "Its author wrote no formula", "offset"):
+        assert words.lower() in seen["text"].lower()
 
 
 def test_the_checks_see_what_is_wrong(page, tmp_path):

@@ -27,6 +27,7 @@ from deploy.runtime.vision.pre import Pre, pre_fault
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+HANDOVER = "handover.json"
 FORMAT = 2
 MOST_BYTES = 16 << 20  # of the file
 
@@ -51,7 +52,7 @@ Tools = Annotated[Mapping[Name, Name], Length(0, 1_000)]
 """Versions of libraries by their names."""
 
 
-Kind = Literal["engine", "source", "sample", "picture", "state"]
+Kind = Literal["engine", "source", "sample", "picture", "state", "handover"]
 
 
 class BundleError(DeployError):
@@ -73,7 +74,8 @@ class FileEntry(Content):
     Attributes:
         kind: ``engine`` files are loaded by a backend, ``source`` files are segments that an
             engine is built from, ``sample`` files serve the check, a ``picture`` is for people,
-            a ``state`` file has the first values of a state.
+            a ``state`` file has the first values of a state, ``handover`` is what a program
+            without this runtime needs to know.
     """
 
     kind: Kind
