@@ -42,7 +42,14 @@ _MEASURING = {
 }
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
-    *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe", "deploy.placement"),
+    *(
+        "deploy.bundle",
+        "deploy.devices",
+        "deploy.verify",
+        "deploy.graph",
+        "deploy.recipe",
+        "deploy.placement",
+    ),
 }
 _DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
 _NVIDIA = {"tensorrt", "tensorrt_rtx"}  # products that share the room backends.nvidia
@@ -65,6 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
     "deploy.runtime.benchmark": {*_CHAIN, "deploy.runtime.accuracy", "deploy.runtime.latency"},
     "deploy.runtime.engine_build": _DEVICE,
+    "deploy.runtime.device_record": _DEVICE,
     "deploy.runtime.tuning": _DEVICE,
     "deploy.runtime.device_record": _DEVICE,
     "deploy.runtime.device_measurement": _MEASURING,
@@ -87,6 +95,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "deploy.mark": {"deploy.export", "deploy.graph"},
     "deploy.rewrite": {"deploy.export"},
+    "deploy.devices": {*_DEVICE, "deploy.recipe", "deploy.runtime.device_record"},
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
     "deploy.mmdeploy": set(),

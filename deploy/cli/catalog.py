@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.recipe.shipped import conf_folder
+
 CONFIG = "deploy"  # the name of the shipped configuration
 GROUPS = ("model", "backend", "partition", "pre", "recipe")
 _HEADINGS = {"pre": "pre-processing"}
@@ -26,13 +28,6 @@ OPTIONS: Mapping[str, str] = {
     "--cfg job": "print the configuration, and do nothing",
     "--hydra-help": "options of Hydra",
 }
-
-
-def conf_folder() -> Path:
-    """The shipped configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def config_choices(group: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
-from deploy.cli.catalog import CONFIG, conf_folder, config_choices
+from deploy.cli.catalog import CONFIG, config_choices
 from deploy.cli.code_names import check_code
 from deploy.cli.config_trust import check_folders, composition_error
 from deploy.cli.demo_files import demo_file
@@ -24,6 +24,7 @@ from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.class_names import names_file, read_class_names
 from deploy.recipe.schema import Recipe, RecipeError
+from deploy.recipe.shipped import conf_folder
 from deploy.recipe.texts import with_texts
 from deploy.runtime.execution.registered import post_id
 

@@ -29,10 +29,11 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse as parse_interpolations
 
-from deploy.cli.catalog import CONFIG, conf_folder
+from deploy.cli.catalog import CONFIG
 from deploy.cli.code_names import allowed_modules
 from deploy.cli.override_values import leaves, override_leaves
 from deploy.recipe.schema import RecipeError
+from deploy.recipe.shipped import conf_folder
 
 _MOST_BYTES = 1 << 20  # of a file
 _MOST_JOBS = 10_000  # of a sweep
