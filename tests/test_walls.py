@@ -42,14 +42,8 @@ _MEASURING = {
 }
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
-    *(
-        "deploy.bundle",
-        "deploy.devices",
-        "deploy.verify",
-        "deploy.graph",
-        "deploy.recipe",
-        "deploy.placement",
-    ),
+    *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe", "deploy.placement"),
+    "deploy.devices",
 }
 _DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
 _NVIDIA = {"tensorrt", "tensorrt_rtx"}  # products that share the room backends.nvidia
@@ -72,7 +66,6 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.accuracy": {*_CHAIN, "deploy.runtime.latency"},
     "deploy.runtime.benchmark": {*_CHAIN, "deploy.runtime.accuracy", "deploy.runtime.latency"},
     "deploy.runtime.engine_build": _DEVICE,
-    "deploy.runtime.device_record": _DEVICE,
     "deploy.runtime.tuning": _DEVICE,
     "deploy.runtime.device_record": _DEVICE,
     "deploy.runtime.device_measurement": _MEASURING,
@@ -101,13 +94,12 @@ ROOMS: dict[str, set[str]] = {
     "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
     "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg", "deploy.runtime.device_record"},
-    "deploy.devices": {*_DEVICE, "deploy.recipe", "deploy.runtime.device_record"},
-    "deploy.pipeline": {*_DESK, "deploy.devices", "deploy.runtime.device_record"},
+    "deploy.pipeline": {*_DESK, "deploy.runtime.device_record"},
     "deploy.analysis.accuracy": _DESK,
     "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
     "deploy.cli": {
         *(*_DESK, "deploy.pipeline", "deploy.analysis", "deploy.analysis.accuracy"),
-        *("deploy.runtime.commands", "deploy.mmdeploy", "deploy.devices"),
+        *("deploy.runtime.commands", "deploy.mmdeploy"),
     },
     "deploy": {"deploy.cli"},
 }
