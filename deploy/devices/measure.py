@@ -17,29 +17,13 @@ from deploy.devices.runtime import Runtime, needed_runtime, shown
 from deploy.devices.session import DeviceSession, open_session
 from deploy.devices.transfer import send_trees
 from deploy.devices.trees import Tree, bundle_tree, code_tree, data_tree
+from deploy.devices.work import DeviceWork as DeviceWork
 from deploy.recipe.devices import DeviceRecipe
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.device_record import DeviceRecord
 
 _ERROR = "error: "
-
-
-@dataclass(frozen=True)
-class DeviceWork:
-    """What is measured on a device beside the check of the sample.
-
-    Attributes:
-        rounds: of the latency; 0 leaves it out.
-        seconds: that each alternative is measured for, in all rounds together.
-        dataset: a data set here to evaluate on, or None.
-        post: a post-processing step of the user's own that the bundle needs, as of ``--post``.
-    """
-
-    rounds: int = 0
-    seconds: float = 0.0
-    dataset: Path | None = None
-    post: str | None = None
 
 
 @dataclass(frozen=True)
