@@ -24,7 +24,7 @@ from backends.process.openmp import short_spins
 from backends.terminal import OutputEndedError
 from deploy.cli.catalog import CONFIG, usage
 from deploy.cli.code_names import check_code
-from deploy.cli.compose import check_order, listed_backend_files, to_recipe
+from deploy.cli.compose import check_order, listed_files, to_recipe
 from deploy.cli.config_trust import check_arguments
 from deploy.cli.override_values import readable_word
 from deploy.cli.quoting import legal_words
@@ -145,7 +145,7 @@ def _typed_overrides() -> list[str]:
 
 def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
-    recipe = to_recipe(config, listed_backend_files(config))
+    recipe = to_recipe(config, listed_files(config))
     check_code(recipe, overrides, config)
     from deploy.recipe.automatic import check_automatic, with_possible_builds
     from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side

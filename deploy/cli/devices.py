@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,4 +67,7 @@ def to_device(values: Mapping[str, Any]) -> DeviceRecipe:
         return cast(DeviceRecipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         problem = str(error).splitlines()[0]
-        raise RecipeError(f"{GROUP}.{error.full_key}: {problem}") from error
+        keys = ", ".join(field.name for field in fields(DeviceRecipe))
+        raise RecipeError(
+            f"{GROUP}.{error.full_key}: {problem}", do=f"Its keys are {keys}."
+        ) from error

@@ -12,6 +12,7 @@ from backends.json_limits import check_json
 from backends.options import parse_options
 from backends.registry import about, check_libraries, options_type
 from deploy.recipe.automatic import check_automatic
+from deploy.recipe.device_rules import check_devices
 from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
 from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import (
@@ -62,6 +63,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_post(recipe.model)
     _check_text(recipe.model)
     _check_numbers(recipe)
+    check_devices(recipe.device)
     recipe_rule(recipe.verify)
 
 
