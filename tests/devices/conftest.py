@@ -12,9 +12,10 @@ import pytest
 from deploy.devices.measure import measure_on
 from deploy.devices.work import DeviceWork
 from deploy.recipe.devices import DeviceRecipe
+from deploy.runtime.benchmark.machine import Machine
 from deploy.runtime.bundle.integrity import file_entry
 from deploy.runtime.bundle.manifest import read_manifest, write_manifest
-from deploy.runtime.device_record import DeviceRecord, Machine
+from deploy.runtime.device_record import DeviceRecord
 from tests.conftest import step
 from tests.devices.ssh_server import SshServer
 from tests.devices.stub_runtime import write_stub

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.devices.errors import DeviceError
+from deploy.runtime.device_record import RecordError
 from tests.devices.conftest import RECORD
 from tests.devices.stub_runtime import write_stub, write_wheel
 
@@ -191,5 +192,5 @@ def test_an_engine_of_another_project_cannot_be_installed(device_test, make_bund
 
 def test_answers_that_are_no_record_are_refused(device_test):
     device_test.does("print('[]'); sys.exit()")
-    with pytest.raises(DeviceError, match="device 'pi'"):
+    with pytest.raises(RecordError, match="what device 'pi' has answered is no record"):
         device_test.measure()

@@ -43,7 +43,7 @@ def test_the_runtime_is_told_what_to_measure(device_test, tmp_path):
     device_test.measure(work, tune=True)
     words = json.loads((device_test.server.home / "words.json").read_text())
     assert words[:1] == ["measure"]
-    assert words[5:11] == ["--rounds", "3", "--seconds", "2.0", "--tune", "--dataset"]
+    assert words[7:13] == ["--rounds", "3", "--seconds", "2.0", "--tune", "--dataset"]
     assert (device_test.folder / words[-1] / "a" / "1.png").read_bytes() == b"picture"
 
 
