@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backends.codec import from_json
 from deploy.devices.errors import DeviceError
 from deploy.devices.facts import DeviceFacts, check_facts, find_facts, skew_text
 from deploy.devices.holder import Done, lock_device
@@ -22,7 +20,7 @@ from deploy.devices.work import DeviceWork as DeviceWork
 from deploy.recipe.devices import DeviceRecipe
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.trust import is_own
-from deploy.runtime.device_record import DeviceRecord
+from deploy.runtime.device_record import DeviceRecord, parse_record
 
 _ERROR = "error: "
 
@@ -74,25 +72,31 @@ def measure_on(
     """
     if device.host is None:
         return measure_here(device, bundle, work, tell)
-    shipment = _Shipment(
-        bundle_tree(bundle),
-        data_tree(work.dataset) if work.dataset else None,
-        code_tree(work.post) if work.post else None,
-    )
-    with open_session(device, tell) as session:
-        facts = _checked_facts(session)
-        lock_device(session, f"bundle {bundle.name}")
-        with tempfile.TemporaryDirectory() as folder:
-            runtime = needed_runtime(
-                device, facts, read_manifest(bundle), work.dataset is not None, Path(folder)
-            )
-            _provide(session, facts, runtime, shipment.trees)
-        tell(f"measuring on {facts.system}, {facts.architecture}, {facts.cores} cores")
-        words = _measure_words(session.device, facts, bundle, work, shipment)
-        record = _measure(session, facts, runtime, shipment, words)
-        used = [tree.name for tree in shipment.trees]
-        session.ask(Done, "prune", used=[*used, runtime.key])
+    with tempfile.TemporaryDirectory() as folder:
+        shipment = _Shipment(
+            bundle_tree(bundle, Path(folder)),
+            data_tree(work.dataset) if work.dataset else None,
+            code_tree(work.post) if work.post else None,
+        )
+        with open_session(device, tell) as session:
+            record = _measured(session, bundle, work, shipment, Path(folder))
     return replace(record, device=device.name, at=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _measured(
+    session: DeviceSession, bundle: Path, work: DeviceWork, shipment: _Shipment, folder: Path
+) -> DeviceRecord:
+    facts = _checked_facts(session)
+    lock_device(session, f"bundle {bundle.name}")
+    manifest = read_manifest(bundle)
+    runtime = needed_runtime(session.device, facts, manifest, work.dataset is not None, folder)
+    _provide(session, facts, runtime, shipment.trees)
+    session.tell(f"measuring on {facts.system}, {facts.architecture}, {facts.cores} cores")
+    words = _measure_words(session.device, facts, work, shipment, is_own(manifest))
+    record = _measure(session, facts, runtime, shipment, words)
+    used = [tree.name for tree in shipment.trees]
+    session.ask(Done, "prune", used=[*used, runtime.key])
+    return record
 
 
 def _checked_facts(session: DeviceSession) -> DeviceFacts:
@@ -125,11 +129,12 @@ def _provide(
 
 
 def _measure_words(
-    device: DeviceRecipe, facts: DeviceFacts, bundle: Path, work: DeviceWork, shipment: _Shipment
+    device: DeviceRecipe, facts: DeviceFacts, work: DeviceWork, shipment: _Shipment, own: bool
 ) -> list[str]:
     """The arguments of the runtime's command there."""
     words = [f"{facts.folder}/bundles/{shipment.bundle.name}", "--json", "-"]
-    if is_own(read_manifest(bundle)):
+    words += ["--timeout", str(device.timeout)]
+    if own:
         words.append("--own")
     if work.rounds:
         words += ["--rounds", str(work.rounds), "--seconds", str(work.seconds)]
@@ -162,7 +167,7 @@ def _measure(
         environment={"PYTHONPATH": code if shipment.code else ""},
     )
     if done.output.strip():
-        return from_json(DeviceRecord, json.loads(done.output), "record")
+        return parse_record(done.output.encode(), f"device '{session.device.name}'")
     # the next run looks at each file again
     session.ask(Done, "forget", kind=shipment.bundle.kind, name=shipment.bundle.name)
     errors = [line for line in session.lines if line.startswith(_ERROR)]

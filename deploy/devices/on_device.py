@@ -177,11 +177,8 @@ class Device:
             size = wanted.get(path.name.removesuffix(".part"))
             if size is None or path.stat().st_size > size:
                 path.unlink()
-        missing = {}
-        for sha in wanted:
-            part = objects / f"{sha}.part"
-            if not (objects / sha).exists():
-                missing[sha] = part.stat().st_size if part.exists() else 0
+        received = {sha: _received(objects, sha, size) for sha, size in wanted.items()}
+        missing = {sha: size for sha, size in received.items() if not (objects / sha).exists()}
         return {"missing": missing, "disk": shutil.disk_usage(objects).free}
 
     def assemble(self, tree: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -474,6 +471,15 @@ def _is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+def _received(objects: Path, sha: str, size: int) -> int:
+    """How many bytes of a file have been received; one that is complete is looked at."""
+    part = objects / f"{sha}.part"
+    received = part.stat().st_size if part.exists() else 0
+    if received == size and part.exists():
+        return size if _check_object(objects, sha) else 0
+    return received
 
 
 def _check_object(objects: Path, sha: str) -> bool:

@@ -101,7 +101,7 @@ def _copy(session: DeviceSession, links: Path, folder: str, parts: Mapping[str, 
     by_sftp = _run(session, _sftp(session), sftp_batch(links, folder, parts))
     if by_sftp is None:
         return
-    if not lacks_sftp(by_sftp):
+    if not _lacks_sftp(by_sftp) or session.is_ended():
         raise _failed(session, "sftp", by_sftp)
     by_rsync = _run(session, _rsync(session, links, folder), "")
     if by_rsync is None:
@@ -129,9 +129,9 @@ def sftp_batch(links: Path, folder: str, parts: Mapping[str, int]) -> str:
     return "\n".join([*lines, "bye", ""])
 
 
-def lacks_sftp(errors: str) -> bool:
-    """Whether the SSH server has no sftp, by what the client says."""
-    return "subsystem request failed" in errors or "sftp-server" in errors
+def _lacks_sftp(errors: str) -> bool:
+    """Whether the SSH server has no sftp, by what the client says of a connection that is there."""
+    return errors.strip().endswith("Connection closed")
 
 
 def has_sftp(session: DeviceSession) -> bool:
@@ -140,7 +140,7 @@ def has_sftp(session: DeviceSession) -> bool:
 
 
 def _sftp(session: DeviceSession) -> list[str]:
-    return ["sftp", "-q", *session.shared, "-b", "-", _TARGET]
+    return ["sftp", *session.shared, "-b", "-", _TARGET]
 
 
 def _rsync(session: DeviceSession, links: Path, folder: str) -> list[str]:

@@ -16,7 +16,14 @@ from backends.contract import DeployError
 from deploy.devices.errors import DeviceError
 from deploy.devices.hashes import hash_files
 from deploy.runtime.bundle.integrity import hash_file
-from deploy.runtime.bundle.manifest import MANIFEST, SIGNATURE, Content, read_manifest
+from deploy.runtime.bundle.manifest import (
+    MANIFEST,
+    SIGNATURE,
+    Content,
+    read_manifest,
+    without_devices,
+    write_manifest,
+)
 
 _UNNAMED = re.compile(r"[^\w.-]+", re.ASCII)
 _NAME = 60  # characters of a tree's name that come from here
@@ -59,17 +66,27 @@ class Tree:
         return {name: [content.sha256, content.size] for name, content in self.files.items()}
 
 
-def bundle_tree(bundle: Path) -> Tree:
-    """A bundle; its own manifest has the hashes.
+def bundle_tree(bundle: Path, folder: Path) -> Tree:
+    """A bundle without what devices have measured; its own manifest has the hashes.
+
+    Args:
+        bundle: its folder.
+        folder: for a manifest without the records; of this run alone.
 
     Raises:
         BundleError: it is none.
     """
     manifest = read_manifest(bundle)
-    extra = [name for name in (MANIFEST, SIGNATURE) if (bundle / name).is_file()]
-    files = {name: hash_file(bundle / name) for name in extra}
-    files |= {name: Content(entry.sha256, entry.size) for name, entry in manifest.files.items()}
-    return Tree("bundles", _name(bundle), files, {name: bundle / name for name in files})
+    files = {name: Content(entry.sha256, entry.size) for name, entry in manifest.files.items()}
+    sources = {name: bundle / name for name in files}
+    if manifest.devices:
+        write_manifest(folder, without_devices(manifest))
+        own = {MANIFEST: folder / MANIFEST}
+    else:
+        names = [name for name in (MANIFEST, SIGNATURE) if (bundle / name).is_file()]
+        own = {name: bundle / name for name in names}
+    files |= {name: hash_file(path) for name, path in own.items()}
+    return Tree("bundles", _name(bundle), files, sources | own)
 
 
 def data_tree(dataset: Path) -> tuple[Tree, str]:

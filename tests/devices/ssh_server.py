@@ -26,7 +26,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin yes
 LogLevel VERBOSE
-SetEnv HOME={home} LC_ALL=C.UTF-8
+SetEnv HOME={home} PATH={path} LC_ALL=C.UTF-8
 {more}
 """
 _CLIENT_CONFIG = """\
@@ -48,10 +48,9 @@ class SshServer:
 
     Args:
         folder: for its files.
-        sftp: whether it has the subsystem.
     """
 
-    def __init__(self, folder: Path, sftp: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
         self.home = folder / "home"
         self.home.mkdir(parents=True)
@@ -59,10 +58,8 @@ class SshServer:
             new_key(folder / name)
         shutil.copyfile(folder / "key.pub", folder / "authorized_keys")
         self.know(folder / "host_key.pub")
-        more = "Subsystem sftp internal-sftp" if sftp else ""
-        self._write("sshd_config", _SERVER_CONFIG, home=self.home, more=more)
         self._write("ssh_config", _CLIENT_CONFIG, user=user_name())
-        self._process = self._start()
+        self.start()
 
     @property
     def options(self) -> list[str]:
@@ -83,6 +80,18 @@ class SshServer:
                     end(grandchild)
             end(pid)
         return len(pids)
+
+    def start(self, sftp: bool = True, path: Path | None = None) -> None:
+        """Start the server.
+
+        Args:
+            sftp: whether it has the subsystem.
+            path: where commands are found there; by default where they are here.
+        """
+        more = "Subsystem sftp internal-sftp" if sftp else ""
+        where = path or os.environ["PATH"]
+        self._write("sshd_config", _SERVER_CONFIG, home=self.home, path=where, more=more)
+        self._process = self._start()
 
     def stop(self) -> None:
         """End the server and all connections."""
