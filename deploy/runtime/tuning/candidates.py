@@ -55,7 +55,7 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
     """
     carried = engines_by_step(manifest)
     obstacles = {
-        (step, name): _obstacle(artifact)
+        (step, name): engine_obstacle(artifact)
         for step, engines in carried.items()
         for name, artifact in engines.items()
     }
@@ -82,7 +82,7 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
     return tunable, left_out
 
 
-def _obstacle(artifact: Artifact) -> str:
+def engine_obstacle(artifact: Artifact) -> str:
     """Why an engine cannot run here; empty where it can."""
     if artifact.pending:
         return "not verified yet" if artifact.built else "not built yet"
@@ -119,7 +119,21 @@ def uniform_candidates(engines: Engines, counts: Sequence[int]) -> dict[str, Cho
     return candidates
 
 
-def _choice(engines: Mapping[str, Artifact], name: str, count: int) -> Choice:
+def engine_candidates(engines: Engines) -> dict[str, Choices]:
+    """By name, every engine on all steps that have it, with the threads that the bundle records.
+
+    A step that does not have the engine stays on its own.
+    """
+    names = dict.fromkeys(name for usable in engines.values() for name in usable)
+    candidates: dict[str, Choices] = {}
+    for name in names:
+        candidate = {step: _choice(usable, name, None) for step, usable in engines.items()}
+        if candidate not in candidates.values():
+            candidates[_label(name, candidate, None)] = candidate
+    return candidates
+
+
+def _choice(engines: Mapping[str, Artifact], name: str, count: int | None) -> Choice:
     name = name if name in engines else next(iter(engines))
     return Choice(name, count if "threads" in engines[name].options else None)
 
@@ -128,9 +142,9 @@ def _recorded_threads(artifact: Artifact) -> int | None:
     return int(artifact.options["threads"]) if "threads" in artifact.options else None
 
 
-def _label(engine: str, candidate: Choices, count: int) -> str:
-    threaded = any(choice.threads is not None for choice in candidate.values())
-    threads = f"{count} thread{'s' if count > 1 else ''}" if threaded else ""
+def _label(engine: str, candidate: Choices, count: int | None) -> str:
+    threaded = count is not None and any(choice.threads for choice in candidate.values())
+    threads = f"{count} thread{'s' if count != 1 else ''}" if threaded else ""
     others = (
         f"{step} on {choice.engine}"
         for step, choice in candidate.items()
