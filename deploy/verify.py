@@ -204,7 +204,9 @@ def expected_results_only(manifest: Manifest, reference: ReferenceData) -> Verdi
         return Verdict(Verification("pending", notes=reference.notes), None)
     torch = ReferencePipeline(pipeline, reference.whole_model)
     expected = tuple(torch(picture) for picture in reference.pictures[:1])
-    return Verdict(Verification("pending", notes=reference.notes), None, expected)
+    scores = evaluate(reference.dataset, torch) if reference.dataset is not None else {}
+    notes = {**reference.notes, **score_notes({}, scores)}
+    return Verdict(Verification("pending", notes=notes), None, expected)
 
 
 @dataclass(frozen=True)

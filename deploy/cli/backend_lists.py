@@ -52,6 +52,8 @@ def expand_devices(recipe: Plain, files: Files) -> list[Plain]:
         files: as above.
     """
     device = recipe.get("device", {})
+    if isinstance(device, list):
+        return device  # of a recipe that was composed before
     if not isinstance(device, Mapping):
         raise RecipeError("device", expected="the name of a device", got=repr(device))
     if not device:

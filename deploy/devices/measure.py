@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.devices.errors import DeviceError
 from deploy.devices.facts import DeviceFacts, check_facts, find_facts, skew_text
 from deploy.devices.holder import Done, lock_device
+from deploy.devices.local import measure_here
 from deploy.devices.runtime import Runtime, needed_runtime, shown
 from deploy.devices.session import DeviceSession, open_session
 from deploy.devices.transfer import send_trees
@@ -32,7 +33,7 @@ class _Installed:
 @dataclass(frozen=True)
 class _Run:
     code: int
-    output: str
+    output: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def measure_on(
     Raises:
         DeviceError: the device cannot be reached or lacks something, or the bundle fails there.
     """
+    if device.host is None:
+        return measure_here(device, bundle, work, tell)
     with tempfile.TemporaryDirectory() as folder:
         shipment = _Shipment(
             bundle_tree(bundle, Path(folder)),
@@ -163,8 +166,9 @@ def _measure(
         cwd=code,
         environment={"PYTHONPATH": code if shipment.code else ""},
     )
-    if done.output.strip():
-        return parse_record(done.output.encode(), f"device '{session.device.name}'")
+    output = "".join(done.output)
+    if output.strip():
+        return parse_record(output.encode(), f"device '{session.device.name}'")
     # the next run looks at each file again
     session.ask(Done, "forget", kind=shipment.bundle.kind, name=shipment.bundle.name)
     errors = [line for line in session.lines if line.startswith(_ERROR)]

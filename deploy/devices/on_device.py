@@ -43,6 +43,7 @@ _SILENCE = 180.0  # seconds after which a desk that sends nothing is taken for g
 _ENDING = 10.0  # seconds for a child to undo what it has begun
 _MOST_OUTPUT = 64 << 20  # bytes of a child's standard output
 _KEPT = {"bundles": 8, "data": 2, "code": 4, "wheels": 0, "environments": 3}
+_PIECE = 1 << 15  # characters of a text in an answer
 _TOLD = ("Downloading ", "Building wheel")  # of what pip prints
 
 
@@ -247,7 +248,9 @@ class Device:
     ) -> Mapping[str, Any]:
         """Run a program; its errors are sent as they come, its output at its end."""
         code, output = self._child(words, cwd, environment, lambda line: True)
-        return {"code": code, "output": output.decode(errors="replace")}
+        text = output.decode(errors="replace")
+        pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+        return {"code": code, "output": pieces}
 
     def prune(self, used: Sequence[str]) -> Mapping[str, Any]:
         """Remove the oldest trees and environments beyond the newest few, but none of ``used``."""

@@ -10,9 +10,7 @@ from deploy.recipe.schema import RecipeError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # in tables, and of files
 _EXTRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_WORD = re.compile(
-    r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*"
-)  # which no program takes for an option
+_WORD = re.compile(r"[^\s\x00-\x1f\x7f-][^\s\x00-\x1f\x7f]*")  # that is no option
 _LINE = re.compile(r"[^\x00-\x1f\x7f]+")
 
 
@@ -22,6 +20,10 @@ def check_devices(devices: Sequence[DeviceRecipe]) -> None:
     Raises:
         RecipeError: a key has an invalid value; the text names the key and what it takes.
     """
+    if any(not device.name for device in devices):
+        raise RecipeError(
+            "device", expected="a device", got="keys of one alone", do="Pass device=NAME, too."
+        )
     for device in devices:
         for key, value, expected, is_valid in _rules(device):
             if not is_valid:

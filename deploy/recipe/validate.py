@@ -268,10 +268,10 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
                 got="device",
                 do="The files that the desk writes run on any device.",
             )
-        if recipe.verify.eval:
+        if recipe.verify.eval and not recipe.device:
             raise RecipeError(
                 "verify.eval=true with build=device",
-                do="The desk has no engine to evaluate: leave one of them out.",
+                do="The desk has no engine to evaluate: leave one of them out, or add a device.",
             )
     elif reason := description.conversion_obstacle():
         advice = (
@@ -284,7 +284,8 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
         )
     if backend.build == "desk":
         check_libraries(backend.name, runs=not _run_obstacle(backend))
-    if backend.build == "desk" and recipe.verify.eval and (reason := _run_obstacle(backend)):
+    wants_scores = recipe.verify.eval and not recipe.device
+    if backend.build == "desk" and wants_scores and (reason := _run_obstacle(backend)):
         raise RecipeError(
             f"verify.eval=true with {backend.name}: this machine cannot run its engines: {reason}",
             do="Leave verify.eval out; evaluate the bundle on the device.",

@@ -53,6 +53,9 @@ Tools = Annotated[Mapping[Name, Name], Length(0, 1_000)]
 Kind = Literal["engine", "source", "sample", "picture", "state"]
 
 
+Status = Literal["passed", "failed", "pending", "not run"]
+
+
 class BundleError(DeployError):
     """A bundle that is missing, damaged, of another format, or not one at all."""
 
@@ -143,7 +146,7 @@ class Verification:
         notes: further figures: results matched, scores of both on a data set.
     """
 
-    status: Literal["passed", "failed", "pending", "not run"]
+    status: Status
     gaps: tuple[StepMetrics, ...] = ()
     notes: Annotated[Mapping[Name, float], Length(0, 1_000)] = field(default_factory=dict)
 

@@ -73,9 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> bool:
     """Measure, print, and write the record; false where the sample does not agree."""
     from backends.files import write_text
+    from backends.process.child import end_with_parent
     from deploy.runtime.device_measurement import MeasuredWork, measure_bundle
     from deploy.runtime.device_record import record_text
 
+    end_with_parent()
     work = MeasuredWork(
         rounds=arguments.rounds,
         seconds=arguments.seconds,
