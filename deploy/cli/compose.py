@@ -72,7 +72,7 @@ def listed_files(config: DictConfig) -> Files:
     segments = chain if isinstance(chain, DictConfig) else ()
     keys = ["backend", *(f"backend@chain.{segment!s}" for segment in segments)]
     is_single = all(isinstance(job.runtime.choices.get(key), str) for key in keys)
-    if is_single and job.runtime.choices.get(_DEVICE) is None:
+    if is_single and _DEVICE not in config:
         return {}
     return composed_files([*job.overrides.hydra, *job.overrides.task])
 

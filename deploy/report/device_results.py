@@ -160,9 +160,29 @@ def round_range(latency: AlternativeLatency) -> str:
     return f"{format_ms(min(latency.rounds))} to {format_ms(max(latency.rounds))}"
 
 
-def device_lines(outcomes: Sequence[DeviceOutcome]) -> list[str]:
-    """Below the table: the fastest engines, the energy, what was tuned and what left out."""
-    return [line for one in outcomes if one.record for line in _lines(one.record)]
+def device_lines(
+    outcomes: Sequence[DeviceOutcome], manifest: Manifest, reference: str
+) -> list[str]:
+    """Below the table: scores, the fastest engines, what was tuned, the energy, what was left out.
+
+    Args:
+        outcomes: of the devices.
+        manifest: of the bundle.
+        reference: what it was compared with.
+    """
+    return [
+        line
+        for one in outcomes
+        if one.record
+        for line in (*_score_lines(one.record, manifest, reference), *_lines(one.record))
+    ]
+
+
+def _score_lines(record: DeviceRecord, manifest: Manifest, reference: str) -> list[str]:
+    return [
+        f"on {record.device}: {score.title}: {score.chain:.4f}, {reference} {score.reference:.4f}"
+        for score in device_scores(manifest, record)
+    ]
 
 
 def _lines(record: DeviceRecord) -> list[str]:

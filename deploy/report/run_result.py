@@ -144,7 +144,7 @@ def print_result(
     if result.devices:
         width = None if console.is_terminal else PLAIN_WIDTH
         console.print("", device_table(result.devices), "", sep="\n", width=width)
-        for line in device_lines(result.devices):
+        for line in device_lines(result.devices, result.manifest, result.reference):
             console.print(line, highlight=False, soft_wrap=True)
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
     if PICTURE in result.manifest.files:
