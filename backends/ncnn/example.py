@@ -34,6 +34,7 @@ def example(
     weights: str,
     settings: Mapping[str, object],
     threads: int,
+    gpu: int | None,
     inputs: Sequence[EngineTensor],
     outputs: Sequence[EngineTensor],
 ) -> tuple[str, ...]:
@@ -44,19 +45,23 @@ def example(
         weights: the file of the weights, likewise.
         settings: of ``Net::opt``.
         threads: for a call; 0 leaves the number to the engine.
+        gpu: the number of the GPU that the net runs on; None for the CPU.
         inputs: of the net.
         outputs: likewise.
     """
-    return (*_HEAD.strip().splitlines(), "", *_load(param, weights, settings, threads), "",
+    return (*_HEAD.strip().splitlines(), "", *_load(param, weights, settings, threads, gpu), "",
             *_run(inputs, outputs))  # fmt: skip
 
 
-def _load(param: str, weights: str, settings: Mapping[str, object], threads: int) -> list[str]:
+def _load(
+    param: str, weights: str, settings: Mapping[str, object], threads: int, gpu: int | None
+) -> list[str]:
     values = {**settings, **({"num_threads": threads} if threads else {})}
     return [
         "int load(ncnn::Net& net, const std::string& bundle)",
         "{",
         *(f"    net.opt.{name} = {dumps(value)};" for name, value in values.items()),
+        *([] if gpu is None else [f"    net.set_vulkan_device({gpu});"]),
         f"    if (net.load_param((bundle + {dumps('/' + param)}).c_str()) != 0)",
         "        return -1;",
         f"    return net.load_model((bundle + {dumps('/' + weights)}).c_str());",

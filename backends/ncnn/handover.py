@@ -30,6 +30,13 @@ _NOTES = (
     "An Extractor is for one call. A Net may serve several threads, an Extractor may not.",
 )
 
+_GPU_NOTES = (
+    "Net::set_vulkan_device chooses the GPU by its number, before load_param. Where "
+    "ncnn::get_gpu_count() is not above it, ncnn runs on the CPU without a word.",
+    "ncnn turns off what a GPU lacks while it reads the parameters: look at the options of "
+    "Net::opt again after load_param.",
+)
+
 
 def engine_facts(artifact: Artifact, root: Path) -> EngineFacts:
     """The facts of an artifact whose files are below ``root``.
@@ -56,9 +63,17 @@ def engine_facts(artifact: Artifact, root: Path) -> EngineFacts:
         calls="row by row" if by_row else "once",
         inputs=inputs,
         outputs=outputs,
-        notes=_NOTES,
+        notes=(*_NOTES, *_GPU_NOTES) if options.device == "vulkan" else _NOTES,
         language="C++",
-        example=example(param, weights, settings, options.threads, inputs, outputs),
+        example=example(
+            param,
+            weights,
+            settings,
+            options.threads,
+            options.gpu if options.device == "vulkan" else None,
+            inputs,
+            outputs,
+        ),
     )
 
 

@@ -80,17 +80,16 @@ def _write_report(
 
 
 def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
-    problem = result.verdict.problem
     row = JobRow(
         job=job,
         model=recipe.model.name,
         backend=result.backends,
-        status=result.manifest.verification.status,
+        status=result.status,
         size=result.size,
         gap=result.gap,
         scores=noted_scores(result.manifest),
         bundle=str(result.bundle),
         manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
-        error=str(problem) if problem else "",
+        error="\n".join(result.problems),
     )
     return row.with_latency(result.latency) if result.latency else row

@@ -1,4 +1,4 @@
-"""The stages in order: model, export, partition, reference, convert, bundle, verify, benchmark."""
+"""The stages in order: model, export, partition, reference, convert, bundle, verify, devices."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
+from deploy.pipeline.devices import measure_on_devices
 from deploy.pipeline.first_forward import check_first_forward
 from deploy.pipeline.measured_placement import Declined, fastest_chain
 from deploy.pipeline.placement import (
@@ -167,11 +168,12 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     stage.gap = result.gap
     remember_own(manifest)
     publish(staging, paths.bundle)
-    if result.pending or not recipe.bench.runs:
-        return result
-    with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
-        subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
-        return replace(result, latency=benchmark(subject, recipe.bench.runs))
+    if recipe.bench.runs and not result.pending:
+        with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
+            subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
+            result = replace(result, latency=benchmark(subject, recipe.bench.runs))
+    manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress)
+    return replace(result, manifest=manifest, devices=outcomes)
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.acceptance import MIN_MATCHED
 from backends.contract import DeployError
+from deploy.recipe.devices import DeviceRecipe
 
 
 @dataclass
@@ -444,6 +445,7 @@ class Recipe:
         convert: limits of each conversion.
         verify: what is verified.
         bench: the latency benchmark.
+        device: where the bundle is measured, beside what the desk measures.
         cache: a folder that keeps exports and conversions; ``auto`` for one in the user's cache
             folder; ``off`` for none.
         cache_gib: largest size of that folder in GiB.
@@ -459,6 +461,7 @@ class Recipe:
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)
+    device: list[DeviceRecipe] = field(default_factory=list)
     cache: str = CACHE_AUTO
     cache_gib: float = 10.0
 

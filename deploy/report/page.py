@@ -23,6 +23,7 @@ from backends.terminal import printable
 from deploy.placement.record import PlacementRecord
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.report.data import FORMAT, Environment, Report, TensorRow
+from deploy.report.device_columns import DESK, device_columns
 from deploy.report.pictures import compare_pictures
 from deploy.report.placement import (
     INCOMPLETE,
@@ -155,6 +156,8 @@ def run_page(report: Report) -> str:
         machine=describe_machine(report.machine) if report.machine else "",
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
         placement=_placement_view(report.model, report.placement) if report.placement else None,
+        device_groups=device_columns(report) if report.devices else (),
+        device_columns=[DESK, *(view.name for view in report.devices)],
     )
 
 
@@ -217,9 +220,11 @@ def _largest_error(rows: Sequence[TensorRow]) -> TensorRow | None:
 
 def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
     """The sections that the page lacks, each with how to get it."""
-    if report.pending:
+    if report.pending and not report.devices:
         build = f"python -m deploy.runtime build {report.bundle}"
         yield "Numbers", f"the device builds or verifies its engines there: {build}"
+        return
+    if report.pending:
         return
     if not report.latency and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"

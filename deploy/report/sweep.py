@@ -16,7 +16,7 @@ from deploy.runtime.accuracy.evaluation import NotedScore, score_notes
 from deploy.runtime.benchmark.comparison import Comparison
 from deploy.runtime.benchmark.machine_state import describe_machine
 from deploy.runtime.benchmark.measurement import Measurement
-from deploy.runtime.benchmark.ranking import NOISE, TIE, Ranking
+from deploy.runtime.benchmark.ranking import NOISE, Ranking, describe_fastest
 from deploy.runtime.latency import PartLatency
 
 _DETAIL, _ERROR = "    ", "error: "  # of the lines that a process has left
@@ -272,17 +272,8 @@ def latency_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
 
 def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
     """Which job's bundle is the fastest, or which cannot be told apart."""
-    *others, last = (names[int(name)] or f"job {name}" for name in ranking.leaders)
-    leaders = f"{', '.join(others)} and {last}" if others else last
-    most = f"in {ranking.first_in.get(ranking.leaders[0], 0)} of {ranking.rounds} rounds"
-    if not ranking.decided:
-        return "fastest: none, since none was first in most rounds"
-    if len(ranking.leaders) == 1:
-        return f"fastest: {leaders}, first {most}"
-    return (
-        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
-        "rounds of one of them do"
-    )
+    labels = {str(number): name or f"job {number}" for number, name in enumerate(names)}
+    return describe_fastest(ranking, labels)
 
 
 def _format_score(score: NotedScore | None) -> str:

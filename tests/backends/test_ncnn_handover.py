@@ -61,3 +61,16 @@ def test_half_precision_is_what_the_options_say(tmp_path):
     facts = facts_of(tmp_path, (x,), (y,), {"in0": 0, "out0": 0}, fp16=True)
     assert facts.settings["use_fp16_arithmetic"] is True
     assert facts.settings["use_bf16_storage"] is False
+
+
+def test_a_gpu_is_chosen_by_its_number_before_the_net_is_read(tmp_path):
+    x, y = (TensorSpec(name, "float32", (1, 8)) for name in "xy")
+    axes = {"in0": 0, "out0": 0}
+    facts = facts_of(tmp_path, (x,), (y,), axes, device="vulkan", gpu=1)
+    assert facts.settings["use_vulkan_compute"] is True
+    chosen = facts.example.index("    net.set_vulkan_device(1);")
+    read = next(index for index, line in enumerate(facts.example) if "load_param" in line)
+    assert chosen < read and any("set_vulkan_device" in note for note in facts.notes)
+    facts = facts_of(tmp_path, (x,), (y,), axes)
+    assert facts.settings["use_vulkan_compute"] is False
+    assert not any("set_vulkan_device" in line for line in (*facts.example, *facts.notes))
