@@ -109,6 +109,7 @@ def write_sample(
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{_INPUT}{name}": array for name, array in select_tensors(inputs, values).items()}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in select_tensors(outputs, values).items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     (np.savez_compressed if compressed else np.savez)(path, allow_pickle=False, **arrays)
 
 

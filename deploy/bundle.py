@@ -190,7 +190,8 @@ def write_picture(
     """
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
-    np.savez(out / RESULT, allow_pickle=False, **expected.to_arrays())
+    arrays = {name: np.asarray(array, order="C") for name, array in expected.to_arrays().items()}
+    np.savez(out / RESULT, allow_pickle=False, **arrays)
     if actual is not None:
         actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE)
 

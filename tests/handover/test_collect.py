@@ -8,18 +8,29 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from backends.codec import from_json, to_json
 from backends.contract import DeployError, TensorSpec
+from backends.conversion_files import write_sample
+from deploy.bundle import write_picture
 from deploy.handover.collect import collect_handover, write_handover
 from deploy.handover.facts import Handover
 from deploy.handover.formulas import FormulaError, constants_of, effective_params, formula_of
 from deploy.handover.stored_arrays import stored_arrays
 from deploy.runtime.bundle.integrity import verify_all
-from deploy.runtime.bundle.manifest import HANDOVER, HostStep, PostStep, TextStep, read_manifest
+from deploy.runtime.bundle.manifest import (
+    HANDOVER,
+    HostStep,
+    PostStep,
+    StateTensor,
+    TextStep,
+    read_manifest,
+)
 from deploy.runtime.execution.host_steps import registered_host_steps
 from deploy.runtime.execution.post_steps import registered_posts
 from deploy.runtime.execution.text_front_ends import registered_text_front_ends
+from deploy.runtime.results.detections import Detections
 from tests.conftest import other, step
 
 STEPS = {**registered_posts(), **registered_host_steps(), **registered_text_front_ends()}
@@ -82,6 +93,34 @@ def test_arrays_are_read_at_their_place_without_the_files_format(detector_for_an
             part = data[item.offset : item.offset + item.size]
             array = np.frombuffer(part, np.dtype(item.dtype).newbyteorder("<"))
             np.testing.assert_array_equal(array.reshape(item.shape), stored[item.name])
+
+
+def test_a_sample_of_transposed_tensors_and_results_has_its_places(tmp_path):
+    specs = (TensorSpec("x", "float32", (2, 3)), TensorSpec("one", "int64", ()))
+    values = {"x": np.arange(6, dtype=np.float32).reshape(3, 2).T, "one": np.array(7)}
+    write_sample(tmp_path / "a.npz", specs, (), values, compressed=False)
+    first, second = stored_arrays(tmp_path, "a.npz")
+    assert (first.name, first.shape, second.shape) == ("input/x", (2, 3), ())
+    data = (tmp_path / "a.npz").read_bytes()[first.offset : first.offset + first.size]
+    assert np.frombuffer(data, "<f4").tolist() == [0, 2, 4, 1, 3, 5]
+    boxes = np.asfortranarray(np.arange(8, dtype=np.float32).reshape(2, 4))
+    result = Detections(boxes, np.ones(2, np.float32), np.zeros(2, np.int64))
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+    (tmp_path / "sample").mkdir()
+    write_picture(tmp_path, tmp_path / "picture.png", result, None, ())
+    assert stored_arrays(tmp_path, "sample/result.npz")[0].shape == (2, 4)
+
+
+def test_a_state_has_its_first_values(make_bundle):
+    specs = [TensorSpec(name, "float32", (1, 2)) for name in ("x", "y")]
+    bundle = make_bundle()
+    write_sample(bundle / "state.npz", specs[:1], (), {"x": np.ones((1, 2))}, compressed=False)
+    manifest = replace(
+        read_manifest(bundle), state=(StateTensor("x", "y"),), initial_state="state.npz"
+    )
+    facts = collect_handover(bundle, manifest)
+    assert facts.state == manifest.state
+    assert [(item.name, item.size) for item in facts.initial_state] == [("input/x", 8)]
 
 
 def test_a_compressed_array_has_no_place(tmp_path):
