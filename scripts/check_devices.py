@@ -2,9 +2,9 @@
 
     scripts/check-devices [--devices NAME...] [--backend BACKEND] [--out OUT]
 
-Then it measures the sample alone on each device, to which nothing may be sent any more, and prints the
-seconds of the way there and of the check. The exit code is 1 where a run fails, a device does not
-agree, or a byte is sent.
+Then it measures the sample alone on each device, to which nothing may be sent any more, and prints
+the seconds of the way there and of the check. The exit code is 1 where a run fails, a device does
+not agree, or a byte is sent.
 """
 
 from __future__ import annotations

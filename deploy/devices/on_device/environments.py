@@ -115,6 +115,7 @@ class Environments:
         if ended.code == 0:
             return
         lines = [line for line in (*errors, *ended.lines) if "ERROR" in line or "error:" in line]
+        lines = [line for line in lines if not line.endswith("Exception:")]  # of a traceback
         shown = next((line for line in lines if _NO_SPACE in line), "")
         shown = shown or _last(lines) or _last(errors) or f"exit code {ended.code}"
         advice = (
