@@ -226,7 +226,9 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         return
     if report.pending:
         return
-    if not report.latency and report.recipe.get("bench.runs"):
+    if not report.latency and report.devices:
+        pass  # the devices have measured it
+    elif not report.latency and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
     elif not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"

@@ -15,7 +15,7 @@ from backends.error_metrics import worst
 from backends.support import Support
 from deploy.placement.record import PlacementRecord
 from deploy.report.chain_diagram import Boundary, chain_boundaries
-from deploy.report.console import PLAIN_WIDTH
+from deploy.report.console import plain_console
 from deploy.report.device_results import (
     DeviceOutcome,
     agreement_lines,
@@ -142,8 +142,8 @@ def print_result(
     for line in filter(None, lines):
         console.print(line, highlight=False)
     if result.devices:
-        width = None if console.is_terminal else PLAIN_WIDTH
-        console.print("", device_table(result.devices), "", sep="\n", width=width)
+        wide = console if console.is_terminal else plain_console()
+        wide.print("", device_table(result.devices), "", sep="\n")
         for line in device_lines(result.devices, result.manifest, result.reference):
             console.print(line, highlight=False, soft_wrap=True)
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
