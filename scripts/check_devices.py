@@ -75,7 +75,7 @@ def check(server: SshServer, devices: list[str], backend: str, out: Path) -> Non
         deploy(configuration, devices, backend, ssh, out)
         print(f"{turn} run: {time.monotonic() - start:.1f} s", flush=True)
     bundle = out / "bundle"
-    measured = {entry.device for entry in read_manifest(bundle).devices}
+    measured = {entry.name for entry in read_manifest(bundle).devices}
     page = (out / "bundle.work" / "report.html").read_text()
     missing = [name for name in devices if name not in measured or name not in page]
     if missing:
