@@ -55,6 +55,17 @@ def test_a_step_of_ones_own_is_sent(device_test, tmp_path, monkeypatch):
     assert any("/code/own_post.py-" in line for line in device_test.told)
 
 
+def test_a_step_of_this_project_need_not_be_sent(device_test):
+    device_test.measure(DeviceWork(post="deploy.tasks.classify.post:Classify"))
+    assert not (device_test.folder / "code").exists()
+
+
+def test_a_step_that_is_not_found_here_cannot_be_sent(device_test):
+    expected = "the post-processing step's module 'nowhere' is not found here, so it cannot be sent"
+    with pytest.raises(DeviceError, match=expected):
+        device_test.measure(DeviceWork(post="nowhere:decode"))
+
+
 def test_the_runtimes_error_is_the_devices(device_test):
     device_test.does("sys.exit('error: the engine needs a newer kernel')")
     expected = "device 'pi': the bundle cannot be measured there: got the engine needs a newer ker"

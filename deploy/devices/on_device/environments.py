@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import shutil
 import sys
@@ -41,6 +40,11 @@ class Environments:
         newest = sorted(stamps, key=lambda path: -path.stat().st_mtime)
         return [stamp.parent.name for stamp in newest]
 
+    def extras(self) -> list[str]:
+        """What each is for: the extras of the runtime, of the one that was used last first."""
+        stamps = [json.loads((self._path(name) / _STAMP).read_text()) for name in self.names()]
+        return [", ".join(stamp["extras"]) for stamp in stamps]
+
     def installed(self, key: str) -> Mapping[str, Any]:
         """Whether an environment is there; one that was not finished is removed."""
         environment = self._path(key)
@@ -73,7 +77,7 @@ class Environments:
             self._pip([*pip, "install", "--retries", "2", *where, source], index)
             with disk_faults(self._folder):
                 os.sync()
-                stamp = {"python": platform.python_version()}
+                stamp = {"extras": list(extras)}
                 (environment / _STAMP).write_text(json.dumps(stamp))
         except BaseException:
             shutil.rmtree(environment, ignore_errors=True)
