@@ -36,6 +36,20 @@ def test_only_what_changed_is_sent(device_test):
     assert any(line.startswith("sending 1 files") for line in device_test.told)
 
 
+def test_engines_that_were_built_there_stay(device_test):
+    device_test.does(
+        "bundle = pathlib.Path(words[1])\n"
+        "built = bundle / 'engine.plan'\n"
+        "print('built before' if built.exists() else 'built now', file=sys.stderr)\n"
+        "built.write_text('x')\n"
+        "(bundle / 'manifest.json').write_text('{}')\n"
+    )
+    device_test.measure()
+    assert "built now" in device_test.told
+    device_test.measure()
+    assert "built before" in device_test.told
+
+
 def test_the_runtime_is_told_what_to_measure(device_test, tmp_path):
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "1.png").write_bytes(b"picture")
