@@ -53,6 +53,17 @@ def test_what_has_not_changed_is_taken_from_the_tree_before(tmp_path):
     assert trees.assemble(new) == {"damaged": ["0" * 64]}
 
 
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}"])
+def test_a_note_that_is_damaged_makes_the_tree_a_new_one(tmp_path, note):
+    trees = Trees(tmp_path)
+    tree = put(trees, tmp_path, "bundles", "b", one="1")
+    (tmp_path / "bundles" / "b.json").write_text(note)
+    assert trees.stale([tree]) == {"stale": ["b"]}
+    trees.missing([tree])
+    put(trees, tmp_path, "bundles", "b", one="1")
+    assert trees.stale([tree]) == {"stale": []}
+
+
 @pytest.mark.parametrize(("kind", "name"), [("..", "b"), ("bundles", "../b"), ("bundles", ".b")])
 def test_a_tree_lies_in_its_folder(tmp_path, kind, name):
     with pytest.raises(FaultError, match="no tree can be called"):

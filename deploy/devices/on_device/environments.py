@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 from deploy.devices.on_device.children import Children, Ended
 from deploy.devices.on_device.faults import FaultError, disk_faults
 from deploy.devices.on_device.machine import has_module
+from deploy.devices.on_device.notes import read_note, write_note
 
 _STAMP = "installed.json"
 _KEPT = 3  # beside the one in use
@@ -42,8 +42,8 @@ class Environments:
 
     def extras(self) -> list[str]:
         """What each is for: the extras of the runtime, of the one that was used last first."""
-        stamps = [json.loads((self._path(name) / _STAMP).read_text()) for name in self.names()]
-        return [", ".join(stamp["extras"]) for stamp in stamps]
+        stamps = [read_note(self._path(name) / _STAMP) for name in self.names()]
+        return [", ".join(stamp.get("extras", ())) or "no engine" for stamp in stamps]
 
     def installed(self, key: str) -> Mapping[str, Any]:
         """Whether an environment is there; one that was not finished is removed."""
@@ -76,9 +76,7 @@ class Environments:
             pip = self._new(environment)
             self._pip([*pip, "install", "--retries", "2", *where, source], index)
             with disk_faults(self._folder):
-                os.sync()
-                stamp = {"extras": list(extras)}
-                (environment / _STAMP).write_text(json.dumps(stamp))
+                write_note(environment / _STAMP, {"extras": list(extras)})
         except BaseException:
             shutil.rmtree(environment, ignore_errors=True)
             raise
