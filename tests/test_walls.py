@@ -88,7 +88,10 @@ ROOMS: dict[str, set[str]] = {
     },
     "deploy.mark": {"deploy.export", "deploy.graph"},
     "deploy.rewrite": {"deploy.export"},
-    "deploy.devices": {*_DEVICE, "deploy.recipe", "deploy.runtime.device_record"},
+    "deploy.devices.on_device": set(),  # of the standard library alone
+    "deploy.devices": {
+        *(*_DEVICE, "deploy.recipe", "deploy.runtime.device_record", "deploy.devices.on_device"),
+    },
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
     "deploy.mmdeploy": set(),

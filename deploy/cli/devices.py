@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deploy.cli.catalog import CONFIG
 from deploy.cli.config_trust import check_folders, composition_error
+from deploy.cli.quoting import legal_words
+from deploy.recipe.device_rules import check_devices
 from deploy.recipe.devices import DeviceRecipe
 from deploy.recipe.schema import RecipeError
 from deploy.recipe.shipped import conf_folder
@@ -45,7 +47,7 @@ def device_recipe(name: str, words: Sequence[str] = (), folder: Path | None = No
             do="Write a file of its name into the folder device of your configuration, and pass "
             "--config-dir.",
         )
-    typed = [f"+{GROUP}={name}", *words]
+    typed = legal_words([f"+{GROUP}={name}", *words])
     try:
         check_folders([folder] if folder else [], typed)
         search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
@@ -53,7 +55,9 @@ def device_recipe(name: str, words: Sequence[str] = (), folder: Path | None = No
             values = OmegaConf.to_container(hydra.compose(CONFIG, [*typed, *search])[GROUP])
     except (HydraException, OmegaConfBaseException) as error:
         raise composition_error(error) from error
-    return to_device({"name": name, **cast("Mapping[str, Any]", values)})
+    device = to_device({"name": name, **cast("Mapping[str, Any]", values)})
+    check_devices([device])
+    return device
 
 
 def to_device(values: Mapping[str, Any]) -> DeviceRecipe:

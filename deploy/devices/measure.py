@@ -33,7 +33,7 @@ class _Installed:
 @dataclass(frozen=True)
 class _Run:
     code: int
-    output: str
+    output: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,9 @@ def _measure(
         cwd=code,
         environment={"PYTHONPATH": code if shipment.code else ""},
     )
-    if done.output.strip():
-        return parse_record(done.output.encode(), f"device '{session.device.name}'")
+    output = "".join(done.output)
+    if output.strip():
+        return parse_record(output.encode(), f"device '{session.device.name}'")
     # the next run looks at each file again
     session.ask(Done, "forget", kind=shipment.bundle.kind, name=shipment.bundle.name)
     errors = [line for line in session.lines if line.startswith(_ERROR)]

@@ -6,7 +6,6 @@ it ends with this process, whatever ends that.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import select
@@ -21,8 +20,9 @@ from typing import IO, Any, TypeVar
 
 from backends.codec import FormatError, from_json
 from backends.json_limits import check_json
-from deploy.devices import on_device
+from deploy.devices.device_program import device_program
 from deploy.devices.errors import DeviceError
+from deploy.devices.on_device.desk import MARK
 from deploy.devices.ssh import (
     check_device,
     connection_error,
@@ -87,7 +87,7 @@ class DeviceSession:
 
         Args:
             reply: the dataclass of the answer.
-            do: what is asked for: a method of ``on_device.Device``.
+            do: what is asked for: of ``on_device.program.Device``.
             arguments: of it.
 
         Raises:
@@ -196,8 +196,8 @@ class DeviceSession:
                 text = line.decode(errors="replace")
                 if text.startswith(_TOO_OLD):
                     raise self._old_python(text.removeprefix(_TOO_OLD))
-                if text.startswith(on_device.MARK):
-                    return self._parsed(text.removeprefix(on_device.MARK))
+                if text.startswith(MARK):
+                    return self._parsed(text.removeprefix(MARK))
             else:
                 self._receive(do, end)
 
@@ -257,7 +257,7 @@ def open_session(device: DeviceRecipe, tell: Callable[[str], None]) -> Iterator[
         command = session_command(device, socket_path(folder), python_command(device, start_line()))
         session = DeviceSession(device, _started(command, folder), folder, tell)
         try:
-            session.start(f"{inspect.getsource(on_device)}\nserve({device.folder!r})\n")
+            session.start(device_program(device.folder))
             yield session
         finally:
             session.close()

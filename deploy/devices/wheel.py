@@ -32,7 +32,7 @@ def pack_wheel(folder: Path) -> Path:
     Raises:
         DeviceError: this project is not installed here, so that its requirements are not known.
     """
-    installed = _installed()
+    installed = installed_project()
     stem = f"{DISTRIBUTION.replace('-', '_')}-{installed.version}"
     info = f"{stem}.dist-info"
     contents = dict(sorted(_package_files()))
@@ -47,12 +47,12 @@ def pack_wheel(folder: Path) -> Path:
     return path
 
 
-def extras_known() -> frozenset[str]:
-    """The names of the optional dependencies of this project."""
-    return frozenset(_installed().metadata.get_all("Provides-Extra") or ())
+def installed_project() -> Distribution:
+    """This project, as it is installed here.
 
-
-def _installed() -> Distribution:
+    Raises:
+        DeviceError: it is not.
+    """
     try:
         return distribution(DISTRIBUTION)
     except PackageNotFoundError as error:
