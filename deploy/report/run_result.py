@@ -33,7 +33,11 @@ from deploy.runtime.accuracy.step_errors import (
     noted_agreement,
     recorded_rule,
 )
-from deploy.runtime.benchmark.machine_state import describe_machine, is_machine_busy
+from deploy.runtime.benchmark.machine_state import (
+    describe_machine,
+    is_machine_busy,
+    slowed_down,
+)
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import format_ms, noise_line
 from deploy.runtime.bundle.engine_choice import engines_by_step
@@ -296,6 +300,7 @@ def _latency_lines(result: RunResult) -> str:
     lines = [", ".join(f"{name} {format_ms(value)} ms" for name, value in figures.items())]
     if result.latency.is_noise:
         lines.append(noise_line(result.latency.rounds))
+    lines += slowed_down(result.latency.machine)
     if is_machine_busy(result.latency.machine):
         lines.append(f"the machine was busy: {describe_machine(result.latency.machine)}")
     if _host_share(result.manifest, result.latency) >= _MUCH:
