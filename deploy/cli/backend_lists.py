@@ -59,7 +59,9 @@ def expand_devices(recipe: Plain, files: Files) -> list[Plain]:
     if not device:
         return []
     known = files.get("device", [{}])
-    overrides = _difference(device, _merged(known))
+    overrides = dict(_difference(device, _merged(known)))
+    if len(known) > 1:
+        overrides.pop("name", None)  # each keeps its own
     return [_merge(file, overrides) for file in known]
 
 

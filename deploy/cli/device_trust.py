@@ -78,9 +78,10 @@ def _first_unknown(options: Sequence[str]) -> str:
         name, value = option[:2], option[2:]
         if not value and remaining:
             value = remaining.pop(0)
+            option = f"{option} {value}" if name == "-o" else option
         is_setting = name == "-o" and _setting(value) in _SETTINGS
         if not (is_setting or (name in _WITH_VALUE and value and not value.startswith("-"))):
-            return f"{option} {value}".strip() if name == "-o" else option
+            return option
     return ""
 
 

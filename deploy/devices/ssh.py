@@ -58,7 +58,7 @@ _CAUSES = (
         "Connect once by hand, and compare the fingerprint: ssh {host}",
     ),
     _Cause(
-        "Permission denied",
+        "Permission denied|Too many authentication failures",
         "it accepts none of your keys",
         "Put your public key there (ssh-copy-id {host}), or name the key in ~/.ssh/config. "
         "Passwords are not asked for.",

@@ -19,8 +19,10 @@ from deploy.recipe.shipped import conf_folder
 
 DISTRIBUTION = "backend-chain"
 
+PACKAGES = ("deploy", "backends")
+"""What is in the wheel, beside its metadata."""
+
 _TIME = (1980, 1, 1, 0, 0, 0)  # of each file in the archive: the first that it can have
-_PACKAGES = ("deploy", "backends")
 _METADATA = ("METADATA", "entry_points.txt")
 _TAG = "py3-none-any"
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: {DISTRIBUTION}\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
@@ -32,7 +34,7 @@ def pack_wheel(folder: Path) -> Path:
     Raises:
         DeviceError: this project is not installed here, so that its requirements are not known.
     """
-    installed = _installed()
+    installed = installed_project()
     stem = f"{DISTRIBUTION.replace('-', '_')}-{installed.version}"
     info = f"{stem}.dist-info"
     contents = dict(sorted(_package_files()))
@@ -47,12 +49,12 @@ def pack_wheel(folder: Path) -> Path:
     return path
 
 
-def extras_known() -> frozenset[str]:
-    """The names of the optional dependencies of this project."""
-    return frozenset(_installed().metadata.get_all("Provides-Extra") or ())
+def installed_project() -> Distribution:
+    """This project, as it is installed here.
 
-
-def _installed() -> Distribution:
+    Raises:
+        DeviceError: it is not.
+    """
     try:
         return distribution(DISTRIBUTION)
     except PackageNotFoundError as error:
@@ -64,7 +66,7 @@ def _installed() -> Distribution:
 
 def _package_files() -> Iterator[tuple[str, str | bytes | Path]]:
     root = Path(str(backends.__file__)).parents[1]
-    for package in _PACKAGES:
+    for package in PACKAGES:
         for path in _files(root / package):
             name = path.relative_to(root)
             if not _is_demo(name):

@@ -24,7 +24,7 @@ _ROUNDS = 5  # where the recipe has none
 
 
 def measure_on_devices(
-    recipe: Recipe, bundle: Path, manifest: Manifest, progress: Progress
+    recipe: Recipe, bundle: Path, manifest: Manifest, progress: Progress, in_turns: bool = False
 ) -> tuple[Manifest, tuple[DeviceOutcome, ...]]:
     """Measure a bundle on each device of its recipe; one that fails ends no other.
 
@@ -33,12 +33,21 @@ def measure_on_devices(
         bundle: the published bundle.
         manifest: its manifest.
         progress: shows a stage for each device.
+        in_turns: as of ``run_pipeline``.
 
     Returns:
         The manifest with what was measured, as the bundle has it now, and what became of each.
     """
+    work = _work(recipe, manifest)
     outcomes = tuple(
-        _outcome(device, recipe, bundle, manifest, progress) for device in recipe.device
+        _outcome(
+            device,
+            replace(work, rounds=0) if in_turns and device.host is None else work,
+            bundle,
+            manifest,
+            progress,
+        )
+        for device in recipe.device
     )
     entries = tuple(device_entry(one.record) for one in outcomes if one.record is not None)
     if not entries:
@@ -49,14 +58,14 @@ def measure_on_devices(
 
 
 def _outcome(
-    device: DeviceRecipe, recipe: Recipe, bundle: Path, manifest: Manifest, progress: Progress
+    device: DeviceRecipe, work: DeviceWork, bundle: Path, manifest: Manifest, progress: Progress
 ) -> DeviceOutcome:
     is_local = device.host is None
     with progress.stage(
         f"device {device.name}", "this machine" if is_local else "connecting"
     ) as stage:
         try:
-            record = _measured(device, recipe, bundle, manifest, stage)
+            record = _measured(device, work, bundle, manifest, stage)
         except (DeployError, OSError) as error:
             return DeviceOutcome(device.name, None, str(error), is_local)
         problem = f"device '{device.name}': {record.problem}" if record.problem else ""
@@ -66,12 +75,12 @@ def _outcome(
 
 
 def _measured(
-    device: DeviceRecipe, recipe: Recipe, bundle: Path, manifest: Manifest, stage: Stage
+    device: DeviceRecipe, work: DeviceWork, bundle: Path, manifest: Manifest, stage: Stage
 ) -> DeviceRecord:
     def tell(line: str) -> None:
         stage.activity = line
 
-    record = measure_on(device, bundle, _work(recipe, manifest), tell)
+    record = measure_on(device, bundle, work, tell)
     known = tolerances(manifest).precisions
     if strange := next((item.step for item in record.gaps if item.step not in known), None):
         raise DeviceError(

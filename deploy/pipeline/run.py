@@ -71,13 +71,16 @@ from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 _GIB = 1 << 30
 
 
-def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+def run_pipeline(
+    recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: bool = False
+) -> RunResult:
     """Run every stage of a recipe.
 
     Args:
         recipe: what to do.
         paths: the bundle to write, and the work folder.
         progress: shows and times the stages.
+        in_turns: whether the latency on this machine is measured later, in turns with others.
 
     Returns:
         The result. A bundle that does not agree with the reference is written too, with a failed
@@ -89,13 +92,13 @@ def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResu
     recipe = checked_recipe(recipe, paths)
     with lock_work_folder(paths.work):
         try:
-            return _run_locked(recipe, paths, progress)
+            return _run_locked(recipe, paths, progress, in_turns)
         except KeyboardInterrupt:  # perhaps between the renames of ``publish``
             restore_previous(paths.work / WorkFile.STAGING, paths.bundle)
             raise
 
 
-def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: bool) -> RunResult:
     staging = paths.work / WorkFile.STAGING
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
@@ -168,11 +171,12 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     stage.gap = result.gap
     remember_own(manifest)
     publish(staging, paths.bundle)
-    if recipe.bench.runs and not result.pending:
+    if recipe.bench.runs and not (result.pending or in_turns):
         with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
             subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
             result = replace(result, latency=benchmark(subject, recipe.bench.runs))
-    manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress)
+    later = in_turns and not result.pending
+    manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress, later)
     return replace(result, manifest=manifest, devices=outcomes)
 
 

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from backends.terminal import PrintableStream, printable
 
-PLAIN_WIDTH = 180
-"""Characters of a table in a file or a log."""
+_PLAIN_WIDTH = 180
 
 
 class TerminalConsole(Console):
@@ -50,4 +49,4 @@ class TerminalConsole(Console):
 def plain_console() -> TerminalConsole:
     """A console for tables; in a file or a log it is wide enough for them."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return TerminalConsole() if is_terminal else TerminalConsole(width=PLAIN_WIDTH)
+    return TerminalConsole() if is_terminal else TerminalConsole(width=_PLAIN_WIDTH)

@@ -64,7 +64,9 @@ def device_columns(report: Report) -> tuple[RowGroup, ...]:
 
 
 def _rows(columns: Sequence[Mapping[str, Cell]]) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
-    labels = dict.fromkeys(label for column in columns for label in column)
+    """A row for each label that a device has, whatever else the desk knows."""
+    _, *devices = columns
+    labels = dict.fromkeys(label for column in devices for label in column)
     return tuple(
         (label, tuple(column.get(label, Cell()) for column in columns)) for label in labels
     )
@@ -72,6 +74,7 @@ def _rows(columns: Sequence[Mapping[str, Cell]]) -> tuple[tuple[str, tuple[Cell,
 
 def _desk(report: Report) -> _Column:
     environment = report.environment
+    status = "pending" if report.pending else "failed" if report.problem else "passed"
     machine = {
         "system": environment.system,
         "processor": environment.processor,
@@ -80,7 +83,7 @@ def _desk(report: Report) -> _Column:
         **environment.tools,
     }
     return _Column(
-        agreement=_agreement(report.status, report.parity, report.agreement),
+        agreement=_agreement(status, report.parity, report.agreement),
         scores=_scores(report.scores),
         latency=_latency(report.latency, report.latency_rounds, slowed_down(report.machine)),
         machine=_texts(machine) | _meanwhile(describe_machine(report.machine), report.machine),
@@ -124,7 +127,8 @@ def _agreement(
 ) -> dict[str, Cell]:
     rows = {
         f"{row.step}: {row.tensor}": Cell(
-            format_error(row.max_rel), "" if row.within_tolerance else "beyond", row.tolerance
+            format_error(row.max_rel),
+            *(() if row.within_tolerance else ("beyond", f"allowed: {row.tolerance}")),
         )
         for row in parity
     }
@@ -165,7 +169,9 @@ def _device_latency(record: DeviceRecord) -> dict[str, Cell]:
     energy = {} if used.joules is None else {"joules for each call": Cell(f"{used.joules:.3g}")}
     rows = _latency(used.parts, used.rounds, slowed_down(record.states))
     left_out = {name: Cell("not measured", below=why) for name, why in record.left_out.items()}
-    standing = {"fastest": Cell(record.standing)} if record.standing else {}
+    standing = (
+        {"fastest": Cell(record.standing.removeprefix("fastest: "))} if record.standing else {}
+    )
     tuned = {"tuned": Cell(record.tuned)} if record.tuned else {}
     several = engines if len(engines) > 1 else {}
     return {**rows, **several, **left_out, **standing, **tuned, **energy}

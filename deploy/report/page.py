@@ -42,7 +42,7 @@ from deploy.report.run_result import NUMPY_NOTE
 from deploy.report.svg.diagram import first_box_offset, render_svg
 from deploy.report.sweep import Job, JobRow, Sweep, latency_lines
 from deploy.report.trade_off import trade_off
-from deploy.runtime.benchmark.machine_state import describe_machine, machine_rows
+from deploy.runtime.benchmark.machine_state import describe_machine, machine_rows, slowed_down
 from deploy.runtime.benchmark.ranking import is_noise
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -154,6 +154,7 @@ def run_page(report: Report) -> str:
         missing_sections=list(_missing_sections(report)),
         is_noise=is_noise(report.latency_rounds),
         machine=describe_machine(report.machine) if report.machine else "",
+        slowed_down=slowed_down(report.machine),
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
         placement=_placement_view(report.model, report.placement) if report.placement else None,
         device_groups=device_columns(report) if report.devices else (),
@@ -226,7 +227,9 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         return
     if report.pending:
         return
-    if not report.latency and report.recipe.get("bench.runs"):
+    if not report.latency and report.devices:
+        pass  # the devices have measured it
+    elif not report.latency and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
     elif not report.latency:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"

@@ -15,7 +15,7 @@ from backends.error_metrics import worst
 from backends.support import Support
 from deploy.placement.record import PlacementRecord
 from deploy.report.chain_diagram import Boundary, chain_boundaries
-from deploy.report.console import PLAIN_WIDTH
+from deploy.report.console import plain_console
 from deploy.report.device_results import (
     DeviceOutcome,
     agreement_lines,
@@ -33,7 +33,11 @@ from deploy.runtime.accuracy.step_errors import (
     noted_agreement,
     recorded_rule,
 )
-from deploy.runtime.benchmark.machine_state import describe_machine, is_machine_busy
+from deploy.runtime.benchmark.machine_state import (
+    describe_machine,
+    is_machine_busy,
+    slowed_down,
+)
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import format_ms, noise_line
 from deploy.runtime.bundle.engine_choice import engines_by_step
@@ -142,8 +146,8 @@ def print_result(
     for line in filter(None, lines):
         console.print(line, highlight=False)
     if result.devices:
-        width = None if console.is_terminal else PLAIN_WIDTH
-        console.print("", device_table(result.devices), "", sep="\n", width=width)
+        wide = console if console.is_terminal else plain_console()
+        wide.print("", device_table(result.devices), "", sep="\n")
         for line in device_lines(result.devices, result.manifest, result.reference):
             console.print(line, highlight=False, soft_wrap=True)
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
@@ -297,6 +301,7 @@ def _latency_lines(result: RunResult) -> str:
     lines = [", ".join(f"{name} {format_ms(value)} ms" for name, value in figures.items())]
     if result.latency.is_noise:
         lines.append(noise_line(result.latency.rounds))
+    lines += slowed_down(result.latency.machine)
     if is_machine_busy(result.latency.machine):
         lines.append(f"the machine was busy: {describe_machine(result.latency.machine)}")
     if _host_share(result.manifest, result.latency) >= _MUCH:

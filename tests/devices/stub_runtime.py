@@ -24,13 +24,13 @@ print({record!r})
 """
 
 
-def write_stub(folder: Path, record: DeviceRecord, requires: str = "", size: int = 0) -> Path:
+def write_stub(folder: Path, record: DeviceRecord, *requires: str, size: int = 0) -> Path:
     """Write the wheel.
 
     Args:
         folder: for the file.
         record: what the command answers.
-        requires: a distribution that it needs.
+        requires: the distributions that it needs.
         size: bytes that it has more where it is installed.
     """
     files = {
@@ -39,20 +39,20 @@ def write_stub(folder: Path, record: DeviceRecord, requires: str = "", size: int
         "deploy/runtime/__init__.py": "",
         "deploy/runtime/__main__.py": _PROGRAM.format(record=json.dumps(to_json(record))),
     }
-    return write_wheel(folder, "backend_chain", files, requires)
+    return write_wheel(folder, "backend_chain", files, *requires)
 
 
-def write_wheel(folder: Path, name: str, files: Mapping[str, str], requires: str = "") -> Path:
+def write_wheel(folder: Path, name: str, files: Mapping[str, str], *requires: str) -> Path:
     """Write a wheel of pure Python.
 
     Args:
         folder: for the file.
         name: of the distribution.
         files: what is in it.
-        requires: a distribution that it needs.
+        requires: the distributions that it needs.
     """
     info = f"{name}-0.0.dist-info"
-    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    needs = "".join(f"Requires-Dist: {name}\n" for name in requires)
     contents = {
         **files,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0\n{needs}",

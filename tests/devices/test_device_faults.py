@@ -79,7 +79,7 @@ def test_a_device_without_a_network_is_told_of_wheels_and_takes_them(
     (pip / "pip.conf").write_text(BROKEN_INDEX)
     monkeypatch.setattr(
         "deploy.devices.runtime.pack_wheel",
-        lambda folder: write_stub(folder, RECORD, requires="small-thing"),
+        lambda folder: write_stub(folder, RECORD, "small-thing"),
     )
     expected = (
         "device 'pi': the runtime cannot be installed on the device: got No matching distribution "

@@ -9,6 +9,7 @@ import numpy as np
 
 from backends.acceptance import Tolerance
 from backends.contract import TensorSpec
+from backends.error_metrics import ErrorMetrics
 from backends.handover import EngineFacts, EngineTensor
 from deploy.handover.facts import (
     AgreementFacts,
@@ -26,6 +27,7 @@ from deploy.placement.record import PlacedBorder, PlacedRegion, PlacementRecord,
 from deploy.report.data import (
     BlameTable,
     DetectionView,
+    DeviceView,
     Environment,
     MatchedCount,
     PictureView,
@@ -38,10 +40,12 @@ from deploy.report.pictures import data_url
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.benchmark.comparison import Comparison
+from deploy.runtime.benchmark.machine import Machine
 from deploy.runtime.benchmark.machine_state import MachineState
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import rank
-from deploy.runtime.bundle.manifest import StateTensor
+from deploy.runtime.bundle.manifest import StateTensor, StepMetrics
+from deploy.runtime.device_record import AlternativeLatency, DeviceRecord
 from deploy.runtime.latency import PartLatency
 from deploy.runtime.vision.pre import Pre
 
@@ -136,6 +140,33 @@ def report(**changes: Any) -> Report:
         ),
     )
     return replace(made, **changes)
+
+
+def device_views() -> tuple[DeviceView, ...]:
+    """A device with every figure and hostile names, and one that was not reached."""
+    parts = (PartLatency("body", 3, 4, 5, 3.1), PartLatency("total", 4, 5, 8, 4.2, 3.9))
+    hot = replace(MACHINE, is_capped=True, celsius=84.0)
+    record = DeviceRecord(
+        device="pi",
+        at="2026-01-02T03:04:05+00:00",
+        machine=Machine(EVIL, "aarch64", LONG, 4, 1 << 32, "3.12", {EVIL: "1"}, "ondemand"),
+        status="failed",
+        gaps=(StepMetrics("chain", ErrorMetrics("y", 0.5, 0.5, 0.9)),),
+        notes={"map": 0.25},
+        latency=(
+            AlternativeLatency("engine-fp32", parts, (3.9, 4.0, 6.0), 0.75),
+            AlternativeLatency(EVIL, parts[1:], (2.0, 2.0, 2.0)),
+        ),
+        standing=f"fastest: {EVIL}, first in 3 of 3 rounds",
+        states=(hot, hot, hot),
+        problem=f"'{EVIL}' of the chain",
+        left_out={"other-fp16": EVIL},
+        tuned=f"{LONG} on engine-fp32, threads 2",
+    )
+    scores = (NotedScore("map", "boxes mAP@.5:.95", 0.25, 0.75),)
+    rows = (parity("chain", False),)
+    pi = DeviceView("pi", record, record.problem, rows, MatchedCount("detections", 1, 4), scores)
+    return (pi, DeviceView("board", None, f"device 'board': {EVIL}"))
 
 
 def region(number: int, engine: str, nodes: int, macs: int, *operators: str) -> PlacedRegion:
