@@ -28,14 +28,14 @@ def main(description: str, arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="arm64-") as work:
         device = make_device(options.device, Path(work), EXTRAS)
         print(device.output_of("-c", _VERSIONS), flush=True)
-        bundles = Path(work) / "bundles"
-        bundles.mkdir()
-        compared = _compare(device, bundles, options)
-        tests_passed = options.no_tests or run_tests(device, options.device)
-    return int(not (compared and tests_passed))
+        good = options.part == "tests" or _compare(device, Path(work), options)
+        good &= options.part == "bundles" or run_tests(device)
+    return int(not good)
 
 
-def _compare(device: Device, folder: Path, options: argparse.Namespace) -> bool:
+def _compare(device: Device, work: Path, options: argparse.Namespace) -> bool:
+    folder = work / "bundles"
+    folder.mkdir()
     print("| bundle | max_rel here | there | detections of PyTorch | of this machine | within |")
     print("|---|---|---|---|---|---|", flush=True)
     good = True
@@ -67,8 +67,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     )
     names = [case.name for case in CASES]
     parser.add_argument("--bundle", action="append", choices=names, help="this one alone")
-    parser.add_argument("--pictures", type=int, default=6, metavar="N", help="of each bundle (6)")
-    parser.add_argument("--no-tests", action="store_true", help="compare bundles alone")
+    parser.add_argument("--pictures", type=int, default=3, metavar="N", help="of each bundle (3)")
+    parser.add_argument("--part", choices=("bundles", "tests"), help="this part alone")
     parser.add_argument(
         "--device", type=Path, default=FOLDER, metavar="FOLDER", help="of setup-arm64"
     )

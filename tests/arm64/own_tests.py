@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -42,18 +41,12 @@ _EXPECTED = {
 
 
 def run_tests(device: Device) -> bool:
-    """Run them and print how many had which outcome; true if none failed."""
-    device.output_of("-m", "pip", "install", "--only-binary", ":all:", *_LIBRARIES.split())
-    folder = Path(shutil.copytree(ROOT / "tests", device.home / "own" / "tests")).parent
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    report = folder / "report.xml"
-    # "none": no simulated driver is compiled there either
-    environment = {"DEPLOY_TEST_BACKENDS": _BACKENDS, "DEPLOY_TEST_GPU": "none"}
-    words = ("-p", "no:cacheprovider", "--continue-on-collection-errors", "--junitxml", report)
-    device.run(
-        "-m", "pytest", *words, f"--ignore={_WITHOUT}", _FOLDER, cwd=folder, **environment
-    )  # fmt: skip
-    outcomes = dict(_outcomes(ElementTree.parse(report)))
+    """Run them and print how many had which outcome; true if none failed.
+
+    Raises:
+        RuntimeError: pytest did not run.
+    """
+    outcomes = dict(map(_outcome, ElementTree.parse(_report(device)).iter("testcase")))
     counts = Counter(outcomes.values())
     print("| tests of the runtime | |\n|---|---|")
     print(*(f"| {outcome} | {count} |" for outcome, count in counts.most_common()), sep="\n")
@@ -61,15 +54,31 @@ def run_tests(device: Device) -> bool:
     return counts[_PASSED] > 0 and not counts[_FAILED]
 
 
-def _outcomes(report: ElementTree.ElementTree) -> Iterator[tuple[str, str]]:
-    for case in report.iter("testcase"):
-        name = case.get("name", "")
-        texts = [text for part in case for text in (part.get("message", ""), part.text or "")]
-        faults = [part for part in case if part.tag in ("failure", "error")]
-        if not faults:
-            yield f"{case.get('classname')} {name}", _PASSED if not len(case) else "skipped"
-        elif any(map(_NEEDS_DESK.search, texts)):
-            yield f"{case.get('classname')} {name}", _DESK
-        else:
-            how = _EXPECTED.get(name.partition("[")[0], _FAILED)
-            yield f"{case.get('classname')} {name}", how
+def _report(device: Device) -> Path:
+    """What pytest writes of them, in the form of JUnit."""
+    device.output_of("-m", "pip", "install", "--only-binary", ":all:", *_LIBRARIES.split())
+    folder = device.home / "own"
+    for part in ("tests", "deploy/models/yolov3/demo"):
+        shutil.copytree(ROOT / part, folder / part)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    report = folder / "report.xml"
+    words = ("-p", "no:cacheprovider", "--continue-on-collection-errors", f"--junitxml={report}")
+    # "none": no simulated driver is compiled there either
+    environment = {"DEPLOY_TEST_BACKENDS": _BACKENDS, "DEPLOY_TEST_GPU": "none"}
+    command = ("-m", "pytest", *words, f"--ignore={_WITHOUT}", _FOLDER)
+    ended = device.run(*command, cwd=folder, **environment)
+    if not report.is_file():
+        raise RuntimeError(f"pytest wrote no report\n{ended.stdout}{ended.stderr}")
+    return report
+
+
+def _outcome(case: ElementTree.Element) -> tuple[str, str]:
+    """The name of a test, and how it ended."""
+    test = case.get("name", "")
+    name = f"{case.get('classname')} {test}"
+    if not any(part.tag in ("failure", "error") for part in case):
+        return name, "skipped" if len(case) else _PASSED
+    texts = [text for part in case for text in (part.get("message", ""), part.text or "")]
+    if any(map(_NEEDS_DESK.search, texts)):
+        return name, _DESK
+    return name, _EXPECTED.get(test.partition("[")[0], _FAILED)
