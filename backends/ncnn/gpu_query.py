@@ -28,7 +28,7 @@ class VulkanGpu:
 
     Attributes:
         name: by its driver.
-        kind: ``discrete``, ``integrated``, ``virtual`` or ``software``.
+        kind: ``discrete``, ``integrated``, ``virtual``, ``software`` or ``other``.
         api: the version of Vulkan that it has.
         driver: the driver's version, a number of its own kind.
         lacks: those of ``HALF_PRECISION`` that it does not have.

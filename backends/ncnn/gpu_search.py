@@ -10,16 +10,17 @@ from pathlib import Path
 from backends.codec import to_json
 from backends.ncnn.gpu_query import HALF_PRECISION, GpuQuery, VulkanGpu
 from backends.ncnn.library import ncnn
+from backends.ncnn.vulkan import gpu_count
 from backends.process.child import end_with_parent
 
-_KINDS = ("discrete", "integrated", "virtual", "software")  # by the number that ncnn gives
+_KINDS = {0: "discrete", 1: "integrated", 2: "virtual", 3: "software"}  # by ncnn's number
 _EMPTY_NET = "7767517\n1 1\nInput in0 0 1 in0\n"
 
 
 def main(answer: str) -> None:
     """Write the answer into a file."""
     end_with_parent()
-    gpus = tuple(map(_described, range(ncnn.get_gpu_count())))
+    gpus = tuple(map(_described, range(gpu_count())))
     Path(answer).write_text(json.dumps(to_json(GpuQuery(gpus))))
 
 
@@ -28,7 +29,7 @@ def _described(number: int) -> VulkanGpu:
     version = info.api_version()
     return VulkanGpu(
         name=info.device_name(),
-        kind=_KINDS[info.type()],
+        kind=_KINDS.get(info.type(), "other"),
         api=f"{version >> 22}.{version >> 12 & 0x3FF}",
         driver=info.driver_version(),
         lacks=tuple(_lacks(number)),

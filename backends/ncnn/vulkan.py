@@ -9,7 +9,12 @@ from backends.contract import EngineError
 from backends.ncnn.gpu_query import HALF_PRECISION
 from backends.ncnn.library import ncnn
 
-_BUILD = "Run it on a machine that has one, or convert with device=cpu."
+_ELSEWHERE = "Run it on a machine that has one, or convert with device=cpu."
+
+
+def gpu_count() -> int:
+    """How many GPUs with Vulkan ncnn finds; none where it was built without Vulkan."""
+    return int(ncnn.get_gpu_count()) if hasattr(ncnn, "get_gpu_count") else 0
 
 
 def choose_gpu(net: Any, number: int) -> None:
@@ -18,14 +23,14 @@ def choose_gpu(net: Any, number: int) -> None:
     Raises:
         EngineError: there is no such GPU; ncnn itself would then run on the CPU.
     """
-    count = ncnn.get_gpu_count()
-    if not number < count:
+    count = gpu_count()
+    if number >= count:
         found = [f"{gpu}: {ncnn.get_gpu_info(gpu).device_name()}" for gpu in range(count)]
         raise EngineError(
             "ncnn with device=vulkan",
             expected=f"GPU {number}",
             got="; ".join(found) or "no GPU with Vulkan",
-            do=_BUILD,
+            do=_ELSEWHERE,
         )
     net.set_vulkan_device(number)
 
@@ -38,7 +43,7 @@ def check_gpu_options(net: Any, number: int, half_precision: bool) -> None:
     """
     gpu = f"GPU {number} ({ncnn.get_gpu_info(number).device_name()})"
     if not net.opt.use_vulkan_compute:
-        raise EngineError(f"ncnn cannot use {gpu}", do=_BUILD)
+        raise EngineError(f"ncnn cannot use {gpu}", do=_ELSEWHERE)
     lacking = [name for name in HALF_PRECISION if not getattr(net.opt, f"use_{name}")]
     if half_precision and lacking:
         raise EngineError(

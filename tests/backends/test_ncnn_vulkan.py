@@ -116,6 +116,14 @@ def test_without_a_gpu_it_is_refused_and_does_not_run_on_the_cpu(gpu_artifact, t
     ), done
 
 
+def test_an_ncnn_without_vulkan_is_refused_like_a_machine_without_a_gpu(gpu_artifact, tmp_path):
+    """Builds of distributions may leave it out."""
+    code = "from backends.ncnn.library import ncnn; del ncnn.get_gpu_count" + LOAD
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ncnn with device=vulkan: expected GPU 0, got no GPU"), done
+
+
 def test_a_gpu_that_lacks_what_half_precision_needs_is_refused_by_name():
     opt = SimpleNamespace(use_vulkan_compute=True, use_fp16_packed=True)
     opt.use_fp16_storage = opt.use_fp16_arithmetic = False  # as ncnn leaves them
