@@ -78,8 +78,8 @@ def _package_files() -> Iterator[tuple[str, str | bytes | Path]]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        is_compiled = path.parent.name == "__pycache__"  # by Python, or by numba
-        if path.is_file() and not is_compiled and not path.name.startswith("."):
+        is_cache = "__pycache__" in path.parts or path.name.startswith(".")
+        if path.is_file() and not is_cache:
             yield path
 
 

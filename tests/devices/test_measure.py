@@ -57,8 +57,8 @@ def test_the_runtime_is_told_what_to_measure(device_test, tmp_path):
     device_test.measure(work, tune=True)
     words = json.loads((device_test.server.home / "words.json").read_text())
     assert words[:1] == ["measure"]
-    assert words[7:13] == ["--rounds", "3", "--seconds", "2.0", "--tune", "--dataset"]
-    assert (device_test.folder / words[-1] / "a" / "1.png").read_bytes() == b"picture"
+    assert words[6:12] == ["--tune", "--rounds", "3", "--seconds", "2", "--dataset"]
+    assert (device_test.folder / words[12] / "a" / "1.png").read_bytes() == b"picture"
 
 
 def test_a_step_of_ones_own_is_sent(device_test, tmp_path, monkeypatch):
