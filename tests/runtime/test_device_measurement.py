@@ -131,7 +131,7 @@ def test_nothing_to_tune_is_said_and_no_error(make_bundle, capsys):
 
 
 @pytest.fixture(scope="module")
-def pending_bundle(tmp_path_factory) -> Path:
+def deferred_bundle(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("desk")
     write_net(folder)
     words = [f"+backend={BACKENDS[0]}", "backend.build=device", "bundle=bundle"]
@@ -139,8 +139,8 @@ def pending_bundle(tmp_path_factory) -> Path:
     return folder / "bundle"
 
 
-def test_standard_output_has_the_record_alone_whatever_is_built(pending_bundle, tmp_path):
-    bundle = shutil.copytree(pending_bundle, tmp_path / "bundle")
+def test_standard_output_has_the_record_alone_whatever_is_built(deferred_bundle, tmp_path):
+    bundle = shutil.copytree(deferred_bundle, tmp_path / "bundle")
     ended = run_here("deploy.runtime", "measure", bundle, "--json", "-", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     record = parse_record(ended.stdout.encode(), "here")
@@ -149,17 +149,17 @@ def test_standard_output_has_the_record_alone_whatever_is_built(pending_bundle, 
 
 
 def test_a_bundle_of_ones_own_from_another_machine_is_its_own_here(
-    pending_bundle, tmp_path, monkeypatch
+    deferred_bundle, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    bundle = shutil.copytree(pending_bundle, tmp_path / "bundle")
+    bundle = shutil.copytree(deferred_bundle, tmp_path / "bundle")
     assert not is_own(read_manifest(bundle))
     measure_bundle(bundle, MeasuredWork(own=True))
     assert is_own(read_manifest(bundle))  # also with the engines that were built
 
 
-def test_the_exit_code_says_that_it_does_not_agree(pending_bundle, tmp_path):
-    bundle = shutil.copytree(pending_bundle, tmp_path / "bundle")
+def test_the_exit_code_says_that_it_does_not_agree(deferred_bundle, tmp_path):
+    bundle = shutil.copytree(deferred_bundle, tmp_path / "bundle")
     assert run_here("deploy.runtime", "measure", bundle, cwd=tmp_path).returncode == 0
     manifest = json.loads((bundle / MANIFEST).read_text())
     manifest["verification"]["notes"]["tolerance.max_rel"] = 0.0
