@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.arm64.device import ROOT, desk
 
+PICTURES = sorted((ROOT / "deploy" / "models" / "yolov3" / "demo" / "eval").glob("*.jpg"))
 EXTRAS = "ncnn,onnxruntime,openvino"
 _HALF = "backend.precision=fp16"
 
@@ -17,7 +18,7 @@ class Case:
 
     Attributes:
         name: of its folder.
-        model: whose demo it is; its pictures are run.
+        model: whose demo it is.
         words: what the recipe has beside the model.
         is_tuned: whether it is tuned and measured there, for the sake of the way there.
     """
@@ -33,11 +34,6 @@ class Case:
         recipe = (f"+model={self.model}", *self.words, f"bundle={bundle}", "bench.runs=1")
         desk("-m", "deploy", *recipe, cwd=folder)
         return bundle
-
-    def pictures(self, count: int) -> list[Path]:
-        """The first pictures of the demo's data set."""
-        folder = ROOT / "deploy" / "models" / self.model / "demo" / "eval"
-        return sorted(folder.glob("*.jpg"))[:count]
 
 
 CASES = (

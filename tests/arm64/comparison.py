@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.runtime.results.detections import Detections
 from deploy.runtime.results.result import Agreement
-from tests.arm64.cases import Case
+from tests.arm64.cases import PICTURES, Case
 from tests.arm64.device import Device, desk
 
 RUNTIME = ("-m", "deploy.runtime")
@@ -47,7 +47,7 @@ def compare(case: Case, bundle: Path, device: Device, pictures: int) -> Comparis
     there = device.output_of(*RUNTIME, "check", brought)
     if case.is_tuned:
         _tune_and_measure(device, brought)
-    shown = case.pictures(pictures)
+    shown = PICTURES[:pictures]
     run = (*RUNTIME, "run", "--json", "-")
     expected = _detections(desk(*run, bundle, *shown, cwd=bundle.parent))
     actual = _detections(device.output_of(*run, brought, *shown))

@@ -17,7 +17,7 @@ _LIBRARIES = "pytest onnx ml-dtypes cryptography pycocotools hypothesis filelock
 _BACKENDS = "onnxruntime,ncnn,openvino"
 _PASSED, _FAILED, _DESK = "passed", "failed", "need PyTorch, Hydra, pnnx, numba or OpenCV"
 _NEEDS_DESK = re.compile(
-    r"this is the desk, and it lacks|"
+    r"this is the desk, and it lacks|pnnx is missing|"
     r"No module named '(torch|onnx_ir|onnxscript|hydra|pnnx|numba|cv2)"
 )
 _NO_LIST = "need a list of processes, which the emulator has not"
@@ -58,7 +58,7 @@ def _report(device: Device) -> Path:
     """What pytest writes of them, in the form of JUnit."""
     device.output_of("-m", "pip", "install", "--only-binary", ":all:", *_LIBRARIES.split())
     folder = device.home / "own"
-    for part in ("tests", "deploy/models/yolov3/demo"):
+    for part in ("tests", "scripts", "deploy/models/yolov3/demo"):
         shutil.copytree(ROOT / part, folder / part)
     shutil.copy(ROOT / "pyproject.toml", folder)
     report = folder / "report.xml"
