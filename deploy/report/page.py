@@ -158,6 +158,10 @@ def run_page(report: Report) -> str:
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
         placement=_placement_view(report.model, report.placement) if report.placement else None,
         device_groups=device_columns(report) if report.devices else (),
+        has_energy=any(
+            view.record and view.record.used and view.record.used.joules is not None
+            for view in report.devices
+        ),
         device_columns=[DESK, *(view.name for view in report.devices)],
     )
 
