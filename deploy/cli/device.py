@@ -65,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> bool:
         "governor": facts.governor or "not told",
         "Python": f"{facts.python} ({facts.executable}, {facts.libc or 'C library not told'})",
         "folder": f"{facts.folder}, {facts.disk / 2**30:.1f} GiB free",
-        "runtimes": f"{len(facts.environments)} installed",
+        "runtimes": "; ".join(facts.environments) or "none installed",
         "bundles": ", ".join(facts.bundles) or "none",
         "files by": "sftp" if sftp else "rsync" if facts.rsync else "nothing",
         "in use by": facts.holder or "nobody",

@@ -12,11 +12,12 @@ from deploy.devices.on_device import (
     faults,
     lock,
     machine,
+    notes,
     program,
     trees,
 )
 
-_MODULES = (faults, desk, machine, lock, children, trees, environments, program)
+_MODULES = (faults, notes, desk, machine, lock, children, trees, environments, program)
 _LOADER = """\
 import sys, types
 for name in {packages!r}:

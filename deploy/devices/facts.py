@@ -31,7 +31,7 @@ class DeviceFacts:
         rsync: whether it is installed.
         clock: seconds since 1970, as the device has them.
         folder: the absolute path of the device's folder.
-        environments: the names of the installed runtimes.
+        environments: the extras of each installed runtime.
         bundles: the names of the bundles there.
         holder: who works there now; empty where nobody does.
     """

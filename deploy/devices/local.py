@@ -13,7 +13,7 @@ from typing import TextIO
 
 from backends.process.child import Limits, failure, module_command, start_limited
 from deploy.devices.errors import DeviceError
-from deploy.devices.work import DeviceWork
+from deploy.devices.work import DeviceWork, measure_words
 from deploy.recipe.devices import DeviceRecipe
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.device_record import DeviceRecord, parse_record
@@ -42,7 +42,8 @@ def measure_here(
         if any(artifact.pending for artifact in read_manifest(bundle).artifacts):
             bundle = shutil.copytree(bundle, scratch / "bundle")  # its engines are built there
         record = scratch / "record.json"
-        words = [str(bundle), "--json", str(record), *_words(device, work)]
+        dataset = str(work.dataset.absolute()) if work.dataset else None
+        words = [str(bundle), "--json", str(record), *measure_words(device, work, dataset)]
         command = module_command("deploy.runtime", "measure", *words)
         problem = _run(command, device.timeout, scratch / "output.txt", tell)
         if not record.is_file():
@@ -50,16 +51,6 @@ def measure_here(
         answered = parse_record(record.read_bytes(), f"device '{device.name}'")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return replace(answered, device=device.name, at=now)
-
-
-def _words(device: DeviceRecipe, work: DeviceWork) -> list[str]:
-    """The arguments of the runtime's command."""
-    words = ["--tune"] if device.tune else []
-    if work.rounds:
-        words += ["--rounds", str(work.rounds), "--seconds", str(work.seconds)]
-    if work.dataset is not None:
-        words += ["--dataset", str(work.dataset.absolute())]
-    return [*words, "--post", work.post] if work.post else words
 
 
 def _run(command: Sequence[str], seconds: float, file: Path, tell: Callable[[str], None]) -> str:

@@ -16,7 +16,7 @@ from deploy.devices.runtime import Runtime, needed_runtime, shown
 from deploy.devices.session import DeviceSession, open_session
 from deploy.devices.transfer import send_trees
 from deploy.devices.trees import Tree, bundle_tree, code_tree, data_tree
-from deploy.devices.work import DeviceWork as DeviceWork
+from deploy.devices.work import DeviceWork, measure_words
 from deploy.recipe.devices import DeviceRecipe
 from deploy.runtime.bundle.manifest import read_manifest
 from deploy.runtime.bundle.trust import is_own
@@ -55,6 +55,10 @@ class _Shipment:
         data = [self.data[0]] if self.data else []
         return [self.bundle, *data, *([self.code] if self.code else [])]
 
+    def dataset_path(self, folder: str) -> str | None:
+        """The path of the data set on a device with this folder."""
+        return f"{folder}/data/{self.data[0].name}/{self.data[1]}" if self.data else None
+
 
 def measure_on(
     device: DeviceRecipe, bundle: Path, work: DeviceWork, tell: Callable[[str], None]
@@ -92,7 +96,10 @@ def _measured(
     runtime = needed_runtime(session.device, facts, manifest, work.dataset is not None, folder)
     _provide(session, facts, runtime, shipment.trees)
     session.tell(f"measuring on {facts.system}, {facts.architecture}, {facts.cores} cores")
-    words = _measure_words(session.device, facts, work, shipment, is_own(manifest))
+    words = measure_words(session.device, work, shipment.dataset_path(facts.folder))
+    words = [f"{facts.folder}/bundles/{shipment.bundle.name}", "--json", "-", *words]
+    if is_own(manifest):
+        words.append("--own")
     record = _measure(session, facts, runtime, shipment, words)
     used = [tree.name for tree in shipment.trees]
     session.ask(Done, "prune", used=[*used, runtime.key])
@@ -126,26 +133,6 @@ def _provide(
             extras=runtime.extras,
             index=runtime.index,
         )
-
-
-def _measure_words(
-    device: DeviceRecipe, facts: DeviceFacts, work: DeviceWork, shipment: _Shipment, own: bool
-) -> list[str]:
-    """The arguments of the runtime's command there."""
-    words = [f"{facts.folder}/bundles/{shipment.bundle.name}", "--json", "-"]
-    words += ["--timeout", str(device.timeout)]
-    if own:
-        words.append("--own")
-    if work.rounds:
-        words += ["--rounds", str(work.rounds), "--seconds", str(work.seconds)]
-    if device.tune:
-        words.append("--tune")
-    if shipment.data:
-        tree, name = shipment.data
-        words += ["--dataset", f"{facts.folder}/data/{tree.name}/{name}"]
-    if work.post:
-        words += ["--post", work.post]
-    return words
 
 
 def _measure(

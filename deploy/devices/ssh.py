@@ -58,7 +58,7 @@ _CAUSES = (
         "Connect once by hand, and compare the fingerprint: ssh {host}",
     ),
     _Cause(
-        "Permission denied",
+        "Permission denied|Too many authentication failures",
         "it accepts none of your keys",
         "Put your public key there (ssh-copy-id {host}), or name the key in ~/.ssh/config. "
         "Passwords are not asked for.",
@@ -135,12 +135,10 @@ def connection_error(device: DeviceRecipe, errors: str, code: int) -> DeviceErro
     name, host = _named(device), device.host or ""
     last = _last_line(errors)
     if code == FAILED:
-        for cause in _CAUSES:
-            if re.search(cause.pattern, errors):
-                return DeviceError(
-                    f"{name}: {cause.meaning} ({last})", do=cause.do.format(host=host)
-                )
-        return DeviceError(f"{name} cannot be reached", got=last, do=_BY_HAND.format(host=host))
+        cause = _cause(errors, last)
+        if cause is None:
+            return DeviceError(f"{name} cannot be reached", got=last, do=_BY_HAND.format(host=host))
+        return DeviceError(f"{name}: {cause.meaning} ({last})", do=cause.do.format(host=host))
     if code in (126, 127):
         return DeviceError(
             f"{name} has no Python called '{device.python}'",
@@ -148,6 +146,14 @@ def connection_error(device: DeviceRecipe, errors: str, code: int) -> DeviceErro
             do="Name another with device.python, such as python3.12.",
         )
     return DeviceError(f"{name}: its side has ended (exit code {code})", got=last)
+
+
+def _cause(errors: str, last: str) -> _Cause | None:
+    """What ssh says in its last line counts; login files there may print errors of their own."""
+    changed, *others = _CAUSES
+    searched = [(errors, [changed]), (last, others), (errors, others)]
+    pairs = ((text, cause) for text, causes in searched for cause in causes)
+    return next((cause for text, cause in pairs if re.search(cause.pattern, text)), None)
 
 
 def lost(device: DeviceRecipe) -> DeviceError:

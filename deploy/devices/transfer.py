@@ -98,7 +98,7 @@ def _send_missing(session: DeviceSession, folder: str, trees: Sequence[Tree]) ->
 
 
 def _copy(session: DeviceSession, links: Path, folder: str, parts: Mapping[str, int]) -> None:
-    by_sftp = _run(session, _sftp(session), sftp_batch(links, folder, parts))
+    by_sftp = _run(session, _sftp(session), _sftp_batch(links, folder, parts))
     if by_sftp is None:
         return
     if not _lacks_sftp(by_sftp) or session.is_ended():
@@ -114,7 +114,7 @@ def _copy(session: DeviceSession, links: Path, folder: str, parts: Mapping[str, 
     raise _failed(session, "rsync", by_rsync)
 
 
-def sftp_batch(links: Path, folder: str, parts: Mapping[str, int]) -> str:
+def _sftp_batch(links: Path, folder: str, parts: Mapping[str, int]) -> str:
     """The commands of sftp: what was begun is resumed.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any
 from backends.contract import DeployError
 from deploy.devices.errors import DeviceError
 from deploy.devices.hashes import hash_files
+from deploy.devices.wheel import PACKAGES
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import (
     MANIFEST,
@@ -112,17 +113,22 @@ def data_tree(dataset: Path) -> tuple[Tree, str]:
     return tree, dataset.absolute().relative_to(root).as_posix()
 
 
-def code_tree(target: str) -> Tree:
+def code_tree(target: str) -> Tree | None:
     """The module of a user's own post-processing step, or the package that it is in.
 
     Args:
         target: ``module:callable``, with an id and ``=`` before it or without.
+
+    Returns:
+        None for a step of this project, which a device has.
 
     Raises:
         DeviceError: there is no such module.
     """
     module = target.rpartition("=")[2].partition(":")[0]
     top = module.partition(".")[0]
+    if top in PACKAGES:
+        return None
     try:
         spec = find_spec(top)
     except (ImportError, ValueError) as error:

@@ -19,8 +19,10 @@ from deploy.recipe.shipped import conf_folder
 
 DISTRIBUTION = "backend-chain"
 
+PACKAGES = ("deploy", "backends")
+"""What is in the wheel, beside its metadata."""
+
 _TIME = (1980, 1, 1, 0, 0, 0)  # of each file in the archive: the first that it can have
-_PACKAGES = ("deploy", "backends")
 _METADATA = ("METADATA", "entry_points.txt")
 _TAG = "py3-none-any"
 _WHEEL = f"Wheel-Version: 1.0\nGenerator: {DISTRIBUTION}\nRoot-Is-Purelib: true\nTag: {_TAG}\n"
@@ -64,7 +66,7 @@ def installed_project() -> Distribution:
 
 def _package_files() -> Iterator[tuple[str, str | bytes | Path]]:
     root = Path(str(backends.__file__)).parents[1]
-    for package in _PACKAGES:
+    for package in PACKAGES:
         for path in _files(root / package):
             name = path.relative_to(root)
             if not _is_demo(name):
@@ -76,7 +78,8 @@ def _package_files() -> Iterator[tuple[str, str | bytes | Path]]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
-        if path.is_file() and path.suffix != ".pyc" and not path.name.startswith("."):
+        is_cache = "__pycache__" in path.parts or path.name.startswith(".")
+        if path.is_file() and not is_cache:
             yield path
 
 

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.devices.device_program import device_program
 from deploy.devices.errors import DeviceError
-from deploy.devices.session import DeviceSession
+from deploy.devices.facts import find_facts
+from deploy.devices.holder import lock_device
+from deploy.devices.session import DeviceSession, open_session
+from deploy.devices.ssh import check_device
+from deploy.recipe.devices import DeviceRecipe
 from tests.devices.ssh_server import new_key
 
 STAGES = (
@@ -163,16 +168,10 @@ def test_a_host_that_ssh_or_a_shell_could_take_for_something_else(device_test, h
 
 @pytest.mark.parametrize("host", ["pi", "pi@raspberry.local", "ssh://pi@10.0.0.7:2222", "a@[::1]"])
 def test_a_host_as_users_write_it_is_taken(host):
-    from deploy.devices.ssh import check_device
-    from deploy.recipe.devices import DeviceRecipe
-
     check_device(DeviceRecipe("pi", host=host))
 
 
 def test_a_device_that_another_desk_uses(device_test, monkeypatch):
-    from deploy.devices.holder import lock_device
-    from deploy.devices.session import open_session
-
     monkeypatch.setattr("deploy.devices.holder._WAIT", 0.5)
     with open_session(device_test.recipe, print) as other:
         lock_device(other, "bundle theirs")
@@ -180,6 +179,18 @@ def test_a_device_that_another_desk_uses(device_test, monkeypatch):
         with pytest.raises(DeviceError, match=expected):
             device_test.measure()
     device_test.measure()
+
+
+def test_a_desk_that_falls_silent_is_taken_for_gone(device_test, monkeypatch):
+    program = device_program(device_test.recipe.folder)
+    assert "SILENCE = 180.0" in program
+    hasty = program.replace("SILENCE = 180.0", "SILENCE = 1.0")
+    monkeypatch.setattr("deploy.devices.session.device_program", lambda folder: hasty)
+    with open_session(device_test.recipe, print) as session:
+        lock_device(session, "bundle mine")
+        time.sleep(2)
+        with pytest.raises(DeviceError, match="device 'pi'"):
+            find_facts(session)
 
 
 def test_a_command_that_takes_too_long(device_test):

@@ -52,6 +52,10 @@ def test_a_check_says_what_is_there(device_command, device_test):
     for words in ("architecture", "governor", "GiB free", "files by      sftp", "nobody", "none"):
         assert words in text
     assert not device_test.folder.exists(), "a check leaves nothing there"
+    device_test.measure()
+    _, text = device_command("check", "pi", reached(device_test))
+    assert "runtimes      onnxruntime\n" in text
+    assert "bundles       bundle-" in text
 
 
 def test_a_check_says_who_works_there(device_command, device_test):

@@ -36,6 +36,20 @@ def test_only_what_changed_is_sent(device_test):
     assert any(line.startswith("sending 1 files") for line in device_test.told)
 
 
+def test_engines_that_were_built_there_stay(device_test):
+    device_test.does(
+        "bundle = pathlib.Path(words[1])\n"
+        "built = bundle / 'engine.plan'\n"
+        "print('built before' if built.exists() else 'built now', file=sys.stderr)\n"
+        "built.write_text('x')\n"
+        "(bundle / 'manifest.json').write_text('{}')\n"
+    )
+    device_test.measure()
+    assert "built now" in device_test.told
+    device_test.measure()
+    assert "built before" in device_test.told
+
+
 def test_the_runtime_is_told_what_to_measure(device_test, tmp_path):
     (tmp_path / "pictures" / "a").mkdir(parents=True)
     (tmp_path / "pictures" / "a" / "1.png").write_bytes(b"picture")
@@ -43,8 +57,8 @@ def test_the_runtime_is_told_what_to_measure(device_test, tmp_path):
     device_test.measure(work, tune=True)
     words = json.loads((device_test.server.home / "words.json").read_text())
     assert words[:1] == ["measure"]
-    assert words[7:13] == ["--rounds", "3", "--seconds", "2.0", "--tune", "--dataset"]
-    assert (device_test.folder / words[-1] / "a" / "1.png").read_bytes() == b"picture"
+    assert words[6:12] == ["--tune", "--rounds", "3", "--seconds", "2", "--dataset"]
+    assert (device_test.folder / words[12] / "a" / "1.png").read_bytes() == b"picture"
 
 
 def test_a_step_of_ones_own_is_sent(device_test, tmp_path, monkeypatch):
@@ -53,6 +67,17 @@ def test_a_step_of_ones_own_is_sent(device_test, tmp_path, monkeypatch):
     device_test.does("import own_post; print(own_post.__file__, file=sys.stderr)")
     device_test.measure(DeviceWork(post="own_post:decode"))
     assert any("/code/own_post.py-" in line for line in device_test.told)
+
+
+def test_a_step_of_this_project_need_not_be_sent(device_test):
+    device_test.measure(DeviceWork(post="deploy.tasks.classify.post:Classify"))
+    assert not (device_test.folder / "code").exists()
+
+
+def test_a_step_that_is_not_found_here_cannot_be_sent(device_test):
+    expected = "the post-processing step's module 'nowhere' is not found here, so it cannot be sent"
+    with pytest.raises(DeviceError, match=expected):
+        device_test.measure(DeviceWork(post="nowhere:decode"))
 
 
 def test_the_runtimes_error_is_the_devices(device_test):

@@ -56,7 +56,7 @@ class Device:
         """What this machine is, and what a desk has put here."""
         return {
             **machine_facts(self._folder),
-            "environments": self._environments.names(),
+            "environments": self._environments.extras(),
             "bundles": self._trees.names("bundles"),
             "holder": self._lock.holder(),
         }

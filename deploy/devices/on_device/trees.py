@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.devices.on_device.faults import FaultError, disk_faults
+from deploy.devices.on_device.notes import read_note, write_note
 
 KEPT = {"bundles": 8, "data": 2, "code": 4, "wheels": 0}
 """The kinds of trees, and how many of each are kept beside those in use."""
@@ -70,15 +70,13 @@ class Trees:
             _move_in(objects, staging, tree["files"])
             shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
-            os.sync()
-            _note(target).write_text(json.dumps({key: tree[key] for key in ("digest", "files")}))
+            write_note(_note(target), {key: tree[key] for key in ("digest", "files")})
         return {"damaged": []}
 
     def forget(self, kind: str, name: str) -> Mapping[str, Any]:
         """Look at each file of a tree again the next time; files that are right stay."""
         note = _note(self._path(kind, name))
-        if note.exists():
-            note.write_text(json.dumps({**json.loads(note.read_text()), "digest": ""}))
+        write_note(note, {**read_note(note), "digest": ""})
         return {}
 
     def prune(self, used: Sequence[str]) -> None:
@@ -106,22 +104,21 @@ class Trees:
     def _is_there(self, tree: Mapping[str, str]) -> bool:
         target = self._path(tree["kind"], tree["name"])
         note = _note(target)
-        if not (note.is_file() and target.is_dir()):
+        if not target.is_dir() or read_note(note).get("digest") != tree["digest"]:
             return False
-        os.utime(note)
-        return bool(json.loads(note.read_text())["digest"] == tree["digest"])
+        os.utime(note)  # it is used
+        return True
 
     def _take_apart(self, tree: Mapping[str, Any]) -> None:
         """Make objects of the files of an earlier tree of this name, and remove it."""
         target = self._path(tree["kind"], tree["name"])
         note = _note(target)
-        if note.is_file():
-            for name, (sha, size) in json.loads(note.read_text())["files"].items():
-                path, to = target / name, self._objects() / sha
-                fits = path.is_file() and path.stat().st_size == size and not to.exists()
-                if fits and _sha256(path) == sha:
-                    path.rename(to)
-            note.unlink()
+        for name, (sha, size) in read_note(note).get("files", {}).items():
+            path, to = target / name, self._objects() / sha
+            fits = path.is_file() and path.stat().st_size == size and not to.exists()
+            if fits and _sha256(path) == sha:
+                path.rename(to)
+        note.unlink(missing_ok=True)
         shutil.rmtree(target, ignore_errors=True)
 
 
