@@ -231,11 +231,10 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         return
     if report.pending:
         return
-    if not report.latency and report.devices:
-        pass  # the devices have measured it
-    elif not report.latency and report.recipe.get("bench.runs"):
+    is_timed = report.latency or report.devices
+    if not is_timed and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
-    elif not report.latency:
+    elif not is_timed:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
     if not report.scores and report.has_dataset:
         yield "Scores", "verify.eval is false; verify.eval=true on the command line evaluates both"
