@@ -406,8 +406,9 @@ class BenchRecipe:
     Attributes:
         runs: how many calls of a job's bundle are measured; 0 leaves the latency out.
         rounds: in a sweep, in how many rounds all bundles are measured in turns at its end; with 0
-            each job measures its own, when it happens to run.
-        seconds: in a sweep, how long each bundle is measured in all rounds together.
+            each job measures its own, when it happens to run. On a device, in how many rounds the
+            engines of the bundle are.
+        seconds: how long each bundle, or choice of engines, is measured in all rounds together.
     """
 
     runs: int = 20

@@ -158,6 +158,10 @@ def run_page(report: Report) -> str:
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
         placement=_placement_view(report.model, report.placement) if report.placement else None,
         device_groups=device_columns(report) if report.devices else (),
+        has_energy=any(
+            view.record and view.record.used and view.record.used.joules is not None
+            for view in report.devices
+        ),
         device_columns=[DESK, *(view.name for view in report.devices)],
     )
 
@@ -227,11 +231,10 @@ def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
         return
     if report.pending:
         return
-    if not report.latency and report.devices:
-        pass  # the devices have measured it
-    elif not report.latency and report.recipe.get("bench.runs"):
+    is_timed = report.latency or report.devices
+    if not is_timed and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
-    elif not report.latency:
+    elif not is_timed:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
     if not report.scores and report.has_dataset:
         yield "Scores", "verify.eval is false; verify.eval=true on the command line evaluates both"

@@ -164,7 +164,8 @@ def print_result(
 def _next_commands(result: RunResult, bundle: Path) -> list[str]:
     device, named = "python -m deploy.runtime", f"{bundle}{_own_post_option(result.manifest)}"
     if result.pending:
-        where = "on each further device" if result.devices else "on the device"
+        is_verified = any(one.status == "passed" for one in result.devices)
+        where = "on each further device" if is_verified else "on the device"
         lines = [f"next        {device} build {named} ({where})"]
     else:
         lines = [f"next        {device} check {named}"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from deploy.cli.compose import compose
+from deploy.devices.errors import DeviceError
+from deploy.pipeline import devices as stage
+from deploy.recipe.devices import DeviceRecipe
 from deploy.recipe.schema import RecipeError
-from tests.helpers.commands import BACKENDS
+from tests.helpers.commands import BACKENDS, run_here
+from tests.helpers.two_segment_net import DEPLOY, write_net
 
 WORDS = ["+model=yolov3", f"+backend={BACKENDS[0]}"]
 PI = "# a board\nhost: pi@raspberrypi\nssh: [-p, 2222, -oConnectTimeout=5]\n"
@@ -50,6 +55,22 @@ def test_each_of_several_keeps_what_its_file_says(own_devices):
 def test_a_typed_key_replaces_that_of_the_file(own_devices):
     (pi,) = compose([*WORDS, "device=pi", "device.host=pi@other"], own_devices).device
     assert pi.host == "pi@other"
+
+
+def test_a_run_takes_a_list_too(own_devices, monkeypatch):
+    asked: list[tuple[str, str | None]] = []
+
+    def refuse(device: DeviceRecipe, *_: object) -> NoReturn:
+        asked.append((device.name, device.host))
+        raise DeviceError(f"device '{device.name}' is away")
+
+    monkeypatch.setattr(stage, "measure_on", refuse)
+    write_net(own_devices)
+    words = [f"+backend={BACKENDS[0]}", "device=[pi,local]", "bundle=b"]
+    ended = run_here("deploy", "--config-dir", ".", *DEPLOY[1:], *words, cwd=own_devices)
+    assert ended.returncode == 1
+    assert asked == [("pi", "pi@raspberrypi"), ("local", None)]
+    assert ended.stderr.endswith("error: device 'pi' is away\nerror: device 'local' is away\n")
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,9 @@ def test_without_an_answer_it_is_still_pending(tmp_path, answers, capsys):
     answers["pi"] = DeviceError("device 'pi': nothing listens there")
     backend = replace(torch_recipe().backend, build="device")
     assert run(tmp_path, PI, backend=backend).row.status == "failed"
-    assert "agreement   not measured yet: the device builds" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "agreement   not measured yet: the device builds" in printed
+    assert "build" in printed and "(on the device)" in printed
 
 
 @pytest.mark.parametrize(("device", "rounds", "there"), [(PI, 0, 5.5), (LOCAL, 9, None)])
