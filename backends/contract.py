@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from backends.bounds import Between, Length, Name
+from backends.handover import EngineFacts
 from backends.support import RefusedNode, Support
 from backends.terminal import printable
 
@@ -287,6 +288,10 @@ def _no_misfit(options: Any) -> str:
     return ""
 
 
+def _no_devices() -> Sequence[str]:
+    return ()
+
+
 def _takes_all(inputs: Specs, outputs: Specs) -> str:
     return ""
 
@@ -339,8 +344,15 @@ class About:
             child process. What is taken may still fail; that is tried.
         machine: the properties of this machine that its files depend on, such as the GPU, given
             the backend's options. Usually none.
+        devices: the devices beside the CPU that it can run on here, for people; or a line that
+            says why there are none. It may start a child process.
+        stand_in: options under which a machine that cannot run what it converts compares it all
+            the same, such as on its CPU; the device verifies it once more. None where it is not
+            compared.
         other_rounding: options under which the same graph is computed in another order, such as
             without fusions. As a reference, the backend measures with them how certain it is.
+        handover: how a program without this project's runtime loads and calls an artifact, whose
+            files are relative to a root folder. None where such programs are not foreseen.
 
     Examples:
         >>> about = About("an engine", extra="my_engine", convert=("onnx",), run=("my-engine",))
@@ -363,7 +375,10 @@ class About:
     precisions: Mapping[str, Mapping[str, bool | int | float | str]] | None = None
     gpu: GpuSupport | None = None
     machine: Callable[[Any], Mapping[str, str]] = _any_machine
+    devices: Callable[[], Sequence[str]] = _no_devices
+    stand_in: Mapping[str, bool | int | float | str] | None = None
     other_rounding: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    handover: Callable[[Artifact, Path], EngineFacts] | None = None
 
     def run_obstacle(self, options: Any) -> str:
         """Why this machine cannot run what it converts with these options, or an empty text."""
@@ -401,6 +416,28 @@ class Runner(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+@runtime_checkable
+class NotedRunner(Runner, Protocol):
+    """A runner that tells how it runs here, such as which of its layers an accelerator has.
+
+    Attributes:
+        note: a line for people; empty where there is nothing to tell.
+
+    Examples:
+        >>> class Half:
+        ...     note = "3 of 4 layers on the GPU; on the CPU: 1 MatMul"
+        ...     def __call__(self, inputs: Tensors) -> dict[str, Array]:
+        ...         return {"y": inputs["x"] / 2}
+        ...     def __enter__(self) -> Self:
+        ...         return self
+        ...     def __exit__(self, *_: object) -> None: ...
+        >>> isinstance(Half(), NotedRunner)
+        True
+    """
+
+    note: str
 
 
 class Convert(Protocol):

@@ -94,7 +94,9 @@ def read_failure(path: Path) -> ConversionFailure:
     return ConversionFailure()
 
 
-def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> None:
+def write_sample(
+    path: Path, inputs: Specs, outputs: Specs, values: Tensors, compressed: bool = True
+) -> None:
     """Write the values of these tensors, as ``input/<name>`` and ``output/<name>`` of an npz file.
 
     Args:
@@ -102,11 +104,13 @@ def write_sample(path: Path, inputs: Specs, outputs: Specs, values: Tensors) -> 
         inputs: the tensors to write as inputs, each in the dtype of its spec.
         outputs: the tensors to write as outputs, likewise.
         values: all these tensors by name.
+        compressed: without it, a program can read the numbers at their place in the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{_INPUT}{name}": array for name, array in select_tensors(inputs, values).items()}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in select_tensors(outputs, values).items()}
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    (np.savez_compressed if compressed else np.savez)(path, allow_pickle=False, **arrays)
 
 
 def read_npz_sample(path: Path) -> Sample:

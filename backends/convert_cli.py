@@ -66,7 +66,9 @@ def main(backend: str, argv: Sequence[str] | None = None) -> None:
     size = sum((arguments.out / name).stat().st_size for name in artifact.files)
     agrees = f"max_rel {gap.max_rel:.1e} at '{gap.tensor}'" if gap else "not checked"
     if artifact.unverified:
-        agrees += f", since this machine cannot run it: {obstacle}"
+        stand_in = about(backend).stand_in if gap else None
+        other = "".join(f" with {name}={value}" for name, value in (stand_in or {}).items())
+        agrees += f"{other}, since this machine cannot run it: {obstacle}"
     print(f"{arguments.out}: {artifact.precision}, {size:,} bytes, {agrees}")
 
 
@@ -145,18 +147,25 @@ def _convert(
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)
         obstacle = about(backend).run_obstacle(options)
-        artifact = replace(artifact, unverified=bool(obstacle))
         gap = None
-        if not arguments.no_check and not artifact.unverified:
+        runnable = _stand_in(artifact) if obstacle else artifact
+        if not arguments.no_check and runnable is not None:
             bounds = dict(map(_bounds, arguments.tolerance))
             sample = _sample(segment, arguments.sample)
             gap = _check_agreement(
-                segment, artifact, folder, sample, AcceptanceRule(tensors=bounds)
+                segment, runnable, folder, sample, AcceptanceRule(tensors=bounds)
             )
+        artifact = replace(artifact, unverified=bool(obstacle))
         write_artifact(folder, artifact)
         shutil.rmtree(arguments.out, ignore_errors=True)
         folder.replace(arguments.out)
     return artifact, gap, obstacle
+
+
+def _stand_in(artifact: Artifact) -> Artifact | None:
+    """The artifact with options under which this machine runs it, if there are such."""
+    options = about(artifact.backend).stand_in
+    return None if options is None else replace(artifact, options={**artifact.options, **options})
 
 
 def _without_functions(backend: str, segment: Segment, scratch: Path) -> Segment:

@@ -78,6 +78,21 @@ def options_json(options: Any) -> dict[str, Value]:
     return asdict(options)
 
 
+def other_device(options: Mapping[str, object]) -> str:
+    """The device that the option ``device`` names, if it is a word and not the CPU; else nothing.
+
+    Engines of one backend and precision are told apart by it.
+
+    Examples:
+        >>> other_device({"device": "cuda"}), other_device({"device": "cpu"}), other_device({})
+        ('cuda', '', '')
+    """
+    device = options.get("device")
+    if isinstance(device, str) and device.isidentifier() and device != "cpu":
+        return device
+    return ""
+
+
 def describe_options(kind: type[Any]) -> str:
     """All options with their types and defaults.
 

@@ -23,6 +23,7 @@ from deploy.recipe.schema import ModelRecipe, RecipeError
 from deploy.runtime.bundle.engine_choice import engine_name
 from deploy.runtime.bundle.integrity import file_entry
 from deploy.runtime.bundle.manifest import (
+    HANDOVER,
     MANIFEST,
     HostStep,
     Kind,
@@ -148,7 +149,7 @@ def write_state(out: Path, manifest: Manifest, initial: Tensors) -> Manifest:
         return manifest
     carried = {tensor.input for tensor in manifest.state}
     specs = tuple(spec for spec in manifest.inputs if spec.name in carried)
-    write_sample(out / STATE, specs, (), initial)
+    write_sample(out / STATE, specs, (), initial, compressed=False)
     return replace(manifest, initial_state=STATE)
 
 
@@ -189,7 +190,8 @@ def write_picture(
     """
     pixels = load_image(picture)
     Image.fromarray(pixels).save(out / IMAGE)
-    np.savez(out / RESULT, allow_pickle=False, **expected.to_arrays())
+    arrays = {name: np.asarray(array, order="C") for name, array in expected.to_arrays().items()}
+    np.savez(out / RESULT, allow_pickle=False, **arrays)
     if actual is not None:
         actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE)
 
@@ -232,6 +234,8 @@ def _kind(manifest: Manifest, name: str) -> Kind:
         return "source"
     if name == manifest.initial_state:
         return "state"
+    if name == HANDOVER:
+        return "handover"
     return "sample" if name.startswith("sample/") else "picture"
 
 

@@ -92,12 +92,14 @@ class Verdict:
         problem: the first violation of the acceptance rule, or None.
         expected: the result of PyTorch for each picture, or for each input of samples of tensors.
         actual: likewise of the chain.
+        engine_notes: what the engines tell of how they run here.
     """
 
     verification: Verification
     problem: VerificationError | None
     expected: tuple[Result, ...] = ()
     actual: tuple[Result, ...] = ()
+    engine_notes: tuple[str, ...] = ()
 
 
 def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdict:
@@ -116,7 +118,8 @@ def verify(bundle: Path, manifest: Manifest, reference: ReferenceData) -> Verdic
         problem = problem or first_violation(manifest, errors, reference.name, reference.rule)
         problem = problem or _stream_problem(pipeline, reference)
         verification = Verification(_status(problem), tuple(errors), reference.notes)
-        verdict = Verdict(verification, problem)
+        notes = tuple(pipeline.chain.notes())
+        verdict = Verdict(verification, problem, engine_notes=notes)
         if manifest.post is None:
             return verdict
         if manifest.pre is None:
@@ -204,7 +207,9 @@ def expected_results_only(manifest: Manifest, reference: ReferenceData) -> Verdi
         return Verdict(Verification("pending", notes=reference.notes), None)
     torch = ReferencePipeline(pipeline, reference.whole_model)
     expected = tuple(torch(picture) for picture in reference.pictures[:1])
-    return Verdict(Verification("pending", notes=reference.notes), None, expected)
+    scores = evaluate(reference.dataset, torch) if reference.dataset is not None else {}
+    notes = {**reference.notes, **score_notes({}, scores)}
+    return Verdict(Verification("pending", notes=notes), None, expected)
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,9 @@ def _with_agreement(
         **verdict.verification.notes,
     }
     verification = replace(verdict.verification, status=_status(problem), notes=notes)
-    return Verdict(verification, problem, expected, actual)
+    return replace(
+        verdict, verification=verification, problem=problem, expected=expected, actual=actual
+    )
 
 
 def _disagreement(agreement: Agreement, rule: AcceptanceRule) -> VerificationError | None:

@@ -3,6 +3,7 @@
 
     .venv/bin/python scripts/check_ncnn_support.py
     .venv/bin/python scripts/check_ncnn_support.py --only reduce --processes 4
+    .venv/bin/python scripts/check_ncnn_support.py --device vulkan
 
 Cases: the models of one operator of ``onnx.backend.test`` whose outputs are float32 and that have a
 float32 input; other inputs become constants. Each is asked about (``About.support``) and converted;
@@ -24,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -131,24 +133,24 @@ def _set_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         value.type.tensor_type.shape.dim.add().dim_value = size
 
 
-def outcome(case: Case) -> Outcome:
+def outcome(options: Options, case: Case) -> Outcome:
     """Ask about a case, and convert it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.onnx"
         onnx.save(case.model, path)
         started = time.perf_counter()
-        answer = support(read_segment(path, "net", {}), Options())
+        answer = support(read_segment(path, "net", {}), options)
         seconds = time.perf_counter() - started
-        truth, detail = _converted(case, path)
+        truth, detail = _converted(case, path, options)
     refused = "; ".join(str(node) for node in answer.refused) or answer.unknown
     return Outcome(case.name, truth, detail, refused, seconds)
 
 
-def _converted(case: Case, path: Path) -> tuple[str, str]:
+def _converted(case: Case, path: Path, options: Options) -> tuple[str, str]:
     """What the conversion came to, in a process that may crash."""
     forking = multiprocessing.get_context("fork")
     receiver, sender = forking.Pipe(duplex=False)
-    child = forking.Process(target=_convert, args=(case, path, sender))
+    child = forking.Process(target=_convert, args=(case, path, options, sender))
     child.start()
     sender.close()
     try:
@@ -161,11 +163,13 @@ def _converted(case: Case, path: Path) -> tuple[str, str]:
     return result
 
 
-def _convert(case: Case, path: Path, sender: multiprocessing.connection.Connection) -> None:
+def _convert(
+    case: Case, path: Path, options: Options, sender: multiprocessing.connection.Connection
+) -> None:
     out = path.parent / "out"
     out.mkdir()
     try:
-        artifact = convert(read_segment(path, "net", {}), Options(), out)
+        artifact = convert(read_segment(path, "net", {}), options, out)
     except DeployError as error:
         sender.send((FAILS, str(error)[:300]))
         return
@@ -184,11 +188,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How often ncnn's word is right.")
     parser.add_argument("--only", default="", metavar="PART", help="cases with this in their name")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "vulkan"), default="cpu")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="every outcome")
     arguments = parser.parse_args()
     chosen = list(cases(arguments.only))
+    ask = partial(outcome, Options(device=arguments.device))
     with ThreadPoolExecutor(arguments.processes) as pool:
-        outcomes = list(pool.map(outcome, chosen))
+        outcomes = list(pool.map(ask, chosen))
     if arguments.out:
         arguments.out.write_text(json.dumps([vars(item) for item in outcomes], indent=1))
     _print(outcomes)

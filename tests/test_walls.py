@@ -36,9 +36,15 @@ _CHAIN = {
     for room in ("vision", "results", "bundle", "execution", "isolation", "inputs", "pipeline")
 }
 _DEVICE = {*_CHAIN, *(f"deploy.runtime.{room}" for room in ("accuracy", "latency", "benchmark"))}
+_MEASURING = {
+    *_DEVICE,
+    *(f"deploy.runtime.{room}" for room in ("device_record", "engine_build", "tuning")),
+}
 _STAGES = {
     *("deploy.export", "deploy.partition", "deploy.precision", "deploy.convert"),
     *("deploy.bundle", "deploy.verify", "deploy.graph", "deploy.recipe", "deploy.placement"),
+    "deploy.handover",
+    "deploy.devices",
 }
 _DESK = {*_DEVICE, *_STAGES, "deploy.report", "deploy.report.svg"}
 _NVIDIA = {"tensorrt", "tensorrt_rtx"}  # products that share the room backends.nvidia
@@ -62,7 +68,9 @@ ROOMS: dict[str, set[str]] = {
     "deploy.runtime.benchmark": {*_CHAIN, "deploy.runtime.accuracy", "deploy.runtime.latency"},
     "deploy.runtime.engine_build": _DEVICE,
     "deploy.runtime.tuning": _DEVICE,
-    "deploy.runtime.commands": {*_DEVICE, "deploy.runtime.engine_build", "deploy.runtime.tuning"},
+    "deploy.runtime.device_record": _DEVICE,
+    "deploy.runtime.device_measurement": _MEASURING,
+    "deploy.runtime.commands": {*_MEASURING, "deploy.runtime.device_measurement"},
     "deploy.runtime": {*_CHAIN, "deploy.runtime.commands"},
     "deploy.models": {*_CHAIN, "deploy.tasks", "deploy.mark", "deploy.export"},
     "deploy.tasks": {*_CHAIN, "deploy.runtime.accuracy"},
@@ -81,12 +89,17 @@ ROOMS: dict[str, set[str]] = {
     },
     "deploy.mark": {"deploy.export", "deploy.graph"},
     "deploy.rewrite": {"deploy.export"},
+    "deploy.devices.on_device": set(),  # of the standard library alone
+    "deploy.devices": {
+        *(*_DEVICE, "deploy.recipe", "deploy.runtime.device_record", "deploy.devices.on_device"),
+    },
     "deploy.bundle": {*_CHAIN, "deploy.recipe", "deploy.convert"},
     "deploy.verify": {*_DEVICE, "deploy.recipe"},
+    "deploy.handover": _DEVICE,
     "deploy.mmdeploy": set(),
     "deploy.report.svg": set(),
-    "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg"},
-    "deploy.pipeline": _DESK,
+    "deploy.report": {*_DEVICE, *_STAGES, "deploy.report.svg", "deploy.runtime.device_record"},
+    "deploy.pipeline": {*_DESK, "deploy.runtime.device_record"},
     "deploy.analysis.accuracy": _DESK,
     "deploy.analysis": {*_DESK, "deploy.pipeline", "deploy.analysis.accuracy"},
     "deploy.cli": {

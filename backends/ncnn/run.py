@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +17,7 @@ from backends.files import utf8_path
 from backends.ncnn import Options, one_row_shape, runs_row_by_row
 from backends.ncnn.checking import NO_BATCH, Net, check_net, read_axes
 from backends.ncnn.library import ncnn
+from backends.ncnn.vulkan import GpuMemory, check_gpu_options, choose_gpu, layer_note
 from backends.options import clamp_threads, parse_options
 
 # layers that never write to their bottom, nor pass it on as their top
@@ -27,7 +30,7 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
 
     Raises:
         EngineError: a file is missing or damaged, does not fit the tensors of the artifact, or
-            needs layers that this ncnn does not have.
+            needs layers that this ncnn does not have; or the GPU is not there, or lacks fp16.
     """
     if len(artifact.files) != 3:
         raise EngineError("an ncnn artifact", expected="3 files", got=str(len(artifact.files)))
@@ -36,10 +39,14 @@ def load(artifact: Artifact, root: Path) -> NcnnRunner:
     checked = check_net(param, weights, artifact.inputs, artifact.outputs, axes, has_layer)
     options = parse_options(Options, artifact.options, artifact.backend)
     net = ncnn.Net()
-    _configure(net.opt, options)
+    configure(net.opt, options)
+    if options.device == "vulkan":
+        choose_gpu(net, options.gpu)
     with utf8_path(param) as file:
         if net.load_param(str(file)) != 0:
             raise EngineError(f"'{param.name}' does not load in ncnn {ncnn.__version__}")
+    if options.device == "vulkan":
+        check_gpu_options(net, options.gpu, options.fp16)
     with utf8_path(weights) as file:
         if net.load_model(str(file)) != 0:
             raise EngineError(f"'{weights.name}' does not fit '{param.name}'", do="Convert again.")
@@ -52,7 +59,11 @@ def has_layer(kind: str) -> bool:
 
 
 class NcnnRunner:
-    """A loaded net; each call has an extractor of its own."""
+    """A loaded net; each call has an extractor of its own.
+
+    Attributes:
+        note: of a net on a GPU, how many of its layers run there.
+    """
 
     def __init__(
         self,
@@ -68,6 +79,10 @@ class NcnnRunner:
         self._axes = batch_axes
         self._read_only_inputs = read_only_inputs
         self._by_row = runs_row_by_row(inputs, outputs)
+        on_gpu = net.opt.use_vulkan_compute
+        self._gpu_memory = GpuMemory(net) if on_gpu else None
+        self._one_call = Lock() if on_gpu else nullcontext()
+        self.note = layer_note(net) if on_gpu else ""
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
@@ -109,14 +124,15 @@ class NcnnRunner:
         # a Mat may borrow its array's memory; the arrays live until the extractor is cleared
         arrays = [(index, array if array.ndim else array.reshape(1)) for index, array in inputs]
         mats = [(index, self._mat(f"in{index}", array)) for index, array in arrays]
-        extractor = self._net.create_extractor()
-        try:
-            for index, mat in mats:
-                if extractor.input(f"in{index}", mat) != 0:
-                    raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
-            return {spec.name: self._extract(extractor, index) for index, spec in outputs}
-        finally:
-            extractor.clear()  # an error keeps this frame alive; its blobs must not outlive the net
+        with self._one_call:
+            extractor = self._net.create_extractor()
+            try:
+                for index, mat in mats:
+                    if extractor.input(f"in{index}", mat) != 0:
+                        raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
+                return {spec.name: self._extract(extractor, index) for index, spec in outputs}
+            finally:
+                extractor.clear()  # an error keeps this frame alive; no blob may outlive the net
 
     def _mat(self, blob: str, array: Array) -> Any:
         """The array as ncnn's tensor; it borrows the memory where that is safe and aligned."""
@@ -149,6 +165,8 @@ class NcnnRunner:
     def __exit__(self, *_: object) -> None:
         if self._net is not None:
             self._net.clear()
+            if self._gpu_memory is not None:
+                self._gpu_memory.release()
         self._net = None
 
 
@@ -173,10 +191,11 @@ def _read_only_inputs(net: Net) -> set[str]:
     }
 
 
-def _configure(opt: Any, options: Options) -> None:
+def configure(opt: Any, options: Options) -> None:
+    """Set the engine's options, before a net is loaded."""
     if options.threads:
         opt.num_threads = clamp_threads(options.threads)
-    opt.use_vulkan_compute = False
+    opt.use_vulkan_compute = options.device == "vulkan"
     # fp32 in the file alone is not fp32: ncnn turns these on by default
     opt.use_fp16_packed = opt.use_fp16_storage = opt.use_fp16_arithmetic = options.fp16
     opt.use_bf16_packed = opt.use_bf16_storage = False

@@ -22,15 +22,16 @@ from backends.contract import DeployError
 from backends.files import check_utf8
 from backends.process.openmp import short_spins
 from backends.terminal import OutputEndedError
-from deploy.cli.catalog import CONFIG, conf_folder, usage
+from deploy.cli.catalog import CONFIG, usage
 from deploy.cli.code_names import check_code
-from deploy.cli.compose import check_order, listed_backend_files, to_recipe
+from deploy.cli.compose import check_order, listed_files, to_recipe
 from deploy.cli.config_trust import check_arguments
 from deploy.cli.override_values import readable_word
 from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.output_paths import RunPaths, work_folder
 from deploy.recipe.schema import Recipe, RecipeError
+from deploy.recipe.shipped import conf_folder
 
 if TYPE_CHECKING:  # a usage error needs no report
     from deploy.pipeline.sweep import JobRecord
@@ -144,7 +145,7 @@ def _typed_overrides() -> list[str]:
 
 def _recipe(config: DictConfig, overrides: Sequence[str]) -> Recipe:
     check_order(overrides)
-    recipe = to_recipe(config, listed_backend_files(config))
+    recipe = to_recipe(config, listed_files(config))
     check_code(recipe, overrides, config)
     from deploy.recipe.automatic import check_automatic, with_possible_builds
     from deploy.recipe.model_inputs import check_model_inputs  # it loads the device's side

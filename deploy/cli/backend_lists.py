@@ -1,4 +1,4 @@
-"""Lists of backends and precisions, expanded to one backend for each, as plain mappings."""
+"""Lists of backends, precisions and devices, expanded to one for each, as plain mappings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from deploy.recipe.schema import ALL, RecipeError
 
 Plain = Mapping[str, Any]
 Files = Mapping[str, Sequence[Plain]]
-"""The contents of the backends' files, for each key, such as ``chain.head``, with several."""
+"""The contents of the files of each key, such as ``chain.head``, with several backends.
+
+Of ``device`` also where it is one; it has a name.
+"""
 
 
 def expand_backend_lists(recipe: Plain, files: Files) -> dict[str, Any]:
@@ -41,6 +44,27 @@ def expand_backend_lists(recipe: Plain, files: Files) -> dict[str, Any]:
     }
 
 
+def expand_devices(recipe: Plain, files: Files) -> list[Plain]:
+    """The devices of a recipe: each file by itself, with the user's overrides of them.
+
+    Args:
+        recipe: the recipe. Under ``device`` their files are merged, and the overrides over them.
+        files: as above.
+    """
+    device = recipe.get("device", {})
+    if isinstance(device, list):
+        return device  # of a recipe that was composed before
+    if not isinstance(device, Mapping):
+        raise RecipeError("device", expected="the name of a device", got=repr(device))
+    if not device:
+        return []
+    known = files.get("device", [{}])
+    overrides = dict(_difference(device, _merged(known)))
+    if len(known) > 1:
+        overrides.pop("name", None)  # each keeps its own
+    return [_merge(file, overrides) for file in known]
+
+
 def _expand(backend: Any, files: Sequence[Plain]) -> list[Any]:
     """One backend for each file and each precision."""
     if not isinstance(backend, Mapping):
@@ -60,10 +84,7 @@ def _expand_precisions(backend: Plain) -> list[Plain]:
 
 def _split(backend: Plain, files: Sequence[Plain]) -> list[Plain]:
     """Each file by itself, with the overrides that made the merged backend of them."""
-    merged: Plain = {}
-    for file in files:
-        merged = _merge(merged, file)
-    overrides = _difference(backend, merged)
+    overrides = _difference(backend, _merged(files))
     known = {name for file in files for name in file.get("options", {})}
     return [_merge(file, _overrides_for(file, overrides, known)) for file in files]
 
@@ -79,6 +100,13 @@ def _overrides_for(file: Plain, overrides: Plain, known: set[str]) -> Plain:
         if name in file.get("options", {}) or name not in known
     }
     return {**overrides, "options": own}
+
+
+def _merged(files: Sequence[Plain]) -> Plain:
+    merged: Plain = {}
+    for file in files:
+        merged = _merge(merged, file)
+    return merged
 
 
 def _merge(base: Plain, overrides: Plain) -> Plain:

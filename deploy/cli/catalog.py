@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from deploy.recipe.shipped import conf_folder
+
 CONFIG = "deploy"  # the name of the shipped configuration
-GROUPS = ("model", "backend", "partition", "pre", "recipe")
+GROUPS = ("model", "backend", "partition", "pre", "device", "recipe")
 _HEADINGS = {"pre": "pre-processing"}
 KEYS: Mapping[str, str] = {
     "bundle=FOLDER": "where the bundle goes (default: bundles/<model>-<backend>)",
@@ -18,6 +20,7 @@ KEYS: Mapping[str, str] = {
     "model.dynamic={batch: [1, 4, 16]}": "least, usual and largest size of an axis",
     "verify.eval=true": "scores of the chain on a data set beside PyTorch's",
     "bench.runs=0": "leave the latency out",
+    "device.tune=true": "keep the fastest engines and threads on the device",
     "cache=off": "keep nothing for later runs; or a folder",
 }
 OPTIONS: Mapping[str, str] = {
@@ -26,13 +29,6 @@ OPTIONS: Mapping[str, str] = {
     "--cfg job": "print the configuration, and do nothing",
     "--hydra-help": "options of Hydra",
 }
-
-
-def conf_folder() -> Path:
-    """The shipped configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def config_choices(group: str) -> dict[str, str]:
@@ -45,7 +41,7 @@ def usage() -> str:
     """How to write the main job: the choices of each group, and the keys used most."""
     lines = [
         "usage: backend-chain deploy model=MODEL backend=BACKEND [partition=PARTITION]",
-        "                            [pre=PRE] [key=value ...]",
+        "                            [pre=PRE] [device=DEVICE] [key=value ...]",
         "",
     ]
     for group in GROUPS:

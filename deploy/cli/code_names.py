@@ -9,9 +9,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deploy.cli.catalog import conf_folder
 from deploy.cli.override_values import leaves, override_leaves
 from deploy.recipe.schema import ModelRecipe, Recipe, RecipeError
+from deploy.recipe.shipped import conf_folder
 
 _CODE_KEYS = {"target", "rewrites", "readers"}
 

@@ -15,15 +15,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from deploy.cli.backend_lists import Files, Plain, expand_backend_lists
-from deploy.cli.catalog import CONFIG, conf_folder, config_choices
+from deploy.cli.backend_lists import Files, Plain, expand_backend_lists, expand_devices
+from deploy.cli.catalog import CONFIG, config_choices
 from deploy.cli.code_names import check_code
 from deploy.cli.config_trust import check_folders, composition_error
 from deploy.cli.demo_files import demo_file
+from deploy.cli.devices import to_device
 from deploy.cli.quoting import legal_words
 from deploy.cli.words import expand_words
 from deploy.recipe.class_names import names_file, read_class_names
 from deploy.recipe.schema import Recipe, RecipeError
+from deploy.recipe.shipped import conf_folder
 from deploy.recipe.texts import with_texts
 from deploy.runtime.execution.registered import post_id
 
@@ -32,6 +34,7 @@ OmegaConf.register_new_resolver("asset", demo_file, replace=True)
 OmegaConf.register_new_resolver("stem", lambda name: Path(str(name)).stem, replace=True)
 
 
+_DEVICE = "device"  # the group
 _NO_BACKEND = "none"  # of commands that need none
 
 
@@ -52,7 +55,7 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
         with hydra.initialize_config_dir(str(conf_folder()), version_base="1.3"):
             search = [f"hydra.searchpath=['file://{folder.absolute()}']"] if folder else []
             words = [*typed, *search]
-            config, files = hydra.compose(CONFIG, words), backend_files(words)
+            config, files = hydra.compose(CONFIG, words), composed_files(words)
     except (HydraException, OmegaConfBaseException) as error:
         raise composition_error(error) from error
     check_order(typed)
@@ -63,37 +66,42 @@ def compose(overrides: Sequence[str], folder: Path | None = None) -> Recipe:
     return recipe
 
 
-def listed_backend_files(config: DictConfig) -> Files:
-    """``backend_files`` of this job; empty without reading any if every key has one backend."""
+def listed_files(config: DictConfig) -> Files:
+    """``composed_files`` of this job; empty without reading any if every key has one backend."""
     job, chain = HydraConfig.get(), config.get("chain")
     segments = chain if isinstance(chain, DictConfig) else ()
     keys = ["backend", *(f"backend@chain.{segment!s}" for segment in segments)]
-    if all(isinstance(job.runtime.choices.get(key), str) for key in keys):
+    is_single = all(isinstance(job.runtime.choices.get(key), str) for key in keys)
+    if is_single and _DEVICE not in config:
         return {}
-    return backend_files([*job.overrides.hydra, *job.overrides.task])
+    return composed_files([*job.overrides.hydra, *job.overrides.task])
 
 
-def backend_files(overrides: Sequence[str]) -> Files:
-    """The contents of the backends' files, for each key with a list of backends."""
+def composed_files(overrides: Sequence[str]) -> Files:
+    """The contents of the files of each key with a list of backends, and of the devices."""
     loader = GlobalHydra.instance().config_loader()
     defaults_list = loader.compute_defaults_list(CONFIG, list(overrides), RunMode.RUN)
     names: dict[str, list[str]] = {}
     for default in defaults_list.defaults:
         group, _, name = default.config_path.partition("/")
-        if group == "backend":
+        if group in ("backend", _DEVICE):
             names.setdefault(default.package, []).append(name)
     search = [word for word in overrides if word.lstrip("+").startswith("hydra.searchpath")]
-    return {
-        key: [backend_file(name, search) for name in backends]
+    devices = names.pop(_DEVICE, [])
+    files = {
+        key: [_file("backend", name, search) for name in backends]
         for key, backends in names.items()
         if len(backends) > 1
     }
+    if devices:
+        files[_DEVICE] = [{"name": name, **_file(_DEVICE, name, search)} for name in devices]
+    return files
 
 
-def backend_file(name: str, search: Sequence[str]) -> Plain:
-    """The contents of a backend's file."""
-    backend = hydra.compose(CONFIG, [*search, f"+backend={name}"])["backend"]
-    return cast(Plain, _without_nulls(OmegaConf.to_container(backend, resolve=True)))
+def _file(group: str, name: str, search: Sequence[str]) -> Plain:
+    """The contents of a file of a group."""
+    values = hydra.compose(CONFIG, [*search, f"+{group}={name}"])[group]
+    return cast(Plain, _without_nulls(OmegaConf.to_container(values, resolve=True)))
 
 
 def check_order(overrides: Sequence[str]) -> None:
@@ -117,7 +125,7 @@ def to_recipe(config: DictConfig, files: Files | None = None) -> Recipe:
 
     Args:
         config: what Hydra composed.
-        files: the contents of the backends' files, for each key with a list of backends.
+        files: as of ``composed_files``.
 
     Raises:
         RecipeError: a key that does not exist, or a value of the wrong type, by name.
@@ -151,7 +159,9 @@ def _typed(config: DictConfig, files: Files) -> Recipe:
         _expand_text(values)
         _read_classes(values)
         _expand_prefer(values)
+        values["device"] = expand_devices(values, files)
         values = with_texts(values)
+        values["device"] = [to_device(device) for device in values["device"]]
         merged = OmegaConf.merge(OmegaConf.structured(Recipe), expand_backend_lists(values, files))
         return cast(Recipe, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:

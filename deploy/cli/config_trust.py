@@ -29,10 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse as parse_interpolations
 
-from deploy.cli.catalog import CONFIG, conf_folder
+from deploy.cli.catalog import CONFIG
 from deploy.cli.code_names import allowed_modules
+from deploy.cli.device_trust import check_device_values
 from deploy.cli.override_values import leaves, override_leaves
 from deploy.recipe.schema import RecipeError
+from deploy.recipe.shipped import conf_folder
 
 _MOST_BYTES = 1 << 20  # of a file
 _MOST_JOBS = 10_000  # of a sweep
@@ -154,7 +156,9 @@ def _judge(
         if folder is not None:
             _check_inside(folder, str(default.config_path))
             values = OmegaConf.to_container(loaded.config, resolve=False)
-            _Content(folder / str(default.config_path), folder, words).check(values)
+            path = folder / str(default.config_path)
+            _Content(path, folder, words).check(values)
+            check_device_values(path, str(default.config_path), values, words)
     settings = [word for word in typed if _is_of_hydra(word)]
     with_folders = _hydra_settings(loader, words, mode)
     if with_folders != _hydra_settings(loader, settings, mode):

@@ -115,6 +115,8 @@ def _print_backend(name: str) -> bool:
     print(
         f"  {name}: {facts.summary}\n    {versions}\n    can run: {run}\n    can convert: {convert}"
     )
+    for device in facts.devices() if run.works else ():
+        print(f"    {device}")
     if not run.works:
         print(f"    to run: {install_hint(facts.device_extra or facts.extra)}")
     if not convert.works:

@@ -31,6 +31,7 @@ _DESK_ONLY: Mapping[str, Command] = {
     "inspect": Command("list cut points, and what a partition would give", "deploy.cli.inspect"),
     "evaluate": Command("scores and latency of a bundle beside its model's", "deploy.cli.evaluate"),
     "report": Command("write the page of a run again, and open it", "deploy.cli.report"),
+    "device": Command("list, check and clean devices that runs measure on", "deploy.cli.device"),
     "cache": Command("list, verify and prune results of earlier runs", "deploy.cli.cache"),
     "import-mmdeploy": Command(
         "write a configuration of MMDeploy as a recipe", "deploy.cli.import_mmdeploy"

@@ -173,7 +173,9 @@ def _is_of_users_mapping(path: list[str]) -> bool:
     """Whether a key is one that the configuration may not have yet, such as that of an input."""
     kinds = [kind_at(path[:count]) for count in range(1, len(path))]
     is_mapping = any(get_origin(kind) is dict for kind in kinds)
-    return path[0] in ("model", "verify") and (is_mapping or path[:2] in _OFTEN_NULL)
+    is_of_device = path[0] == "device" and len(path) > 1
+    is_often_null = is_mapping or path[:2] in _OFTEN_NULL
+    return is_of_device or (path[0] in ("model", "verify") and is_often_null)
 
 
 def _names_keys(path: list[str]) -> bool:

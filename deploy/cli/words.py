@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from backends.registry import names
 from deploy.cli.catalog import GROUPS, config_choices
 from deploy.cli.word_values import joined
+from deploy.recipe.devices import DeviceRecipe
 from deploy.recipe.schema import Recipe, RecipeError
 
 _BUNDLE = "bundle="
@@ -145,7 +146,9 @@ def _keys(schema: Any, prefix: str) -> Iterator[str]:
         variants = [kind, *getattr(kind, "__args__", ())]
         nested = next((variant for variant in variants if is_dataclass(variant)), None)
         is_plain = nested is None or getattr(kind, "__origin__", None) in (list, dict)
-        if is_plain:
+        if nested is DeviceRecipe:  # a list of what the configuration has as one, or merged
+            yield from _keys(nested, f"{prefix}{name}.")
+        elif is_plain:
             yield f"{prefix}{name}"
         else:
             yield from _keys(nested, f"{prefix}{name}.")

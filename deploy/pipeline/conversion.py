@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import ConversionError, Segment, Tensors
+from backends.options import other_device
 from backends.support import Support
 from deploy.convert import Converted, cast_precision
 from deploy.pipeline.cache_store import CacheStore
@@ -123,9 +124,8 @@ def _convert_segment(
     name_backend: bool,
 ) -> Converted:
     backend, out = recipe.backend_of(segment.name), artifacts / segment.name
-    label = (
-        f"{segment.name} ({backend.name}, {backend.precision})" if name_backend else segment.name
-    )
+    engine = " on ".join(filter(None, (backend.name, other_device(backend.options))))
+    label = f"{segment.name} ({engine}, {backend.precision})" if name_backend else segment.name
     activity = f"{backend.name} converts it in a process of its own"
     with context.progress.stage(f"convert {label}", activity) as stage:
         try:

@@ -15,10 +15,11 @@ from deploy.recipe.output_paths import RunPaths
 from deploy.recipe.schema import Recipe
 from deploy.report.collect import collect_report
 from deploy.report.console import TerminalConsole
+from deploy.report.device_results import DeviceOutcome, device_scores
 from deploy.report.page import write_report
 from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult, print_result
-from deploy.report.sweep import JobRow
+from deploy.report.sweep import DeviceRow, JobRow
 from deploy.runtime.accuracy.evaluation import noted_scores
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
@@ -50,13 +51,13 @@ def run_job(
     """
     progress = progress or Progress(TerminalConsole(soft_wrap=True))
     bench = _bench_of_sweep(recipe) if in_sweep else JobBench()
-    measured_now = replace(recipe, bench=replace(recipe.bench, runs=0)) if bench.rounds else recipe
-    result = run_pipeline(measured_now, RunPaths(bundle, work), progress)
+    result = run_pipeline(recipe, RunPaths(bundle, work), progress, in_turns=bench.rounds > 0)
     with progress.stage("report"):
         page = _write_report(work, result, recipe, progress.stages, job, command)
     print_result(progress.console, progress.stages, result, page)
     post = word_for_command(result.manifest.post)
-    rounds = 0 if result.pending else bench.rounds
+    is_here = not recipe.device or any(device.host is None for device in recipe.device)
+    rounds = bench.rounds if is_here and not result.pending else 0
     return JobRecord(_row(job, recipe, result), replace(bench, rounds=rounds, post=post))
 
 
@@ -80,17 +81,40 @@ def _write_report(
 
 
 def _row(job: str, recipe: Recipe, result: RunResult) -> JobRow:
-    problem = result.verdict.problem
     row = JobRow(
         job=job,
         model=recipe.model.name,
         backend=result.backends,
-        status=result.manifest.verification.status,
+        status=result.status,
         size=result.size,
         gap=result.gap,
         scores=noted_scores(result.manifest),
         bundle=str(result.bundle),
         manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
-        error=str(problem) if problem else "",
+        error="\n".join(result.problems),
     )
-    return row.with_latency(result.latency) if result.latency else row
+    row = row.with_latency(result.latency) if result.latency else row
+    return _row_of_devices(row, result) if result.devices else row
+
+
+def _row_of_devices(row: JobRow, result: RunResult) -> JobRow:
+    """The row with what devices have measured: of one device in the place of what the desk has."""
+    names = ", ".join(one.name for one in result.devices)
+    if len(result.devices) > 1:
+        return replace(row, device=names, devices=tuple(map(_device_row, result.devices)))
+    (one,) = result.devices
+    scores = device_scores(result.manifest, one.record) if one.record else ()
+    row = replace(row, device=names, gap=one.gap, scores=scores or row.scores)
+    return row.with_latency(one.latency) if one.latency else row
+
+
+def _device_row(outcome: DeviceOutcome) -> DeviceRow:
+    total = outcome.used.total if outcome.used else None
+    return DeviceRow(
+        outcome.name,
+        outcome.status,
+        total.p50 if total else None,
+        total.p90 if total else None,
+        outcome.gap,
+        outcome.problem,
+    )

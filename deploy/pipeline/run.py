@@ -1,4 +1,4 @@
-"""The stages in order: model, export, partition, reference, convert, bundle, verify, benchmark."""
+"""The stages in order: model, export, partition, reference, convert, bundle, verify, devices."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from deploy.bundle import (
 from deploy.export.onnx_files import OnnxFiles
 from deploy.export.source import Reference, Source, source_of
 from deploy.export.torch_source import TorchSource
+from deploy.handover.collect import write_handover
 from deploy.partition.host_steps import select_post_step
 from deploy.pipeline.agreement import (
     acceptance_rule,
@@ -31,6 +32,7 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
+from deploy.pipeline.devices import measure_on_devices
 from deploy.pipeline.first_forward import check_first_forward
 from deploy.pipeline.measured_placement import Declined, fastest_chain
 from deploy.pipeline.placement import (
@@ -69,13 +71,16 @@ from deploy.verify import ReferenceData, Verdict, expected_results_only, verify
 _GIB = 1 << 30
 
 
-def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+def run_pipeline(
+    recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: bool = False
+) -> RunResult:
     """Run every stage of a recipe.
 
     Args:
         recipe: what to do.
         paths: the bundle to write, and the work folder.
         progress: shows and times the stages.
+        in_turns: whether the latency on this machine is measured later, in turns with others.
 
     Returns:
         The result. A bundle that does not agree with the reference is written too, with a failed
@@ -87,13 +92,13 @@ def run_pipeline(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResu
     recipe = checked_recipe(recipe, paths)
     with lock_work_folder(paths.work):
         try:
-            return _run_locked(recipe, paths, progress)
+            return _run_locked(recipe, paths, progress, in_turns)
         except KeyboardInterrupt:  # perhaps between the renames of ``publish``
             restore_previous(paths.work / WorkFile.STAGING, paths.bundle)
             raise
 
 
-def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResult:
+def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: bool) -> RunResult:
     staging = paths.work / WorkFile.STAGING
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
@@ -147,7 +152,9 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
         stage.size = _folder_size(staging)
     with progress.stage("verify", f"comparing with {reference.name}") as stage:
         verdict = _verify(manifest, compared, staging)
-        manifest = seal(staging, replace(manifest, verification=verdict.verification))
+        manifest = replace(manifest, verification=verdict.verification)
+        write_handover(staging, manifest)
+        manifest = seal(staging, manifest)
         if recipe.bundle.sign is not None:
             sign(staging, key_file(recipe.bundle.sign))
     result = RunResult(
@@ -164,11 +171,13 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress) -> RunResul
     stage.gap = result.gap
     remember_own(manifest)
     publish(staging, paths.bundle)
-    if result.pending or not recipe.bench.runs:
-        return result
-    with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
-        subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
-        return replace(result, latency=benchmark(subject, recipe.bench.runs))
+    if recipe.bench.runs and not (result.pending or in_turns):
+        with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
+            subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
+            result = replace(result, latency=benchmark(subject, recipe.bench.runs))
+    later = in_turns and not result.pending
+    manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress, later)
+    return replace(result, manifest=manifest, devices=outcomes)
 
 
 def _cache(recipe: Recipe) -> CacheStore | None:
@@ -278,7 +287,7 @@ def _write_bundle(
         outputs = [spec.name for spec in manifest.caller_outputs]
         manifest = replace(manifest, post=select_post_step(model, outputs, partition.marks))
     known_outputs = tuple(spec for spec in manifest.outputs if spec.name in values)
-    write_sample(staging / TENSORS, manifest.inputs, known_outputs, values)
+    write_sample(staging / TENSORS, manifest.inputs, known_outputs, values, compressed=False)
     return seal(staging, write_state(staging, manifest, initial_state))
 
 

@@ -67,7 +67,7 @@ def _row(row: JobRow, name: str, comparison: Comparison) -> JobRow:
     ranking = comparison.ranking
     is_ranked = ranking is not None and row.status == "passed"
     standing = ranking.standing(name) if ranking is not None and is_ranked else ""
-    return row.with_latency(comparison.measurements[name], standing)
+    return row.with_latency(comparison.measurements[name], standing, comparison.machine)
 
 
 def write_comparison(sweep: Path, comparison: Comparison) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.acceptance import MIN_MATCHED
 from backends.contract import DeployError
+from deploy.recipe.devices import DeviceRecipe
 
 
 @dataclass
@@ -405,8 +406,9 @@ class BenchRecipe:
     Attributes:
         runs: how many calls of a job's bundle are measured; 0 leaves the latency out.
         rounds: in a sweep, in how many rounds all bundles are measured in turns at its end; with 0
-            each job measures its own, when it happens to run.
-        seconds: in a sweep, how long each bundle is measured in all rounds together.
+            each job measures its own, when it happens to run. On a device, in how many rounds the
+            engines of the bundle are.
+        seconds: how long each bundle, or choice of engines, is measured in all rounds together.
     """
 
     runs: int = 20
@@ -444,6 +446,7 @@ class Recipe:
         convert: limits of each conversion.
         verify: what is verified.
         bench: the latency benchmark.
+        device: where the bundle is measured, beside what the desk measures.
         cache: a folder that keeps exports and conversions; ``auto`` for one in the user's cache
             folder; ``off`` for none.
         cache_gib: largest size of that folder in GiB.
@@ -459,6 +462,7 @@ class Recipe:
     convert: ConvertRecipe = field(default_factory=ConvertRecipe)
     verify: VerifyRecipe = field(default_factory=VerifyRecipe)
     bench: BenchRecipe = field(default_factory=BenchRecipe)
+    device: list[DeviceRecipe] = field(default_factory=list)
     cache: str = CACHE_AUTO
     cache_gib: float = 10.0
 

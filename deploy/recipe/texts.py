@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from deploy.recipe.devices import DeviceRecipe
 from deploy.recipe.schema import PartitionRecipe, Recipe, RecipeError
 
 _CUTS = list[str | list[str]]  # what ``partition.cuts`` takes, which OmegaConf has no type for
@@ -25,9 +26,12 @@ def kind_at(path: Sequence[str]) -> Any:
     Examples:
         >>> kind_at(["model", "file"])
         <class 'str'>
+        >>> kind_at(["device", "host"])
+        <class 'str'>
     """
-    kind: Any = Recipe
-    for key in path:
+    is_of_device = path[0] == "device" and len(path) > 1  # one, or several merged
+    kind: Any = DeviceRecipe if is_of_device else Recipe
+    for key in path[1:] if is_of_device else path:
         kind = _below(_plain_kind(kind), key)
     return _plain_kind(kind)
 

@@ -9,9 +9,10 @@ from typing import get_args
 from backends.bounds import Name
 from backends.codec import FormatError, read_value
 from backends.json_limits import check_json
-from backends.options import parse_options
+from backends.options import other_device, parse_options
 from backends.registry import about, check_libraries, options_type
 from deploy.recipe.automatic import check_automatic
+from deploy.recipe.device_rules import check_devices
 from deploy.recipe.dynamic_shapes import check_dynamic, varying_inputs
 from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import (
@@ -62,6 +63,7 @@ def check_recipe(recipe: Recipe) -> None:
     _check_post(recipe.model)
     _check_text(recipe.model)
     _check_numbers(recipe)
+    check_devices(recipe.device)
     recipe_rule(recipe.verify)
 
 
@@ -225,11 +227,11 @@ def check_backends(recipe: Recipe) -> None:
 
 
 def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None:
-    kinds = [f"{backend.name} in {backend.precision}" for backend in backends]
+    kinds = [_kind(backend) for backend in backends]
     if double := next((kind for kind in kinds if kinds.count(kind) > 1), None):
         raise RecipeError(
             f"backends of segment '{segment}'",
-            expected="each in a precision once",
+            expected="each on a device in a precision once",
             got=f"{double} twice",
         )
     if len(backends) > 1 and any(backend.cast.io for backend in backends):
@@ -239,6 +241,11 @@ def _check_alternatives(segment: str, backends: Sequence[BackendRecipe]) -> None
             got=", ".join(kinds),
             do="All of them need the same inputs and outputs.",
         )
+
+
+def _kind(backend: BackendRecipe) -> str:
+    device = other_device(backend.options)
+    return f"{backend.name}{f' on {device}' if device else ''} in {backend.precision}"
 
 
 def _check_precision(backend: BackendRecipe) -> None:
@@ -266,10 +273,10 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
                 got="device",
                 do="The files that the desk writes run on any device.",
             )
-        if recipe.verify.eval:
+        if recipe.verify.eval and not recipe.device:
             raise RecipeError(
                 "verify.eval=true with build=device",
-                do="The desk has no engine to evaluate: leave one of them out.",
+                do="The desk has no engine to evaluate: leave one of them out, or add a device.",
             )
     elif reason := description.conversion_obstacle():
         advice = (
@@ -282,7 +289,8 @@ def _check_build(backend: BackendRecipe, recipe: Recipe) -> None:
         )
     if backend.build == "desk":
         check_libraries(backend.name, runs=not _run_obstacle(backend))
-    if backend.build == "desk" and recipe.verify.eval and (reason := _run_obstacle(backend)):
+    wants_scores = recipe.verify.eval and not recipe.device
+    if backend.build == "desk" and wants_scores and (reason := _run_obstacle(backend)):
         raise RecipeError(
             f"verify.eval=true with {backend.name}: this machine cannot run its engines: {reason}",
             do="Leave verify.eval out; evaluate the bundle on the device.",

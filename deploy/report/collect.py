@@ -11,9 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from backends.acceptance import Tolerance
+from deploy.handover.collect import collect_handover
+from deploy.handover.facts import Handover
 from deploy.recipe.schema import Recipe
 from deploy.report.chain_diagram import chain_arrows, chain_boxes
-from deploy.report.data import Environment, MatchedCount, Report, StageTime, TensorRow
+from deploy.report.data import (
+    DeviceView,
+    Environment,
+    MatchedCount,
+    Report,
+    StageTime,
+    TensorRow,
+)
+from deploy.report.device_results import DeviceOutcome, verified_there
 from deploy.report.pictures import picture_views
 from deploy.report.progress import Stage
 from deploy.report.result_pictures import input_views, result_views
@@ -28,6 +38,7 @@ from deploy.runtime.accuracy.step_errors import (
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST, Manifest, StepMetrics
+from deploy.runtime.results.result import Agreement
 
 
 def collect_report(
@@ -54,7 +65,7 @@ def collect_report(
         bundle=str(display_path(result.bundle)),
         manifest_sha256=hash_file(result.bundle / MANIFEST).sha256,
         reference=result.reference,
-        status=manifest.verification.status,
+        status=result.status,
         problem=str(verdict.problem) if verdict.problem else "",
         size=result.size,
         boxes=chain_boxes(manifest, result.placement.prefer if result.placement else ()),
@@ -63,9 +74,7 @@ def collect_report(
         parity=tensor_rows(manifest),
         pictures=picture_views(*rows),
         results=result_views(*rows) if manifest.pre is not None else input_views(*rows[1:]),
-        agreement=None
-        if agreement is None
-        else MatchedCount(agreement.noun, agreement.matched, agreement.total),
+        agreement=_matched_count(agreement),
         latency=(),
         latency_runs=0,
         scores=noted_scores(manifest),
@@ -75,8 +84,36 @@ def collect_report(
         environment=report_environment(_tools(manifest)),
         recipe=dict(_flatten("", asdict(recipe))),
         placement=result.placement,
+        handover=_handover(result.bundle, manifest),
+        devices=tuple(_device_view(manifest, one) for one in result.devices),
     )
     return report if latency is None else with_latency(report, latency)
+
+
+def _handover(bundle: Path, manifest: Manifest) -> Handover | None:
+    """What an app needs, where an engine of the bundle is one of apps."""
+    facts = collect_handover(bundle, manifest)
+    return facts if any(choice.engine for step in facts.steps for choice in step.engines) else None
+
+
+def _matched_count(agreement: Agreement | None) -> MatchedCount | None:
+    if agreement is None:
+        return None
+    return MatchedCount(agreement.noun, agreement.matched, agreement.total)
+
+
+def _device_view(manifest: Manifest, outcome: DeviceOutcome) -> DeviceView:
+    if outcome.record is None:
+        return DeviceView(outcome.name, None, outcome.problem)
+    there = verified_there(manifest, outcome.record)
+    return DeviceView(
+        outcome.name,
+        outcome.record,
+        outcome.problem,
+        tensor_rows(there),
+        _matched_count(noted_agreement(there.verification.notes)),
+        noted_scores(there),
+    )
 
 
 def with_latency(report: Report, latency: Measurement) -> Report:

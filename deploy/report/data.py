@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deploy.handover.facts import Handover
 from deploy.placement.record import PlacementRecord
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.benchmark.machine_state import MachineState
+from deploy.runtime.device_record import DeviceRecord
 from deploy.runtime.latency import PartLatency
 
 FORMAT = 4
@@ -169,6 +171,27 @@ class StageTime:
 
 
 @dataclass(frozen=True)
+class DeviceView:
+    """What became of the bundle on a device.
+
+    Attributes:
+        name: of the device.
+        record: what was measured there; None where nothing could be.
+        problem: why not, or what does not agree; empty where all is well.
+        parity: every tensor that was compared there.
+        agreement: how many of the results' parts are the same; None where there are no results.
+        scores: of the evaluation there; empty where there was none.
+    """
+
+    name: str
+    record: DeviceRecord | None
+    problem: str = ""
+    parity: tuple[TensorRow, ...] = ()
+    agreement: MatchedCount | None = None
+    scores: tuple[NotedScore, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """The report of a run.
 
@@ -203,6 +226,8 @@ class Report:
         latency_rounds: the p50 of the total in each round, in milliseconds.
         machine: the machine in each round.
         placement: how the model was divided between engines, if the planner did that.
+        handover: what an app needs, where an engine of the bundle is one of apps.
+        devices: what became of the bundle on each device.
         format: of this description.
     """
 
@@ -235,4 +260,6 @@ class Report:
     latency_rounds: tuple[float, ...] = ()
     machine: tuple[MachineState, ...] = ()
     placement: PlacementRecord | None = None
+    handover: Handover | None = None
+    devices: tuple[DeviceView, ...] = ()
     format: int = FORMAT

@@ -23,6 +23,7 @@ from backends.terminal import printable
 from deploy.placement.record import PlacementRecord
 from deploy.recipe.output_paths import WorkFile, work_folder
 from deploy.report.data import FORMAT, Environment, Report, TensorRow
+from deploy.report.device_columns import DESK, device_columns
 from deploy.report.pictures import compare_pictures
 from deploy.report.placement import (
     INCOMPLETE,
@@ -41,7 +42,7 @@ from deploy.report.run_result import NUMPY_NOTE
 from deploy.report.svg.diagram import first_box_offset, render_svg
 from deploy.report.sweep import Job, JobRow, Sweep, latency_lines
 from deploy.report.trade_off import trade_off
-from deploy.runtime.benchmark.machine_state import describe_machine, machine_rows
+from deploy.runtime.benchmark.machine_state import describe_machine, machine_rows, slowed_down
 from deploy.runtime.benchmark.ranking import is_noise
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -153,8 +154,15 @@ def run_page(report: Report) -> str:
         missing_sections=list(_missing_sections(report)),
         is_noise=is_noise(report.latency_rounds),
         machine=describe_machine(report.machine) if report.machine else "",
+        slowed_down=slowed_down(report.machine),
         numpy_note=NUMPY_NOTE if any(box.kind == "host" for box in report.boxes) else "",
         placement=_placement_view(report.model, report.placement) if report.placement else None,
+        device_groups=device_columns(report) if report.devices else (),
+        has_energy=any(
+            view.record and view.record.used and view.record.used.joules is not None
+            for view in report.devices
+        ),
+        device_columns=[DESK, *(view.name for view in report.devices)],
     )
 
 
@@ -217,13 +225,16 @@ def _largest_error(rows: Sequence[TensorRow]) -> TensorRow | None:
 
 def _missing_sections(report: Report) -> Iterator[tuple[str, str]]:
     """The sections that the page lacks, each with how to get it."""
-    if report.pending:
+    if report.pending and not report.devices:
         build = f"python -m deploy.runtime build {report.bundle}"
         yield "Numbers", f"the device builds or verifies its engines there: {build}"
         return
-    if not report.latency and report.recipe.get("bench.runs"):
+    if report.pending:
+        return
+    is_timed = report.latency or report.devices
+    if not is_timed and report.recipe.get("bench.runs"):
         yield "Latency", "its sweep measures it at its end, in turns with the other jobs"
-    elif not report.latency:
+    elif not is_timed:
         yield "Latency", "bench.runs is 0; bench.runs=20 on the command line takes it"
     if not report.scores and report.has_dataset:
         yield "Scores", "verify.eval is false; verify.eval=true on the command line evaluates both"
@@ -254,7 +265,9 @@ def _template(name: str) -> Template:
     environment.filters |= {
         "breakable": _breakable,
         "bytes": format_bytes,
+        "coded": _coded,
         "error": format_error,
+        "json": json.dumps,
         "percent": _css_percent,
         "runs_on": _describe_part,
         "share": format_share,
@@ -269,6 +282,11 @@ def _template(name: str) -> Template:
 def _breakable(text: str) -> Markup:
     """A text that may be broken behind its signs, and within its words only where it has to be."""
     return Markup(re.sub(r"([=,./_+])(?=\w)", r"\1<wbr>", str(escape(text))))
+
+
+def _coded(text: str) -> Markup:
+    """A text in which what stands between two grave accents is code."""
+    return Markup(re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(text))))
 
 
 def _css_percent(value: float, whole: float) -> str:

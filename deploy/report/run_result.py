@@ -15,6 +15,13 @@ from backends.error_metrics import worst
 from backends.support import Support
 from deploy.placement.record import PlacementRecord
 from deploy.report.chain_diagram import Boundary, chain_boundaries
+from deploy.report.console import plain_console
+from deploy.report.device_results import (
+    DeviceOutcome,
+    agreement_lines,
+    device_lines,
+    device_table,
+)
 from deploy.report.placement import placement_lines
 from deploy.report.progress import Stage, format_bytes, stage_table
 from deploy.runtime.accuracy.evaluation import noted_scores
@@ -26,11 +33,15 @@ from deploy.runtime.accuracy.step_errors import (
     noted_agreement,
     recorded_rule,
 )
-from deploy.runtime.benchmark.machine_state import describe_machine, is_machine_busy
+from deploy.runtime.benchmark.machine_state import (
+    describe_machine,
+    is_machine_busy,
+    slowed_down,
+)
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import format_ms, noise_line
 from deploy.runtime.bundle.engine_choice import engines_by_step
-from deploy.runtime.bundle.manifest import Manifest
+from deploy.runtime.bundle.manifest import Manifest, Status
 from deploy.runtime.bundle.sample import PICTURE
 from deploy.runtime.execution.own_posts import word_for_command
 from deploy.verify import Verdict
@@ -59,6 +70,7 @@ class RunResult:
         pictures: those that detections were compared on.
         support: what engines' own parsers say of segments that the device is to convert.
         placement: how the model was divided between engines, if the planner did that.
+        devices: what became of the bundle on each device of the recipe.
     """
 
     bundle: Path
@@ -70,6 +82,21 @@ class RunResult:
     pictures: Sequence[Path] = ()
     support: Mapping[str, Support] = field(default_factory=dict)
     placement: PlacementRecord | None = None
+    devices: Sequence[DeviceOutcome] = ()
+
+    @property
+    def status(self) -> Status:
+        """Of the verification at the desk, and on the devices."""
+        status = self.manifest.verification.status
+        if any(one.status == "failed" for one in self.devices):
+            return "failed"
+        return "passed" if self.devices and status == "pending" else status
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, at the desk and on the devices."""
+        desk = [str(self.verdict.problem)] if self.verdict.problem is not None else []
+        return [*desk, *(one.problem for one in self.devices if one.problem)]
 
     @property
     def size(self) -> int:
@@ -114,10 +141,15 @@ def print_result(
     """
     bundle = display_path(result.bundle)
     lines = _printed_notes(result)
-    lines += [_agreement_line(result), _score_lines(result), _latency_lines(result)]
+    lines += [*_agreement_lines(result), _score_lines(result), _latency_lines(result)]
     console.print("", stage_table(stages), "", sep="\n")
     for line in filter(None, lines):
         console.print(line, highlight=False)
+    if result.devices:
+        wide = console if console.is_terminal else plain_console()
+        wide.print("", device_table(result.devices), "", sep="\n")
+        for line in device_lines(result.devices, result.manifest, result.reference):
+            console.print(line, highlight=False, soft_wrap=True)
     console.print(f"bundle      {bundle}", highlight=False, soft_wrap=True)
     if PICTURE in result.manifest.files:
         console.print(f"picture     {bundle / PICTURE}", highlight=False, soft_wrap=True)
@@ -125,14 +157,16 @@ def print_result(
         console.print(f"report      {display_path(page)}", highlight=False, soft_wrap=True)
     for line in _next_commands(result, bundle):
         console.print(line, highlight=False, soft_wrap=True)
-    if result.verdict.problem is not None:
-        print(f"error: {result.verdict.problem}", file=sys.stderr)
+    for problem in result.problems:
+        print(f"error: {problem}", file=sys.stderr)
 
 
 def _next_commands(result: RunResult, bundle: Path) -> list[str]:
     device, named = "python -m deploy.runtime", f"{bundle}{_own_post_option(result.manifest)}"
     if result.pending:
-        lines = [f"next        {device} build {named} (on the device)"]
+        is_verified = any(one.status == "passed" for one in result.devices)
+        where = "on each further device" if is_verified else "on the device"
+        lines = [f"next        {device} build {named} ({where})"]
     else:
         lines = [f"next        {device} check {named}"]
         if any(artifact.pending for artifact in result.manifest.alternatives):
@@ -160,7 +194,7 @@ def _printed_notes(result: RunResult) -> list[str]:
 
 
 def result_notes(result: RunResult) -> list[str]:
-    """Lines on cast segments, steps with alternatives, parsers' answers, and boundaries."""
+    """Lines on casts, alternatives, answers of parsers, notes of engines, and boundaries."""
     boundaries = map(_boundary_line, chain_boundaries(result.manifest))
     return [*_step_notes(result), *boundaries, *_sample_lines(result.manifest)]
 
@@ -175,7 +209,8 @@ def _step_notes(result: RunResult) -> list[str]:
         f"parser      {_BELOW.join(support.lines(segment))}"
         for segment, support in result.support.items()
     ]
-    return [*casts, *engines, *parsers]
+    tells = [f"note        {note}" for note in result.verdict.engine_notes]
+    return [*casts, *engines, *parsers, *tells]
 
 
 def _sample_lines(manifest: Manifest) -> list[str]:
@@ -214,14 +249,16 @@ def _boundary_line(boundary: Boundary) -> str:
     return f"{text}, converted: {', '.join(boundary.converted)}" if boundary.converted else text
 
 
-def _agreement_line(result: RunResult) -> str:
+def _agreement_lines(result: RunResult) -> list[str]:
     if result.pending:
-        return f"agreement   not measured yet: {_pending_work(result.manifest)}"
+        verified = agreement_lines(result.devices, result.reference)
+        work = _pending_work(result.manifest)
+        return verified or [f"agreement   not measured yet: {work}"]
     notes = result.manifest.verification.notes
     parts = [] if result.gap is None else [f"max_rel {result.gap:.1e} from {result.reference}"]
     if agreement := noted_agreement(notes):
         parts.append(str(agreement))
-    return f"agreement   {', '.join(parts) or NOTHING_COMPARED}"
+    return [f"agreement   {', '.join(parts) or NOTHING_COMPARED}"]
 
 
 def _pending_work(manifest: Manifest) -> str:
@@ -265,6 +302,7 @@ def _latency_lines(result: RunResult) -> str:
     lines = [", ".join(f"{name} {format_ms(value)} ms" for name, value in figures.items())]
     if result.latency.is_noise:
         lines.append(noise_line(result.latency.rounds))
+    lines += slowed_down(result.latency.machine)
     if is_machine_busy(result.latency.machine):
         lines.append(f"the machine was busy: {describe_machine(result.latency.machine)}")
     if _host_share(result.manifest, result.latency) >= _MUCH:

@@ -14,13 +14,29 @@ from deploy.report.data import PictureView, Report
 from deploy.report.progress import format_bytes, format_error
 from deploy.runtime.accuracy.evaluation import NotedScore, score_notes
 from deploy.runtime.benchmark.comparison import Comparison
-from deploy.runtime.benchmark.machine_state import describe_machine
+from deploy.runtime.benchmark.machine_state import (
+    MachineState,
+    describe_machine,
+    slowed_down,
+)
 from deploy.runtime.benchmark.measurement import Measurement
-from deploy.runtime.benchmark.ranking import NOISE, TIE, Ranking
+from deploy.runtime.benchmark.ranking import NOISE, Ranking, describe_fastest
 from deploy.runtime.latency import PartLatency
 
 _DETAIL, _ERROR = "    ", "error: "  # of the lines that a process has left
 _ENDING = re.compile(r"exit code [1-9]\d*(?=$|,)")
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """What one of several devices has measured of a job's bundle; as of ``JobRow``."""
+
+    name: str
+    status: str
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    gap: float | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,10 @@ class JobRow:
         noise: whether these rounds disagree with each other.
         standing: fastest, tied, slower or undecided, where bundles were measured in turns.
         latency_problem: why the latency was not measured.
+        device: where it was measured; empty where that is the desk alone.
+        slowed_down: what slowed the machine down meanwhile.
+        joules: of a call, where the machine meters its energy.
+        devices: of a job with several devices what each has measured; the row is the desk's then.
         manifest_sha256: of the bundle, of which accuracy and latency are.
     """
 
@@ -50,6 +70,10 @@ class JobRow:
     noise: bool | None = None
     standing: str = ""
     latency_problem: str = ""
+    device: str = ""
+    slowed_down: str = ""
+    joules: float | None = None
+    devices: tuple[DeviceRow, ...] = ()
     size: int | None = None
     gap: float | None = None
     scores: tuple[NotedScore, ...] = ()
@@ -62,9 +86,16 @@ class JobRow:
         return next((score for score in self.scores if score.title == title), None)
 
     def flat(self) -> dict[str, Any]:
-        """The row as plain values by name: ``map`` and ``torch_map`` are scores."""
+        """The row as plain values by name: ``map`` and ``torch_map`` are scores.
+
+        Of several devices each has columns of its own, such as ``pi_p50_ms``.
+        """
         values = asdict(self)
-        del values["scores"]
+        del values["scores"], values["devices"]
+        for device in self.devices:
+            figures = asdict(device)
+            name = figures.pop("name")
+            values |= {f"{name}_{key}": value for key, value in figures.items()}
         for score in self.scores:
             values |= score_notes({score.name: score.chain}, {score.name: score.reference})
         return values
@@ -74,7 +105,8 @@ class JobRow:
         """Words that a reader of the latency needs."""
         noise = ["noise"] if self.noise else []
         standing = [self.standing] if self.standing not in ("", "slower") else []
-        return [*standing, *noise, *(["not measured"] if self.latency_problem else [])]
+        slowed = [self.slowed_down] if self.slowed_down else []
+        return [*standing, *noise, *slowed, *(["not measured"] if self.latency_problem else [])]
 
     @property
     def round_range(self) -> str:
@@ -88,8 +120,16 @@ class JobRow:
             return ""
         return f"{self.p50_low_ms:.2f} to {self.p50_high_ms:.2f}"
 
-    def with_latency(self, latency: Measurement, standing: str = "") -> JobRow:
-        """The row with what was measured."""
+    def with_latency(
+        self, latency: Measurement, standing: str = "", machine: Sequence[MachineState] = ()
+    ) -> JobRow:
+        """The row with what was measured.
+
+        Args:
+            latency: of the bundle.
+            standing: beside others that were measured in turns with it.
+            machine: in each of these turns, if there were others.
+        """
         return replace(
             self,
             p50_ms=latency.total.p50,
@@ -99,6 +139,8 @@ class JobRow:
             p50_high_ms=max(latency.rounds),
             noise=latency.is_noise,
             standing=standing,
+            slowed_down=", ".join(slowed_down(machine or latency.machine)),
+            joules=latency.joules,
         )
 
 
@@ -172,8 +214,14 @@ class Job:
 
     @property
     def total(self) -> PartLatency | None:
-        """The total latency, if it was measured."""
-        return self.report.latency[-1] if self.report and self.report.latency else None
+        """The total latency, if it was measured: at the desk, or on its only device."""
+        if self.report is None:
+            return None
+        if self.report.latency:
+            return self.report.latency[-1]
+        records = [view.record for view in self.report.devices]
+        used = records[0].used if len(records) == 1 and records[0] else None
+        return used.total if used else None
 
 
 @dataclass(frozen=True)
@@ -215,7 +263,8 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
     """
     shared = shared_error(rows)
     table = Table(box=None, pad_edge=False)
-    for title in ("job", "backend", "status"):
+    has_devices = any(row.device for row in rows)
+    for title in ("job", "backend", *(["device"] if has_devices else []), "status"):
         table.add_column(title, overflow="fold")
     titles = score_titles(rows, most=1)
     for title in ("p50 ms", "rounds"):
@@ -228,6 +277,7 @@ def sweep_table(rows: Sequence[JobRow]) -> Table:
         table.add_row(
             label,
             row.backend,
+            *([row.device] if has_devices else []),
             row.status,
             _format_decimals(row.p50_ms, 2),
             row.round_range,
@@ -272,17 +322,8 @@ def latency_lines(comparison: Comparison, names: Sequence[str]) -> list[str]:
 
 def fastest_line(ranking: Ranking, names: Sequence[str]) -> str:
     """Which job's bundle is the fastest, or which cannot be told apart."""
-    *others, last = (names[int(name)] or f"job {name}" for name in ranking.leaders)
-    leaders = f"{', '.join(others)} and {last}" if others else last
-    most = f"in {ranking.first_in.get(ranking.leaders[0], 0)} of {ranking.rounds} rounds"
-    if not ranking.decided:
-        return "fastest: none, since none was first in most rounds"
-    if len(ranking.leaders) == 1:
-        return f"fastest: {leaders}, first {most}"
-    return (
-        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
-        "rounds of one of them do"
-    )
+    labels = {str(number): name or f"job {number}" for number, name in enumerate(names)}
+    return describe_fastest(ranking, labels)
 
 
 def _format_score(score: NotedScore | None) -> str:

@@ -197,7 +197,9 @@ def _verify(
         The manifest with the result, and whether all are within their tolerances.
     """
     with Pipeline.of(bundle, manifest, trusted=trusted, choices={}) as pipeline:
-        errors = _measure_errors(bundle, manifest, pipeline, trusted)
+        for note in pipeline.chain.notes():
+            print(f"    {note}")
+        errors = measure_errors(bundle, manifest, pipeline, trusted)
         for item in errors:
             print(f"    {item.step:<16} {item.gap.tensor:<16}max_rel {item.gap.max_rel:.2e}")
         violation = first_violation(manifest, errors, "the model")
@@ -210,9 +212,17 @@ def _verify(
     return replace(manifest, files=files, verification=verification), agrees
 
 
-def _measure_errors(
+def measure_errors(
     bundle: Path, manifest: Manifest, pipeline: Pipeline, trusted: bool
 ) -> list[StepMetrics]:
+    """The errors of every step, every alternative that is built, and the chain.
+
+    Args:
+        bundle: its folder, with a sample of each step.
+        manifest: its manifest.
+        pipeline: the bundle with these steps, open.
+        trusted: as of ``Pipeline.open``.
+    """
     errors: list[StepMetrics] = []
     reference: dict[str, Array] = {}
     for step, runner in (*pipeline.chain.steps, *pipeline.chain.called):

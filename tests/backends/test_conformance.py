@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,32 @@ def test_every_backend_that_must_be_tested_exists():
     assert set(BACKENDS) <= set(registry.names())
 
 
-def converted(backend: str, segment: Segment, out: Path, **options: object) -> Artifact:
+@dataclass(frozen=True)
+class Variant:
+    """A backend with some options."""
+
+    backend: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.backend, *map(str, self.options.values())])
+
+
+VARIANTS = [Variant(name) for name in BACKENDS]
+VARIANTS += [Variant(name, {"device": "vulkan"}) for name in BACKENDS if name == "ncnn"]
+
+
+@pytest.fixture(params=VARIANTS, ids=str)
+def variant(request) -> Variant:
+    """Each backend under test, and each further device that it can run on here."""
+    return request.param
+
+
+def converted(variant: Variant, segment: Segment, out: Path, **options: object) -> Artifact:
     out.mkdir(exist_ok=True)
-    return registry.converter(backend)(segment, registry.options_type(backend)(**options), out)
+    kind = registry.options_type(variant.backend)
+    chosen = kind(**variant.options, **options)
+    return registry.converter(variant.backend)(segment, chosen, out)
 
 
 def reference(segment: Segment, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -45,22 +69,22 @@ def segment(tmp_path: Path) -> Segment:
 
 
 @pytest.fixture
-def converted_artifact(backend: str, segment: Segment, tmp_path: Path) -> Artifact:
-    return converted(backend, segment, tmp_path / "out")
+def converted_artifact(variant: Variant, segment: Segment, tmp_path: Path) -> Artifact:
+    return converted(variant, segment, tmp_path / "out")
 
 
 @pytest.fixture
-def runner(backend: str, converted_artifact: Artifact, tmp_path: Path):
-    with registry.loader(backend)(converted_artifact, tmp_path / "out") as opened:
+def runner(variant: Variant, converted_artifact: Artifact, tmp_path: Path):
+    with registry.loader(variant.backend)(converted_artifact, tmp_path / "out") as opened:
         yield opened
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_a_converted_graph_computes_what_the_graph_does(backend, graph, tmp_path):
+def test_a_converted_graph_computes_what_the_graph_does(variant, graph, tmp_path):
     segment = GRAPHS[graph](tmp_path / f"{graph}.onnx")
-    artifact = converted(backend, segment, tmp_path / "out")
+    artifact = converted(variant, segment, tmp_path / "out")
     inputs = noise(segment)
-    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+    with registry.loader(variant.backend)(artifact, tmp_path / "out") as runner:
         outputs = runner(inputs)
     bound = TOLERANCES["fp32"]
     gaps = compare_all(reference(segment, inputs), outputs)
@@ -68,10 +92,10 @@ def test_a_converted_graph_computes_what_the_graph_does(backend, graph, tmp_path
     assert list(outputs) == [spec.name for spec in segment.outputs]
 
 
-def test_an_artifact_says_what_it_is(backend, converted_artifact, segment, tmp_path):
+def test_an_artifact_says_what_it_is(variant, converted_artifact, segment, tmp_path):
     assert (converted_artifact.name, converted_artifact.backend, converted_artifact.precision) == (
         "conv",
-        backend,
+        variant.backend,
         "fp32",
     )
     assert (converted_artifact.inputs, converted_artifact.outputs) == (
@@ -82,12 +106,14 @@ def test_an_artifact_says_what_it_is(backend, converted_artifact, segment, tmp_p
     assert converted_artifact.tools
 
 
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if "threads" in options_of(name)])
-def test_threads_are_an_option_of_the_artifact(backend, segment, tmp_path):
-    artifact = converted(backend, segment, tmp_path / "out", threads=1)
+@pytest.mark.parametrize(
+    "variant", [each for each in VARIANTS if "threads" in options_of(each.backend)], ids=str
+)
+def test_threads_are_an_option_of_the_artifact(variant, segment, tmp_path):
+    artifact = converted(variant, segment, tmp_path / "out", threads=1)
     assert artifact.options["threads"] == 1
     inputs = noise(segment)
-    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+    with registry.loader(variant.backend)(artifact, tmp_path / "out") as runner:
         gaps = compare_all(reference(segment, inputs), runner(inputs))
     assert all(TOLERANCES["fp32"].admits(gap) for gap in gaps)
 
@@ -134,28 +160,28 @@ def test_inputs_need_not_be_contiguous_or_writable(runner, segment):
     np.testing.assert_allclose(runner({"net.image": turned})["net.out.0"], wanted, atol=1e-4)
 
 
-def test_inputs_stay_as_they_are_also_where_the_first_layer_works_in_place(backend, tmp_path):
+def test_inputs_stay_as_they_are_also_where_the_first_layer_works_in_place(variant, tmp_path):
     from onnx import helper
 
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     segment = save(tmp_path / "relu.onnx", nodes, {"x": [1, 3, 4, 5]}, {"y": [1, 3, 4, 5]}, {})
-    artifact = converted(backend, segment, tmp_path / "out")
+    artifact = converted(variant, segment, tmp_path / "out")
     inputs = noise(segment)
     kept = inputs["x"].copy()
-    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+    with registry.loader(variant.backend)(artifact, tmp_path / "out") as runner:
         np.testing.assert_array_equal(runner(inputs)["y"], np.maximum(kept, 0))
     np.testing.assert_array_equal(inputs["x"], kept)
 
 
-def test_two_runners_work_side_by_side(backend, converted_artifact, segment, tmp_path):
-    load, root = registry.loader(backend), tmp_path / "out"
+def test_two_runners_work_side_by_side(variant, converted_artifact, segment, tmp_path):
+    load, root = registry.loader(variant.backend), tmp_path / "out"
     inputs = noise(segment)
     with load(converted_artifact, root) as one, load(converted_artifact, root) as other:
         np.testing.assert_array_equal(one(inputs)["net.out.0"], other(inputs)["net.out.0"])
 
 
-def test_a_closed_runner_says_so(backend, converted_artifact, segment, tmp_path):
-    with registry.loader(backend)(converted_artifact, tmp_path / "out") as runner:
+def test_a_closed_runner_says_so(variant, converted_artifact, segment, tmp_path):
+    with registry.loader(variant.backend)(converted_artifact, tmp_path / "out") as runner:
         pass
     with pytest.raises(EngineError, match="runner is closed"):
         runner(noise(segment))
@@ -177,9 +203,11 @@ except EngineError as error:
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "missing"])
-def test_a_damaged_file_is_an_engine_error(backend, segment, tmp_path, damage):
+def test_a_damaged_file_is_an_engine_error(variant, segment, tmp_path, damage):
     out = tmp_path / "converted"
-    command = [sys.executable, "-m", registry.package(backend), str(segment.onnx), str(out)]
+    words = [f"{name}={value}" for name, value in variant.options.items()]
+    module = registry.package(variant.backend)
+    command = [sys.executable, "-m", module, str(segment.onnx), str(out), *words]
     subprocess.run(command, check=True, capture_output=True)
     main_file = out / read_artifact(out).files[0]
     if damage == "missing":
@@ -191,16 +219,16 @@ def test_a_damaged_file_is_an_engine_error(backend, segment, tmp_path, damage):
     assert done.stdout.startswith("EngineError:"), done
 
 
-def test_a_graph_with_an_unknown_operator_is_refused(backend, tmp_path):
+def test_a_graph_with_an_unknown_operator_is_refused(variant, tmp_path):
     from onnx import helper
 
     node = helper.make_node("Nonsense", ["a"], ["b"], name="odd")
     segment = save(tmp_path / "odd.onnx", [node], {"a": [1, 2]}, {"b": [1, 2]}, {})
     with pytest.raises(ConversionError, match="segment 'odd'"):
-        converted(backend, segment, tmp_path / "out")
+        converted(variant, segment, tmp_path / "out")
 
 
-def test_a_dynamic_batch_works_or_is_refused_by_name(backend, tmp_path):
+def test_a_dynamic_batch_works_or_is_refused_by_name(variant, tmp_path):
     from onnx import helper
 
     span = Dynamic("batch", 1, 2, 4)
@@ -213,11 +241,11 @@ def test_a_dynamic_batch_works_or_is_refused_by_name(backend, tmp_path):
         outputs=(replace(segment.outputs[0], shape=(span, 3, 4, 4)),),
     )
     try:
-        artifact = converted(backend, segment, tmp_path / "out")
+        artifact = converted(variant, segment, tmp_path / "out")
     except ConversionError as error:
         assert "'image' is float32[1..4, 3, 4, 4]" in str(error)
         return
-    with registry.loader(backend)(artifact, tmp_path / "out") as runner:
+    with registry.loader(variant.backend)(artifact, tmp_path / "out") as runner:
         for batch in (1, 3, 4):
             image = np.random.default_rng(0).standard_normal((batch, 3, 4, 4)).astype("f4")
             np.testing.assert_array_equal(runner({"image": image})["out"], np.maximum(image, 0))

@@ -85,6 +85,14 @@ def test_each_backend_gets_the_words_that_it_has_and_its_own_defaults_else():
     assert first["spin"] == "off" and "spin" not in second
 
 
+def test_one_backend_may_be_listed_for_each_of_its_devices():
+    recipe = compose([*WORDS, "+backend=[ncnn,ncnn_vulkan]", "backend.options.threads=2"])
+    first, second = map(checked_options, recipe.backends_of("head"))
+    assert (first["device"], second["device"]) == ("cpu", "vulkan")
+    assert first["threads"] == second["threads"] == 2
+    check_backends(recipe)
+
+
 def test_a_word_that_none_of_them_has_is_refused():
     recipe = compose([*WORDS, f"+backend=[{FIRST},{SECOND}]", "+backend.options.colour=red"])
     with pytest.raises(OptionError, match=f"option 'colour' of {FIRST}: expected one of"):
@@ -97,7 +105,12 @@ def test_a_word_that_none_of_them_has_is_refused():
         (["+backend=[FIRST,SECOND]", "backend.precision=[]"], r"precision: expected at least one"),
         (
             ["+backend=FIRST", "backend.precision=[fp16,fp16]"],
-            "backends of segment 'backbone': expected each in a precision once, got FIRST in fp16",
+            "backends of segment 'backbone': expected each on a device in a precision once, "
+            "got FIRST in fp16",
+        ),
+        (
+            ["+backend=ncnn_vulkan", "backend.precision=[fp16,fp16]"],
+            "expected each on a device in a precision once, got ncnn on vulkan in fp16 twice",
         ),
         (
             ["+backend=[FIRST,SECOND]", "backend.cast.io=true"],

@@ -16,12 +16,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from deploy.cli.catalog import conf_folder
 from deploy.cli.compose import compose
 from deploy.cli.config_trust import check_arguments, check_folders
 from deploy.pipeline.build_record import read_build_record, write_build_record
 from deploy.recipe.output_paths import WorkFile
 from deploy.recipe.schema import RecipeError
+from deploy.recipe.shipped import conf_folder
 from tests.fuzzing import trees
 from tests.fuzzing.configurations import FOLDER, configuration_tree
 from tests.fuzzing.draw import Draw

@@ -163,7 +163,7 @@ MODEL, BACKEND = "+model=yolov3", f"+backend={BACKENDS[0]}"
     ("arguments", "message"),
     [
         (["+model=yolov4", BACKEND], "got yolov4. Did you mean yolov3?"),
-        ([MODEL, "+backend=tflite"], "backend: expected one of ncnn, onnxruntime, openvino, "),
+        ([MODEL, "+backend=tflite"], "backend: expected one of ncnn, ncnn_vulkan, onnxruntime, "),
         ([MODEL], "error: no backend is chosen. Pass +backend=NAME, one of"),
         ([MODEL, BACKEND, "+backend.options.colour=1"], "error: option 'colour' of"),
         ([MODEL, BACKEND, "backend.options.threads=many"], "expected int, got 'many'"),

@@ -14,11 +14,12 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
-from deploy.cli.catalog import CONFIG, conf_folder
+from deploy.cli.catalog import CONFIG
 from deploy.cli.code_names import check_code
 from deploy.cli.compose import to_recipe
 from deploy.cli.override_values import readable_word
 from deploy.recipe.schema import Recipe, RecipeError
+from deploy.recipe.shipped import conf_folder
 from tests.helpers.commands import BACKENDS, Completed, run_here
 
 NETS = """

@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 from unittest import mock
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-
 from backends import registry
 from deploy.cli.main import run_command
 
@@ -119,12 +116,21 @@ def _own_interpreter_state(
             for number, handler in handled.items():
                 signal.signal(number, handler)
             logging.root.handlers[:] = handlers
-            GlobalHydra.instance().clear()
-            HydraConfig.instance().cfg = None
+            _forget_hydra()
             for name in [*sys.modules]:
                 if name not in modules and not _is_installed(name):
                     del sys.modules[name]
             sys.modules.update(modules)
+
+
+def _forget_hydra() -> None:
+    """What a command has left in Hydra, which a device has not."""
+    if "hydra" in sys.modules:
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.hydra_config import HydraConfig
+
+        GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
 
 
 def _is_installed(name: str) -> bool:

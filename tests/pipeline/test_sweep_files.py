@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.pipeline.sweep import write_rows
-from deploy.report.sweep import JobRow
+from deploy.report.sweep import DeviceRow, JobRow
 
 FORMULA = '=HYPERLINK("http://example.org","x")'
 STARTS = ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
@@ -44,6 +44,15 @@ def test_numbers_stay_numbers(tmp_path):
 def test_other_texts_are_as_they_are(tmp_path):
     read = cells(tmp_path, JobRow("model=a backend=b", model="Ü猫", error='a, "b"\nc'))
     assert (read["job"], read["model"], read["error"]) == ("model=a backend=b", "Ü猫", 'a, "b"\nc')
+
+
+def test_several_devices_have_columns_of_their_own(tmp_path):
+    devices = (DeviceRow("pi", "passed", 5.5, 6.5, 1e-6), DeviceRow("board", "failed", error="x"))
+    read = cells(tmp_path, JobRow("a=b", p50_ms=1.5, device="pi, board", devices=devices))
+    assert (read["device"], read["p50_ms"]) == ("pi, board", "1.5")
+    assert (read["pi_status"], read["pi_p50_ms"], read["pi_gap"]) == ("passed", "5.5", "1e-06")
+    assert (read["board_status"], read["board_p50_ms"], read["board_error"]) == ("failed", "", "x")
+    assert "devices" not in read
 
 
 def test_a_name_that_is_no_text_at_all_is_written(tmp_path):

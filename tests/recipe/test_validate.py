@@ -72,7 +72,9 @@ def test_a_wrong_key_or_type_is_named(changes, message):
 
 
 def test_a_missing_backend_lists_the_backends():
-    with pytest.raises(RecipeError, match=r"Pass \+backend=NAME, one of ncnn, onnxruntime"):
+    with pytest.raises(
+        RecipeError, match=r"Pass \+backend=NAME, one of ncnn, ncnn_vulkan, onnxruntime"
+    ):
         to_recipe(OmegaConf.create({"model": GOOD["model"]}))
 
 

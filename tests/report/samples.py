@@ -7,10 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from backends.acceptance import Tolerance
+from backends.contract import TensorSpec
+from backends.error_metrics import ErrorMetrics
+from backends.handover import EngineFacts, EngineTensor
+from deploy.handover.facts import (
+    AgreementFacts,
+    CodeFacts,
+    EngineChoice,
+    FileFacts,
+    Handover,
+    PostFacts,
+    SampleFacts,
+    StepFacts,
+    StoredArray,
+)
+from deploy.handover.picture import picture_facts
 from deploy.placement.record import PlacedBorder, PlacedRegion, PlacementRecord, RefusedOperator
 from deploy.report.data import (
     BlameTable,
     DetectionView,
+    DeviceView,
     Environment,
     MatchedCount,
     PictureView,
@@ -23,10 +40,14 @@ from deploy.report.pictures import data_url
 from deploy.report.svg.diagram import Arrow, Box
 from deploy.runtime.accuracy.evaluation import NotedScore
 from deploy.runtime.benchmark.comparison import Comparison
+from deploy.runtime.benchmark.machine import Machine
 from deploy.runtime.benchmark.machine_state import MachineState
 from deploy.runtime.benchmark.measurement import Measurement
 from deploy.runtime.benchmark.ranking import rank
+from deploy.runtime.bundle.manifest import StateTensor, StepMetrics
+from deploy.runtime.device_record import AlternativeLatency, DeviceRecord
 from deploy.runtime.latency import PartLatency
+from deploy.runtime.vision.pre import Pre
 
 EVIL = "<script>alert('1')</script>\"&amp;"
 LONG = "a_segment_with_a_name_that_has_no_place_to_break_and_goes_on_for_a_very_long_while"
@@ -119,6 +140,33 @@ def report(**changes: Any) -> Report:
         ),
     )
     return replace(made, **changes)
+
+
+def device_views() -> tuple[DeviceView, ...]:
+    """A device with every figure and hostile names, and one that was not reached."""
+    parts = (PartLatency("body", 3, 4, 5, 3.1), PartLatency("total", 4, 5, 8, 4.2, 3.9))
+    hot = replace(MACHINE, is_capped=True, celsius=84.0)
+    record = DeviceRecord(
+        device="pi",
+        at="2026-01-02T03:04:05+00:00",
+        machine=Machine(EVIL, "aarch64", LONG, 4, 1 << 32, "3.12", {EVIL: "1"}, "ondemand"),
+        status="failed",
+        gaps=(StepMetrics("chain", ErrorMetrics("y", 0.5, 0.5, 0.9)),),
+        notes={"map": 0.25},
+        latency=(
+            AlternativeLatency("engine-fp32", parts, (3.9, 4.0, 6.0), 0.75),
+            AlternativeLatency(EVIL, parts[1:], (2.0, 2.0, 2.0)),
+        ),
+        standing=f"fastest: {EVIL}, first in 3 of 3 rounds",
+        states=(hot, hot, hot),
+        problem=f"'{EVIL}' of the chain",
+        left_out={"other-fp16": EVIL},
+        tuned=f"{LONG} on engine-fp32, threads 2",
+    )
+    scores = (NotedScore("map", "boxes mAP@.5:.95", 0.25, 0.75),)
+    rows = (parity("chain", False),)
+    pi = DeviceView("pi", record, record.problem, rows, MatchedCount("detections", 1, 4), scores)
+    return (pi, DeviceView("board", None, f"device 'board': {EVIL}"))
 
 
 def region(number: int, engine: str, nodes: int, macs: int, *operators: str) -> PlacedRegion:
@@ -214,3 +262,39 @@ def long_placement(regions: int = 24) -> PlacementRecord:
         seconds=600.0,
         complete=False,
     )
+
+
+def handover() -> Handover:
+    """Of a chain with an engine and a host step, in which names are hostile."""
+    image, maps = (TensorSpec(name, "float32", (1, 3, 640, 640)) for name in ("image", LONG))
+    boxes, file = TensorSpec(EVIL, "int64", (100, 4)), FileFacts(f"net/{LONG}", "0" * 64, 12_345)
+    called = [
+        EngineTensor(spec.name, "in0", (1, 3, 640, 640), 0, {"dims": 3, "w": 640, "cstep": 409600})
+        for spec in (image, maps)
+    ]
+    engine = EngineFacts(
+        f"an engine {EVIL}", {file.file: "the net"}, {"use_half": False}, 2, "row by row",
+        (called[0],), (called[1],), (EVIL, LONG), "C++", ("int main()", f"// {LONG} {LONG} {EVIL}"),
+    )  # fmt: skip
+    code = CodeFacts(EVIL, {LONG: [1.5] * 200, "size": 3}, {"size": 4}, (f"``size`` {EVIL}", LONG))
+    pre = Pre("image", 640, 640, (0.0,) * 3, (255.0,) * 3)
+    return Handover(
+        model="model",
+        classes=(EVIL,),
+        inputs=(image,),
+        outputs=(boxes,),
+        picture=picture_facts(pre, (image,)),
+        text=code,
+        state=(StateTensor(LONG, EVIL),),
+        initial_state=(),
+        steps=(
+            StepFacts("net", "engine", (image,), (maps,), engines=(EngineChoice(
+                EVIL, "fp32", (file,), engine, pending=True),)),
+            StepFacts("own", "host", (maps,), (boxes,), code=code, calls=("net",)),
+        ),
+        rules=(LONG,),
+        post=PostFacts("post", inputs=(EVIL,), result="Boxes", placing=(LONG,)),
+        sample=SampleFacts(file, (StoredArray(EVIL, LONG, 193, 4800, "float32", (1, 3)),)),
+        agreement=AgreementFacts({EVIL: Tolerance(1e-3, 0.9999)}, ("max_rel",), ("results",)),
+        tools={},
+    )  # fmt: skip

@@ -15,7 +15,16 @@ from deploy.report.page import run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from deploy.runtime.accuracy.evaluation import NotedScore
 from tests.report.browser import browser, found_browser
-from tests.report.samples import EVIL, LONG, comparison, long_placement, placement, report
+from tests.report.samples import (
+    EVIL,
+    LONG,
+    comparison,
+    device_views,
+    handover,
+    long_placement,
+    placement,
+    report,
+)
 
 TEXTS = """[...document.querySelectorAll("#placement svg text")].map((text) => {
   const {left, right, top, bottom} = text.getBoundingClientRect();
@@ -29,11 +38,16 @@ LOOKS = (Path(__file__).parent / "looks.js").read_text()
 SCORES = (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.5),)
 SECTIONS = {
     "run": ["chain", "agreement", "blame", "detections", "results", "scores", "latency", "run"],
+    "devices": [
+        *("chain", "agreement", "blame", "detections", "results", "scores", "latency", "devices"),
+        "run",
+    ],
     "demo": ["chain", "agreement", "detections", "latency", "run"],
     "sweep": ["jobs", "errors", "trade-off", "latency", "detections", "results", "run"],
 }
 WORDS = {
     "run": ["failed", "within", "beyond", "worst of all", "to blame", "1 missing, 1 extra"],
+    "devices": ["not on every device", "slowed down by heat", "not measured", "desk", "pi"],
     "demo": ["passed", "within", "nearest to its bound", "backbone", "p99"],
     "sweep": ["failed", "passed", "1 of 3 jobs failed", "what went wrong", "noise", "tied"],
 }
@@ -56,7 +70,8 @@ def page_files(demo_run, tmp_path_factory) -> dict[str, Path]:
     rows = rows_with_latency([*(job.row for job in jobs), failed.row], measured)
     shown = tuple(replace(job, row=row) for job, row in zip([*jobs, failed], rows, strict=True))
     sweep = Sweep(shown, "python -m deploy -m", "2026-01-02 03:04:05 UTC", measured)
-    texts = {"run": run_page(report()), "sweep": sweep_page(sweep)}
+    devices = run_page(report(devices=device_views(), problem=""))
+    texts = {"run": run_page(report()), "devices": devices, "sweep": sweep_page(sweep)}
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text)
     shutil.copyfile(demo_run.work / WorkFile.REPORT_PAGE, folder / "demo.html")
@@ -117,6 +132,20 @@ def test_a_placement_can_be_read(name, width, scheme, page, placement_pages):
         and min(one["bottom"], other["bottom"]) - max(one["top"], other["top"]) > 1.5
     ]
     assert min(text["bottom"] - text["top"] for text in texts) > 11, "large enough for a phone"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_hand_over_can_be_read(width, scheme, page, tmp_path):
+    file = tmp_path / "handover.html"
+    file.write_text(run_page(report(handover=handover(), pictures=(), results=(), blame=None)))
+    page.open(file, width, scheme)
+    seen = page.run(LOOKS)
+    assert "handover" in seen["sections"] and seen["hidden"] == []
+    assert seen["faint"] == [] and seen["sideways"] == 0 and seen["spilled"] == []
+    assert seen["nameless"] == [] and seen["unscrolled"] == 0 and page.complaints == []
+    for words in ("int main()", "called for each row", "Its author wrote no formula", "offset"):
+        assert words.lower() in seen["text"].lower()
 
 
 def test_the_checks_see_what_is_wrong(page, tmp_path):

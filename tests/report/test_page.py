@@ -12,7 +12,7 @@ from deploy.report import page as pages
 from deploy.report.page import ReportError, run_page, sweep_page
 from deploy.report.sweep import Job, JobRow, Sweep
 from deploy.runtime.accuracy.evaluation import NotedScore
-from tests.report.samples import EVIL, LONG, report
+from tests.report.samples import EVIL, LONG, device_views, report
 
 SCORES = (NotedScore("map", "boxes mAP@.5:.95", 0.5, 0.5),)
 SECTIONS = ("chain", "agreement", "blame", "detections", "results", "scores", "latency", "run")
@@ -99,6 +99,28 @@ def test_what_was_not_measured_is_no_section_and_how_to_get_it_is_told(changes, 
     assert sections(text) == [name for name in SECTIONS if name != gone]
     assert told in Reader(text).text
     assert ("Not in this report" in text) == bool(told)
+
+
+def test_each_device_has_a_column_beside_that_of_the_desk():
+    text = run_page(report(devices=device_views(), status="failed", problem=""))
+    read = Reader(text)
+    assert sections(text) == [*SECTIONS[:-1], "devices", "run"]
+    head = text[text.index('<table class="devices">') :]
+    assert re.findall(r'<th scope="col">(.*?)</th>', head)[:4] == ["figure", "desk", "pi", "board"]
+    for said in (
+        "not on every device.", "device 'board': <script>", "1 of 4", "0.2500", "model 0.7500",
+        "slowed down by heat", "3.90 to 6.00", "0.75", "ondemand", "aarch64", "84 \N{DEGREE SIGN}C",
+        "allowed: max_rel <= 0.001", "threads 2", "not measured",
+    ):  # fmt: skip
+        assert said in read.text, said
+    assert "script" not in read.tags
+
+
+def test_a_bundle_that_devices_have_verified_is_not_called_pending():
+    pi = replace(device_views()[0], problem="")
+    text = Reader(run_page(report(devices=(pi,), status="passed", problem="", pending=True))).text
+    assert "the chain agrees with PyTorch on pi." in text
+    assert "builds or verifies its engines there" not in text
 
 
 def test_a_model_without_a_data_set_is_not_told_to_evaluate():

@@ -11,7 +11,8 @@ from backends.contract import Array
 from deploy.runtime.vision.compiling import can_compile
 from deploy.runtime.vision.nms import nms
 
-_MAX_LOG_SCALE = abs(log(16 / 1000))  # bound of a side's log scale: MMDetection's wh_ratio_clip
+MAX_LOG_SCALE = abs(log(16 / 1000))
+"""The bound of a side's log scale: MMDetection's ``wh_ratio_clip``."""
 
 
 _CHUNK = 1 << 16  # pairs compared at a time; more of them do not fit the CPU's cache
@@ -32,7 +33,7 @@ def decode_deltas(anchors: Array, deltas: Array, height: int, width: int) -> Arr
     """
     sides = anchors[:, 2:] - anchors[:, :2]
     centre = (anchors[:, :2] + anchors[:, 2:]) * np.float32(0.5) + sides * deltas[:, :2]
-    half = sides * np.exp(np.clip(deltas[:, 2:], -_MAX_LOG_SCALE, _MAX_LOG_SCALE)) * np.float32(0.5)
+    half = sides * np.exp(np.clip(deltas[:, 2:], -MAX_LOG_SCALE, MAX_LOG_SCALE)) * np.float32(0.5)
     boxes = np.concatenate((centre - half, centre + half), axis=1)
     limits = np.array((width, height, width, height), np.float32)
     clipped: Array = np.clip(boxes, 0, limits, out=boxes)

@@ -14,7 +14,7 @@ import numpy as np
 from backends.bounds import Between
 from backends.contract import Array, TensorError, Tensors
 from deploy.models.mask_rcnn.anchors import RATIOS, SCALE, STRIDES, base_anchors
-from deploy.models.mask_rcnn.boxes import batched_nms, decode_deltas
+from deploy.models.mask_rcnn.boxes import MAX_LOG_SCALE, batched_nms, decode_deltas
 from deploy.models.mask_rcnn.roi_align_numpy import RoIAlign
 from deploy.runtime.execution.host_steps import HostFactory
 from deploy.runtime.vision.parameters import (
@@ -31,6 +31,23 @@ _DELTA_STDS = np.array((0.1, 0.1, 0.2, 0.2), np.float32)  # by which box head de
 
 class Proposals:
     """The host step ``mask_rcnn.proposals``: RPN outputs to proposals, as ``RPNHead`` does.
+
+    Formula:
+        1. For each level l from 0 to 4, ``rpn_cls.l`` (1, 3, H, W) has a logit and ``rpn_reg.l``
+           (1, 12, H, W) in channels 4 a to 4 a + 3 the deltas dx, dy, dw, dh of each anchor a of
+           each cell. The anchor of the cell in row y and column x is ``base_anchors``[l][a] (x1,
+           y1, x2, y2) moved by x * ``strides``[l] and y * ``strides``[l].
+        2. Keep the ``nms_pre`` anchors of the level with the largest logits, equal ones in the
+           order of row, column, anchor.
+        3. With the anchor's centre (cx, cy), width w and height h: the box has the centre cx + dx *
+           w, cy + dy * h and the sides w * exp(dw), h * exp(dh), where dw and dh are first clipped
+           to -``max_log_scale`` and ``max_log_scale``. Clip it to 0 and ``width``, 0 and
+           ``height``.
+        4. Drop boxes with a side of at most ``min_size``.
+        5. Go through the boxes of all levels from the largest logit down, equal ones by level and
+           in their order; keep one unless a kept one of its level overlaps it with an IoU above
+           ``iou_thr``; stop at ``max_per_img``.
+        6. ``rois`` is a row 0, x1, y1, x2, y2 for each.
 
     Args:
         height: of the input tensor in pixels; proposals are clipped to it.
@@ -56,6 +73,12 @@ class Proposals:
         self._anchors = [base_anchors(stride, scale) for stride in STRIDES]
         self._nms_pre, self._max_per_img = nms_pre, max_per_img
         self._iou_thr, self._min_size = iou_thr, min_size
+
+    @staticmethod
+    def formula_constants(scale: float, **_: object) -> Mapping[str, object]:
+        """The numbers of the formula that are no parameters."""
+        anchors = [base_anchors(stride, scale).tolist() for stride in STRIDES]
+        return {"strides": STRIDES, "base_anchors": anchors, "max_log_scale": MAX_LOG_SCALE}
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Select the proposals of one picture.
@@ -144,6 +167,22 @@ def _check_level(logits: Array, deltas: Array) -> None:
 class BoxDetections:
     """The host step ``mask_rcnn.detections``: box head outputs to detections, as ``BBoxHead`` does.
 
+    Formula:
+        1. Scores are the softmax of each row of ``cls_score``, whose last class is the background
+           and is left out. A pair of a region and a class is a candidate where its score exceeds
+           ``score_thr``; candidates stand in the order of region, class.
+        2. The deltas of class c are columns 4 c to 4 c + 3 of ``bbox_pred``, each times
+           ``delta_stds``: dx, dy, dw, dh.
+        3. With the centre (cx, cy), width w and height h of the region x1, y1, x2, y2: the box has
+           the centre cx + dx * w, cy + dy * h and the sides w * exp(dw), h * exp(dh), where dw and
+           dh are first clipped to -``max_log_scale`` and ``max_log_scale``. Clip it to 0 and
+           ``width``, 0 and ``height``.
+        4. Go through the candidates from the best score down, equal ones in their order; keep one
+           unless a kept one of its class overlaps it with an IoU above ``iou_thr``; stop at
+           ``max_per_img``.
+        5. ``boxes``, ``scores`` and ``labels`` are those that are kept, best first; ``mask_rois``
+           has a row 0, x1, y1, x2, y2 for each box.
+
     Args:
         height: of the input tensor in pixels; boxes are clipped to it.
         width: of the input tensor in pixels.
@@ -162,6 +201,11 @@ class BoxDetections:
     ) -> None:
         self._height, self._width = height, width
         self._score_thr, self._iou_thr, self._max_per_img = score_thr, iou_thr, max_per_img
+
+    @staticmethod
+    def formula_constants(**_: object) -> Mapping[str, object]:
+        """The numbers of the formula that are no parameters."""
+        return {"delta_stds": _DELTA_STDS.tolist(), "max_log_scale": MAX_LOG_SCALE}
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Select the detections of one picture.

@@ -50,6 +50,17 @@ class RoIMaskDetections(Detections):
 class MaskPost:
     """The post-processing step ``mask_rcnn.masks``.
 
+    Formula:
+        1. The tensors are mask logits (n, classes, s, s), boxes (n, 4), scores (n,) and labels
+           (n,). The mask of detection i is 1 / (1 + exp(-v)) of the grid (s, s) of its own label.
+        2. Take the boxes to pixels of the picture; drop detections whose box or score is not
+           finite.
+        3. A pixel in column x and row y of the picture may belong to the mask where floor(x1) - 1
+           <= x < ceil(x2) + 1, likewise in y. With u = (x + 0.5 - x1) * s / max(x2 - x1, 0.000001)
+           - 0.5, column j of the grid has the weight max(0, 1 - |u - j|), rows likewise. The pixel
+           belongs to the mask where the sum of weight * weight * grid is at least ``threshold``.
+        4. At last clip the boxes to the picture.
+
     Args:
         threshold: a pixel belongs to the mask from this probability on.
     """

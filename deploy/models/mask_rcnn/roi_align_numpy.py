@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +18,22 @@ _MOST_SIDE = 16  # of a region, in sides of its map; the samples of a region gro
 class RoIAlign:
     """The host step ``mask_rcnn.roi_align``, for engines without that operator.
 
+    Formula:
+        1. The regions are the tensor that ``rois`` names: rows 0, x1, y1, x2, y2. Each is pooled
+           from one of the maps ``feats.0`` to ``feats.3``: with size = sqrt((x2 - x1) * (y2 - y1))
+           / ``finest_scale`` + 0.000001, from the map whose number is how many of 2, 4 and 8 are at
+           most the size.
+        2. In cells of this map, the region is from low = x1 / ``strides`` - 0.5 to high = x2 /
+           ``strides`` - 0.5, likewise in y.
+        3. Along each side, with n = max(1, ceil((high - low) / ``size``)), cell i of the result has
+           the samples at low + (high - low) * (i * n + k + 0.5) / (``size`` * n), k from 0 to n -
+           1.
+        4. A sample is 0 where it is below -1 or above the number of cells of the map in either
+           direction, or where high is not above low. Otherwise clip it to the first and the last
+           cell, and interpolate linearly in x and in y between the four cells around it.
+        5. A value of the tensor that ``output`` names (regions, channels, ``size``, ``size``) is
+           the mean of its samples.
+
     Args:
         size: cells of a side of the result.
         rois: name of the input tensor that holds the regions.
@@ -31,6 +47,11 @@ class RoIAlign:
         output: Name = "roi_feats",
     ) -> None:
         self._size, self._rois, self._output = size, rois, output
+
+    @staticmethod
+    def formula_constants(**_: object) -> Mapping[str, object]:
+        """The numbers of the formula that are no parameters."""
+        return {"strides": STRIDES[:_LEVELS], "finest_scale": FINEST_SCALE}
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Pool each region from the level of its size.

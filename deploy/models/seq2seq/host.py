@@ -18,6 +18,19 @@ Token = Annotated[int, Between(-(1 << 31), (1 << 31) - 1)]
 class Greedy:
     """The host step ``seq2seq.greedy``: appends the most likely token until the end token.
 
+    Formula:
+        1. Each row begins with the token ``start``. ``past`` begins as zeros (1, rows, width), with
+           the rows and the width of ``memory``.
+        2. Call the segment with ``token`` (rows, 1), the last token of each row, with ``past``, and
+           with the other inputs of this step. Put ``fresh`` (1, rows, width) behind the last row of
+           ``past``.
+        3. The next token of a row is the index of its largest value in ``logits`` (rows,
+           vocabulary), the first of equal ones. The first new token is ``first``, and the one of
+           step ``steps`` is ``last``, where these are given. Rows that have ended get ``pad``.
+        4. A row ends with the token ``end``. Go on with step 2 until all rows have ended, or
+           ``steps`` tokens were written.
+        5. ``tokens`` (rows, written) has the start tokens too.
+
     Args:
         segments: the decoder alone. Its inputs are ``token`` (rows, 1) int64, ``past`` (1 + steps,
             rows, width), whose first row it ignores, and the inputs of the host step. Its outputs

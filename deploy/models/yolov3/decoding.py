@@ -28,7 +28,9 @@ SLACK = 1e-3
 """Logits at most this far below a threshold are still computed exactly."""
 
 
-_MAX_LOG_SIZE = 20.0  # exp of it is far beyond any picture, and areas stay within float32
+MAX_LOG_SIZE = 20.0
+"""The logarithm of a size in anchors: exp of it is far beyond any picture, and areas stay within
+float32."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,7 @@ def _gather_rows(maps: Iterable[Array], grid: AnchorGrid, likely: Array) -> tupl
 
 def _decode_boxes(deltas: Array, grid: AnchorGrid, anchor: Array) -> Array:
     centre = grid.centre[anchor] + (sigmoid(deltas[:, :2]) - np.float32(0.5)) * grid.stride[anchor]
-    half = np.exp(np.minimum(deltas[:, 2:], _MAX_LOG_SIZE)) * grid.half[anchor]
+    half = np.exp(np.minimum(deltas[:, 2:], MAX_LOG_SIZE)) * grid.half[anchor]
     return np.concatenate((centre - half, centre + half), axis=1)
 
 

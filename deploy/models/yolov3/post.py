@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from backends.contract import Array, TensorError
-from deploy.models.yolov3.anchors import ANCHORS, Sizes
+from deploy.models.yolov3.anchors import ANCHORS, STRIDES, Sizes
 from deploy.models.yolov3.decoding import (
+    MAX_LOG_SIZE,
     Candidates,
     Thresholds,
     make_map_decoder,
@@ -27,6 +28,24 @@ from deploy.runtime.vision.parameters import (
 
 class YoloPost:
     """Raw head maps to detections in input pixels.
+
+    Formula:
+        1. Each tensor is the map (1, A * (5 + num_classes), H, W) of a level, coarsest first. A is
+           the number of ``anchors`` of the level. Of anchor a, channel a * (5 + num_classes) + k
+           holds at row y and column x: tx, ty, tw, th for k from 0 to 3, the objectness for k = 4,
+           class c for k = 5 + c.
+        2. sigmoid(v) = 1 / (1 + exp(-v)). A pair of an anchor and a class is a candidate where
+           sigmoid(objectness) is at least ``conf_thr`` and sigmoid(class) exceeds ``score_thr``.
+        3. With s = ``strides`` of the level, the centre of its box is x_c = (x + sigmoid(tx)) * s
+           and y_c = (y + sigmoid(ty)) * s; half its width is exp(min(tw, ``max_log_size``)) *
+           anchor width / 2, half its height likewise. The box is x_c - half width, y_c - half
+           height, x_c + half width, y_c + half height, in pixels of the input tensor.
+        4. Candidates stand in the order of level, row, column, anchor, class. Keep the ``nms_pre``
+           with the largest sigmoid(class), equal ones in this order; then drop those whose box is
+           not finite or has no area.
+        5. The score is sigmoid(class) * sigmoid(objectness). Go through the candidates from the
+           best score down, equal ones in their order; keep one unless a kept one of its class
+           overlaps it with an IoU above ``iou_thr``; stop at ``max_per_img``.
 
     Args:
         backbone: chooses the published anchors, ``darknet53`` or ``mobilenetv2``.
@@ -59,6 +78,14 @@ class YoloPost:
         self._attributes = 5 + num_classes
         self._thresholds = Thresholds(score_thr, conf_thr, nms_pre, iou_thr, max_per_img)
         self._decode = make_map_decoder(self._half, self._thresholds)
+
+    @staticmethod
+    def formula_constants(
+        backbone: str, anchors: Sizes | None, **_: object
+    ) -> Mapping[str, object]:
+        """The numbers of the formula that are no parameters."""
+        sizes = ANCHORS[backbone] if anchors is None else anchors
+        return {"anchors": sizes, "strides": STRIDES, "max_log_size": MAX_LOG_SIZE}
 
     def __call__(self, maps: Sequence[Array]) -> Detections:
         """Detections of one picture.
@@ -104,6 +131,18 @@ class YoloPost:
 
 class YoloBoxes:
     """Boxes decoded by the engine to detections: thresholds and NMS.
+
+    Formula:
+        1. The tensors are boxes (1, A, 4) x1, y1, x2, y2 in pixels of the input tensor, class
+           scores (1, A, num_classes) and objectness (1, A), all after the sigmoid.
+        2. A pair of an anchor and a class is a candidate where the objectness is at least
+           ``conf_thr`` and the class score exceeds ``score_thr``. Candidates stand in the order of
+           anchor, class.
+        3. Keep the ``nms_pre`` with the largest class scores, equal ones in this order; then drop
+           those whose box is not finite or has no area.
+        4. The score is class score * objectness. Go through the candidates from the best score
+           down, equal ones in their order; keep one unless a kept one of its class overlaps it with
+           an IoU above ``iou_thr``; stop at ``max_per_img``.
 
     Args:
         num_classes: classes of the head.

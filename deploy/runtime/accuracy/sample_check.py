@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.runtime.accuracy.step_errors import (
+    CHAIN,
     chain_errors,
     has_results,
     recorded_rule,
@@ -15,6 +18,48 @@ from deploy.runtime.bundle.sample import expected_result, read_sample, sample_pi
 from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.results.result import Agreement
+
+
+@dataclass(frozen=True)
+class SampleComparison:
+    """The bundle's sample, compared with what PyTorch gave for it.
+
+    Attributes:
+        errors: of each output of the chain, or of every step too.
+        agreement: of the results, where the sample gives some.
+        problem: what is beyond the acceptance rule, for people; empty where nothing is.
+    """
+
+    errors: tuple[StepMetrics, ...]
+    agreement: Agreement | None
+    problem: str
+
+
+def compare_sample(
+    bundle: Path, pipeline: Pipeline, errors: Sequence[StepMetrics]
+) -> SampleComparison:
+    """Hold the errors for the bundle's sample, and its results, to the acceptance rule.
+
+    Args:
+        bundle: its folder.
+        pipeline: the bundle, open.
+        errors: as of ``sample_errors``, or of every step too.
+
+    Raises:
+        BundleError: the bundle has no sample, or it was changed.
+    """
+    agreement = _sample_agreement(bundle, pipeline)
+    allowed = tolerances(pipeline.manifest)
+    problem = "" if _result_agrees(pipeline.manifest, agreement) else str(agreement)
+    for item in errors:
+        if not allowed.admit(item):
+            where = "the chain" if item.step == CHAIN else f"'{item.step}'"
+            problem = (
+                f"'{item.gap.tensor}' of {where}: max_rel {item.gap.max_rel:.3g}, cosine "
+                f"{item.gap.cosine:.6f}; allowed is {allowed.of(item)}"
+            )
+            break
+    return SampleComparison(tuple(errors), agreement, problem)
 
 
 def sample_errors(bundle: Path, pipeline: Pipeline) -> list[StepMetrics]:
@@ -30,10 +75,7 @@ def sample_errors(bundle: Path, pipeline: Pipeline) -> list[StepMetrics]:
 
 def sample_agrees(bundle: Path, pipeline: Pipeline) -> bool:
     """Whether the bundle's sample passes the acceptance rule: its tensors and its results."""
-    errors = sample_errors(bundle, pipeline)
-    agreement = _sample_agreement(bundle, pipeline)
-    allowed = tolerances(pipeline.manifest)
-    return all(map(allowed.admit, errors)) and _result_agrees(pipeline.manifest, agreement)
+    return not compare_sample(bundle, pipeline, sample_errors(bundle, pipeline)).problem
 
 
 def check_result(bundle: Path, pipeline: Pipeline) -> bool:

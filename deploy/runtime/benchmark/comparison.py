@@ -23,6 +23,9 @@ from deploy.runtime.benchmark.worker import (
 CHANGED = "its bundle was changed after the verification"
 """Why a bundle is not measured whose errors are those of another."""
 
+BEYOND = "beyond the tolerance"
+"""Why something is not measured whose outputs for the sample do not agree."""
+
 _LEAST_CALLS = 3  # of a round, however long a call takes
 _LEAST_MEMORY = 0.1  # share of the machine's that stays free when a process is started
 
@@ -35,11 +38,13 @@ class Contender:
         subject: the bundle.
         manifest_sha256: of the manifest that was verified.
         is_ranked: whether it may be called the fastest; one beyond its tolerance may not.
+        must_agree: whether it is left out where its outputs for the sample do not agree.
     """
 
     subject: Subject
     manifest_sha256: str
     is_ranked: bool = True
+    must_agree: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,17 @@ def _start_workers(
         except EngineError as error:
             left_out[name] = str(error)
             continue
-        if worker.manifest_sha256 == contender.manifest_sha256:
-            workers[name] = worker
+        if reason := _refusal(contender, worker):
+            left_out[name] = reason
         else:
-            left_out[name] = CHANGED
+            workers[name] = worker
     return workers
+
+
+def _refusal(contender: Contender, worker: BenchmarkWorker) -> str:
+    if worker.manifest_sha256 != contender.manifest_sha256:
+        return CHANGED
+    return BEYOND if contender.must_agree and not worker.agrees else ""
 
 
 def _is_memory_short(path: Path = Path("/proc/meminfo")) -> bool:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from deploy.runtime.benchmark.heat import Heat, heat_between, numbers, read_heat
+
 Number = TypeVar("Number", int, float)
 
 NOT_READABLE = "not readable"
+HOT = "slowed down by heat"
+"""The mark of what was measured while heat held a clock down."""
 
 BUSY_CORES = 0.5
 """Other work that a reader of latencies should know of."""
@@ -37,6 +41,9 @@ class MachineState:
         megahertz: the mean clock of the cores at its end.
         hot_events: how often a core was slowed down because of its temperature.
         quota_seconds: how long this container was stopped because of its CPU quota.
+        celsius: the temperature of the hottest zone at its end.
+        is_capped: whether a clock was held down by heat.
+        low_voltage: whether the power supply was too weak.
     """
 
     seconds: float
@@ -45,6 +52,9 @@ class MachineState:
     megahertz: float | None = None
     hot_events: int | None = None
     quota_seconds: float | None = None
+    celsius: float | None = None
+    is_capped: bool | None = None
+    low_voltage: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ class _Counters:
     clock: float
     busy: float | None
     own: float
-    hot: int | None
+    heat: Heat
     quota: float | None
 
 
@@ -76,13 +86,17 @@ class MachineWatch:
         if busy is not None and busy < own / 2:
             busy = None  # in some containers the counters stand still
         other = None if busy is None or passed <= 0 else max(0.0, busy - own) / passed
+        heat = heat_between(before.heat, now.heat)
         return MachineState(
             seconds=passed,
             load=_load(),
             other_cores=other,
             megahertz=_megahertz(),
-            hot_events=_difference(now.hot, before.hot),
+            hot_events=heat.events,
             quota_seconds=_difference(now.quota, before.quota),
+            celsius=heat.celsius,
+            is_capped=heat.is_capped,
+            low_voltage=heat.low_voltage,
         )
 
 
@@ -91,7 +105,7 @@ def _counters() -> _Counters:
         clock=time.perf_counter(),
         busy=_busy_seconds(),
         own=time.process_time(),
-        hot=_hot_events(),
+        heat=read_heat(),
         quota=_quota_seconds(),
     )
 
@@ -119,13 +133,8 @@ def _busy_seconds(path: Path = Path("/proc/stat")) -> float | None:
 
 
 def _megahertz(cpus: Path = _CPUS) -> float | None:
-    clocks = list(_numbers(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")))
+    clocks = list(numbers(cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")))
     return sum(clocks) / len(clocks) / 1e3 if clocks else None
-
-
-def _hot_events(cpus: Path = _CPUS) -> int | None:
-    counts = list(_numbers(cpus.glob("cpu[0-9]*/thermal_throttle/*_throttle_count")))
-    return sum(counts) if counts else None
 
 
 def _quota_seconds(quotas: Sequence[tuple[Path, str, float]] = _QUOTAS) -> float | None:
@@ -137,20 +146,14 @@ def _quota_seconds(quotas: Sequence[tuple[Path, str, float]] = _QUOTAS) -> float
     return None
 
 
-def _numbers(paths: Iterable[Path]) -> Iterator[int]:
-    for path in paths:
-        with suppress(OSError, ValueError):
-            yield int(path.read_text())
-
-
 def machine_rows(states: Sequence[MachineState]) -> list[tuple[str, ...]]:
-    """The state in each round as texts: other work, load, clock, heat events, quota stops."""
+    """The state in each round as texts: other work, load, clock, heat, quota stops."""
     return [
         (
             _text(state.other_cores, "{:.1f} cores"),
             _text(state.load, "{:.1f}"),
             _text(state.megahertz, "{:.0f} MHz"),
-            _text(state.hot_events, "{}"),
+            _heat_text(state),
             _text(state.quota_seconds, "{:.2f} s"),
         )
         for state in states
@@ -159,6 +162,33 @@ def machine_rows(states: Sequence[MachineState]) -> list[tuple[str, ...]]:
 
 def _text(value: float | None, form: str) -> str:
     return NOT_READABLE if value is None else form.format(value)
+
+
+def _heat_text(state: MachineState) -> str:
+    """How hot it was, and whether that slowed it down."""
+    known = state.hot_events is not None or state.is_capped is not None
+    slowed = [HOT] if is_slowed_by_heat(state) else ["not slowed down"] if known else []
+    degrees = [] if state.celsius is None else [f"{state.celsius:.0f} \N{DEGREE SIGN}C"]
+    return ", ".join([*slowed, *degrees]) or NOT_READABLE
+
+
+def is_slowed_by_heat(state: MachineState) -> bool:
+    """Whether heat slowed the processor down; false where that cannot be read."""
+    return bool(state.hot_events or state.is_capped)
+
+
+def slowed_down(states: Sequence[MachineState]) -> tuple[str, ...]:
+    """What slowed the processor down in any round, as marks of a latency; empty where nothing did.
+
+    Examples:
+        >>> slowed_down([MachineState(1.0, hot_events=0), MachineState(1.0, is_capped=True)])
+        ('slowed down by heat',)
+    """
+    marks = {
+        HOT: any(map(is_slowed_by_heat, states)),
+        "slowed down by a weak power supply": any(state.low_voltage for state in states),
+    }
+    return tuple(mark for mark, is_seen in marks.items() if is_seen)
 
 
 def describe_machine(states: Sequence[MachineState]) -> str:
@@ -171,11 +201,13 @@ def describe_machine(states: Sequence[MachineState]) -> str:
     other = _range([state.other_cores for state in states], "{:.1f}")
     load = _range([state.load for state in states], "{:.1f}")
     clock = _range([state.megahertz for state in states], "{:.0f}")
+    degrees = _range([state.celsius for state in states], "{:.0f}")
     return ", ".join(
         (
             f"other work {other} cores" if other else f"other work {NOT_READABLE}",
             f"load {load or NOT_READABLE}",
             f"clock {clock} MHz" if clock else f"clock {NOT_READABLE}",
+            *([f"{degrees} \N{DEGREE SIGN}C"] if degrees else []),
             _describe_throttling(states),
         )
     )
@@ -184,14 +216,15 @@ def describe_machine(states: Sequence[MachineState]) -> str:
 def _describe_throttling(states: Sequence[MachineState]) -> str:
     hot = [state.hot_events for state in states if state.hot_events is not None]
     quota = [state.quota_seconds for state in states if state.quota_seconds is not None]
-    if not hot and not quota:
+    is_heat_known = bool(hot) or any(state.is_capped is not None for state in states)
+    if not is_heat_known and not quota:
         return f"throttling {NOT_READABLE}"
-    parts = []
+    parts = list(slowed_down(states))
     if sum(hot):
-        parts.append(f"slowed down {sum(hot)} times by heat")
+        parts[0] = f"slowed down {sum(hot)} times by heat"
     if sum(quota) >= 0.01:
         parts.append(f"stopped for {sum(quota):.2f} s by the container's CPU quota")
-    unknown = "" if hot else "; heat not readable"
+    unknown = "" if is_heat_known else "; heat not readable"
     return f"{' and '.join(parts) or 'no throttling'}{unknown}"
 
 

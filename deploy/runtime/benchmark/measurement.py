@@ -34,12 +34,14 @@ class Measurement:
         rounds: the p50 of the total in each round.
         calls: how many calls were measured.
         machine: the machine in each round.
+        joules: of a call, where the machine meters its energy.
     """
 
     parts: tuple[PartLatency, ...]
     rounds: tuple[float, ...]
     calls: int
     machine: tuple[MachineState, ...] = ()
+    joules: float | None = None
 
     @property
     def total(self) -> PartLatency:
@@ -70,7 +72,16 @@ def measurement_of(rounds: Sequence[Round], machine: Sequence[MachineState] = ()
         rounds=tuple(median["total"] for median in medians),
         calls=len(calls),
         machine=tuple(machine),
+        joules=_joules(rounds),
     )
+
+
+def _joules(rounds: Sequence[Round]) -> float | None:
+    """Of a call; None unless every round was metered."""
+    metered = [turn.joules for turn in rounds if turn.joules is not None]
+    if len(metered) < len(rounds):
+        return None
+    return sum(metered) / sum(len(turn.calls) for turn in rounds)
 
 
 def measure_alone(subject: Subject, calls: int) -> Measurement:

@@ -85,6 +85,31 @@ def rank(rounds: Rounds) -> Ranking | None:
     return Ranking(leaders, 2 * led > count, dict(first_in), count)
 
 
+def describe_fastest(ranking: Ranking, names: Mapping[str, str] | None = None) -> str:
+    """Which is the fastest, or which cannot be told apart, in words.
+
+    Args:
+        ranking: what the rounds say.
+        names: for people, of those that were ranked; by default their own.
+
+    Examples:
+        >>> ranking = rank({"a": [10, 11, 10], "b": [20, 21, 19]})
+        >>> describe_fastest(ranking) if ranking else ""
+        'fastest: a, first in 3 of 3 rounds'
+    """
+    *others, last = ((names or {}).get(name, name) for name in ranking.leaders)
+    leaders = f"{', '.join(others)} and {last}" if others else last
+    if not ranking.decided:
+        return "fastest: none, since none was first in most rounds"
+    if len(ranking.leaders) == 1:
+        most = f"in {ranking.first_in.get(ranking.leaders[0], 0)} of {ranking.rounds} rounds"
+        return f"fastest: {leaders}, first {most}"
+    return (
+        f"fastest: a tie of {leaders}, which differ by less than {TIE:.0%}, or by less than the "
+        "rounds of one of them do"
+    )
+
+
 def _is_slower(rounds: Sequence[float], least: Sequence[float]) -> bool:
     margin = max(TIE, spread(rounds), spread(least))
     bound = float(np.median(least)) * (1 + margin)

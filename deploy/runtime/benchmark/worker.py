@@ -22,6 +22,7 @@ from backends.contract import DeployError, EngineError
 from backends.process.child import module_command
 from backends.terminal import program_output
 from deploy.runtime.accuracy.sample_check import sample_agrees
+from deploy.runtime.benchmark.energy import with_energy
 from deploy.runtime.bundle.engine_choice import Choice
 from deploy.runtime.bundle.integrity import hash_file
 from deploy.runtime.bundle.manifest import MANIFEST
@@ -67,10 +68,12 @@ class Round:
     Attributes:
         calls: the seconds of each part of each call.
         cpu_seconds: that the process has used for them, in all of its threads.
+        joules: of the machine meanwhile, where it meters them.
     """
 
     calls: Sequence[Seconds]
     cpu_seconds: float = 0.0
+    joules: float | None = None
 
     @property
     def medians(self) -> Milliseconds:
@@ -174,9 +177,13 @@ def main(words: str) -> None:
         call = timed_call(bundle, pipeline, None)
         for line in sys.stdin:
             length = from_json(RoundLength, json.loads(line), "length")
-            start, rows = time.process_time(), list(_timed_calls(call, length))
-            answer = Round(rows, time.process_time() - start)
-            print(json.dumps(asdict(answer)), flush=True)
+            print(json.dumps(asdict(_measured_round(call, length))), flush=True)
+
+
+def _measured_round(call: Callable[[], Seconds], length: RoundLength) -> Round:
+    start = time.process_time()
+    rows, joules = with_energy(lambda: list(_timed_calls(call, length)))
+    return Round(rows, time.process_time() - start, joules)
 
 
 def _timed_calls(call: Callable[[], Seconds], length: RoundLength) -> Iterator[Seconds]:

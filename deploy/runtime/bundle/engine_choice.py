@@ -12,6 +12,7 @@ from pathlib import Path
 from backends.codec import from_json
 from backends.contract import Artifact, DeployError
 from backends.files import atomic_write
+from backends.options import other_device
 from backends.user_cache import cache_folder
 from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.bundle.trust import bundle_digest
@@ -42,8 +43,18 @@ Choices = Mapping[str, Choice]
 
 
 def engine_name(artifact: Artifact) -> str:
-    """The name that tells the engines of a step apart, such as ``some-fp16``."""
-    return f"{artifact.backend}-{artifact.precision}"
+    """The name that tells the engines of a step apart, such as ``some-fp16``.
+
+    Where its option ``device`` names another than the CPU, that is in it.
+
+    Examples:
+        >>> engine_name(Artifact("head", "some", (), (), (), options={"device": "cpu"}))
+        'some-fp32'
+        >>> engine_name(Artifact("head", "some", (), (), (), options={"device": "gpu"}))
+        'some-gpu-fp32'
+    """
+    device = other_device(artifact.options)
+    return "-".join(filter(None, (artifact.backend, device, artifact.precision)))
 
 
 def engines_by_step(manifest: Manifest) -> dict[str, dict[str, Artifact]]:

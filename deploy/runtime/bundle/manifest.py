@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,10 +22,12 @@ from backends.contract import Artifact, DeployError, Dim, Dynamic, Specs, Tensor
 from backends.error_metrics import ErrorMetrics
 from backends.files import atomic_write, file_fault, name_fault, names_fault
 from backends.json_limits import check_json
+from backends.options import other_device
 from deploy.runtime.vision.pre import Pre, pre_fault
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+HANDOVER = "handover.json"
 FORMAT = 2
 MOST_BYTES = 16 << 20  # of the file
 
@@ -50,7 +52,10 @@ Tools = Annotated[Mapping[Name, Name], Length(0, 1_000)]
 """Versions of libraries by their names."""
 
 
-Kind = Literal["engine", "source", "sample", "picture", "state"]
+Kind = Literal["engine", "source", "sample", "picture", "state", "handover"]
+
+
+Status = Literal["passed", "failed", "pending", "not run"]
 
 
 class BundleError(DeployError):
@@ -72,7 +77,8 @@ class FileEntry(Content):
     Attributes:
         kind: ``engine`` files are loaded by a backend, ``source`` files are segments that an
             engine is built from, ``sample`` files serve the check, a ``picture`` is for people,
-            a ``state`` file has the first values of a state.
+            a ``state`` file has the first values of a state, ``handover`` is what a program
+            without this runtime needs to know.
     """
 
     kind: Kind
@@ -143,7 +149,32 @@ class Verification:
         notes: further figures: results matched, scores of both on a data set.
     """
 
-    status: Literal["passed", "failed", "pending", "not run"]
+    status: Status
+    gaps: tuple[StepMetrics, ...] = ()
+    notes: Annotated[Mapping[Name, float], Length(0, 1_000)] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DeviceEntry:
+    """What a device has measured of the bundle.
+
+    Attributes:
+        name: of the device.
+        at: the time at the desk, UTC, as ISO 8601.
+        architecture: of the device, such as ``aarch64``.
+        processor: its name; empty where the system does not tell it.
+        tools: versions of the libraries there.
+        status: whether the sample agrees with the reference there.
+        gaps: the errors of each output for the sample; of every step where engines were built.
+        notes: further figures: results matched, scores, and the latency as ``p50_ms``.
+    """
+
+    name: Name
+    at: Name
+    architecture: Name
+    processor: Name
+    tools: Tools
+    status: Literal["passed", "failed"]
     gaps: tuple[StepMetrics, ...] = ()
     notes: Annotated[Mapping[Name, float], Length(0, 1_000)] = field(default_factory=dict)
 
@@ -169,6 +200,7 @@ class Manifest:
         state: the tensors that are carried from one call to the next.
         initial_state: the file with their values before the first call.
         text: how a text becomes the inputs, if the model takes text.
+        devices: what devices have measured of the bundle; they get it without these entries.
         format: the version of this description.
     """
 
@@ -188,6 +220,7 @@ class Manifest:
     state: tuple[StateTensor, ...] = ()
     initial_state: str | None = None
     text: TextStep | None = None
+    devices: Annotated[tuple[DeviceEntry, ...], Length(0, 1_000)] = ()
     format: int = FORMAT
 
     @property
@@ -206,6 +239,11 @@ class Manifest:
     def artifacts(self) -> tuple[Artifact, ...]:
         """Every artifact: of the steps, then their alternatives."""
         return (*self.steps, *self.alternatives)
+
+
+def without_devices(manifest: Manifest) -> Manifest:
+    """The manifest as devices get it: without what devices have measured."""
+    return replace(manifest, devices=())
 
 
 def called_steps(manifest: Manifest) -> set[str]:
@@ -371,12 +409,17 @@ def _check_steps(manifest: Manifest) -> None:
     _check_known("what a host step calls", sorted(called_steps(manifest)), engines)
 
 
+def _kind_of_engine(artifact: Artifact) -> tuple[str, ...]:
+    device = other_device(artifact.options)
+    return artifact.name, artifact.backend, device, artifact.precision
+
+
 def _check_alternatives(manifest: Manifest) -> None:
-    """Each has the inputs and outputs of its step, and a backend and precision of its own."""
+    """Each has the inputs and outputs of its step, and is an engine of its own."""
     steps = {step.name: step for step in manifest.steps}
-    seen = {(step.name, step.backend, step.precision) for step in manifest.steps}
+    seen = {_kind_of_engine(step) for step in manifest.steps}
     for artifact in manifest.alternatives:
-        name, key = artifact.name, (artifact.name, artifact.backend, artifact.precision)
+        name, key = artifact.name, _kind_of_engine(artifact)
         _check_known("step of an alternative", [name], steps)
         if key in seen:
             raise FormatError(f"{MANIFEST}: two engines of '{name}' are of one kind")

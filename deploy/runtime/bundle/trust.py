@@ -23,7 +23,10 @@ def remember_own(manifest: Manifest) -> None:
 
 
 def is_own(manifest: Manifest) -> bool:
-    """Whether this user has made a bundle on this machine; one changed value makes it another."""
+    """Whether this user has made a bundle on this machine; one changed value makes it another.
+
+    What devices have measured of it does not count.
+    """
     return has_digest(_OWN, _manifest_digest(manifest))
 
 
@@ -54,7 +57,9 @@ def bundle_digest(manifest: Manifest) -> str:
 
 
 def _manifest_digest(manifest: Manifest) -> str:
-    return _digest(to_json(manifest))
+    described = to_json(manifest)
+    del described["devices"]
+    return _digest(described)
 
 
 def _digest(parts: object) -> str:

@@ -66,6 +66,17 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """The type of a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
 def positive_integers(text: str) -> tuple[int, ...]:
     """The type of numbers from 1 up, separated by commas; a number twice counts once."""
     return tuple(dict.fromkeys(map(positive_integer, text.split(","))))

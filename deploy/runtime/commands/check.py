@@ -52,6 +52,8 @@ def check(
         errors = sample_errors(bundle, pipeline)
         if not errors and sample_picture(bundle, pipeline.manifest) is None:
             print(f"note: {NOTHING_COMPARED}")
+        for note in pipeline.chain.notes():
+            print(f"    {note}")
         return _check_tensors(pipeline, errors) & check_result(bundle, pipeline)
 
 

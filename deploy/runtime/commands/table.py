@@ -66,6 +66,10 @@ COMMANDS: Mapping[str, Command] = {
         "build the engines of a bundle made with backend.build=device, and verify it",
         "deploy.runtime.commands.build",
     ),
+    "measure": Command(
+        "build, check, time and evaluate the bundle, and write all of it as one record",
+        "deploy.runtime.commands.measure",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from backends.contract import (
     Artifact,
     DeployError,
     EngineError,
+    NotedRunner,
     Runner,
     Specs,
     Tensors,
@@ -93,6 +94,14 @@ class Chain:
         """
         with self._active_calls:
             return self._run(inputs, seconds)
+
+    def notes(self) -> list[str]:
+        """What the engines tell of how they run here, each line with its step's name."""
+        return [
+            f"{step.name}: {runner.note}"
+            for step, runner in (*self.steps, *self.called)
+            if isinstance(runner, NotedRunner) and runner.note
+        ]
 
     def _run(self, inputs: Tensors, seconds: dict[str, float] | None) -> dict[str, Array]:
         streams = streams_of(self._device_runners)

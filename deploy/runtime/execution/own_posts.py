@@ -127,6 +127,7 @@ class _FunctionFactory:
         is_result = isinstance(returned, type) and issubclass(returned, Result)
         self.result: type[Result] = returned if is_result else Values
         self.__signature__ = inspect.Signature(named)
+        self.__doc__ = function.__doc__  # may have the step's formula
         self._function = function
 
     def __call__(self, **params: Any) -> FunctionPost:

@@ -49,7 +49,7 @@ def make_post(id: str, params: Mapping[str, Any]) -> Post:
     Raises:
         PostError: nothing is registered under this id, or it does not take these parameters.
     """
-    factory = _factory(id)
+    factory = post_factory(id)
     arguments = _arguments(factory, id, params)
     try:
         post: Post = factory(**arguments)
@@ -70,13 +70,13 @@ def check_post(id: str, params: Mapping[str, Any]) -> None:
     Raises:
         PostError: as of ``make_post``, but for what only the factory itself can judge.
     """
-    _arguments(_factory(id), id, params)
+    _arguments(post_factory(id), id, params)
 
 
 def takes_parameter(id: str, name: str) -> bool:
     """Whether the step with this id is registered, and has a parameter of this name."""
     try:
-        factory = _factory(id)
+        factory = post_factory(id)
     except PostError:
         return False
     return name in inspect.signature(factory).parameters
@@ -91,11 +91,16 @@ def result_class(id: str) -> type[Result]:
     Raises:
         PostError: nothing is registered under this id.
     """
-    kind: type[Result] = getattr(_factory(id), "result", Detections)
+    kind: type[Result] = getattr(post_factory(id), "result", Detections)
     return kind
 
 
-def _factory(id: str) -> PostFactory:
+def post_factory(id: str) -> PostFactory:
+    """The factory that is registered under an id.
+
+    Raises:
+        PostError: nothing is registered under it.
+    """
     own, shipped = registered_here(), _shipped()
     if id in own and id in shipped:
         raise PostError(

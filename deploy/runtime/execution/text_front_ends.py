@@ -60,7 +60,7 @@ def make_text_front_end(manifest: Manifest) -> TextFrontEnd:
             it does not suit the inputs of the chain or the vocabulary.
     """
     assert manifest.text is not None, "the caller has looked"
-    id, factory = manifest.text.id, _factory(manifest.text.id)
+    id, factory = manifest.text.id, text_front_end_factory(manifest.text.id)
     params = _arguments(factory, id, manifest.text.params)
     inputs = manifest.caller_inputs
     _check_size(inputs)
@@ -85,7 +85,7 @@ def check_text_front_end(id: str, params: Mapping[str, Any]) -> None:
     Raises:
         TextFrontEndError: nothing is registered under this id, or it does not take the parameters.
     """
-    _arguments(_factory(id), id, params)
+    _arguments(text_front_end_factory(id), id, params)
 
 
 def registered_text_front_ends() -> dict[str, TextFrontEndFactory]:
@@ -97,7 +97,12 @@ def _shipped() -> Mapping[str, TextFrontEndFactory]:
     return shipped_table("text", "TEXT_FRONT_ENDS")
 
 
-def _factory(id: str) -> TextFrontEndFactory:
+def text_front_end_factory(id: str) -> TextFrontEndFactory:
+    """The factory that is registered under an id.
+
+    Raises:
+        TextFrontEndError: nothing is registered under it.
+    """
     registered, known = find_registered(id, _shipped(), _ENTRY_POINTS)
     if registered is None:
         raise TextFrontEndError(

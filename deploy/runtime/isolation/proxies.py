@@ -46,6 +46,10 @@ class IsolatedChain(Chain):
             seconds |= reply.values["seconds"]
         return dict(reply.arrays)
 
+    def notes(self) -> list[str]:
+        """See ``Chain``."""
+        return list(self._process.call("notes", {}).values["notes"])
+
     def results(
         self,
         inputs: Tensors,

@@ -8,6 +8,7 @@ each further one names a function:
     step    the inputs of one step -> its outputs
     post    the chain's outputs -> results
     results the chain's inputs -> results
+    notes   nothing -> what the engines tell of how they run
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class LoadedBundle:
                 return self._run_post(tensors, values["placements"])
             case "results":
                 return self._results(tensors, values["placements"], values["timed"])
+            case "notes":
+                return Message({}, {"notes": self._chain.notes()})
         raise DeployError(f"function '{values['function']}' of a bundle's process")
 
     def _run_chain(self, tensors: Tensors, timed: bool) -> Message:

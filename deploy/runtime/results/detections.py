@@ -23,6 +23,13 @@ from deploy.runtime.vision.image import Placement
 class Detections(Result):
     """Boxes with scores and labels, best first; and masks, where the model has them.
 
+    Formula:
+        1. Take the edges of each box back to the picture: x = (x - left) * width / scaled_width, y
+           = (y - top) * height / scaled_height, of the numbers of the picture's place in the
+           tensor.
+        2. Drop those whose box or score is not finite. Boxes are clipped to the picture only where
+           there are masks.
+
     Attributes:
         boxes: (n, 4) float32: x1, y1, x2, y2 in pixels. Not clipped to the picture, unless there
             are masks.

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backends.contract import Artifact, DeployError
-from backends.registry import loader
+from backends.options import parse_options
+from backends.registry import about, loader, options_type
 from deploy.runtime.bundle.engine_choice import Choice, Choices, engines_by_step
 from deploy.runtime.bundle.manifest import Manifest
 
@@ -54,7 +55,7 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
     """
     carried = engines_by_step(manifest)
     obstacles = {
-        (step, name): _obstacle(artifact)
+        (step, name): engine_obstacle(artifact)
         for step, engines in carried.items()
         for name, artifact in engines.items()
     }
@@ -81,15 +82,17 @@ def usable_engines(manifest: Manifest) -> tuple[Engines, list[str]]:
     return tunable, left_out
 
 
-def _obstacle(artifact: Artifact) -> str:
+def engine_obstacle(artifact: Artifact) -> str:
     """Why an engine cannot run here; empty where it can."""
     if artifact.pending:
         return "not verified yet" if artifact.built else "not built yet"
     try:
         loader(artifact.backend)
+        kind = options_type(artifact.backend)
+        options = parse_options(kind, artifact.options, artifact.backend)
     except DeployError as error:
         return str(error)
-    return ""
+    return about(artifact.backend).misfit(options)
 
 
 def default_candidate(engines: Engines) -> Choices:
@@ -116,7 +119,21 @@ def uniform_candidates(engines: Engines, counts: Sequence[int]) -> dict[str, Cho
     return candidates
 
 
-def _choice(engines: Mapping[str, Artifact], name: str, count: int) -> Choice:
+def engine_candidates(engines: Engines) -> dict[str, Choices]:
+    """By name, every engine on all steps that have it, with the threads that the bundle records.
+
+    A step that does not have the engine stays on its own.
+    """
+    names = dict.fromkeys(name for usable in engines.values() for name in usable)
+    candidates: dict[str, Choices] = {}
+    for name in names:
+        candidate = {step: _choice(usable, name, None) for step, usable in engines.items()}
+        if candidate not in candidates.values():
+            candidates[_label(name, candidate, None)] = candidate
+    return candidates
+
+
+def _choice(engines: Mapping[str, Artifact], name: str, count: int | None) -> Choice:
     name = name if name in engines else next(iter(engines))
     return Choice(name, count if "threads" in engines[name].options else None)
 
@@ -125,9 +142,9 @@ def _recorded_threads(artifact: Artifact) -> int | None:
     return int(artifact.options["threads"]) if "threads" in artifact.options else None
 
 
-def _label(engine: str, candidate: Choices, count: int) -> str:
-    threaded = any(choice.threads is not None for choice in candidate.values())
-    threads = f"{count} thread{'s' if count > 1 else ''}" if threaded else ""
+def _label(engine: str, candidate: Choices, count: int | None) -> str:
+    threaded = count is not None and any(choice.threads for choice in candidate.values())
+    threads = f"{count} thread{'s' if count != 1 else ''}" if threaded else ""
     others = (
         f"{step} on {choice.engine}"
         for step, choice in candidate.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from backends.contract import DeployError, EngineError
+from deploy.runtime.benchmark.comparison import BEYOND
 from deploy.runtime.benchmark.ranking import is_faster, is_noise
 from deploy.runtime.benchmark.turns import rounds_in_turns
 from deploy.runtime.benchmark.worker import BenchmarkWorker, RoundLength, Subject, start_worker
@@ -107,7 +108,7 @@ def tune(
     chosen = choose(last)
     result = TuningResult({**first.rounds, **last.rounds}, {**first.refused, **last.refused})
     _print(list(engines), result, chosen)
-    print(f"chosen: {'; '.join(map(_describe, candidates[chosen].items()))}")
+    print(f"chosen: {describe_choices(candidates[chosen])}")
     print(f"kept: {write_tuned(manifest, candidates[chosen])}")
     return True
 
@@ -182,7 +183,7 @@ def _start_workers(
         if worker.agrees:
             workers[name] = worker
         else:
-            refused[name] = "beyond the tolerance"
+            refused[name] = BEYOND
     _check_as_made(bundle, refused)
     return workers
 
@@ -222,6 +223,11 @@ def choose(result: TuningResult) -> str:
     """The fastest, where it is faster than the bundle as it was made in three of four rounds."""
     fastest = result.fastest
     return fastest if is_faster(result.totals(fastest), result.totals(AS_MADE)) else AS_MADE
+
+
+def describe_choices(choices: Choices) -> str:
+    """The engine, and the threads, of each step for people."""
+    return "; ".join(map(_describe, choices.items()))
 
 
 def _describe(step: tuple[str, Choice]) -> str:

@@ -22,6 +22,14 @@ class Classify:
     The tensor is (N, C) or (N, C, 1, 1), float32: of each input a number for each class. That is
     what the classifiers of torchvision, timm, MMPreTrain and transformers return as logits.
 
+    Formula:
+        1. The tensor (1, C) or (1, C, 1, 1) has a number for each class.
+        2. Scores by ``activation``: softmax is exp(x - largest) / sum of these; sigmoid is 1 / (1 +
+           exp(-x)); none is the numbers themselves.
+        3. Sort the classes by their scores, best first, equal ones by their index; leave out scores
+           that are not finite. Without a ``threshold`` the result is the first ``top`` of them;
+           with one it is those of at least the threshold, at most ``top``.
+
     Args:
         activation: what makes scores of the numbers. ``none`` for a model that ends in a softmax or
             a sigmoid itself.

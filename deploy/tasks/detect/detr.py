@@ -24,6 +24,18 @@ class Detr:
 
     A score must exceed ``score_thr``. Detections come best first, in pixels of the input tensor.
 
+    Formula:
+        1. The tensors are logits (1, Q, C) and boxes (1, Q, 4): centre x, centre y, width, height
+           from 0 to 1; the one whose last axis is 4 has the boxes, of two such the second one.
+        2. ``activation`` softmax: the softmax of each query over all classes, of which the last, no
+           object, is left out; a query's label is its best class, the first of equal ones. Queries
+           by score, best first, equal ones in their order.
+        3. ``activation`` sigmoid: the ``num_select`` (null: Q) largest logits of all pairs of a
+           query and a class, equal ones in the order of query, class; the score is 1 / (1 +
+           exp(-logit)).
+        4. Keep scores above ``score_thr`` whose box is finite. x1 = (centre x - width / 2) * width
+           of ``size``, and so on. ``size`` is height, width.
+
     Args:
         activation: ``softmax`` with "no object" as the last class, and the best class of each
             query: DETR, Conditional DETR's first version, YOLOS. ``sigmoid``, and the best pairs of

@@ -64,6 +64,38 @@ class Yolo:
     A score must exceed ``score_thr``; with objectness it is objectness times class score.
     Detections come best first, in pixels of the input tensor.
 
+    Formula:
+        1. Columns are the anchors of the head, C is ``num_classes`` or follows from the shape.
+           ``layout`` anchor_free: (1, 4 + C, A), or turned (1, A, 4 + C): four numbers of the box,
+           then a score of each class. objectness and yolox: (1, A, 5 + C): box, objectness, class
+           scores. maps: (1, 4 * ``bins`` + C, h, w) for each of ``strides``, cells row by row, one
+           map after the other. end_to_end: (1, n, 6): box, score, class. auto is the only one of
+           these that the shape allows: 4-dimensional is maps, more columns than rows is
+           anchor_free, six columns of at most 300 rows is end_to_end.
+        2. The score of a class is its number, or 1 / (1 + exp(-v)) of it where ``scores`` is logits
+           (null: for maps alone). Where there is an objectness, it is treated likewise, and the
+           score is the product of both.
+        3. An anchor is a candidate with its best class, the first of equal ones, where that score
+           exceeds ``score_thr``; with ``multi_label`` it is one with each class above it. Keep the
+           ``nms_pre`` best, equal ones in their order: anchor by anchor, or with ``multi_label``
+           class by class.
+        4. Boxes of anchor_free and objectness are centre x, centre y, width, height, or x1, y1, x2,
+           y2 where ``boxes`` is xyxy; where ``units`` is normalised, times width and height of
+           ``size``. x1 = centre x - width / 2 and so on.
+        5. Boxes of yolox, of the cell in column x and row y of a map with stride s (maps in the
+           order of ``strides``, sides ceil(side of ``size`` / s), row by row): centre (raw_x + x) *
+           s, (raw_y + y) * s; width exp(min(raw_w, 20)) * s, height likewise.
+        6. Boxes of maps: left, top, right and bottom each have ``bins`` numbers; the distance is
+           the sum of k * softmax(numbers)_k, or with one bin the number. x1 = (x + 0.5 - left) * s,
+           y1 = (y + 0.5 - top) * s, x2 = (x + 0.5 + right) * s, y2 = (y + 0.5 + bottom) * s.
+        7. Drop boxes with a coordinate that is not finite or beyond 1e9. Go through the candidates
+           from the best score down, equal ones in their order; keep one unless a kept one of its
+           class (with ``agnostic`` of any class) overlaps it with an IoU above ``iou_thr``; stop at
+           ``max_per_img``.
+        8. end_to_end has no NMS: rows with a value that is not finite or a negative class are
+           dropped, those whose score exceeds ``score_thr`` are the detections, best first, at most
+           ``max_per_img``. Boxes are x1, y1, x2, y2, unless ``boxes`` is xywh.
+
     Args:
         layout: of the outputs.
         num_classes: C; by default from the shape.

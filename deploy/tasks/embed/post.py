@@ -19,6 +19,10 @@ class Embed:
     One tensor: (N, D) or (N, D, 1, 1) floats: image encoders of CLIP, face and product embeddings,
     and classifiers of timm and torchvision without their head.
 
+    Formula:
+        1. The tensor (1, D) or (1, D, 1, 1) is the vector.
+        2. With ``normalise``, divide it by its Euclidean length; a zero stays zero.
+
     Args:
         normalise: give vectors of length 1, whose products are cosines. A zero stays zero.
 

@@ -39,6 +39,29 @@ class YoloObb:
     The angle is in radians, from the x axis towards the y axis. A score must exceed ``score_thr``.
     Objects come best first, in pixels of the input tensor.
 
+    Formula:
+        1. Columns are the anchors of the head, C is ``num_classes`` or follows from the shape.
+           ``layout`` anchor_free: (1, 4 + C + 1, A), or turned (1, A, 4 + C + 1): centre x, centre
+           y, width, height, a score of each class, the angle in radians. end_to_end: (1, n, 7):
+           centre x, centre y, width, height, score, class, angle. auto is the one that the shape
+           allows.
+        2. The score of a class is its number, or 1 / (1 + exp(-v)) of it where ``scores`` is
+           logits. An anchor is a candidate with its best class, the first of equal ones, where that
+           score exceeds ``score_thr``. Keep the ``nms_pre`` best, equal ones in their order. Where
+           ``units`` is normalised, centre and size are times width and height of ``size``. Drop
+           what is not finite or beyond 1e9.
+        3. The overlap of two boxes is that of Gaussians: with W = width^2 / 12, H = height^2 / 12
+           and angle t: a = W cos^2 t + H sin^2 t, b = W sin^2 t + H cos^2 t, c = (W - H) cos t sin
+           t. With A = a1 + a2, B = b1 + b2, K = c1 + c2, D = A B - K^2, dx = x1 - x2, dy = y1 - y2,
+           e = 1e-7: d1 = (A dy^2 + B dx^2 - 2 K dx dy) / (D + e) / 4; d2 = ln(D / (4 sqrt(max(a1 b1
+           - c1^2, 0) max(a2 b2 - c2^2, 0)) + e) + e) / 2; overlap = 1 - sqrt(1 - exp(-clip(d1 + d2,
+           e, 100)) + e).
+        4. Sort the candidates by score, best first, equal ones in their order. Drop each one that
+           has a better one of its class (with ``agnostic`` of any class), kept or not, with an
+           overlap above ``iou_thr``. Keep the first ``max_per_img``.
+        5. end_to_end has no NMS: rows whose score exceeds ``score_thr`` are the objects, best
+           first, at most ``max_per_img``.
+
     Args:
         layout: of the output.
         num_classes: C; by default from the shape.

@@ -25,6 +25,16 @@ class RotatedBoxes(Objects):
     Two of two models are the same where their labels are equal and the IoU of their areas is at
     least 0.9 (``MATCH_IOU``); the same area with other numbers, such as half a turn, is the same.
 
+    Formula:
+        1. Take the centres back to the picture: x = (x - left) * width / scaled_width, y = (y -
+           top) * height / scaled_height. With the angle t, take the half sides u = width / 2 * (cos
+           t, sin t) and v = height / 2 * (-sin t, cos t) of the box, and divide their x by
+           scaled_width / width and their y by scaled_height / height of the picture.
+        2. The new angle is t = atan2(2 (ux uy - vx vy), ux^2 + vy^2 - uy^2 - vx^2) / 2, plus pi
+           where ux cos t + uy sin t is below 0. The new width is 2 |ux cos t + uy sin t|, the new
+           height 2 |vy cos t - vx sin t|.
+        3. Drop those with a number that is not finite. Nothing is clipped.
+
     Attributes:
         boxes: (n, 5) float32: centre x, centre y, width, height in pixels, and the angle in radians
             by which the width is turned from the x axis towards the y axis, clockwise as one sees

@@ -42,6 +42,25 @@ class YoloPose:
     A keypoint is x, y and, with 3 dims, the probability that it is visible; boxes and keypoints are
     in pixels of the input tensor. A score must exceed ``score_thr``. Objects come best first.
 
+    Formula:
+        1. Columns are the anchors of the head, C is ``num_classes`` (null: 1 where ``keypoints`` is
+           null too, else from the shape), K is ``keypoints`` (null: 17). ``layout`` anchor_free:
+           (1, 4 + C + K * ``dims``, A), or turned: box, a score of each class, then x, y and with 3
+           ``dims`` the visibility of each keypoint. end_to_end: (1, n, 6 + K * ``dims``): box,
+           score, class, keypoints. auto is the one that the shape allows.
+        2. The score of a class is its number, or 1 / (1 + exp(-v)) of it where ``scores`` is
+           logits. An anchor is a candidate with its best class, the first of equal ones, where that
+           score exceeds ``score_thr``. Keep the ``nms_pre`` best, equal ones in their order. Drop
+           what is not finite or beyond 1e9.
+        3. Boxes are centre x, centre y, width, height, or x1, y1, x2, y2 where ``boxes`` is xyxy or
+           is null and the layout end_to_end; boxes and keypoints are times width and height of
+           ``size`` where ``units`` is normalised.
+        4. Go through the candidates from the best score down, equal ones in their order; keep one
+           unless a kept one of its class (with ``agnostic`` of any class) overlaps it with an IoU
+           above ``iou_thr``; stop at ``max_per_img``. end_to_end has no NMS: rows whose score
+           exceeds ``score_thr`` are the objects, best first, at most ``max_per_img``.
+        5. With 2 ``dims`` the visibility of each keypoint is 1.
+
     Args:
         layout: of the output.
         keypoints: K; by default 17.

@@ -48,6 +48,12 @@ class Poses(Objects):
     The OKS counts the keypoints that either model sees, or all where none does; a keypoint whose
     score differs by more than 0.1 counts as wrong. The area is that of the box.
 
+    Formula:
+        1. Take the edges of each box and the keypoints back to the picture: x = (x - left) * width
+           / scaled_width, y = (y - top) * height / scaled_height, of the numbers of the picture's
+           place in the tensor.
+        2. Drop those with a number that is not finite. Nothing is clipped.
+
     Attributes:
         boxes: (n, 4) float32: x1, y1, x2, y2 in pixels, not clipped to the picture.
         keypoints: (n, K, 3) float32: x and y in pixels, not clipped either, and a score from 0 to

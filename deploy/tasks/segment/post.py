@@ -34,6 +34,19 @@ class Segment:
     that a cropped tensor does not have get no class. At most 64 MiB of scores of the picture's size
     are held at once, and a few temporaries as large.
 
+    Formula:
+        1. The tensor is scores (1, C, h, w), or labels of integers (1, h, w) or (1, 1, h, w), over
+           the whole input tensor of H x W pixels.
+        2. The pixel in column x and row y of the picture is at X = ((x + 0.5) * scaled_width /
+           width + left) * w / W of the map, likewise Y.
+        3. Scores: interpolate linearly at column clip(X - 0.5, 0, w - 1), likewise in y, for each
+           class. The label is the class with the largest one, the first of equal ones. Of one class
+           alone it is 1 where the score is at least ``threshold`` (where ``scores`` is logits: at
+           least ln(``threshold`` / (1 - ``threshold``))), else 0.
+        4. Labels: the pixel has the label of the cell in column floor(X) and row floor(Y). One that
+           is ``ignore``, negative or above 65534 is no class, 65535.
+        5. A pixel that lies outside of the input tensor has no class, 65535.
+
     Args:
         scores: of one class (C = 1) alone: logits or probabilities.
         threshold: of one class: a pixel belongs to class 1 from this probability on, and to class 0

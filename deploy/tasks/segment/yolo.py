@@ -40,6 +40,30 @@ class YoloSegment:
     of the prototypes by the coefficients, bilinear between their cells, where it is above 0 inside
     of the box.
 
+    Formula:
+        1. The tensors are rows and prototypes (1, M, h, w) over the whole input tensor, in either
+           order. Of the rows, columns are anchors, C is ``num_classes`` or follows from the shape.
+           ``layout`` anchor_free: (1, 4 + C + M, A), or turned: box, a score of each class, M
+           coefficients. end_to_end: (1, n, 6 + M): box, score, class, coefficients. auto is the one
+           that the shape allows.
+        2. The score of a class is its number, or 1 / (1 + exp(-v)) of it where ``scores`` is
+           logits. An anchor is a candidate with its best class, the first of equal ones, where that
+           score exceeds ``score_thr``. Keep the ``nms_pre`` best, equal ones in their order. Drop
+           what is not finite or beyond 1e9.
+        3. Boxes are centre x, centre y, width, height, or x1, y1, x2, y2 where ``boxes`` is xyxy or
+           is null and the layout end_to_end; they are times width and height of ``size`` where
+           ``units`` is normalised.
+        4. Go through the candidates from the best score down, equal ones in their order; keep one
+           unless a kept one of its class (with ``agnostic`` of any class) overlaps it with an IoU
+           above ``iou_thr``; stop at ``max_per_img``. end_to_end has no NMS: rows whose score
+           exceeds ``score_thr`` are the detections, best first, at most ``max_per_img``.
+        5. Take the boxes to the picture and clip them to it. The mask of a detection in the
+           prototypes' size is the sum of coefficient * prototype. The pixel in column x and row y
+           of the picture is at X = ((x + 0.5) * scaled_width / width + left) * w / W of it, W the
+           width of the input tensor, likewise Y; interpolate linearly at clip(X - 0.5, 0, w - 1),
+           likewise in y. The pixel belongs to the mask where this is above 0, and where ceil(x1) <=
+           x < ceil(x2), likewise in y, and it lies in the input tensor.
+
     Args:
         layout: of the rows.
         num_classes: C; by default from the shape.

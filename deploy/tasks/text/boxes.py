@@ -26,6 +26,11 @@ _UPRIGHT = 1.5  # height over width from which PP-OCR takes a crop for a line th
 class TextBoxes(Result):
     """Boxes around lines of text, in reading order: rows from the top, each from the left.
 
+    Formula:
+        1. Take the corners back to the picture: x = (x - left) * width / scaled_width, y = (y -
+           top) * height / scaled_height, of the numbers of the picture's place in the tensor.
+           Nothing is clipped.
+
     Attributes:
         quads: (n, 4, 2) float32: the corners in pixels, clockwise from the top left. Not clipped to
             the picture.

@@ -26,6 +26,17 @@ class RecogniseText:
     each step the largest score wins. Of neighbouring steps with the same output the first counts,
     and blanks are left out. A step with a value that is no number is a blank.
 
+    Formula:
+        1. The tensor is (1, T, C), or (T, 1, C) where ``layout`` is TNC: at each of T steps a
+           number of each of C outputs. Where ``scores`` is logits, take the softmax of each step. A
+           step with a value that is not finite is a blank.
+        2. The output of a step is the one with the largest number, the first of equal ones. Of
+           neighbouring steps with the same output the first counts; leave out the output ``blank``
+           (-1: the last).
+        3. A character is the class of its output: the output itself where there are C classes, else
+           one less for outputs behind the blank. With C - 2 classes, the output behind the last
+           class is a space. Its score is the largest number of its step.
+
     Args:
         layout: of the axes: ``NTC`` or ``TNC``; the latter is usual behind recurrent layers.
         blank: the output that is the blank: 0 in PP-OCR and in PyTorch's CTCLoss, -1 for the last.

@@ -37,6 +37,24 @@ class DetectText:
     PP-OCR finds a further box around each hole of a component, which its scores then refuse; here a
     hole is none. PP-OCR rounds boxes to whole pixels and clips them to the picture.
 
+    Formula:
+        1. The tensor (1, 1, h, w) or (1, h, w) is a map of probabilities; where ``scores`` is
+           logits, 1 / (1 + exp(-v)) of it. A pixel is text where it exceeds ``thresh``; with
+           ``use_dilation`` the pixels to the right of, below and below right of one are text too.
+        2. Pixels of text that touch, also at a corner, are a component. Of each component, around
+           the centres of its pixels, take the rotated rectangle of the smallest area; one of its
+           sides lies along a side of the convex hull. Leave out those whose shorter side is below
+           ``min_size``. Only the ``max_candidates`` components with the most pixels count.
+        3. The score is the mean of the map inside of the rectangle, corners rounded down, with the
+           pixels that its sides run through. Leave out scores below ``box_thresh``.
+        4. Move each side outwards by area * ``unclip_ratio`` / perimeter. Leave out those whose
+           shorter side is now below ``min_size`` + 2.
+        5. Corners are clockwise from the top left; the first side points to the right, within 45
+           degrees. Boxes come in rows from the top, each row from the left; a box is in the row of
+           the one before where its centre is above the lower end (centre plus half the height) of
+           the row's first box.
+        6. To pixels of the input tensor: x times W / w, y times H / h.
+
     Args:
         thresh: the probability above which a pixel is text.
         box_thresh: the least score of a box.

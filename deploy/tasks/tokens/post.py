@@ -32,6 +32,19 @@ class DecodeTokens:
 
     Each position is decoded on its own: there is no search over sequences.
 
+    Formula:
+        1. The tensor is (1, T, V) of floats: a number of each token at each position; or (1, V):
+           the same of one position; or (1, T) of integers: tokens.
+        2. Scores by ``activation``, over the vocabulary: softmax is exp(x - largest) / sum of
+           these; sigmoid is 1 / (1 + exp(-x)); none is the numbers themselves. The token of a
+           position has the largest number, the first of equal ones; ``top`` says how many are
+           given.
+        3. Leave out the first position whose token is ``end`` and all behind it, and the positions
+           whose token is in ``ignore``.
+        4. The text is the classes of the tokens. ``join`` space: with spaces between; none: with
+           nothing; sentencepiece: with nothing, and U+2581 becomes a space; wordpiece: with spaces,
+           and " ##" is taken out.
+
     Args:
         top: how many tokens of each position are given.
         activation: what makes scores of the numbers.

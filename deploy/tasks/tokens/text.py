@@ -28,6 +28,15 @@ class Words:
     The number of a token is the place of its word in the vocabulary. The chain takes the tokens
     (N, length); where it takes a mask of the same shape too, that is 1 at tokens and 0 at padding.
 
+    Formula:
+        1. With ``lower`` make letters small. Split the text at white space.
+        2. The token of a word is its first place in ``vocabulary`` (null: the classes), or
+           ``unknown`` (null: an error). Put ``start`` before and ``end`` behind them, where these
+           are given.
+        3. Fill up with ``pad`` to the length of the input ``ids`` (1, length); where the length
+           varies, to the next one that it may have. More tokens are an error.
+        4. Where there is an input ``mask``, it is 1 at the tokens and 0 at the padding.
+
     Args:
         inputs: the specs of the chain's inputs.
         classes: the names of the bundle's classes.
@@ -155,6 +164,16 @@ class Characters(Words):
     """The front end ``characters``: each character is a token of the vocabulary; see ``Words``.
 
     Spaces around the text do not count.
+
+    Formula:
+        1. With ``lower`` make letters small. Take away white space around the text; each character
+           that is left is one of the words below.
+        2. The token of a word is its first place in ``vocabulary`` (null: the classes), or
+           ``unknown`` (null: an error). Put ``start`` before and ``end`` behind them, where these
+           are given.
+        3. Fill up with ``pad`` to the length of the input ``ids`` (1, length); where the length
+           varies, to the next one that it may have. More tokens are an error.
+        4. Where there is an input ``mask``, it is 1 at the tokens and 0 at the padding.
 
     Examples:
         >>> specs = [TensorSpec(name, "int64", (1, 3)) for name in ("input_ids", "attention_mask")]

@@ -8,6 +8,8 @@ from backends.contract import Artifact, EngineError, check_inputs
 class Scaler:
     def __init__(self, artifact: Artifact, factor: float) -> None:
         self.artifact, self.factor, self.open = artifact, factor, False
+        device = artifact.options.get("device", "")
+        self.note = f"all of it on the {device}" if device else ""
 
     def __call__(self, inputs):
         (array,) = check_inputs(self.artifact.inputs, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import stat
 import tarfile
 import zipfile
@@ -215,7 +216,7 @@ def test_a_damaged_archive_is_one_error(bundle_files, tmp_path, write, damage):
 
 
 def test_a_tar_that_leads_back_comes_to_an_end(bundle_files, tmp_path):
-    """A size below zero sends readers backwards, for ever."""
+    """A size below zero sends readers backwards, for ever; later versions of Python stop there."""
     archive = tar(tmp_path / "b.tar", [*bundle_files.items(), ("back", b"")])
     raw = bytearray(archive.read_bytes())
     header = raw.index(b"back\0")
@@ -224,7 +225,13 @@ def test_a_tar_that_leads_back_comes_to_an_end(bundle_files, tmp_path):
     total = sum(raw[header : header + 512])
     raw[header + 148 : header + 156] = f"{total:06o}\0 ".encode()
     archive.write_bytes(raw)
-    refused(archive, "(leads back|cannot be unpacked)")
+    try:
+        unpack(archive, tmp_path / "out")
+    except BundleError as error:
+        assert re.search("leads back|cannot be unpacked", str(error))
+        assert not (tmp_path / "out").exists()
+    else:
+        assert contents(tmp_path / "out") == bundle_files
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, b"X", b"L", b"K"])

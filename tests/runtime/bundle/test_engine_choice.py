@@ -49,6 +49,21 @@ def test_what_was_tuned_runs_unless_it_is_asked_otherwise(two_engine_bundle):
     assert run(two_engine_bundle) == (X * 2).tolist()
 
 
+def test_engines_of_one_backend_on_two_devices_are_told_apart(make_bundle, capsys):
+    files = ("one/scaler-gpu-fp32/factor.txt",)
+    bundle = make_bundle(others=[(replace(ONE, files=files, options={"device": "gpu"}), 2.0)])
+    manifest = read_manifest(bundle)
+    assert list(engines_by_step(manifest)["one"]) == ["scaler-fp32", "scaler-gpu-fp32"]
+    with Pipeline.open(bundle, choices={"one": Choice("scaler-gpu-fp32")}) as pipeline:
+        assert pipeline.chain.notes() == ["one: all of it on the gpu"]
+    engines, left_out = usable_engines(manifest)
+    assert list(engines["one"]) == ["scaler-fp32"]
+    assert left_out == ["one on scaler-gpu-fp32: no gpu here"]
+    write_tuned(manifest, {"one": Choice("scaler-gpu-fp32")})
+    assert check(bundle, None)
+    assert "    one: all of it on the gpu\n" in capsys.readouterr().out
+
+
 def test_an_opened_bundle_says_what_runs(two_engine_bundle):
     with Pipeline.open(two_engine_bundle, choices={"one": Choice("scaler-fp16", 2)}) as pipeline:
         (running,) = pipeline.manifest.steps
