@@ -1,9 +1,10 @@
 """What cutting costs, beside a plain copy and the tools that one would use instead.
 
 Three models are made: 500 MB in one file and 2.5 GB with its weights beside it, each of 2,000
-nodes, and a decoder of a large language model's size, 20 GB in a sparse file beside it. Its segments
-take 20 GB of disk: without 25 GB that are free the page says that it was not cut. Every measurement is a process of its own that is timed after its imports;
-rounds of what is compared alternate. ``scripts/bench cut`` writes ``docs/benchmarks/cut.md``.
+nodes, and a decoder of a large language model's size, 20 GB in a sparse file beside it. Its
+segments take 20 GB of disk: without 25 GB that are free the page says that it was not cut. Every
+measurement is a process of its own that is timed after its imports; rounds of what is compared
+alternate. ``scripts/bench cut`` writes ``docs/benchmarks/cut.md``.
 """
 
 from __future__ import annotations
