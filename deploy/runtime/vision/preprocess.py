@@ -61,6 +61,16 @@ class Preprocessor:
         self._write(picture, placed, into.transpose(self._axes)[0])
         return into, placed.placement(source)
 
+    def decode(self, picture: Picture) -> Decoded:
+        """A picture in RGB, decoded no larger than it has to be where the parameters say so.
+
+        Raises:
+            ImageError: not a picture.
+        """
+        if not self._pre.scaled_decoding or self._pre.interpolation == "nearest":
+            return decode(picture)
+        return decode(picture, lambda whole: scaled_size(self._pre, whole))
+
     def scaled_size(self, picture: Decoded) -> Size:
         """The size of a picture after scaling."""
         return scaled_size(self._pre, size_of(picture))
@@ -121,7 +131,7 @@ class Preparer:
         Raises:
             ImageError: not a picture.
         """
-        decoded = [decode(picture) for picture in pictures]
+        decoded = list(map(self.decode, pictures))
         size = self._tensor_size(decoded)
         tensor = self._allocate(padded_batch((self._spec,), len(decoded)), size)
         placements = [
@@ -134,6 +144,10 @@ class Preparer:
             values = self._pre.values[spec.name]
             inputs[spec.name] = input_values(spec, values, placements, len(tensor))
         return Prepared(inputs, placements, tensor)
+
+    def decode(self, picture: Picture) -> Decoded:
+        """A picture as ``Preprocessor.decode`` gives it."""
+        return self._write.decode(picture)
 
     def _tensor_size(self, pictures: Sequence[Decoded]) -> Size:
         if not self._pre.multiple:
