@@ -7,6 +7,8 @@ anew.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -88,6 +90,20 @@ def test_a_picture_that_shrinks():
     letterbox = Preprocessor(Pre("image", 320, 320, (0, 0, 0), (255, 255, 255)))
     cost = cost_of(lambda: letterbox(decode(picture)))
     assert holds(cost, instructions=2290, kilobytes=1540)
+
+
+def test_the_runtime_is_imported_without_what_few_bundles_need():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+from deploy.runtime import Pipeline
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    later = {"importlib.metadata", "importlib.resources", "email", "PIL.ImageDraw", "numba", "cv2"}
+    assert not later & set(modules)
+    assert len(modules) <= 1.1 * 171
 
 
 def test_a_chain_of_twelve_steps(make_bundle):
