@@ -3,7 +3,7 @@
 The result is that of ``decode_candidates`` and ``select_detections`` in ``decoding.py``, computed
 in one pass over the objectness: nothing is allocated for anchors below the threshold. A candidate's
 box is decoded when its turn in the suppression comes, which ends with the last box that is wanted.
-Exponentials may differ from NumPy's in their last bit.
+Both compute exponentials in float64, so that they are the same once they are rounded to float32.
 """
 
 from __future__ import annotations
@@ -34,8 +34,14 @@ Maps = Annotated[
 
 
 @compiled
+def _exp(x: np.float32) -> np.float32:
+    """Rounded once, as NumPy's is in ``decoding.py``."""
+    return np.float32(np.exp(np.float64(x)))
+
+
+@compiled
 def _sigmoid(x: np.float32) -> np.float32:
-    probability: np.float32 = np.float32(1) / (np.float32(1) + np.exp(-max(x, _MIN_LOGIT)))
+    probability: np.float32 = np.float32(1) / (np.float32(1) + _exp(-max(x, _MIN_LOGIT)))
     return probability
 
 
@@ -127,8 +133,8 @@ def _corners(
     x += (_sigmoid(deltas[0]) - half_cell) * stride
     y = (np.float32(row) + half_cell) * stride
     y += (_sigmoid(deltas[1]) - half_cell) * stride
-    half_width = np.exp(min(deltas[2], _MAX_LOG_SIZE)) * half[0]
-    half_height = np.exp(min(deltas[3], _MAX_LOG_SIZE)) * half[1]
+    half_width = _exp(min(deltas[2], _MAX_LOG_SIZE)) * half[0]
+    half_height = _exp(min(deltas[3], _MAX_LOG_SIZE)) * half[1]
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
