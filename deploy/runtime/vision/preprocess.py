@@ -15,7 +15,7 @@ from deploy.runtime.vision.image import Decoded, Picture, decode
 from deploy.runtime.vision.input_values import input_values
 from deploy.runtime.vision.placement import Placement
 from deploy.runtime.vision.pre import Pre
-from deploy.runtime.vision.resizing import prepare_opencv, resized_planes, size_of
+from deploy.runtime.vision.resizing import resized_planes, size_of
 
 
 class Preprocessor:
@@ -37,7 +37,6 @@ class Preprocessor:
         # a number is written in half the time of an array
         self._pad = np.array(pre.pad, self.dtype).reshape(-1, 1, 1) if per_channel else pre.pad
         self._axes = (0, 3, 1, 2) if pre.layout == "nhwc" else (0, 1, 2, 3)
-        prepare_opencv()  # now, and not at the first picture that it enlarges
 
     def __call__(
         self, picture: Decoded, into: Array | None = None, size: Size | None = None

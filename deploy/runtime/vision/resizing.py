@@ -110,15 +110,12 @@ def enlarged(picture: Image.Image | Array, width: int, height: int) -> list[Arra
     return list(cv2.split(cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_LINEAR)))
 
 
-def prepare_opencv() -> None:
-    """Import OpenCV, where it is installed."""
-    if has_opencv():
-        _opencv()
-
-
 @cache
 def _opencv() -> Any:
-    """OpenCV, with one thread, since the engines use the cores; unless this process uses it too."""
+    """OpenCV, imported at the first picture that is enlarged.
+
+    It has one thread, since the engines use the cores; unless this process uses it too.
+    """
     is_used = "cv2" in sys.modules
     import cv2  # an optional library
 
