@@ -1,6 +1,6 @@
 """Host steps that start in NumPy, and go on in machine code once it is loaded.
 
-Importing numba and loading machine code takes as long as opening ten engines. So it happens in a
+Importing numba and loading machine code takes five times as long as opening an engine. So it happens in a
 thread, and only behind the first pictures: a short run does without.
 """
 
