@@ -50,7 +50,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {  # that were renamed too
 class OldNames:
     """Finds a module under its old name; a finder and loader as ``importlib.abc`` describes them.
 
-    Their base classes are left out: importing that module took half of what importing this package did.
+    Their base classes are left out: importing that module was half of importing this package.
     """
 
     def find_spec(

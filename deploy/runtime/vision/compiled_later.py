@@ -1,7 +1,7 @@
 """Host steps that start in NumPy, and go on in machine code once it is loaded.
 
-Importing numba and loading machine code takes five times as long as opening an engine. So it happens in a
-thread, and only behind the first pictures: a short run does without.
+Importing numba and loading machine code takes five times as long as opening an engine. So it
+happens in a thread, and only behind the first pictures: a short run does without.
 """
 
 from __future__ import annotations
