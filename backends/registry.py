@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -96,6 +95,8 @@ def check_libraries(name: str, *, runs: bool) -> None:
 
 
 def _is_installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version  # no device needs it
+
     try:
         version(distribution)
     except PackageNotFoundError:
@@ -116,6 +117,8 @@ def self_checks(name: str) -> Mapping[str, Callable[[], str]]:
 
 
 def _packages() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
     return _folders() | {entry.name: entry.value for entry in entry_points(group="deploy.backends")}
 
 

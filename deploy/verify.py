@@ -34,7 +34,7 @@ from deploy.runtime.bundle.manifest import Manifest, StepMetrics, Verification
 from deploy.runtime.execution.post_steps import result_class
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.results.result import Agreement, Result
-from deploy.runtime.vision.image import Picture
+from deploy.runtime.vision.image import Decoded, Picture
 
 _CALLS = 4  # of a series that carries a state
 
@@ -227,6 +227,10 @@ class ReferencePipeline:
     def _outputs(self, inputs: Tensors) -> dict[str, Array]:
         """The model's outputs in the first call of a series."""
         return self.reference({**inputs, **self.pipeline.open_stream().values})
+
+    def decode(self, picture: Picture) -> Decoded:
+        """The picture in RGB, as the bundle decodes it."""
+        return self.pipeline.decode(picture)
 
     def timed(self, picture: Picture, seconds: dict[str, float]) -> Result:
         """As a call; it also writes the seconds of pre, model, post and total to ``seconds``."""

@@ -10,11 +10,14 @@ import importlib
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING, cast
 
 from backends.terminal import program_output
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 COMMANDS = ("blame", "bundle", "cache", "doctor", "evaluate", "inspect")
 MODULES: Mapping[str, str] = {
@@ -44,15 +47,18 @@ _NAMES: Mapping[str, Mapping[str, str]] = {  # that were renamed too
 }
 
 
-class OldNames(MetaPathFinder, Loader):
-    """Finds a module under its old name."""
+class OldNames:
+    """Finds a module under its old name; a finder and loader as ``importlib.abc`` describes them.
+
+    Their base classes are left out: importing that module was half of importing this package.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """A spec for the names in the tables above, and for no other."""
         is_command = name.partition("deploy.")[2] in COMMANDS and name != "deploy.bundle"
-        return ModuleSpec(name, self) if is_command or name in MODULES else None
+        return ModuleSpec(name, cast("Loader", self)) if is_command or name in MODULES else None
 
     def create_module(self, spec: ModuleSpec) -> None:
         """None: a plain module."""

@@ -25,6 +25,14 @@ _WEIGHTS = (
     "along the height; after each of the two, round halves up to whole numbers and clip to 0 to "
     "255."
 )
+_SCALED_DECODING = (
+    "Where this project's runtime reads a picture with at least four times the sides of the scaled "
+    "one, it takes fewer pixels, which is faster and optional: the file of a JPEG is decoded at 1/2, "
+    "1/4 or 1/8 of its size by libjpeg, the least that has at least twice the scaled sides; any other "
+    "picture is reduced by a whole factor, which leaves at least twice the scaled sides, to the means "
+    "of blocks. The result is then resized as below, as if it were the picture. Pixels differ by "
+    "few of 255."
+)
 _FILTERS: Mapping[Interpolation, str] = {
     "nearest": "Pixel i of n is pixel floor((i + 0.5) * m / n) of the picture's m, each way.",
     "bilinear": _WEIGHTS.format(support=1, f="f(x) = max(0, 1 - |x|)"),
@@ -65,6 +73,8 @@ def _steps(pre: Pre, spec: TensorSpec) -> Iterator[str]:
     if pre.order == "grey":
         yield _GREY
     yield f"Take the scaled size: {_scaled(pre)}"
+    if pre.scaled_decoding and pre.interpolation != "nearest":
+        yield _SCALED_DECODING
     yield (
         f"Resize the picture to the scaled size, {pre.interpolation}; one that has this size stays "
         f"as it is. {_FILTERS[pre.interpolation]}"

@@ -65,6 +65,7 @@ def preprocessing(model: ModelRecipe, pre: PreRecipe) -> Pre:
         interpolation=_choice("interpolation", pre.interpolation, Interpolation),
         layout=picture.layout,
         values=_values(pre),
+        scaled_decoding=pre.scaled_decoding,
     )
     _check(made, model)
     return made

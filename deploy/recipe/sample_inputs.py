@@ -14,7 +14,6 @@ from deploy.recipe.preprocessing import picture_input, preprocessing
 from deploy.recipe.schema import ModelRecipe, PreRecipe, RecipeError
 from deploy.recipe.state import state_pairs
 from deploy.recipe.stored_samples import stored_samples
-from deploy.runtime.vision.image import decode
 from deploy.runtime.vision.input_values import input_values
 from deploy.runtime.vision.placement import Placement
 from deploy.runtime.vision.pre import Pre
@@ -71,7 +70,8 @@ def _of_picture(model: ModelRecipe, pre: Pre, pictures: Sequence[Path]) -> dict[
     placement = Placement(1.0, 1.0, height, width)
     if pictures:
         dtype = model.inputs[pre.input].dtype
-        tensor, placement = Preprocessor(typical, dtype)(decode(pictures[0]))
+        preprocessor = Preprocessor(typical, dtype)
+        tensor, placement = preprocessor(preprocessor.decode(pictures[0]))
         found[pre.input] = np.repeat(tensor.astype(dtype), batch, axis=0)
     for name, values in pre.values.items():
         spec = TensorSpec(name, model.inputs[name].dtype, typical_shape(model, name))

@@ -100,6 +100,8 @@ class PreRecipe:
         layout: nchw or nhwc; by default as the input's shape says.
         values: further inputs of the model: numbers, and names of numbers of the picture, such as
             ``{scale_factor: [scale_y, scale_x]}``.
+        scaled_decoding: whether large pictures are decoded at a part of their size, which is
+            faster; false takes every pixel of the file.
     """
 
     input: str | None = None
@@ -116,6 +118,7 @@ class PreRecipe:
     pad_pixel: Any = None
     layout: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
+    scaled_decoding: bool = True
 
 
 @dataclass

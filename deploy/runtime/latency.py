@@ -15,7 +15,7 @@ from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import read_sample, sample_picture
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.results.result import Result
-from deploy.runtime.vision.image import Picture, decode
+from deploy.runtime.vision.image import Decoded, Picture
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,10 @@ def timed_call(bundle: Path, pipeline: Pipeline, image: Path | None) -> Callable
 class Detector(Protocol):
     """Gives a result for a decoded picture, as a pipeline does."""
 
+    def decode(self, picture: Picture, /) -> Decoded:
+        """The picture in RGB."""
+        ...
+
     def timed(self, picture: Picture, seconds: dict[str, float], /) -> Result:
         """Run, and put the seconds of each part and the ``total`` into ``seconds``."""
         ...
@@ -100,7 +104,7 @@ class Detector(Protocol):
 def timed_result(detector: Detector, path: Path) -> tuple[Result, Seconds]:
     """The result for a picture file, and the seconds of decoding and of every other part."""
     start = time.perf_counter()
-    picture = decode(path)
+    picture = detector.decode(path)
     decoded = time.perf_counter() - start
     parts: dict[str, float] = {}
     result = detector.timed(picture, parts)

@@ -29,7 +29,7 @@ from deploy.runtime.isolation.proxies import IsolatedChain, IsolatedPost, open_i
 from deploy.runtime.isolation.trial import try_first
 from deploy.runtime.results.result import Result
 from deploy.runtime.vision.batching import batch_size, in_batches
-from deploy.runtime.vision.image import Picture, Placement
+from deploy.runtime.vision.image import Decoded, Picture, Placement, decode
 from deploy.runtime.vision.preprocess import Prepared, Preparer
 
 Isolation = Literal["auto", "always", "never"]
@@ -232,6 +232,14 @@ class Pipeline:
         seconds["chain"] = end - ready - post - sum(parts.values())
         seconds |= {"post": post, "total": end - start}
         return result
+
+    def decode(self, picture: Picture) -> Decoded:
+        """The picture in RGB as a call decodes it, which may be at a part of its size.
+
+        Raises:
+            ImageError: not a picture.
+        """
+        return decode(picture) if self._preparer is None else self._preparer.decode(picture)
 
     def prepare(self, picture: Picture) -> tuple[dict[str, Array], Placement]:
         """The chain's inputs for a picture, and where it lies in them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,3 +67,11 @@ def test_pixels_stay_as_they_are_for_an_input_of_pixels():
     assert "with the pixels as they are" in text
     assert "where width * 10 <= height * 10" in text
     assert "19595 * red" in text
+
+
+def test_the_words_say_that_large_pictures_may_be_decoded_smaller():
+    pre = Pre("image", 32, 48, **RGB, scaled_decoding=True)
+    spec = TensorSpec("image", "float32", (1, 3, 32, 48))
+    assert "which is faster and optional" in " ".join(picture_facts(pre, (spec,)).steps)
+    whole = replace(pre, scaled_decoding=False)
+    assert "optional" not in " ".join(picture_facts(whole, (spec,)).steps)

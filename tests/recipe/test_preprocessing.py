@@ -41,7 +41,8 @@ def preset(*words: str, shape="[1, 3, 64, 64]", dtype="float32") -> Pre:
 
 
 def test_without_parameters_a_picture_is_letterboxed_to_values_from_0_to_1():
-    assert made() == Pre("image", 64, 64, (0.0,) * 3, (255.0,) * 3)
+    expected = Pre("image", 64, 64, (0.0,) * 3, (255.0,) * 3, scaled_decoding=True)
+    assert made() == expected
 
 
 @pytest.mark.parametrize(

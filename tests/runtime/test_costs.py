@@ -7,6 +7,9 @@ anew.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,8 +18,9 @@ import pytest
 
 from deploy.models.mask_rcnn import boxes
 from deploy.models.mask_rcnn.host import Proposals
+from deploy.models.yolov3 import decoding_numba
 from deploy.models.yolov3.anchors import ANCHORS
-from deploy.models.yolov3.decoding import NumpyMapDecoder, Thresholds
+from deploy.models.yolov3.decoding import CompiledMapDecoder, NumpyMapDecoder, Thresholds
 from deploy.runtime import Pipeline
 from deploy.runtime.vision import nms
 from deploy.runtime.vision.image import Pre, decode
@@ -53,6 +57,27 @@ def test_post_processing_of_yolov3(candidates, instructions, kilobytes, in_numpy
     assert holds(cost_of(lambda: decode_maps(maps)), instructions=instructions, kilobytes=kilobytes)
 
 
+def test_boxes_are_decoded_until_the_last_one_that_is_wanted_and_compared_in_their_class(
+    monkeypatch,
+):
+    calls = Counter()
+
+    def counted(name):
+        code = getattr(decoding_numba, name)
+        monkeypatch.setattr(
+            decoding_numba, name, lambda *arguments: (calls.update([name]), code(*arguments))[1]
+        )
+
+    decode_maps = CompiledMapDecoder(HALF, Thresholds())
+    decode_maps._decode_maps = decoding_numba.decode_maps.machine_code.py_func
+    counted("_corners")
+    counted("overlaps")
+    found = decode_maps([raw[0] for raw in crowded_maps(1000, 320, 80)])
+    assert len(found.boxes) == 100
+    # of 1,000 candidates; beside all better boxes each of them takes some 5,000 comparisons
+    assert calls == {"_corners": 103, "overlaps": 222}
+
+
 def test_proposals_of_mask_rcnn(in_numpy):
     proposals = Proposals(800, 1333)
     logits, deltas = rpn_maps("objects", 800, 1333)
@@ -65,6 +90,20 @@ def test_a_picture_that_shrinks():
     letterbox = Preprocessor(Pre("image", 320, 320, (0, 0, 0), (255, 255, 255)))
     cost = cost_of(lambda: letterbox(decode(picture)))
     assert holds(cost, instructions=2290, kilobytes=1540)
+
+
+def test_the_runtime_is_imported_without_what_few_bundles_need():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+from deploy.runtime import Pipeline
+print(*sorted(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = done.stdout.split()
+    later = {"importlib.metadata", "importlib.resources", "email", "PIL.ImageDraw", "numba", "cv2"}
+    assert not later & set(modules)
+    assert len(modules) <= 1.1 * 171
 
 
 def test_a_chain_of_twelve_steps(make_bundle):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from math import log
 
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.vision.compiled_later import compiled_later
 from deploy.runtime.vision.compiling import can_compile
-from deploy.runtime.vision.nms import nms
+from deploy.runtime.vision.nms import Suppression, compiled_nms
 
 MAX_LOG_SCALE = abs(log(16 / 1000))
 """The bound of a side's log scale: MMDetection's ``wh_ratio_clip``."""
@@ -55,8 +57,14 @@ def batched_nms(
     Returns:
         (k,) int64, indices of the kept boxes, best first.
     """
-    implementation = nms if can_compile() else batched_nms_numpy
+    implementation = _batched_nms_later() if can_compile() else batched_nms_numpy
     return implementation(boxes, scores, groups, iou_thr, max_boxes)
+
+
+@cache
+def _batched_nms_later() -> Suppression:
+    """One of this process, since its machine code is loaded once."""
+    return compiled_later(batched_nms_numpy, compiled_nms)
 
 
 def batched_nms_numpy(

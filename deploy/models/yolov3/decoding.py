@@ -16,9 +16,9 @@ import numpy as np
 from backends.contract import Array, TensorError
 from deploy.models.yolov3.anchors import STRIDES
 from deploy.runtime.results.detections import Detections
-from deploy.runtime.vision.compiling import as_compiled, can_compile
+from deploy.runtime.vision.compiled_later import compiled_later
+from deploy.runtime.vision.compiling import as_compiled
 from deploy.runtime.vision.nms import nms
-from deploy.tasks.activations import sigmoid
 
 MapDecoder = Callable[[Sequence[Array]], Detections]
 """Maps (channels, H, W) float32 of each level of one picture, coarsest first, to its detections."""
@@ -92,7 +92,7 @@ class AnchorGrid:
 
 
 def make_map_decoder(half: Array, thresholds: Thresholds) -> MapDecoder:
-    """The fastest decoder that can run on this machine.
+    """A decoder in NumPy, and in machine code later where that is possible.
 
     Args:
         half: (levels, anchors, 2) float32 half the anchors' widths and heights in input pixels.
@@ -101,8 +101,8 @@ def make_map_decoder(half: Array, thresholds: Thresholds) -> MapDecoder:
     Raises:
         TensorError: anchors of another shape.
     """
-    decoder = CompiledMapDecoder if can_compile() else NumpyMapDecoder
-    return decoder(half, thresholds)
+    in_numpy = NumpyMapDecoder(half, thresholds)
+    return compiled_later(in_numpy, lambda: CompiledMapDecoder(half, thresholds))
 
 
 class NumpyMapDecoder:
@@ -256,7 +256,7 @@ def decode_candidates(
     above = (rows[:, 5:] > logit(score_thr) - SLACK).ravel().nonzero()[0]
     row, label = np.divmod(above, classes)  # twice as fast as nonzero() of two dimensions
     deltas, anchor = rows[row, :4], anchors[row]
-    scores, confidence = sigmoid(rows[row, label + 5]), sigmoid(objectness[anchor])
+    scores, confidence = _sigmoid(rows[row, label + 5]), _sigmoid(objectness[anchor])
     return Candidates(_decode_boxes(deltas, grid, anchor), scores, label, confidence)
 
 
@@ -273,9 +273,19 @@ def _gather_rows(maps: Iterable[Array], grid: AnchorGrid, likely: Array) -> tupl
 
 
 def _decode_boxes(deltas: Array, grid: AnchorGrid, anchor: Array) -> Array:
-    centre = grid.centre[anchor] + (sigmoid(deltas[:, :2]) - np.float32(0.5)) * grid.stride[anchor]
-    half = np.exp(np.minimum(deltas[:, 2:], MAX_LOG_SIZE)) * grid.half[anchor]
+    centre = grid.centre[anchor] + (_sigmoid(deltas[:, :2]) - np.float32(0.5)) * grid.stride[anchor]
+    half = _exp(np.minimum(deltas[:, 2:], MAX_LOG_SIZE)) * grid.half[anchor]
     return np.concatenate((centre - half, centre + half), axis=1)
+
+
+def _sigmoid(logits: Array) -> Array:
+    shares: Array = 1 / (1 + _exp(-np.maximum(logits, -80)))  # exp(80) is still a float32
+    return shares
+
+
+def _exp(values: Array) -> Array:
+    """Of float32, rounded once: so machine code gives the same, whose float32 functions differ."""
+    return np.exp(values, dtype=np.float64).astype(np.float32)
 
 
 def logit(probability: float) -> float:

@@ -1,8 +1,9 @@
 """Raw head maps to detections, compiled by numba; imported only where numba is installed.
 
 The result is that of ``decode_candidates`` and ``select_detections`` in ``decoding.py``, computed
-in one pass over the objectness: nothing is allocated for anchors below the threshold. Exponentials
-may differ from NumPy's in their last bit.
+in one pass over the objectness: nothing is allocated for anchors below the threshold. A candidate's
+box is decoded when its turn in the suppression comes, which ends with the last box that is wanted.
+Both compute exponentials in float64, so that they are the same once they are rounded to float32.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from backends.contract import Array
 from deploy.runtime.vision.argument_rules import ArrayOf, Each, Least, Number
 from deploy.runtime.vision.compiling import compiled
-from deploy.runtime.vision.nms_compiled import greedy
+from deploy.runtime.vision.nms_compiled import overlaps
 
 _CHUNK = 64  # cells whose objectness is compared together
 
@@ -33,8 +34,14 @@ Maps = Annotated[
 
 
 @compiled
+def _exp(x: np.float32) -> np.float32:
+    """Rounded once, as NumPy's is in ``decoding.py``."""
+    return np.float32(np.exp(np.float64(x)))
+
+
+@compiled
 def _sigmoid(x: np.float32) -> np.float32:
-    probability: np.float32 = np.float32(1) / (np.float32(1) + np.exp(-max(x, _MIN_LOGIT)))
+    probability: np.float32 = np.float32(1) / (np.float32(1) + _exp(-max(x, _MIN_LOGIT)))
     return probability
 
 
@@ -60,17 +67,21 @@ def find_candidates(
     """
     positions, values, count = np.empty((256, 4), np.int64), np.empty((256, 2), np.float32), 0
     min_conf, min_score = np.float32(conf_logit), np.float32(score_logit)
+    is_likely = np.empty(_CHUNK, np.bool_)
     for level, rows in enumerate(maps):
         anchors, attributes, cells = rows.shape
         for first in range(0, cells, _CHUNK):
-            last = min(first + _CHUNK, cells)
-            likely = 0
+            size = min(_CHUNK, cells - first)
+            is_likely[:] = False
             for anchor in range(anchors):
-                for cell in range(first, last):  # no branch: eight or more cells at once
-                    likely += rows[anchor, 4, cell] >= min_conf
-            if likely == 0:
+                for place in range(size):  # no branch: eight or more cells at once
+                    is_likely[place] |= rows[anchor, 4, first + place] >= min_conf
+            if not is_likely.any():
                 continue
-            for cell in range(first, last):
+            for place in range(size):
+                if not is_likely[place]:
+                    continue
+                cell = first + place
                 for anchor in range(anchors):
                     if not rows[anchor, 4, cell] >= min_conf:
                         continue
@@ -92,6 +103,42 @@ def find_candidates(
 
 
 @compiled
+def ranked(values: Annotated[Array, ArrayOf("float32", "n", 2)], most: int) -> tuple[Array, Array]:
+    """Those with the best class scores, at the most so many, ordered by their scores.
+
+    Args:
+        values: (n, 2) float32 class score and objectness; the score is their product.
+        most: how many.
+
+    Returns:
+        Indices (k,) int64 and scores (k,) float32, best first. Equal ones stay in their order.
+    """
+    best = np.argsort(-values[:, 0], kind="mergesort")[:most]
+    scores = values[best, 0] * values[best, 1]
+    order = np.argsort(-scores, kind="mergesort")
+    return best[order], scores[order]
+
+
+@compiled
+def _corners(
+    deltas: Annotated[Array, ArrayOf("float32", 4)],
+    half: Annotated[Array, ArrayOf("float32", 2)],
+    column: int,
+    row: int,
+    stride: np.float32,
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """The box of an anchor: x1, y1, x2 and y2 in input pixels."""
+    half_cell = np.float32(0.5)
+    x = (np.float32(column) + half_cell) * stride
+    x += (_sigmoid(deltas[0]) - half_cell) * stride
+    y = (np.float32(row) + half_cell) * stride
+    y += (_sigmoid(deltas[1]) - half_cell) * stride
+    half_width = _exp(min(deltas[2], _MAX_LOG_SIZE)) * half[0]
+    half_height = _exp(min(deltas[3], _MAX_LOG_SIZE)) * half[1]
+    return x - half_width, y - half_height, x + half_width, y + half_height
+
+
+@compiled
 def decode_maps(
     maps: Maps,
     widths: Annotated[tuple[int, ...], Each("levels", Number(whole=True))],
@@ -104,7 +151,7 @@ def decode_maps(
     """Boxes (n, 4) float32 in input pixels, scores (n,) float32 and labels (n,) int64, best first.
 
     Args:
-        maps: (anchors, 5 + classes, cells) float32 of each level, coarsest first.
+        maps: (anchors, 5 + classes, cells) of each level, coarsest first.
         widths: of each level, in cells.
         half: (levels, anchors, 2) float32 half the anchors' sizes in input pixels.
         strides: (levels,) float32.
@@ -113,26 +160,30 @@ def decode_maps(
         max_counts: candidates that enter NMS, and detections of a picture.
     """
     positions, values = find_candidates(maps, *logits, thresholds[0], thresholds[1])
-    best = np.argsort(-values[:, 0], kind="mergesort")[: max_counts[0]]
-    boxes = np.empty((len(best), 4), np.float32)
-    scores, labels, count = np.empty(len(best), np.float32), np.empty(len(best), np.int64), 0
-    for candidate in best:
+    candidates, scores = ranked(values, max_counts[0])
+    most, iou_thr = max(0, min(max_counts[1], len(candidates))), np.float32(thresholds[2])
+    kept, boxes = np.empty(most, np.int64), np.empty((most, 4), np.float32)
+    classes, count = 0, 0
+    for rows in maps:
+        classes = rows.shape[1] - 5
+    # the boxes of a class are a list: its last one, and of each the one before it
+    last, before = np.full(classes, -1), np.empty(most, np.int64)
+    for rank, candidate in enumerate(candidates):
+        if count == most:
+            break
         level, anchor, cell, label = positions[candidate]
-        stride, rows = strides[level], maps[level]
         row, column = divmod(cell, widths[level])
-        half_cell = np.float32(0.5)
-        x = (np.float32(column) + half_cell) * stride
-        x += (_sigmoid(rows[anchor, 0, cell]) - half_cell) * stride
-        y = (np.float32(row) + half_cell) * stride
-        y += (_sigmoid(rows[anchor, 1, cell]) - half_cell) * stride
-        half_width = np.exp(min(rows[anchor, 2, cell], _MAX_LOG_SIZE)) * half[level, anchor, 0]
-        half_height = np.exp(min(rows[anchor, 3, cell], _MAX_LOG_SIZE)) * half[level, anchor, 1]
-        x1, y1, x2, y2 = x - half_width, y - half_height, x + half_width, y + half_height
+        deltas = maps[level][anchor, :4, cell]
+        x1, y1, x2, y2 = _corners(deltas, half[level, anchor], column, row, strides[level])
         # written so that NaN does not pass
-        if x2 > x1 and y2 > y1 and np.isfinite(x2 - x1) and np.isfinite(y2 - y1):
-            boxes[count] = x1, y1, x2, y2
-            scores[count], labels[count] = values[candidate, 0] * values[candidate, 1], label
+        if not (x2 > x1 and y2 > y1 and np.isfinite(x2 - x1) and np.isfinite(y2 - y1)):
+            continue
+        boxes[count] = x1, y1, x2, y2
+        better = last[label]
+        while better >= 0 and not overlaps(boxes[better], boxes[count], iou_thr):
+            better = before[better]
+        if better < 0:
+            kept[count], before[count], last[label] = rank, last[label], count
             count += 1
-    order = np.argsort(-scores[:count], kind="mergesort")
-    kept = greedy(boxes, order, labels, thresholds[2], max_counts[1])
-    return boxes[kept], scores[kept], labels[kept]
+    kept = kept[:count]
+    return boxes[:count], scores[kept], positions[candidates[kept], 3]

@@ -29,6 +29,7 @@ from deploy.runtime.bundle.manifest import MANIFEST
 from deploy.runtime.execution.own_posts import register_word
 from deploy.runtime.latency import Milliseconds, Seconds, summarize_latency, timed_call
 from deploy.runtime.pipeline import Pipeline
+from deploy.runtime.vision.compiled_later import compiled_first
 
 _PAUSE = 0.1  # seconds; the threads of the process before may still spin
 _LONGEST_ANSWER = 600.0  # seconds
@@ -163,6 +164,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait(_LONGEST_END)
 
 
+@compiled_first()
 def main(words: str) -> None:
     """The process itself."""
     subject = from_json(Subject, json.loads(words), "subject")

@@ -98,6 +98,8 @@ def _chosen_artifact(engines: Mapping[str, Artifact], choice: Choice | None) -> 
 def read_tuned(manifest: Manifest) -> Choices:
     """The choices that ``tune`` has kept; empty where there are none, or the file is damaged."""
     with suppress(OSError, RuntimeError, ValueError, DeployError):
+        if not _tuned_folder().is_dir():  # then the versions of engines need not be looked up
+            return {}
         choices = choices_from(_choices_file(manifest).read_text())
         cores = os.cpu_count() or 1
         if all(0 <= (choice.threads or 0) <= cores for choice in choices.values()):
@@ -152,4 +154,8 @@ def choices_from(text: str) -> Choices:
 
 
 def _choices_file(manifest: Manifest) -> Path:
-    return cache_folder() / "tuned" / f"{bundle_digest(manifest)}.json"
+    return _tuned_folder() / f"{bundle_digest(manifest)}.json"
+
+
+def _tuned_folder() -> Path:
+    return cache_folder() / "tuned"

@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 from backends.codec import from_json, to_json
 from backends.registry import about
@@ -67,6 +66,8 @@ def _digest(parts: object) -> str:
 
 
 def _version(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # most bundles need it never
+
     try:
         return version(distribution)
     except PackageNotFoundError:

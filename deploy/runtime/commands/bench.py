@@ -67,14 +67,18 @@ def run(arguments: argparse.Namespace) -> bool:
         timed_call,
     )
     from deploy.runtime.pipeline import Pipeline
+    from deploy.runtime.vision.compiled_later import compiled_first
 
-    with Pipeline.open(
-        arguments.bundle,
-        arguments.threads,
-        arguments.require_signature,
-        choices={} if arguments.as_made and arguments.threads is None else None,
-        isolate=arguments.isolate,
-    ) as pipeline:
+    with (
+        compiled_first(),
+        Pipeline.open(
+            arguments.bundle,
+            arguments.threads,
+            arguments.require_signature,
+            choices={} if arguments.as_made and arguments.threads is None else None,
+            isolate=arguments.isolate,
+        ) as pipeline,
+    ):
         call = timed_call(arguments.bundle, pipeline, arguments.image)
         for _ in range(arguments.warmup):
             call()

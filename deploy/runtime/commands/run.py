@@ -236,7 +236,7 @@ def _result(
         print(*result_lines(str(outcome.item), shown, classes), sep="\n")
     row = _origin(outcome.item)
     if drawings is not None:
-        drawn = shown.draw(load_image(outcome.picture), classes)
+        drawn = shown.draw(load_image(outcome.item.picture), classes)
         row["drawing"] = str(drawings.add(outcome.item, drawn))
     return {**row, result.noun: result.to_json(classes)}
 

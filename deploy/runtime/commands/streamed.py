@@ -18,7 +18,7 @@ from deploy.runtime.inputs.video import VideoError
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.results.result import Result
 from deploy.runtime.vision.batching import batch_size
-from deploy.runtime.vision.image import Decoded, ImageError, decode
+from deploy.runtime.vision.image import Decoded, ImageError
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def streamed(
                 yield item[1]
 
     with first_interrupt_ends(any(source.kind == "camera" for source in sources)) as ended:
-        readable = takewhile(lambda _: not ended(), _decoded(sources, every, limit))
+        readable = takewhile(lambda _: not ended(), _decoded(pipeline, sources, every, limit))
         for result in _results(pipeline, pictures(readable)):
             while isinstance(first := waiting.popleft(), Failure):
                 yield first
@@ -88,15 +88,18 @@ def streamed(
 
 
 def _decoded(
-    sources: Sequence[Source], every: int, limit: int | None
+    pipeline: Pipeline, sources: Sequence[Source], every: int, limit: int | None
 ) -> Iterator[tuple[Input, Decoded] | Failure]:
-    return islice((item for source in sources for item in _of_source(source, every)), limit)
+    items = (item for source in sources for item in _of_source(pipeline, source, every))
+    return islice(items, limit)
 
 
-def _of_source(source: Source, every: int) -> Iterator[tuple[Input, Decoded] | Failure]:
+def _of_source(
+    pipeline: Pipeline, source: Source, every: int
+) -> Iterator[tuple[Input, Decoded] | Failure]:
     try:
         for item in read_pictures(source, every):
-            yield item, decode(item.picture)
+            yield item, pipeline.decode(item.picture)
     except (ImageError, InputError, VideoError) as error:
         yield Failure(source, error)
 

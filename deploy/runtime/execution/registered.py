@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,6 +51,8 @@ def find_registered(
 
 def all_registered(shipped: Mapping[str, Any], group: str) -> dict[str, Any]:
     """Everything that is registered, by id; see ``find_registered``."""
+    from importlib.metadata import entry_points  # few bundles need it, and it takes long
+
     return {**shipped, **{entry.name: entry.load() for entry in entry_points(group=group)}}
 
 

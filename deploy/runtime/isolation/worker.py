@@ -34,6 +34,7 @@ from deploy.runtime.execution.loading import load_chain
 from deploy.runtime.execution.post_steps import Post, make_post, placed_results
 from deploy.runtime.isolation.results import pack_results
 from deploy.runtime.isolation.shared_memory import PLACE, Message, SharedMemory, Values
+from deploy.runtime.vision.compiled_later import compiled_first
 from deploy.runtime.vision.image import Placement
 from deploy.runtime.vision.nms import nms
 
@@ -62,7 +63,7 @@ class LoadedBundle:
             self._post_name = f"host step '{manifest.post.id}'"
             on_step(self._post_name)
             self._post = make_post(manifest.post.id, manifest.post.params)
-            # compiled now, as the time limit of a call is not meant for that
+            # compiled here, as the time limit of a call is not meant for that
             nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1), iou_thr=0.5, most=1)
 
     def call(self, request: Message) -> Message:
@@ -105,6 +106,7 @@ class LoadedBundle:
 
 
 @program_output()
+@compiled_first()  # a call has a limit of time
 def main(connection: int, requests: int, results: int, seconds: float) -> None:
     """Answer requests until the parent closes the connection."""
     end_with_parent()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from backends.contract import Array
 from deploy.runtime.results.masks import Masks
+
+if TYPE_CHECKING:  # imported where something is drawn
+    from PIL import ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
 Segment = tuple[float, float, float, float]
@@ -32,7 +36,7 @@ def draw_boxes(
     The best detections, which are the first, are drawn last, on top.
     """
     canvas = Image.fromarray(picture if masks is None else _tinted(picture, masks, labels))
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     scale, font = _scale_and_font(canvas)
     for index in reversed(range(len(scores))):
         label = int(labels[index])
@@ -50,7 +54,7 @@ def draw_polygons(
     The text stands at the highest corner in the picture. The best objects are drawn last, on top.
     """
     canvas = Image.fromarray(picture)
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     scale, font = _scale_and_font(canvas)
     thick = round(2 * scale)
     for index in reversed(range(len(scores))):
@@ -62,6 +66,12 @@ def draw_polygons(
             x, y = min(((x, y) for x1, y1, x2, y2 in ends for x, y in ((x1, y1), (x2, y2))), key=_y)
             _draw_label(pen, (x, y, y), text, colour, font, thick)
     return canvas
+
+
+def _pen(canvas: Image.Image) -> ImageDraw.ImageDraw:
+    from PIL import ImageDraw
+
+    return ImageDraw.Draw(canvas)
 
 
 def _y(point: tuple[float, float]) -> float:
@@ -84,7 +94,7 @@ def draw_skeletons(
         limbs: which two keypoints are joined by a line; they are drawn where both are visible.
         colours: of each keypoint. Lines between two of one colour have it, others are white.
     """
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     scale, _ = _scale_and_font(canvas)
     for number in reversed(range(len(points))):
         places, seen = points[number].astype(float).tolist(), visible[number]
@@ -150,7 +160,7 @@ def draw_caption(picture: Array, lines: Sequence[str]) -> Image.Image:
     canvas = Image.fromarray(picture)
     if not lines:
         return canvas
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     scale, font = _scale_and_font(canvas)
     margin, text = round(3 * scale), "\n".join(lines)
     left, top, right, bottom = pen.multiline_textbbox((margin, margin), text, font=font)
@@ -162,7 +172,7 @@ def draw_caption(picture: Array, lines: Sequence[str]) -> Image.Image:
 def draw_legend(picture: Array, entries: Sequence[tuple[str, Colour]]) -> Image.Image:
     """The picture (H, W, 3) uint8, RGB, with names in their colours at its top left."""
     canvas = Image.fromarray(picture)
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     scale, font = _scale_and_font(canvas)
     margin, top = round(3 * scale), 0
     for name, colour in entries:
@@ -184,7 +194,7 @@ def draw_outlines(picture: Array, polygons: Array) -> Image.Image:
     in colour.
     """
     canvas = Image.fromarray(picture)
-    pen = ImageDraw.Draw(canvas)
+    pen = _pen(canvas)
     thick = round(2 * _scale_and_font(canvas)[0])
     for number, polygon in enumerate(polygons):
         _draw_sides(pen, polygon, canvas.size, colour_of(number), thick)
@@ -215,6 +225,8 @@ def _scale_and_font(
     canvas: Image.Image,
 ) -> tuple[float, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
     """The thickness of lines and the font that suit a picture's size."""
+    from PIL import ImageFont
+
     scale = max(1.0, min(canvas.size) / 320)
     return scale, ImageFont.load_default(size=round(11 * scale))
 

@@ -155,6 +155,11 @@ def _rule(hint: Any) -> Rule | None:
     return None
 
 
+def import_compiler() -> None:
+    """Import numba: the first half of what loading machine code takes."""
+    import numba  # noqa: F401
+
+
 def _machine_code(function: Callable[..., Any]) -> Any:
     import numba  # takes half a second, and is optional
 

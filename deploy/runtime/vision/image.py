@@ -8,6 +8,8 @@ import os
 import re
 import struct
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +19,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from backends.contract import Array, DeployError
 from backends.files import not_regular
+from deploy.runtime.vision.geometry import Size
 from deploy.runtime.vision.placement import Placement as Placement  # many import them from here
 from deploy.runtime.vision.pre import Pre as Pre
 
@@ -24,10 +27,26 @@ Encoded = bytes | bytearray | memoryview | BinaryIO
 """A picture as its file holds it, in memory or from an opened file."""
 
 
-Picture = str | Path | Encoded | Image.Image | npt.NDArray[np.uint8]
+@dataclass(frozen=True)
+class Reduced:
+    """A picture that was decoded at a part of its size.
+
+    Attributes:
+        image: in RGB.
+        size: of the whole picture.
+        box: the part of ``image`` that the picture fills, in its pixels: left, top, right, bottom.
+            A last column or row may be filled in part.
+    """
+
+    image: Image.Image
+    size: Size
+    box: tuple[float, float, float, float]
 
 
-Decoded = Image.Image | npt.NDArray[np.uint8]
+Decoded = Image.Image | npt.NDArray[np.uint8] | Reduced
+
+
+Picture = str | Path | Encoded | Decoded
 
 
 _MOST_PIXELS = 178_956_970  # a header may declare any size; Pillow refuses more by itself
@@ -55,6 +74,12 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # EPS would run
 
 
 _ORIENTATION = 0x0112  # Exif tag
+_TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+_MIRRORED_X = (2, 3, 6, 7)  # those after which the last column is the first
+_MIRRORED_Y = (3, 4, 7, 8)
+
+
+_MARGIN = 2  # times the scaled picture, of which a reduced one is at least
 
 
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)  # Pillow imports those of the other formats
@@ -84,10 +109,12 @@ class ImageError(DeployError):
 def load_image(source: Picture) -> Array:
     """A picture as (H, W, 3) uint8, RGB; otherwise as ``decode``."""
     decoded = decode(source)
+    if isinstance(decoded, Reduced):
+        decoded = decoded.image
     return np.array(decoded) if isinstance(decoded, Image.Image) else decoded
 
 
-def decode(source: Picture) -> Decoded:
+def decode(source: Picture, scaled: Callable[[Size], Size] | None = None) -> Decoded:
     """A picture in RGB, as a Pillow image or an array (H, W, 3) of uint8, whichever needs no copy.
 
     Grey is repeated, palettes are resolved, 16 bits are scaled to 8, transparency is composited
@@ -96,6 +123,8 @@ def decode(source: Picture) -> Decoded:
     Args:
         source: a path, the bytes of a file, an opened binary file (read from where it is to its
             end), a Pillow image, or an array (H, W) or (H, W, 1|3|4) of uint8.
+        scaled: the size to which a picture of a size is to be scaled. The file of a JPEG is then
+            decoded at 1/2, 1/4 or 1/8 of its size, where that is at least twice as large.
 
     Raises:
         ImageError: no such file, not a picture, without pixels, truncated, or too large. Nothing
@@ -103,11 +132,14 @@ def decode(source: Picture) -> Decoded:
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if isinstance(source, Reduced):
+        return source
     if isinstance(source, Image.Image):
         return _decoded("of Pillow", source)
     if isinstance(source, str | Path):
-        return _from_path(source)
-    return _from_bytes(read_encoded(source))
+        return _from_path(source, scaled)
+    data = read_encoded(source)
+    return _decoded(f"of {len(data):,} bytes", io.BytesIO(data), scaled)
 
 
 def read_encoded(source: Encoded) -> bytes:
@@ -157,12 +189,7 @@ def _not_binary(part: object) -> ImageError:
     return ImageError("opened file", expected="bytes", got=type(part).__name__, do=do)
 
 
-def _from_bytes(data: bytes) -> Decoded:
-    name = f"of {len(data):,} bytes"
-    return _decoded(name, io.BytesIO(data))
-
-
-def _from_path(source: str | Path) -> Decoded:
+def _from_path(source: str | Path, scaled: Callable[[Size], Size] | None) -> Decoded:
     path, text = Path(source), str(source)
     if got := not_regular(path):
         if not isinstance(source, Path):
@@ -171,7 +198,7 @@ def _from_path(source: str | Path) -> Decoded:
             raise _no_path(text)
         do = "Pipeline.stream takes folders." if got == "a folder" else ""
         raise ImageError(f"picture '{path}'", expected="a file", got=got, do=do)
-    return _decoded(f"'{path}'", path)
+    return _decoded(f"'{path}'", path, scaled)
 
 
 def refuse_url(text: str) -> None:
@@ -210,13 +237,17 @@ def _is_short(text: str) -> bool:
     return len(text) <= _LONGEST_PATH and all(len(name) <= _LONGEST_NAME for name in names)
 
 
-def _decoded(name: str, source: Path | io.BytesIO | Image.Image) -> Decoded:
+def _decoded(
+    name: str,
+    source: Path | io.BytesIO | Image.Image,
+    scaled: Callable[[Size], Size] | None = None,
+) -> Decoded:
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source)
         with Image.open(source, formats=_FORMATS) as image:
             _check_size(name, image)
-            return _to_rgb(image)
+            return _to_rgb(image) if scaled is None else _reduced(image, scaled)
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not a picture" if isinstance(source, Path) else f"picture {name}",
@@ -248,6 +279,23 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Decoded:
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         return np.ascontiguousarray(pixels)
     return _to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def _reduced(image: Image.Image, scaled: Callable[[Size], Size]) -> Decoded:
+    """The picture, decoded at a part of its size where its format can do that."""
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    is_turned = orientation in _TURNED
+    whole = Size(*reversed(image.size)) if is_turned else Size(*image.size)
+    wanted = [side * _MARGIN for side in scaled(whole)]
+    drafted = image.draft(None, (wanted[1], wanted[0]) if is_turned else (wanted[0], wanted[1]))
+    rgb = _to_rgb(image)
+    if drafted is None or rgb.size == whole:
+        return rgb
+    _, _, *filled = drafted[1]
+    width, height = reversed(filled) if is_turned else filled
+    left = rgb.width - width if orientation in _MIRRORED_X else 0.0
+    top = rgb.height - height if orientation in _MIRRORED_Y else 0.0
+    return Reduced(rgb, whole, (left, top, left + width, top + height))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

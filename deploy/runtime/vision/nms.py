@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 
 from backends.contract import Array
+from deploy.runtime.vision.compiled_later import compiled_later
 from deploy.runtime.vision.compiling import as_compiled, can_compile
+
+Suppression = Callable[[Array, Array, Array, float, int], Array]
+"""As ``nms``; or as ``greedy_in_blocks``, whose second argument is an order."""
+
 
 _BLOCK = 128  # boxes that are compared at once; their IoU matrices fit into the CPU cache
 
@@ -50,17 +56,38 @@ def nms(boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int) -
     Returns:
         Indices (k,) of the boxes that are kept, best first.
     """
+    return _sorted_and_suppressed(_greedy(), boxes, scores, labels, iou_thr, most)
+
+
+def compiled_nms() -> Suppression:
+    """``nms`` in machine code, which is loaded, or compiled, now."""
+    return partial(_sorted_and_suppressed, _load_greedy())
+
+
+def _sorted_and_suppressed(
+    greedy: Suppression, boxes: Array, scores: Array, labels: Array, iou_thr: float, most: int
+) -> Array:
     order = np.argsort(-scores, kind="stable")
     boxes, labels = as_compiled(boxes, np.float32), as_compiled(labels, np.int64)
-    return _greedy()(boxes, order, labels, iou_thr, most)
+    return greedy(boxes, order, labels, iou_thr, most)
 
 
-def _greedy() -> Callable[[Array, Array, Array, float, int], Array]:
-    if can_compile():
-        from deploy.runtime.vision.nms_compiled import greedy
+def _greedy() -> Suppression:
+    return _greedy_later() if can_compile() else greedy_in_blocks
 
-        return greedy
-    return greedy_in_blocks
+
+@cache
+def _greedy_later() -> Suppression:
+    """One of this process, since its machine code is loaded once."""
+    return compiled_later(greedy_in_blocks, _load_greedy)
+
+
+def _load_greedy() -> Suppression:
+    from deploy.runtime.vision.nms_compiled import greedy
+
+    none = np.empty(0, np.int64)
+    greedy(np.empty((0, 4), np.float32), none, none, 0.5, 1)
+    return greedy
 
 
 def greedy_in_blocks(boxes: Array, order: Array, labels: Array, iou_thr: float, most: int) -> Array:

@@ -12,6 +12,27 @@ from deploy.runtime.vision.compiling import compiled
 
 
 @compiled
+def overlaps(
+    one: Annotated[Array, ArrayOf("float32", 4)],
+    other: Annotated[Array, ArrayOf("float32", 4)],
+    iou_thr: np.float32,
+) -> bool:
+    """Whether the IoU of two boxes is above this."""
+    zero = np.float32(0)
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    if width <= zero:
+        return False
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    if height <= zero:
+        return False
+    intersection = width * height
+    areas = (one[2] - one[0]) * (one[3] - one[1]), (other[2] - other[0]) * (other[3] - other[1])
+    union = areas[0] + areas[1] - intersection
+    above: bool = union > zero and intersection / union > iou_thr
+    return above
+
+
+@compiled
 def greedy(
     boxes: Annotated[Array, ArrayOf("float32", "n", 4)],
     order: Annotated[Array, ArrayOf("int64", "k", index_of="n")],
@@ -29,25 +50,13 @@ def greedy(
         most: stop after this many boxes.
     """
     kept = np.empty(max(0, min(most, len(order))), np.int64)
-    count, bound, zero = 0, np.float32(iou_thr), np.float32(0)
+    count, bound = 0, np.float32(iou_thr)
     for box in order:
         if count == len(kept):
             break
-        x1, y1, x2, y2 = boxes[box]
-        area, is_kept = (x2 - x1) * (y2 - y1), True
+        is_kept = True
         for better in kept[:count]:
-            if labels[better] != labels[box]:
-                continue
-            width = min(boxes[better, 2], x2) - max(boxes[better, 0], x1)
-            if width <= zero:
-                continue
-            height = min(boxes[better, 3], y2) - max(boxes[better, 1], y1)
-            if height <= zero:
-                continue
-            intersection = width * height
-            sides = boxes[better, 2] - boxes[better, 0], boxes[better, 3] - boxes[better, 1]
-            union = sides[0] * sides[1] + area - intersection
-            if union > zero and intersection / union > bound:
+            if labels[better] == labels[box] and overlaps(boxes[better], boxes[box], bound):
                 is_kept = False
                 break
         if is_kept:

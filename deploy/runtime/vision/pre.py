@@ -62,6 +62,9 @@ class Pre:
         interpolation: Pillow's filter, which is antialiased where a picture shrinks.
         layout: the order of the tensor's axes.
         values: further inputs of the model, with the numbers of the picture that each takes.
+        scaled_decoding: whether a picture is decoded no larger than it has to be: the file of a
+            JPEG at 1/2, 1/4 or 1/8 of its size, where that is at least twice the scaled picture;
+            any other picture is reduced by a whole factor first, likewise. Pixels differ a little.
     """
 
     input: str
@@ -78,6 +81,7 @@ class Pre:
     interpolation: Interpolation = "bilinear"
     layout: Layout = "nchw"
     values: Annotated[Mapping[Name, InputValues], Length(0, 16)] = field(default_factory=dict)
+    scaled_decoding: bool = False
 
     @property
     def channels(self) -> int:

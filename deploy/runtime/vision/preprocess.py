@@ -15,7 +15,7 @@ from deploy.runtime.vision.image import Decoded, Picture, decode
 from deploy.runtime.vision.input_values import input_values
 from deploy.runtime.vision.placement import Placement
 from deploy.runtime.vision.pre import Pre
-from deploy.runtime.vision.resizing import prepare_opencv, resized_planes, size_of
+from deploy.runtime.vision.resizing import resized_planes, size_of
 
 
 class Preprocessor:
@@ -37,7 +37,6 @@ class Preprocessor:
         # a number is written in half the time of an array
         self._pad = np.array(pre.pad, self.dtype).reshape(-1, 1, 1) if per_channel else pre.pad
         self._axes = (0, 3, 1, 2) if pre.layout == "nhwc" else (0, 1, 2, 3)
-        prepare_opencv()  # now, and not at the first picture that it enlarges
 
     def __call__(
         self, picture: Decoded, into: Array | None = None, size: Size | None = None
@@ -60,6 +59,16 @@ class Preprocessor:
             into = np.empty(pre.shape(1, target.height, target.width), self.dtype)
         self._write(picture, placed, into.transpose(self._axes)[0])
         return into, placed.placement(source)
+
+    def decode(self, picture: Picture) -> Decoded:
+        """A picture in RGB, decoded no larger than it has to be where the parameters say so.
+
+        Raises:
+            ImageError: not a picture.
+        """
+        if not self._pre.scaled_decoding or self._pre.interpolation == "nearest":
+            return decode(picture)
+        return decode(picture, lambda whole: scaled_size(self._pre, whole))
 
     def scaled_size(self, picture: Decoded) -> Size:
         """The size of a picture after scaling."""
@@ -121,7 +130,7 @@ class Preparer:
         Raises:
             ImageError: not a picture.
         """
-        decoded = [decode(picture) for picture in pictures]
+        decoded = list(map(self.decode, pictures))
         size = self._tensor_size(decoded)
         tensor = self._allocate(padded_batch((self._spec,), len(decoded)), size)
         placements = [
@@ -134,6 +143,10 @@ class Preparer:
             values = self._pre.values[spec.name]
             inputs[spec.name] = input_values(spec, values, placements, len(tensor))
         return Prepared(inputs, placements, tensor)
+
+    def decode(self, picture: Picture) -> Decoded:
+        """A picture as ``Preprocessor.decode`` gives it."""
+        return self._write.decode(picture)
 
     def _tensor_size(self, pictures: Sequence[Decoded]) -> Size:
         if not self._pre.multiple:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from backends.contract import Array
 from deploy.runtime.vision.geometry import Size, Window
-from deploy.runtime.vision.image import Decoded
+from deploy.runtime.vision.image import Decoded, Reduced
 from deploy.runtime.vision.pre import Interpolation, Pre
 
 _FILTERS: Mapping[Interpolation, Image.Resampling] = {
@@ -23,12 +23,15 @@ _FILTERS: Mapping[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+_REDUCING_GAP = 2.0  # times the scaled picture, to which whole factors may reduce one before
 _MOST_CROPPED = 4  # times the window: of longer pictures, what is cropped away is not scaled
 
 
 def size_of(picture: Decoded) -> Size:
     """Width and height."""
-    if isinstance(picture, Image.Image):
+    if isinstance(picture, Image.Image | Reduced):
         return Size(*picture.size)
     return Size(picture.shape[1], picture.shape[0])
 
@@ -46,19 +49,20 @@ def resized_planes(pre: Pre, picture: Decoded, scaled: Size, window: Window) -> 
         Red, green and blue, or grey, of the window's size, uint8.
     """
     source = size_of(picture)
-    if source == scaled:
+    if source == scaled and not isinstance(picture, Reduced):
         return _cut(_planes(pre, picture), scaled, window)
     grows = source.width <= scaled.width and source.height <= scaled.height
     is_plain = pre.interpolation == "bilinear" and pre.order != "grey" and window.size == scaled
-    if is_plain and grows and has_opencv():
+    if is_plain and grows and has_opencv() and not isinstance(picture, Reduced):
         return enlarged(picture, *scaled)
-    image = _image(picture)
+    image, filled = _image(picture), _filled(picture)
     if pre.order == "grey":
         image = image.convert("L")
-    method = _FILTERS[pre.interpolation]
+    method, gap = _FILTERS[pre.interpolation], _REDUCING_GAP if pre.scaled_decoding else None
     if scaled.width * scaled.height <= _MOST_CROPPED * window.size.width * window.size.height:
-        return _cut(planes_of(image.resize(scaled, method)), scaled, window)
-    return planes_of(image.resize(window.size, method, _box(source, scaled, window)))
+        resized = image.resize(scaled, method, filled, gap)
+        return _cut(planes_of(resized), scaled, window)
+    return planes_of(image.resize(window.size, method, _box(filled, scaled, window), gap))
 
 
 def _cut(planes: list[Array], scaled: Size, window: Window) -> list[Array]:
@@ -68,25 +72,26 @@ def _cut(planes: list[Array], scaled: Size, window: Window) -> list[Array]:
     return [plane[rows, columns] for plane in planes]
 
 
-def _box(source: Size, scaled: Size, window: Window) -> tuple[float, float, float, float]:
-    """A window of the scaled picture in pixels of the picture itself.
+def _box(filled: _Box, scaled: Size, window: Window) -> _Box:
+    """A window of the scaled picture in pixels of the image that holds the picture.
 
     Pillow has boxes in float32, so that scaling this part alone gives pixels that may differ by one
     of 255 from those of the whole.
     """
-    x, y = source.width / scaled.width, source.height / scaled.height
-    right = float(source.width) if window.right == scaled.width else window.right * x
-    bottom = float(source.height) if window.bottom == scaled.height else window.bottom * y
-    return window.left * x, window.top * y, right, bottom
+    left, top, last, end = filled
+    x, y = (last - left) / scaled.width, (end - top) / scaled.height
+    right = last if window.right == scaled.width else left + window.right * x
+    bottom = end if window.bottom == scaled.height else top + window.bottom * y
+    return left + window.left * x, top + window.top * y, right, bottom
 
 
-def _planes(pre: Pre, picture: Decoded) -> list[Array]:
+def _planes(pre: Pre, picture: Image.Image | Array) -> list[Array]:
     if pre.order == "grey":
         return planes_of(_image(picture).convert("L"))
     return planes_of(picture)
 
 
-def planes_of(picture: Decoded) -> list[Array]:
+def planes_of(picture: Image.Image | Array) -> list[Array]:
     """Red, green and blue (H, W) uint8; or the one plane of a grey picture."""
     if not isinstance(picture, Image.Image):
         return [picture[:, :, channel] for channel in range(3)]
@@ -95,7 +100,7 @@ def planes_of(picture: Decoded) -> list[Array]:
     return [np.frombuffer(plane, np.uint8).reshape(shape) for plane in raw]
 
 
-def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
+def enlarged(picture: Image.Image | Array, width: int, height: int) -> list[Array]:
     """The planes of a picture enlarged by OpenCV, which differ from Pillow's by at most 1 of 255.
 
     OpenCV's bilinear filter is not antialiased, so it differs where a picture shrinks.
@@ -105,15 +110,12 @@ def enlarged(picture: Decoded, width: int, height: int) -> list[Array]:
     return list(cv2.split(cv2.resize(np.asarray(picture), size, interpolation=cv2.INTER_LINEAR)))
 
 
-def prepare_opencv() -> None:
-    """Import OpenCV, where it is installed."""
-    if has_opencv():
-        _opencv()
-
-
 @cache
 def _opencv() -> Any:
-    """OpenCV, with one thread, since the engines use the cores; unless this process uses it too."""
+    """OpenCV, imported at the first picture that is enlarged.
+
+    It has one thread, since the engines use the cores; unless this process uses it too.
+    """
     is_used = "cv2" in sys.modules
     import cv2  # an optional library
 
@@ -129,4 +131,14 @@ def has_opencv() -> bool:
 
 
 def _image(picture: Decoded) -> Image.Image:
+    if isinstance(picture, Reduced):
+        return picture.image
     return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+
+
+def _filled(picture: Decoded) -> _Box:
+    """The part of its image that a picture fills."""
+    if isinstance(picture, Reduced):
+        return picture.box
+    width, height = size_of(picture)
+    return 0.0, 0.0, float(width), float(height)

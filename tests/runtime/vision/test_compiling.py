@@ -36,7 +36,7 @@ from deploy.runtime.vision.compiling import (
     declared_rules,
     without_compiling,
 )
-from deploy.runtime.vision.nms import nms
+from deploy.runtime.vision.nms import compiled_nms
 
 ROOT = Path(__file__).parents[3]
 
@@ -276,7 +276,7 @@ def test_a_decoder_refuses_other_maps():
 )
 def test_suppression_takes_as_many_boxes_as_scores_and_labels(boxes, scores, labels):
     with pytest.raises(TensorError, match=r"(order|labels) of greedy: expected int64"):
-        nms(np.zeros((boxes, 4)), np.zeros(scores), np.zeros(labels, int), 0.5, 10)
+        compiled_nms()(np.zeros((boxes, 4)), np.zeros(scores), np.zeros(labels, int), 0.5, 10)
 
 
 def test_a_block_without_compiling_runs_in_numpy_and_so_do_its_children(monkeypatch):
