@@ -26,12 +26,12 @@ _WEIGHTS = (
     "255."
 )
 _SCALED_DECODING = (
-    "Where this project's runtime reads a picture with at least four times the sides of the scaled "
-    "one, it takes fewer pixels, which is faster and optional: the file of a JPEG is decoded at 1/2, "
-    "1/4 or 1/8 of its size by libjpeg, the least that has at least twice the scaled sides; any other "
-    "picture is reduced by a whole factor, which leaves at least twice the scaled sides, to the means "
-    "of blocks. The result is then resized as below, as if it were the picture. Pixels differ by "
-    "few of 255."
+    "Where this project's runtime reads a picture with at least four times the sides of the "
+    "scaled one, it takes fewer pixels, which is faster and optional: the file of a JPEG is "
+    "decoded at 1/2, 1/4 or 1/8 of its size by libjpeg, the least that has at least twice the "
+    "scaled sides; any other picture is reduced by a whole factor, which leaves at least twice "
+    "the scaled sides, to the means of blocks. The result is then resized as below, as if it were "
+    "the picture. Pixels differ by few of 255."
 )
 _FILTERS: Mapping[Interpolation, str] = {
     "nearest": "Pixel i of n is pixel floor((i + 0.5) * m / n) of the picture's m, each way.",
