@@ -12,6 +12,7 @@ from backends.ncnn.gpu_query import HALF_PRECISION, GpuQuery, VulkanGpu
 from backends.ncnn.library import ncnn
 from backends.ncnn.vulkan import gpu_count
 from backends.process.child import end_with_parent
+from backends.terminal import program_output
 
 _KINDS = {0: "discrete", 1: "integrated", 2: "virtual", 3: "software"}  # by ncnn's number
 _EMPTY_NET = "7767517\n1 1\nInput in0 0 1 in0\n"
@@ -54,4 +55,5 @@ def _lacks(number: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with program_output():
+        main(sys.argv[1])

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import packages_distributions
 
 import pytest
+import yaml
 
 from backends import registry
 from backends.contract import MissingLibraryError
@@ -13,10 +14,15 @@ from backends.registry import UnknownBackendError
 
 
 def test_every_folder_is_a_backend_with_its_yaml():
-    from deploy.cli.catalog import config_choices as choices
+    from deploy.cli.catalog import conf_folder, config_choices
 
+    files = {name: conf_folder() / "backend" / f"{name}.yaml" for name in config_choices("backend")}
+    named = {file: yaml.safe_load(path.read_text())["name"] for file, path in files.items()}
     assert registry.names()
-    assert set(registry.names()) == set(choices("backend"))
+    assert set(registry.names()) == set(named.values())
+    assert all(named[name] == name for name in registry.names())
+    # a further file has other options of a backend, whose name is the first part of its own
+    assert all(file.startswith(f"{name}_") for file, name in named.items() if file != name)
 
 
 @pytest.mark.parametrize("name", registry.names())
