@@ -83,7 +83,7 @@ def test_the_earlier_bundle_is_there_after_ctrl_c_between_the_two_renames(tmp_pa
     paths.bundle.mkdir()
     (paths.bundle / "earlier").touch()
 
-    def interrupted(recipe, paths, progress):
+    def interrupted(recipe, paths, progress, in_turns):
         paths.bundle.rename(paths.work / WorkFile.PREVIOUS_BUNDLE)
         raise KeyboardInterrupt
 
