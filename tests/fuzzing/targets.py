@@ -168,6 +168,7 @@ def warm(kind: str) -> None:
         loader(backend)
     # machine code of host steps is kept beside them, outside any case's folder; and OpenCV sets
     # variables of the environment when it is imported
+    os.environ["DEPLOY_COMPILE_FIRST"] = "1"
     YoloPost("darknet53", 2)
-    Preprocessor(Pre("image", 8, 8, (0, 0, 0), (1, 1, 1)))
+    Preprocessor(Pre("image", 8, 8, (0, 0, 0), (1, 1, 1)))(np.zeros((1, 1, 3), np.uint8))
     nms(np.zeros((1, 4), np.float32), np.zeros(1), np.zeros(1, int), 0.5, 1)

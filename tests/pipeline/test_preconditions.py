@@ -122,7 +122,7 @@ def test_a_missing_library_is_said_without_loading_any(monkeypatch):
     def absent(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(registry, "version", absent)
+    monkeypatch.setattr("importlib.metadata.version", absent)
     registry.check_libraries("ncnn", runs=True)  # its modules are there
     monkeypatch.setattr(registry, "find_spec", lambda _: None)
     message = r"backend 'ncnn' cannot be used here: ncnn, pnnx not installed.*\[desk,ncnn\]"
