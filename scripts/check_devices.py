@@ -29,7 +29,7 @@ from tests.devices.ssh_server import SshServer
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = {
     "x86": ROOT / ".cache" / "x86-device" / "bin" / "python",
-    "arm64": ROOT / ".cache" / "arm64" / "root" / "usr" / "bin" / "python3",
+    "arm64": ROOT / ".cache" / "arm64" / "debian" / "usr" / "bin" / "python3",
 }
 
 

@@ -79,7 +79,7 @@ def make_device(folder: Path, work: Path, extras: str) -> Device:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", work / "dist"]
     _checked(_run([*map(str, build), str(ROOT)], ROOT, dict(os.environ)))
     (work / "home").mkdir(parents=True)
-    device = Device(folder.resolve() / "root" / "usr" / "bin" / "python3", work / "home")
+    device = Device(folder.resolve() / "debian" / "usr" / "bin" / "python3", work / "home")
     device.output_of("-m", "venv", work / "venv")
     device = Device(work / "venv" / "bin" / "python", device.home)
     wheels = [folder.resolve() / "wheels", work / "dist"]

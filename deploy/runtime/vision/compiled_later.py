@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Generic, ParamSpec, TypeVar
 
-from deploy.runtime.vision.compiling import can_compile, import_compiler
+from deploy.runtime.vision.compiling import can_compile, import_compiler, in_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,15 +31,8 @@ def compiled_first() -> Iterator[None]:
 
     A measurement is of one code so.
     """
-    before = os.environ.get(_FIRST)
-    os.environ[_FIRST] = "1"
-    try:
+    with in_environment(_FIRST):
         yield
-    finally:
-        if before is None:
-            del os.environ[_FIRST]
-        else:
-            os.environ[_FIRST] = before
 
 
 def compiled_later(in_numpy: Callable[P, R], load: Callable[[], Callable[P, R]]) -> Callable[P, R]:

@@ -40,15 +40,22 @@ def without_compiling() -> Iterator[None]:
 
     The first compilation takes half a minute, which only many pictures are worth.
     """
-    before = os.environ.get(_OFF)
-    os.environ[_OFF] = "1"
+    with in_environment(_OFF):
+        yield
+
+
+@contextmanager
+def in_environment(name: str) -> Iterator[None]:
+    """Set a variable of the environment in this block, also for processes started in it."""
+    before = os.environ.get(name)
+    os.environ[name] = "1"
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_OFF]
+            del os.environ[name]
         else:
-            os.environ[_OFF] = before
+            os.environ[name] = before
 
 
 def compiled(function: F) -> F:
