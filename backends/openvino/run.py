@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -71,8 +71,7 @@ class OpenvinoRunner:
         self._wide = [index for index, spec in enumerate(inputs) if spec.dtype in _WIDE]
         self._fixed = [
             (index, tuple(port.get_shape()), outputs[index].dtype)
-            for index, port in enumerate(compiled.outputs)
-            if port.get_partial_shape().is_static and 0 not in port.get_shape()
+            for index, port in _fixed_outputs(compiled)
         ]
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
@@ -102,11 +101,10 @@ class OpenvinoRunner:
         made = {index: np.empty(shape, dtype) for index, shape, dtype in self._fixed}
         for index, array in made.items():
             request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
-        inputs = {
-            index: array if array.flags.aligned else array.copy()
-            for index, array in enumerate(arrays)
-        }
-        outputs = request.infer(inputs, share_inputs=True, share_outputs=True).values()
+        for index, array in enumerate(arrays):
+            given = array if array.flags.carray else array.copy()  # writable and aligned
+            request.set_input_tensor(index, ov.Tensor(given, shared_memory=True))
+        outputs = request.infer(share_outputs=True).values()
         return [made[at] if at in made else value.copy() for at, value in enumerate(outputs)]
 
     def _request(self, compiled: ov.CompiledModel) -> ov.InferRequest:
@@ -121,6 +119,18 @@ class OpenvinoRunner:
     def __exit__(self, *_: object) -> None:
         self._compiled = None
         self._idle.clear()
+
+
+def _fixed_outputs(compiled: ov.CompiledModel) -> Iterator[tuple[int, ov.ConstOutput]]:
+    """The outputs of a fixed shape, for which there can be memory before a call.
+
+    An output that is an input has the input's memory.
+    """
+    taken = {name for port in compiled.inputs for name in port.get_names()}
+    for index, port in enumerate(compiled.outputs):
+        is_fixed = port.get_partial_shape().is_static and 0 not in port.get_shape()
+        if is_fixed and not taken & port.get_names():
+            yield index, port
 
 
 def _check_range(name: str, array: Array) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +113,21 @@ def test_an_output_may_be_an_input_or_a_constant(tmp_path):
         helper.make_node("Relu", ["x"], ["y"]),
         helper.make_node("Identity", ["x"], ["same"]),
         helper.make_node("Identity", ["w"], ["fixed"]),
+        helper.make_node("Identity", ["y"], ["again"]),
     ]
-    outputs = [(name, "float32", [2]) for name in ("fixed", "same", "y", "x")]
+    outputs = [(name, "float32", [2]) for name in ("fixed", "same", "y", "x", "again")]
     weights = {"w": np.array([5, 6], "f4")}
     segment = graph(tmp_path / "m.onnx", nodes, [("x", "float32", [2])], outputs, **weights)
     x = np.array([-1, 2], "f4")
     with opened(segment, tmp_path / "out") as runner:
+        runner({"x": x + 1})
         got = runner({"x": x})
-    assert list(got) == ["fixed", "same", "y", "x"]
-    wanted = {"fixed": [5, 6], "same": [-1, 2], "y": [0, 2], "x": [-1, 2]}
+    assert list(got) == ["fixed", "same", "y", "x", "again"]
+    wanted = {"fixed": [5, 6], "same": [-1, 2], "y": [0, 2], "x": [-1, 2], "again": [0, 2]}
     assert {name: value.tolist() for name, value in got.items()} == wanted
-    assert not np.shares_memory(got["x"], x)
+    assert x.tolist() == [-1, 2]
+    memories = [*got.values(), x]
+    assert not any(np.shares_memory(one, other) for one, other in combinations(memories, 2))
 
 
 @pytest.fixture
