@@ -97,16 +97,17 @@ def _measure_all(chosen: Sequence[Table], root: Path) -> list[str]:
     """The names of those that failed."""
     for table in chosen:
         table.digests(root)  # a source that is not there is told before hours are spent
-    minutes = sum(table.minutes for table in chosen)
-    print(f"{len(chosen)} measurements, about {minutes:g} minutes", flush=True)
-    commit = checked_out(root)
     ordered = sorted(chosen, key=lambda table: table.minutes)
+    minutes = sum(table.minutes for table in ordered)
+    names = ", ".join(table.name for table in ordered) or "nothing"
+    print(f"to measure: {names}; about {minutes:g} minutes in all", flush=True)
+    commit = checked_out(root)
     return [table.name for table in ordered if not _measured(table, root, commit)]
 
 
 def _measured(table: Table, root: Path, commit: str) -> bool:
     """Whether an entry was measured, and its page and record are new."""
-    print(f"{table.name}: about {table.minutes:g} minutes", flush=True)
+    print(f"{table.name} ... about {table.minutes:g} minutes", flush=True)
     start = time.monotonic()
     try:
         record = new_record(root, table, commit)

@@ -83,7 +83,8 @@ def test_a_measurement_replaces_its_block_and_nothing_else(tree):
 
 def test_without_names_everything_is_measured_and_the_minutes_are_told_first(tree, capsys):
     assert main([], tree) == 0
-    assert capsys.readouterr().out.startswith("2 measurements, about 2.1 minutes\nspeed: about 0.1")
+    told = capsys.readouterr().out
+    assert told.startswith("to measure: speed, size; about 2.1 minutes in all\nspeed ... about 0.1")
     assert page_of(tree).count("| call | 5 |") == 3
     assert index_of(tree).startswith("| [Speed](speed.md) | how fast it is | 20")
     assert index_of(tree).endswith("| of this code |")
@@ -162,10 +163,10 @@ def test_an_unknown_name_is_an_error_that_names_near_ones(tree):
 
 def test_those_within_some_minutes_are_measured_alone_and_the_shortest_first(tree, capsys):
     assert main(["--within", "1"], tree) == 0
-    assert capsys.readouterr().out.startswith("1 measurements, about 0.1 minutes\nspeed:")
+    assert capsys.readouterr().out.startswith("to measure: speed; about 0.1 minutes")
     (tree / TABLES).write_text(TOML.replace("minutes = 0.1", "minutes = 5"))
     assert main([], tree) == 0
-    assert capsys.readouterr().out.startswith("2 measurements, about 7 minutes\nsize:")
+    assert capsys.readouterr().out.startswith("to measure: size, speed; about 7 minutes")
 
 
 def test_the_list_tells_minutes_and_state(tree, capsys):
