@@ -19,6 +19,7 @@ from tests.measured.tables import (
     Record,
     Table,
     checked_out,
+    lacking,
     new_record,
     read_records,
     read_tables,
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str], root: Path) -> int:
     failed = [] if options.mark else _measure_all(chosen, root)
     write_marks(root)
     for name in failed:
-        print(f"FAILED {name}: its figures are the old ones; see {LOGS / name}.txt")
+        print(f"FAILED {name}: its figures are the old ones")
     return int(bool(failed))
 
 
@@ -95,12 +96,14 @@ def _print_list(chosen: Iterable[Table], root: Path) -> None:
 
 def _measure_all(chosen: Sequence[Table], root: Path) -> list[str]:
     """The names of those that failed."""
-    for table in chosen:
-        table.digests(root)  # a source that is not there is told before hours are spent
     ordered = sorted(chosen, key=lambda table: table.minutes)
     minutes = sum(table.minutes for table in ordered)
     names = ", ".join(table.name for table in ordered) or "nothing"
     print(f"to measure: {names}; about {minutes:g} minutes in all", flush=True)
+    for table in ordered:  # what is wrong is told before hours are spent
+        table.digests(root)
+        if error := lacking(table):
+            print(error, flush=True)
     commit = checked_out(root)
     return [table.name for table in ordered if not _measured(table, root, commit)]
 

@@ -128,21 +128,33 @@ def _files(path: Path) -> list[Path]:
     return [file for file in every if file.is_file() and "__pycache__" not in file.parts]
 
 
+def lacking(table: Table) -> str:
+    """An error that names the packages that are not installed; empty where all are."""
+    absent = [package for package in table.packages if _version(package) is None]
+    if not absent:
+        return ""
+    names = " ".join(absent)
+    return f"error: '{table.name}' needs what is not installed: run  pip install {names}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def new_record(root: Path, table: Table, commit: str) -> Record:
     """What is known before an entry is measured.
 
     Raises:
         SystemExit: one of its packages is not installed.
     """
-    versions = [f"Python {platform.python_version()}"]
-    for package in table.packages:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError as error:
-            what = f"error: '{table.name}' is measured with {package}, which is not installed"
-            raise SystemExit(f"{what}; run  pip install {package}") from error
-    sources = table.digests(root)
-    return Record(date.today().isoformat(), commit, machine(), ", ".join(versions), sources)
+    if error := lacking(table):
+        raise SystemExit(error)
+    packages = [f"{package} {_version(package)}" for package in table.packages]
+    versions = ", ".join([f"Python {platform.python_version()}", *packages])
+    return Record(date.today().isoformat(), commit, machine(), versions, table.digests(root))
 
 
 def machine() -> str:
