@@ -117,7 +117,7 @@ def _measured(table: Table, root: Path, commit: str) -> bool:
         parts = parts_of(_output(table, root))
         page = root / "docs" / table.page
         _write(page, with_parts(page.read_text(), table.name, parts))
-    except SystemExit as error:
+    except (SystemExit, OSError) as error:  # a program that cannot be started, a full disk
         print(error, flush=True)
         return False
     write_records(root, {**read_records(root), table.name: record})
