@@ -36,7 +36,7 @@ def cells(job: Mapping[str, Any], shared: set[str]) -> dict[str, str]:
     """What is told of a job, by the titles of the columns; words that all jobs have are not."""
     report = json.loads(Path(f"{job['bundle']}.work", "report.json").read_text())
     agreement, rounds = report["agreement"], (job["p50_low_ms"], job["p50_high_ms"])
-    notes = [note.partition(" ")[2].strip() for note in report["notes"]]
+    notes = [note.removeprefix("note").strip() for note in report["notes"] if note[:5] == "note "]
     found = {
         "job": ", ".join(f"`{word}`" for word in job["job"].split() if word not in shared),
         "engines": "; ".join(notes),
