@@ -3,7 +3,8 @@
 ``scripts/bench borders`` prints two tables. The first has the demo model, whole and cut: the time
 within the runners and between them, on one thread and on two. "By hand" calls ncnn's nets from
 Python with its own matrices, and "packed" hands these over in ncnn's own layout, in which channels
-are interleaved; the difference is what NumPy's layout costs at a border. The second counts the
+are interleaved; the difference is what NumPy's layout costs at a border. "Shared" are OpenVINO's
+requests, of which one reads what another has written, with no array between. The second counts the
 operators that OpenVINO itself adds to change the layout of a tensor, and what they take.
 """
 
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,13 @@ from bench_rounds import quartiles, spread
 
 from backends.contract import Array, Runner, Tensors
 
-SETS, ROUNDS = 8, 2  # of fresh processes, and in each of them
+SETS, ROUNDS = 7, 3  # of fresh processes, and in each of them
 PROFILED = 60  # calls
 BACKENDS = ("ncnn", "openvino")
+BY_HAND = {  # the floor of a cut, and what NumPy's layout costs
+    ("ncnn", "cut"): ("cut, by hand", "cut, by hand, packed"),
+    ("openvino", "cut"): ("cut, by hand, shared",),
+}
 PARTS: Mapping[str, Sequence[str]] = {"whole": (), "cut": ("+partition=by_stage",)}
 
 Way = tuple[str, int, str]  # an engine, its threads, and how it is called
@@ -57,9 +62,8 @@ def _ways(bundles: Mapping[tuple[str, str], Path]) -> Iterator[tuple[Way, list[s
     for threads in (1, 2):
         for (backend, part), bundle in bundles.items():
             yield (backend, threads, part), ["chain", str(bundle)]
-            if (backend, part) == ("ncnn", "cut"):
-                yield (backend, threads, "cut, by hand"), ["by hand", str(bundle)]
-                yield (backend, threads, "cut, by hand, packed"), ["packed", str(bundle)]
+            for name in BY_HAND.get((backend, part), ()):
+                yield (backend, threads, name), [name, str(bundle)]
 
 
 def table(rows: Rows) -> Iterator[str]:
@@ -136,6 +140,38 @@ def _nets(bundle: Path, threads: int, packed: bool) -> Call:
     return call
 
 
+def _requests(bundle: Path, threads: int) -> Call:
+    """OpenVINO's requests one after the other, each reading where the one before it wrote."""
+    from deploy.runtime import Pipeline
+    from deploy.runtime.bundle.sample import read_sample
+
+    pipeline = Pipeline.open(bundle, threads=threads, trusted=True).__enter__()
+    from backends.openvino.library import ov
+
+    requests = [runner._compiled.create_infer_request() for _, runner in pipeline.chain.steps]
+    values = {**read_sample(bundle, pipeline.manifest).inputs}
+    tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in values.items()}
+    for (step, _), request in zip(pipeline.chain.steps, requests, strict=True):
+        for at, spec in enumerate(step.inputs):
+            request.set_input_tensor(at, tensors[spec.name])
+        for at, spec in enumerate(step.outputs):
+            tensors[spec.name] = request.get_output_tensor(at)
+
+    def call() -> object:
+        for request in requests:
+            request.infer(share_outputs=True)
+        return [np.array(tensors[spec.name].data) for spec in pipeline.manifest.outputs]
+
+    return call
+
+
+_MADE: Mapping[str, Callable[[Path, int], Call]] = {
+    "cut, by hand": lambda bundle, threads: _nets(bundle, threads, packed=False),
+    "cut, by hand, packed": lambda bundle, threads: _nets(bundle, threads, packed=True),
+    "cut, by hand, shared": _requests,
+}
+
+
 def _layout_table(bundles: Mapping[tuple[str, str], Path]) -> Iterator[str]:
     yield "| OpenVINO, one thread | operators that change a layout | ms | others | ms |"
     yield "|---|---|---|---|---|"
@@ -187,7 +223,7 @@ def child(way: str, bundle: str, threads: str) -> None:
     if way == "chain":
         call, runners = _clocked(Path(bundle), int(threads))
     else:
-        call, runners = _nets(Path(bundle), int(threads), way == "packed"), []
+        call, runners = _MADE[way](Path(bundle), int(threads)), []
     for _ in range(3):
         call()
     print("[]", flush=True)
