@@ -33,7 +33,6 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.devices import measure_on_devices
 from deploy.pipeline.first_forward import check_first_forward
 from deploy.pipeline.measured_placement import Declined, fastest_chain
 from deploy.pipeline.placement import (
@@ -196,6 +195,10 @@ def _run_locked(
         with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
             subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
             result = replace(result, latency=benchmark(subject, recipe.bench.runs, waiting))
+    if not recipe.device:
+        return result
+    from deploy.pipeline.devices import measure_on_devices  # few runs need the rooms of devices
+
     later = in_turns and not result.pending
     manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress, later)
     return replace(result, manifest=manifest, devices=outcomes)
