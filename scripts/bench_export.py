@@ -3,9 +3,9 @@
 Each round starts processes of their own. One exports the model twice, so that the second export
 shows what a process takes that has exported before, as that of a sweep has. Another does the same
 while its stack is sampled every two milliseconds of CPU time: a sample counts the CPU seconds since
-the one before for the stage that it is in, and for what is done there. CPU seconds change less with
-other work on the machine than wall-clock seconds do. ``--before`` times another checkout in turns
-with this one.
+the one before for the stage that it is in, and for what is done there. A third has
+``torch.onnx.export`` alone, and with ``--before`` a fourth the code of another checkout. CPU
+seconds change less with other work on the machine than wall-clock seconds do.
 """
 
 from __future__ import annotations
@@ -22,16 +22,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the process that starts the others needs neither
+    from backends.contract import Tensors
+    from deploy.recipe.schema import ModelRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERVAL = 0.002  # CPU seconds between samples
+WHOLE, SAMPLED, PLAIN = "whole", "sampled", "plain"  # what a process measures
 GARBAGE, OTHER, TOTAL = "garbage collector", "everything else", "all"
 Seconds = Mapping[str, float]
 
@@ -97,7 +102,7 @@ class Sampler:
     stages: Counter[str] = field(default_factory=Counter)
     work: Counter[str] = field(default_factory=Counter)
     _last: float = 0.0
-    _garbage_start: float = 0.0
+    _garbage_start: float | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -113,6 +118,8 @@ class Sampler:
             gc.callbacks.remove(self._collection)
 
     def _sample(self, signal_number: int, frame: FrameType | None) -> None:
+        if self._garbage_start is not None:
+            return  # in a callback of the garbage collector
         seconds, self._last = time.process_time() - self._last, time.process_time()
         stage = work = None
         while frame is not None:
@@ -126,14 +133,15 @@ class Sampler:
         """Collections are work of their own, and of no stage."""
         if phase == "start":
             self._garbage_start = time.process_time()
-        else:
+        elif self._garbage_start is not None:
             seconds = time.process_time() - self._garbage_start
+            self._garbage_start = None
             self._last += seconds
             self.stages[GARBAGE] += seconds
             self.work[GARBAGE] += seconds
 
 
-def child(words: Sequence[str], sampled: bool) -> None:
+def child(how: str, words: Sequence[str]) -> None:
     """Export a model twice, and print what each export took."""
     from backends.process.openmp import short_spins
 
@@ -142,24 +150,43 @@ def child(words: Sequence[str], sampled: bool) -> None:
         from deploy.export.source import source_of
         from deploy.recipe.sample_inputs import sample_inputs, sample_pictures
 
-    source = source_of(compose([*words]))
+    recipe = compose([*words])
+    source = source_of(recipe)
     pictures = sample_pictures(source.recipe, 1)
     inputs = source.with_state(sample_inputs(source.recipe, pictures))
+    export = plain_export(recipe.model) if how == PLAIN else source.export
     with tempfile.TemporaryDirectory() as folder:
-        rows = [exported(source, inputs, Path(folder, str(n)), sampled) for n in range(2)]
+        outs = [Path(folder, str(number)) for number in range(2)]
+        rows = [measured(partial(export, inputs, out), how == SAMPLED) for out in outs]
     print(json.dumps(rows))
 
 
-def exported(source: Any, inputs: Any, out: Path, sampled: bool) -> dict[str, Seconds]:
+def plain_export(recipe: ModelRecipe) -> Callable[[Tensors, Path], None]:
+    """PyTorch's exporter alone: without marks, dynamic sizes, and calls of the model before it."""
+    import torch
+
+    from deploy.export.build_model import build_model
+
+    model = build_model(recipe).eval()
+
+    def export(inputs: Tensors, out: Path) -> None:
+        values = {name: torch.from_numpy(value) for name, value in inputs.items()}
+        with torch.no_grad():
+            program = torch.onnx.export(model, (), kwargs=values, dynamo=True, verbose=False)
+        assert program is not None
+        out.mkdir()
+        program.save(out / "exported.onnx", external_data=True)
+
+    return export
+
+
+def measured(export: Callable[[], object], sampled: bool) -> dict[str, Seconds]:
     """What one export took."""
     sampler = Sampler()
     collections = sum(generation["collections"] for generation in gc.get_stats())
     wall, cpu = time.perf_counter(), time.process_time()
-    if sampled:
-        with sampler.running():
-            source.export(inputs, out)
-    else:
-        source.export(inputs, out)
+    with sampler.running() if sampled else nullcontext():
+        export()
     whole = {
         "CPU, s": time.process_time() - cpu,
         "wall, s": time.perf_counter() - wall,
@@ -169,7 +196,7 @@ def exported(source: Any, inputs: Any, out: Path, sampled: bool) -> dict[str, Se
     return {"whole": whole, "stages": sampler.stages, "work": sampler.work}
 
 
-def run(checkout: Path, words: Sequence[str], how: str) -> list[dict[str, Seconds]]:
+def run(checkout: Path, how: str, words: Sequence[str]) -> list[dict[str, Seconds]]:
     """Both exports of a process with the code of a checkout."""
     paths = (str(checkout), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -186,15 +213,16 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--before", type=Path, help="another checkout of this project")
     parser.add_argument("words", nargs="*", default=["+model=yolov3"], help="of the main job")
     chosen = parser.parse_args(arguments)
-    checkouts = {"before": chosen.before.resolve()} if chosen.before else {}
-    checkouts["after" if checkouts else "export"] = ROOT
-    wholes: dict[str, list[list[dict[str, Seconds]]]] = {name: [] for name in checkouts}
+    ways = {"before": (chosen.before.resolve(), WHOLE)} if chosen.before else {}
+    ways |= {"after" if ways else "export": (ROOT, WHOLE), "torch.onnx.export alone": (ROOT, PLAIN)}
+    wholes: dict[str, list[list[dict[str, Seconds]]]] = {name: [] for name in ways}
     sampled: list[list[dict[str, Seconds]]] = []
     for number in range(chosen.rounds):
         print(f"round {number}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-        for name in list(checkouts)[:: -1 if number % 2 else 1]:
-            wholes[name].append(run(checkouts[name], chosen.words, "whole"))
-        sampled.append(run(ROOT, chosen.words, "sampled"))
+        for name in list(ways)[:: -1 if number % 2 else 1]:
+            checkout, how = ways[name]
+            wholes[name].append(run(checkout, how, chosen.words))
+        sampled.append(run(ROOT, SAMPLED, chosen.words))
     print_wholes(wholes)
     print_parts("stage", "stages", STAGES, sampled)
     print_parts("what is done there", "work", WORK, sampled)
@@ -229,4 +257,4 @@ def print_parts(
 
 
 if __name__ == "__main__":
-    child(sys.argv[2:], sampled=sys.argv[1] == "sampled")
+    child(sys.argv[1], sys.argv[2:])
