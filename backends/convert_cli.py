@@ -10,7 +10,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from backends.conversion_files import (
     write_failure,
 )
 from backends.error_metrics import ErrorMetrics, compare_all, worst
-from backends.files import check_utf8, not_regular
+from backends.files import check_utf8, not_regular, temporary_folder
 from backends.options import describe_options, parse_options
 from backends.process.child import end_with_parent
 from backends.process.large_stack import call_with_large_stack
@@ -139,10 +138,10 @@ def _convert(
     _check_target(arguments.out)
     _check_machine(backend, segment, options)
     arguments.out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.out.absolute().parent) as scratch:
-        folder = Path(scratch) / "artifact"
+    with temporary_folder(arguments.out.absolute().parent) as scratch:
+        folder = scratch / "artifact"
         folder.mkdir()
-        taken = _without_functions(backend, segment, Path(scratch))
+        taken = _without_functions(backend, segment, scratch)
         artifact = converter(backend)(taken, options, folder)
         if arguments.precision != "fp32":
             artifact = replace(artifact, precision=arguments.precision)

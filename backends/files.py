@@ -161,12 +161,39 @@ def atomic_write(path: Path) -> Iterator[Path]:
             is unchanged.
     """
     check_regular(path)  # replacing /dev/null would harm every program
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=PARTIAL) as folder:
-        part = Path(folder) / path.name
+    with temporary_folder(path.absolute().parent) as folder:
+        part = folder / path.name
         yield part
         fsync_path(part)
         part.replace(path)
     fsync_path(path.absolute().parent)
+
+
+@contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder, which is removed at the end of the block.
+
+    That holds for a block that a signal interrupts at any moment, from the folder's first on.
+    ``tempfile.TemporaryDirectory`` does not remove a folder if the interruption comes before it
+    has noted its name, or while it removes the files.
+
+    Args:
+        parent: where it is made; by default in the system's folder for temporary files.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    prefix, parent = (PARTIAL, parent) if parent else ("deploy-", Path(tempfile.gettempdir()))
+    folder = parent.absolute() / f"{prefix}{os.urandom(8).hex()}"
+    try:
+        try:
+            folder.mkdir(mode=0o700)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if folder.exists():  # the first removal was interrupted, which happens once
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_partial_files(folder: Path) -> None:

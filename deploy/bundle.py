@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +15,7 @@ from PIL import Image
 from backends.acceptance import CONFIDENT
 from backends.contract import Artifact, Specs, Tensors
 from backends.conversion_files import write_sample
-from backends.files import fsync_path, fsync_tree
+from backends.files import fsync_path, fsync_tree, temporary_folder
 from deploy.convert import Converted
 from deploy.recipe.preprocessing import preprocessing
 from deploy.recipe.schema import ModelRecipe, RecipeError
@@ -63,7 +62,7 @@ def check_target(bundle: Path) -> None:
         )
     parent = next(folder for folder in bundle.absolute().parents if folder.exists())
     try:
-        with tempfile.TemporaryDirectory(dir=parent):
+        with temporary_folder(parent):
             pass  # permission bits mislead for root and on some mounts
     except OSError as error:
         raise RecipeError(

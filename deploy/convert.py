@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from backends.acceptance import DEFAULT_RULE, AcceptanceRule
 from backends.contract import Artifact, Runner, Segment, Tensors
 from backends.conversion_files import write_sample
+from backends.files import temporary_folder
 from backends.options import Value, options_json, parse_options
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about, converter, loader, options_type
@@ -162,8 +162,8 @@ def convert_here(segment: Segment, backend: BackendRecipe, folder: Path) -> Arti
         return converter(backend.name)(segment, options, folder)
     from backends.onnx.functions import segment_without_functions  # a device has no onnx
 
-    with tempfile.TemporaryDirectory() as scratch:
-        taken = segment_without_functions(segment, Path(scratch))
+    with temporary_folder() as scratch:
+        taken = segment_without_functions(segment, scratch)
         return converter(backend.name)(taken, options, folder)
 
 

@@ -49,18 +49,19 @@ def decoder(decode_maps: Call) -> Call:
     return made
 
 
-def medians(calls: Mapping[str, Call], *arguments: Any) -> str:
-    """The median of each, called in turns."""
+def row(what: str, calls: Mapping[str, Call], *arguments: Any) -> str:
+    """The median of each, called in turns, as a line of the table."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for name in [*calls] * CALLS:
         start = time.perf_counter()
         calls[name](*arguments)
         seconds[name].append(time.perf_counter() - start)
-    return ", ".join(f"{name} {1e6 * statistics.median(of):,.1f}" for name, of in seconds.items())
+    cells = (f"{1e6 * statistics.median(of):,.1f}" for of in seconds.values())
+    return f"| {what} | {' | '.join(cells)} |"
 
 
 def main() -> None:
-    """Print a line for each case."""
+    """Print a table."""
     checked = with_bounds_checked({**vars(nms_compiled), **vars(decoding_numba)})
     greedy, decode_maps = nms_compiled.greedy, decoding_numba.decode_maps
     decoders = {
@@ -68,9 +69,10 @@ def main() -> None:
         "arguments checked": decoder(decode_maps),
         "indices checked": decoder(checked["decode_maps"]),
     }
+    print(f"| us | {' | '.join(decoders)} |\n|---|---|---|---|")
     for candidates in (0, 100, 1000):
         maps = [raw[0] for raw in crowded_maps(candidates, 608, 80)]
-        print(f"decoding, {candidates} candidates: {medians(decoders, maps)}")
+        print(row(f"decoding at 608, {candidates:,} candidates", decoders, maps))
     suppressions = {
         "alone": greedy.machine_code,
         "arguments checked": greedy,
@@ -81,7 +83,7 @@ def main() -> None:
         corner, side = rs.uniform(0, 600, (count, 2)), rs.uniform(5, 60, (count, 2))
         boxes = np.concatenate((corner, corner + side), 1).astype(np.float32)
         arguments = boxes, rs.permutation(count), rs.randint(80, size=count), 0.5, count
-        print(f"suppression, {count} boxes: {medians(suppressions, *arguments)}")
+        print(row(f"suppression of {count:,} boxes", suppressions, *arguments))
 
 
 if __name__ == "__main__":

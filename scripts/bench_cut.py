@@ -2,15 +2,14 @@
 
 Three models are made: 500 MB in one file and 2.5 GB with its weights beside it, each of 2,000
 nodes, and a decoder of a large language model's size, 20 GB in a sparse file beside it. Its
-segments take 20 GB of disk: without 25 GB that are free the page says that it was not cut. Every
+segments take 20 GB of disk: without 25 GB that are free a line says that it was not cut. Every
 measurement is a process of its own that is timed after its imports; rounds of what is compared
-alternate. ``scripts/bench cut`` writes ``docs/benchmarks/cut.md``.
+alternate. ``scripts/bench cut`` prints two tables: the seconds, and the bounds that they keep.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 import statistics
 import subprocess
@@ -19,9 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cached_property
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,7 +30,6 @@ from onnx import TensorProto, helper
 from backends.onnx.model_file import read_without_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "benchmarks" / "cut.md"
 NODES = 2000
 ROUNDS, SLOW_ROUNDS = 15, 3  # the slow ones are the other tools
 LARGE_ROUNDS, LARGE_SLOW_ROUNDS = 7, 1
@@ -78,7 +74,7 @@ Tool = Callable[[int, Path], None]
 
 
 def main() -> None:
-    """Measure, print and write the page."""
+    """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         medium, large, decoder = (folder / f"{stem}.onnx" for stem in BORDERS)
@@ -95,8 +91,7 @@ def main() -> None:
         free = shutil.disk_usage(folder).free
         left_out = [case for case in cases if 1.25 * case.bytes > free]
         runs = {case: measured(case, folder / "out") for case in cases if case not in left_out}
-        PAGE.write_text(page(runs, [missing(case, free) for case in left_out]))
-    print(PAGE.read_text())
+    print(report(runs, [missing(case, free) for case in left_out]))
 
 
 def measured(case: Case, out: Path) -> dict[str, Measured]:
@@ -239,30 +234,17 @@ def _memory(field: str) -> int:
 
 
 def missing(case: Case, free: int) -> str:
-    """A line of the page for what there is no room for."""
+    """A line of the report for what there is no room for."""
     size = f"{case.bytes / 1e9:.0f} GB"
     return (
-        f"Not run: {case.title} into {case.segments}, which writes {size} for each tool in turn; "
+        f"> Not run: {case.title} into {case.segments}, which writes {size} for each tool in turn; "
         f"{free / 1e9:.0f} GB of disk were free."
     )
 
 
-def page(runs: dict[Case, dict[str, Measured]], left_out: Sequence[str]) -> str:
+def report(runs: dict[Case, dict[str, Measured]], left_out: Sequence[str]) -> str:
     """The results in Markdown."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("onnx", "onnx-ir", "numpy"))
     lines = [
-        "# Cost of cutting",
-        "",
-        f"Measured on {date.today()} on Linux {platform.machine()} with 2 shared cores, Python "
-        f"{platform.python_version()}, {versions}. The command, which writes this page:",
-        "",
-        "    .venv/bin/python scripts/bench cut",
-        "",
-        "Each figure is the median of its rounds; rounds alternate, each in a process of its own, "
-        "timed after its imports, with the files in the page cache where they fit. Memory is the "
-        "peak above that of the imports. The decoder's weights are a hole in a sparse file; its "
-        "copies are written in full.",
-        "",
         "| model | nodes | segments | tool | seconds | x copy | memory | rounds |",
         "|---|---|---|---|---|---|---|---|",
     ]

@@ -60,7 +60,7 @@ def main() -> None:
     """Measure and print a table."""
     suppressions = dict(_suppressions())
     if len(suppressions) == 1:
-        print("torchvision is not installed: its suppression in C++ is not measured.\n")
+        print("> torchvision is not installed: its suppression in C++ is not measured.\n")
     print(HEAD)
     for pair in (*_proposals(suppressions), *_masks()):
         for threads in THREADS:

@@ -3,8 +3,8 @@
     scripts/check-devices [--devices NAME...] [--backend BACKEND] [--out OUT]
 
 Then it measures the sample alone on each device, to which nothing may be sent any more, and prints
-the seconds of the way there and of the check. The exit code is 1 where a run fails, a device does
-not agree, or a byte is sent.
+tables: the seconds of the runs, and of the way there and of the check. The exit code is 1 where a
+run fails, a device does not agree, or a byte is sent.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ PYTHONS = {
     "x86": ROOT / ".cache" / "x86-device" / "bin" / "python",
     "arm64": ROOT / ".cache" / "arm64" / "debian" / "usr" / "bin" / "python3",
 }
+HEAD = (
+    "| device | bytes sent | to reach it and compare, s | to check the sample, s | in all, s |\n"
+    "|---|---|---|---|---|"
+)
 
 
 @dataclass
@@ -70,16 +74,20 @@ def check(server: SshServer, devices: list[str], backend: str, out: Path) -> Non
     for name in devices:
         write_device(configuration, name, server.folder)
     ssh = f"device.ssh={server.options}".replace(" ", "")
+    seconds = {}
     for turn in ("first", "second"):
         start = time.monotonic()
         deploy(configuration, devices, backend, ssh, out)
-        print(f"{turn} run: {time.monotonic() - start:.1f} s", flush=True)
+        seconds[turn] = time.monotonic() - start
     bundle = out / "bundle"
     measured = {entry.name for entry in read_manifest(bundle).devices}
     page = (out / "bundle.work" / "report.html").read_text()
     missing = [name for name in devices if name not in measured or name not in page]
     if missing:
         sys.exit(f"error: {missing[0]} is not in the manifest and the report")
+    print(f"| run | {', '.join(devices)}, s |\n|---|---|")
+    print(*(f"| {turn} | {took:.1f} |" for turn, took in seconds.items()), sep="\n")
+    print(f"\n{HEAD}")
     for name in devices:
         print_times(name, configuration, ssh, bundle)
 
@@ -99,7 +107,7 @@ def deploy(configuration: Path, devices: list[str], backend: str, ssh: str, out:
     words = ["--config-dir", str(configuration), "model=yolov3", f"backend={backend}"]
     words += [f"device=[{','.join(devices)}]", ssh, f"bundle={out / 'bundle'}"]
     command = [sys.executable, "-m", "deploy", "deploy", *words, "bench.rounds=2"]
-    subprocess.run(command, check=True, cwd=ROOT)
+    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
 
 
 def print_times(name: str, configuration: Path, ssh: str, bundle: Path) -> None:
@@ -113,10 +121,7 @@ def print_times(name: str, configuration: Path, ssh: str, bundle: Path) -> None:
     if "nothing to send: all files are there" not in times.lines:
         sys.exit(f"error: {name} was sent something, though nothing has changed")
     reached = times.at("measuring on")
-    print(
-        f"{name}: 0 bytes sent, {reached:.2f} s to reach it and compare, "
-        f"{total - reached:.2f} s to check the sample, {total:.2f} s in all"
-    )
+    print(f"| {name} | 0 | {reached:.2f} | {total - reached:.2f} | {total:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

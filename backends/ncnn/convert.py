@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import onnx
 
 from backends.contract import Artifact, ConversionError, Dynamic, Segment, TensorSpec
+from backends.files import temporary_folder
 from backends.ncnn import Options, net_shape, runs_row_by_row
 from backends.ncnn.conversion.diagnosis import Cause, Fault, batch_axes, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph
@@ -40,8 +40,8 @@ def convert(segment: Segment, options: Options, out: Path) -> Artifact:
     graph = FixedGraph(onnx.load(segment.onnx), shapes, options.fp16)
     rewrite_graph(graph)
     check_forms(segment.name, graph)
-    with tempfile.TemporaryDirectory(dir=out) as scratch:
-        folder, sizes = Path(scratch), list(shapes.values())
+    sizes = list(shapes.values())
+    with temporary_folder(out) as folder:
         run = run_pnnx(graph.model, sizes, folder, options.fp16)
         fault = diagnose(run, segment.inputs, segment.outputs)
         if fault is not None and _avoid(fault, graph):

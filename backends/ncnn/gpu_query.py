@@ -6,13 +6,12 @@ A driver may crash or print there, and this process loads neither ncnn nor the d
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 
 from backends.codec import from_json
+from backends.files import temporary_folder
 from backends.process.child import Limits, module_command, run_limited
 
 HALF_PRECISION = ("fp16_packed", "fp16_storage", "fp16_arithmetic")
@@ -93,8 +92,8 @@ def vulkan_gpus() -> GpuQuery:
     """Ask ncnn in a child process."""
     if find_spec("ncnn") is None:
         return GpuQuery(fault="ncnn not installed here")
-    with tempfile.TemporaryDirectory() as folder:
-        answer, log = Path(folder, "answer"), Path(folder, "log")
+    with temporary_folder() as folder:
+        answer, log = folder / "answer", folder / "log"
         with log.open("w+") as output:
             command = module_command(_CHILD, str(answer))
             failure = run_limited(command, Limits(_SECONDS), output)

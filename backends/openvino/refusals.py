@@ -8,7 +8,6 @@ results as inputs.
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import onnx
 from onnx.external_data_helper import uses_external_data
 
 from backends.contract import Segment
+from backends.files import temporary_folder
 from backends.onnx.functions import inline_and_trace
 from backends.onnx.graph_parts import (
     PartOfGraph,
@@ -79,11 +79,11 @@ def _refused(model: onnx.ModelProto, segment: Segment) -> Reasons:
     types = known_types(model)
     reasons = {**dict(known_faults(model.graph, types)), **dict(_other_dtypes(model, types))}
     end = time.monotonic() + _SECONDS
-    with tempfile.TemporaryDirectory() as folder:
-        _zero_weights(model, Path(folder))
+    with temporary_folder() as folder:
+        _zero_weights(model, folder)
         while time.monotonic() < end:
             part = without_nodes(model, reasons, types)
-            found = _asked(part, segment, Path(folder)) if part.numbers else {}
+            found = _asked(part, segment, folder) if part.numbers else {}
             if not found:
                 break
             reasons |= found

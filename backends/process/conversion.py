@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from backends.conversion_files import (
     read_artifact,
     read_failure,
 )
-from backends.files import file_fault, name_fault
+from backends.files import file_fault, name_fault, temporary_folder
 from backends.options import Value
 from backends.process.child import Limits, module_command, run_limited
 from backends.registry import package
@@ -94,7 +93,7 @@ def convert_in_child(
     """
     arguments = _arguments(segment, options, precision, sample, out, rule)
     log = out.with_suffix(".log")
-    with tempfile.TemporaryDirectory() as folder, log.open("w+") as output:
+    with temporary_folder() as folder, log.open("w+") as output:
         failure_file = Path(folder) / "failure.json"
         words = [*arguments[:2], "--failure", str(failure_file), *arguments[2:]]
         fault = run_limited(module_command(package(backend), *words), limits.in_bytes(), output)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends.codec import from_json, to_json
 from backends.contract import Segment, Specs
+from backends.files import temporary_folder
 from backends.options import Value
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from backends.process.large_stack import call_with_large_stack
@@ -55,8 +55,8 @@ def support_in_child(
         segment: its file; weights may lie beside it.
         options: of the backend.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        query, answer, log = (Path(folder, name) for name in ("query", "answer", "log"))
+    with temporary_folder() as folder:
+        query, answer, log = (folder / name for name in ("query", "answer", "log"))
         onnx = str(segment.onnx.absolute())
         question = SupportQuery(segment.name, onnx, segment.inputs, segment.outputs, options)
         query.write_text(json.dumps(to_json(question)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from backends.contract import EngineError
+from backends.files import temporary_folder
 from backends.process.child import module_command
 from deploy.export.source import source_of
 from deploy.recipe.schema import Recipe, RecipeError
@@ -62,8 +62,8 @@ def evaluate(
     data = required_dataset_class(bundle, manifest)(path, manifest.classes, limit)
     chain = _chain_report(bundle, path, limit)
     around = Pipeline.without_engines(manifest)
-    with tempfile.TemporaryDirectory() as scratch:
-        reference = source_of(recipe).reference(points, Path(scratch))
+    with temporary_folder() as scratch:
+        reference = source_of(recipe).reference(points, scratch)
         measured = timed_evaluation(ReferencePipeline(around, reference), data)
     return reference.name, {"chain": chain, "model": evaluation_report(*measured)}
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from backends.contract import About, DeployError, GpuSupport
 from backends.error_metrics import compare_all, worst
+from backends.files import temporary_folder
 from backends.options import Value
 from backends.process.child import module_command
 from backends.registry import about, names, self_checks
@@ -169,8 +170,8 @@ def gpu_check(out: Path, runs: int, only: Sequence[str] = ()) -> bool:
         Whether a check has passed, and none has failed.
     """
     checks = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for planned in _planned_checks(Path(scratch), runs):
+    with temporary_folder() as scratch:
+        for planned in _planned_checks(scratch, runs):
             if only and not any(part in planned.name for part in only):
                 continue
             check = _run_check(planned)
@@ -318,11 +319,11 @@ def _latency(bundle: Path, runs: int) -> str:
 
 def _starts(bundle: Path) -> str:
     """The seconds of the command ``check`` with an empty cache folder, and again."""
-    with tempfile.TemporaryDirectory() as cache:
+    with temporary_folder() as cache:
         seconds = []
         for _ in range(2):
             start = time.perf_counter()
-            _command("deploy.runtime", "check", str(bundle), XDG_CACHE_HOME=cache)
+            _command("deploy.runtime", "check", str(bundle), XDG_CACHE_HOME=str(cache))
             seconds.append(time.perf_counter() - start)
     return f"first start {seconds[0]:.1f} s, second {seconds[1]:.1f} s"
 

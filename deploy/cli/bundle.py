@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from backends.files import PARTIAL
+from backends.files import temporary_folder
 from deploy.runtime.bundle.archive import MOST_GIB, pack, unpack
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import MANIFEST, SIGNATURE, Manifest, read_manifest
@@ -79,8 +78,8 @@ def _unpack(arguments: argparse.Namespace) -> None:
 def _signed_archive(arguments: argparse.Namespace) -> Manifest:
     """Unpack aside first, so that nothing unsigned gets the name that was arguments for."""
     parent = arguments.bundle.absolute().parent
-    with tempfile.TemporaryDirectory(dir=parent, prefix=PARTIAL) as aside:
-        unpacked = Path(aside) / "bundle"
+    with temporary_folder(parent) as aside:
+        unpacked = aside / "bundle"
         manifest = unpack(arguments.archive, unpacked, arguments.most_gib)
         read_signed(unpacked, arguments.require_signature)
         unpacked.replace(arguments.bundle)
@@ -91,8 +90,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     if arguments.bundle.is_dir():
         _verify_folder(arguments.bundle, arguments.require_signature)
         return
-    with tempfile.TemporaryDirectory() as aside:
-        unpacked = Path(aside) / "bundle"
+    with temporary_folder() as aside:
+        unpacked = aside / "bundle"
         unpack(arguments.bundle, unpacked, arguments.most_gib)
         _verify_folder(unpacked, arguments.require_signature)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from backends.files import temporary_folder
 from backends.process.child import Limits, failure, module_command, start_limited
 from deploy.devices.errors import DeviceError
 from deploy.devices.work import DeviceWork, measure_words
@@ -37,8 +37,7 @@ def measure_here(
         DeviceError: the bundle fails here, or takes too long.
         RecordError: the process has answered something else.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
+    with temporary_folder() as scratch:
         if any(artifact.pending for artifact in read_manifest(bundle).artifacts):
             bundle = shutil.copytree(bundle, scratch / "bundle")  # its engines are built there
         record = scratch / "record.json"

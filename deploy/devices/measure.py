@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backends.files import temporary_folder
 from deploy.devices.errors import DeviceError
 from deploy.devices.facts import DeviceFacts, check_facts, find_facts, skew_text
 from deploy.devices.holder import Done, lock_device
@@ -76,14 +76,14 @@ def measure_on(
     """
     if device.host is None:
         return measure_here(device, bundle, work, tell)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         shipment = _Shipment(
-            bundle_tree(bundle, Path(folder)),
+            bundle_tree(bundle, folder),
             data_tree(work.dataset) if work.dataset else None,
             code_tree(work.post) if work.post else None,
         )
         with open_session(device, tell) as session:
-            record = _measured(session, bundle, work, shipment, Path(folder))
+            record = _measured(session, bundle, work, shipment, folder)
     return replace(record, device=device.name, at=datetime.now(UTC).isoformat(timespec="seconds"))
 
 

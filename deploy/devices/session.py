@@ -10,7 +10,6 @@ import json
 import os
 import select
 import subprocess
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from backends.codec import FormatError, from_json
+from backends.files import temporary_folder
 from backends.json_limits import check_json
 from deploy.devices.device_program import device_program
 from deploy.devices.errors import DeviceError
@@ -252,8 +252,7 @@ def open_session(device: DeviceRecipe, tell: Callable[[str], None]) -> Iterator[
         DeviceError: it cannot be reached, or its Python is too old.
     """
     check_device(device)
-    with tempfile.TemporaryDirectory(prefix="bc-", dir="/tmp") as name:  # sockets need short paths
-        folder = Path(name)
+    with temporary_folder(Path("/tmp")) as folder:  # sockets need short paths
         command = session_command(device, socket_path(folder), python_command(device, start_line()))
         session = DeviceSession(device, _started(command, folder), folder, tell)
         try:

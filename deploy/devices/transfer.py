@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from backends.files import temporary_folder
 from deploy.devices.errors import DeviceError
 from deploy.devices.session import DeviceSession
 from deploy.devices.ssh import lost
@@ -190,7 +191,7 @@ def _failed(session: DeviceSession, program: str, errors: str) -> DeviceError:
 @contextmanager
 def _linked(files: Mapping[str, Path]) -> Iterator[Path]:
     """A folder with links to the files, under the names that they have on the device."""
-    with tempfile.TemporaryDirectory(prefix="bc-", dir="/tmp") as name:  # no odd characters
+    with temporary_folder(Path("/tmp")) as folder:  # no odd characters
         for sha, path in files.items():
-            (Path(name) / f"{sha}.part").symlink_to(path.absolute())
-        yield Path(name)
+            (folder / f"{sha}.part").symlink_to(path.absolute())
+        yield folder

@@ -6,7 +6,6 @@ import hashlib
 import pickle
 import re
 import struct
-import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from backends.contract import DeployError
-from backends.files import not_regular
+from backends.files import not_regular, temporary_folder
 from backends.user_cache import cache_folder
 
 State = dict[str, Tensor]
@@ -233,8 +232,8 @@ def local_file(weights: str, sha256: str | None) -> Path:
 
 def _download(url: str, sha256: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        partial = Path(scratch) / target.name
+    with temporary_folder(target.parent) as scratch:
+        partial = scratch / target.name
         try:
             with (
                 urllib.request.urlopen(url, timeout=_TIMEOUT) as source,

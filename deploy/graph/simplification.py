@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import tempfile
 from pathlib import Path
 
 import onnx
 
+from backends.files import temporary_folder
 from backends.onnx.model_file import OnnxFileError
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from backends.terminal import program_output
@@ -88,8 +88,8 @@ def _simplified(model: onnx.ModelProto, *, fold: bool) -> onnx.ModelProto:
 
 
 def _simplify_in_child(model: bytes, name: str, *, fold: bool) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target, log = (Path(folder) / part for part in ("model", "simplified", "log"))
+    with temporary_folder() as folder:
+        source, target, log = (folder / part for part in ("model", "simplified", "log"))
         source.write_bytes(model)
         with log.open("w+") as output:
             flag = _FOLD if fold else _KEEP

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from backends.codec import FormatError, from_json
-from backends.files import file_fault, fsync_path, name_fault
+from backends.files import file_fault, fsync_path, name_fault, temporary_folder
 from backends.user_cache import cache_folder, user_secret
 from deploy.export.fingerprint import CacheKey
 from deploy.recipe.schema import RecipeError
@@ -194,16 +193,13 @@ class CacheStore:
     def _add(self, key: CacheKey, source: Path) -> None:
         """Add files under a key. That this fails, as on a full disk, is only a warning."""
         try:
-            staging = Path(tempfile.mkdtemp(dir=self._staging()))
-            try:
+            with temporary_folder(self._staging()) as staging:
                 _write_entry(staging / key.digest, key, source)
                 self._own_folder("entries")
                 folder = self._own_folder(f"entries/{key.digest[:2]}") / key.digest
                 self.remove(key.digest)  # if there is one, its description was not readable
                 (staging / key.digest).rename(folder)
                 fsync_path(folder.parent)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
             self.prune()
         except (OSError, RuntimeError) as error:
             warnings.warn(f"the cache '{self.folder}' is not written: {error}", stacklevel=4)
@@ -232,8 +228,8 @@ class CacheStore:
         groups = path.relative_to(self.folder).parents
         if any((self.folder / group).is_symlink() for group in groups if group != Path()):
             return
-        with suppress(OSError), tempfile.TemporaryDirectory(dir=self._staging()) as staging:
-            path.rename(Path(staging) / "removed")
+        with suppress(OSError), temporary_folder(self._staging()) as staging:
+            path.rename(staging / "removed")
 
     def _staging(self) -> Path:
         """The folder for entries that are being written or removed."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from backends.contract import Array, Segment, Tensors, TensorSpec
+from backends.files import temporary_folder
 from deploy.convert import load_segment
 from deploy.graph.index import is_weight
 from deploy.graph.writing import INLINE_BYTES, write_model
@@ -51,12 +51,12 @@ def peak_magnitudes(
     if not names:
         return {}
     _check_opset(model, segment.name)
-    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        path = Path(temporary) / f"{segment.name}.onnx"
+    with temporary_folder(scratch) as temporary:
+        path = temporary / f"{segment.name}.onnx"
         outputs = _write_probe(_with_peak_outputs(model, names), path)
         probe = replace(segment, onnx=path, outputs=outputs)
-        (Path(temporary) / "engine").mkdir()
-        with load_segment(probe, engine, Path(temporary) / "engine") as runner:
+        (temporary / "engine").mkdir()
+        with load_segment(probe, engine, temporary / "engine") as runner:
             maxima = runner({spec.name: sample[spec.name] for spec in segment.inputs})
     peaks = [float(maxima[spec.name]) for spec in outputs]
     return dict(zip(names, (max(peak, 0.0) for peak in peaks), strict=True))

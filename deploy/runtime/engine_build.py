@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,12 @@ from pathlib import Path
 from backends.acceptance import CONFIDENT, AcceptanceRule
 from backends.contract import Array, Artifact, EngineError, Segment
 from backends.conversion_files import ARTIFACT_FILE
-from backends.files import PARTIAL, fsync_tree, remove_partial_files, try_lock_folder
+from backends.files import (
+    fsync_tree,
+    remove_partial_files,
+    temporary_folder,
+    try_lock_folder,
+)
 from backends.process.conversion import ConversionLimits, convert_in_child
 from backends.registry import about
 from deploy.runtime.accuracy.sample_check import check_result
@@ -86,25 +90,37 @@ def _build_locked(bundle: Path, timeout: float, key: Path | None) -> bool:
     own = is_own(manifest)
     names = {step.name for step in steps}
     try:
-        with tempfile.TemporaryDirectory(dir=bundle, prefix=PARTIAL) as scratch:
+        with temporary_folder(bundle) as scratch:
             rule = recorded_rule(manifest)
-            converted = [_convert(bundle, step, Path(scratch), timeout, rule) for step in steps]
-            engines = [_move_in(bundle, artifact, Path(scratch)) for artifact in converted]
+            converted = [_convert(bundle, step, scratch, timeout, rule) for step in steps]
+            engines = [_move_in(bundle, artifact, scratch) for artifact in converted]
             built = _with_engines(bundle, manifest, engines)
-            drawing = Path(scratch) / Path(PICTURE).name
+            drawing = scratch / Path(PICTURE).name
             new, agrees = _verify(bundle, built, drawing, trusted=own or key is not None)
-            write_manifest(bundle, new)
-            if drawing.exists():
-                drawing.replace(bundle / PICTURE)
-        if own:
-            remember_own(new)
-        _remove_signature(bundle)
-    except BaseException:
+            _uninterrupted(lambda: _publish(bundle, new, drawing, own))
+    finally:
         # which manifest is there decides: an interruption may come when the new one is in place
-        _remove_unlisted(bundle, names, read_manifest(bundle))
-        raise
-    _remove_unlisted(bundle, names, new)
+        _uninterrupted(lambda: _remove_unlisted(bundle, names, read_manifest(bundle)))
     return agrees
+
+
+def _publish(bundle: Path, manifest: Manifest, drawing: Path, own: bool) -> None:
+    """Put the new manifest, and what depends on it, in place; may be called again."""
+    write_manifest(bundle, manifest)
+    if drawing.exists():
+        drawing.replace(bundle / PICTURE)
+    if own:
+        remember_own(manifest)
+    _remove_signature(bundle)
+
+
+def _uninterrupted(act: Callable[[], None]) -> None:
+    """Call what can be repeated; an interruption, which comes once, is raised when it is done."""
+    try:
+        act()
+    except KeyboardInterrupt:
+        act()
+        raise
 
 
 def _checked_steps(bundle: Path, manifest: Manifest) -> list[Artifact]:

@@ -48,7 +48,7 @@ def run_tests(device: Device) -> bool:
     """
     outcomes = dict(map(_outcome, ElementTree.parse(_report(device)).iter("testcase")))
     counts = Counter(outcomes.values())
-    print("| tests of the runtime | |\n|---|---|")
+    print("\n| tests of the runtime | |\n|---|---|")
     print(*(f"| {outcome} | {count} |" for outcome, count in counts.most_common()), sep="\n")
     print(*(f"FAILED {name}" for name, how in outcomes.items() if how == _FAILED), sep="\n")
     return counts[_PASSED] > 0 and not counts[_FAILED]

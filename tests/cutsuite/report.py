@@ -20,7 +20,8 @@ from tests.cutsuite.suite import AT_ONCE, Report
 
 def table(reports: Sequence[Report]) -> str:
     """The closing table."""
-    return "\n".join(f"| {what} | {value} |" for what, value in _rows(reports))
+    rows = (f"| {what} | {value} |" for what, value in _rows(reports))
+    return "\n".join(["| what | found |", "|---|---|", *rows])
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from tests.field.model_list import AUTO, CUT, ENGINES, WHOLE, Case, FieldModel, 
 from tests.field.outcome import FAULTS
 from tests.field.packaged_files import FILES
 from tests.field.packages import PackageError
-from tests.field.report import summary, write_report
+from tests.field.report import by_model, placements, summary, write_report
 from tests.parsersuite.log import Log
 
 MODELS: dict[str, FieldModel] = {model.name: model for model in (*FILES, *ARCHITECTURES)}
@@ -29,7 +29,7 @@ def main(description: str, arguments: Sequence[str] | None = None) -> int:
         for model in _models(options.only)
         for engine in options.engine or ENGINES
         for variant in variants(model, engine)
-        if options.variant in (None, variant)
+        if not options.variant or variant in options.variant
     ]
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "log.jsonl"
@@ -43,7 +43,7 @@ def main(description: str, arguments: Sequence[str] | None = None) -> int:
     _run(cases, campaign, log)
     results = log.answers(_PART, Result)
     write_report(results, options.out)
-    print(summary(results))
+    print(*filter(None, (summary(results), by_model(results), placements(results))), sep="\n\n")
     return int(any(result.verdict in FAULTS for result in results))
 
 
@@ -81,7 +81,7 @@ def _parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--only", action="append", metavar="NAME", help="this model alone; may be repeated")
     add("--engine", action="append", choices=ENGINES, help="this engine alone; likewise")
-    add("--variant", choices=(WHOLE, CUT, AUTO), help="not all of them")
+    add("--variant", action="append", choices=(WHOLE, CUT, AUTO), help="not all; may be repeated")
     add("--out", type=Path, default=Path("runs/field"), metavar="FOLDER", help="for results")
     add("--cache", type=Path, default=home / "backend-chain/field", metavar="FOLDER",
         help="for downloaded files (the user's cache)")  # fmt: skip

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.field.campaign import Result
-from tests.field.model_list import AUTO
+from tests.field.model_list import AUTO, CUT, ENGINES, WHOLE
 from tests.field.outcome import PASSED
 from tests.field.placement import HEADER, placement_row
 
@@ -55,6 +55,23 @@ def table(results: Sequence[Result]) -> str:
         for each in results
     ]
     return "\n".join(lines)
+
+
+def by_model(results: Sequence[Result]) -> str:
+    """A row for each model: whole and cut on each engine, the error or the verdict."""
+    found = {each.key: each for each in results if not each.key.endswith(f"-{AUTO}")}
+    models = {each.model: each for each in found.values()}
+    columns = [f"{engine} {way}" for engine in ENGINES for way in (WHOLE, CUT)]
+    lines = [f"| model | kind | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for name, one in models.items():
+        keys = [f"{name}-{column.replace(' ', '-')}" for column in columns]
+        cells = [_outcome(found[key]) if key in found else "" for key in keys]
+        lines.append(f"| {name} | {one.kind} | {' | '.join(cells)} |")
+    return "\n".join(lines) if models else ""
+
+
+def _outcome(result: Result) -> str:
+    return _error(result.real) if result.verdict == PASSED else result.verdict
 
 
 def placements(results: Sequence[Result]) -> str:

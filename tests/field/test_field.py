@@ -13,8 +13,10 @@ from torch.utils import _pytree
 
 from tests.field import architecture_list
 from tests.field.architecture_list import ARCHITECTURES
+from tests.field.campaign import Result
 from tests.field.cli import MODELS, main
 from tests.field.model_list import PackagedFile
+from tests.field.outcome import PASSED, REFUSED
 from tests.field.packaged_files import FILES
 from tests.field.packages import PackageError, packaged_file
 from tests.field.reference import (
@@ -24,6 +26,7 @@ from tests.field.reference import (
     read_samples,
     relative_error,
 )
+from tests.field.report import by_model
 from tests.field.samples import COUNT, sample, write_samples
 
 
@@ -128,3 +131,19 @@ def test_a_shape_is_checked_against_the_declared_sizes():
 def test_a_mistyped_model_is_refused_with_the_similar_ones(tmp_path):
     with pytest.raises(SystemExit, match=r"no model is called 'brt'; there is .*bert"):
         main("", ["--only", "brt", "--out", str(tmp_path)])
+
+
+def test_the_table_of_the_page_has_a_row_for_each_model_with_errors_and_verdicts():
+    def result(engine, way, verdict, real):
+        key = f"bert-{engine}-{way}"
+        return Result(key, "bert", "encoder", engine, "", verdict, None, real, 1.0, "", "")
+
+    results = [
+        result("onnxruntime", "whole", PASSED, 2e-7),
+        result("onnxruntime", "cut", REFUSED, None),
+        result("ncnn", "auto", PASSED, 1e-3),
+    ]
+    assert (
+        by_model(results).splitlines()[-1] == "| bert | encoder | 2.0e-07 | refused |  |  |  |  |"
+    )
+    assert by_model(results[2:]) == ""

@@ -15,7 +15,7 @@ from tests.parsersuite.log import Log
 from tests.parsersuite.outcome import Outcome, Task
 from tests.parsersuite.own_graphs import segment_tasks, whole_tasks
 from tests.parsersuite.packaged import packaged_tasks
-from tests.parsersuite.page import page, summary
+from tests.parsersuite.report import report
 from tests.parsersuite.shipped import Deployment, Row, deployments, rows_of
 
 SHIPPED, PACKAGED, OWN, OWN_SEGMENTS = "shipped", "packaged", "own", "own segments"
@@ -24,15 +24,17 @@ PARTS = (SHIPPED, PACKAGED, OWN)
 
 
 def main(description: str, arguments: Sequence[str] | None = None) -> int:
-    """Ask what is not in the log yet, and write the page; 1 if a process of ours crashed."""
+    """Ask, and print what came of it; 1 if a process of ours crashed."""
     options = _parser(description).parse_args(arguments)
     check_real()
-    log = Log(options.log or options.out.with_suffix(".jsonl"))
+    options.log.parent.mkdir(parents=True, exist_ok=True)
+    if not options.resume:
+        options.log.unlink(missing_ok=True)
+    log = Log(options.log)
     with tempfile.TemporaryDirectory(prefix="check-tensorrt-") as scratch:
         _ask(options, log, Path(scratch))
-    rows, tables = log.answers(SHIPPED, Row), _tables(log)
-    print(summary(rows, tables))
-    options.out.write_text(page(rows, tables))
+    tables = _tables(log)
+    print(report(log.answers(SHIPPED, Row), tables))
     return int(any(outcome.verdict == "crash" for each in tables.values() for outcome in each))
 
 
@@ -42,8 +44,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks/tensorrt-rtx.md"))
-    parser.add_argument("--log", type=Path, help="what is done already (beside --out, .jsonl)")
+    parser.add_argument("--log", type=Path, default=Path("runs/tensorrt-rtx.jsonl"), metavar="FILE")
+    parser.add_argument("--resume", action="store_true", help="go on where an earlier run stopped")
     parser.add_argument("--part", action="append", choices=PARTS, help="this part alone")
     parser.add_argument("--model", action="append", metavar="NAME", help="of 'shipped'")
     parser.add_argument("--preset", action="append", metavar="NAME", help="likewise")

@@ -18,7 +18,7 @@ from tests.parsersuite.batches import ROOT, environment, outcomes
 from tests.parsersuite.log import Log
 from tests.parsersuite.outcome import Outcome, Refusal, Task
 from tests.parsersuite.packaged import task_of
-from tests.parsersuite.page import page, summary
+from tests.parsersuite.report import report
 from tests.parsersuite.shipped import Row
 from tests.parsersuite.subgraphs import extracted
 
@@ -45,14 +45,14 @@ def verdicts(log: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_the_demo_is_built_in_every_precision(tmp_path):
-    out = tmp_path / "page.md"
+    log = tmp_path / "log.jsonl"
     demo = ("--model", "yolov3", "--preset", "its own", "--fixed")
-    told = check("--part", "shipped", *demo, "--out", str(out))
-    assert "Segments of this repository: 3 of 3 built" in told
+    told = check("--part", "shipped", *demo, "--log", str(log))
+    assert "| Segments of this repository | 3 of 3 built |" in told
     precisions = ("fp32", "fp16", "bf16")
     expected = {f"yolov3 {precision}": "built" for precision in precisions}
-    assert verdicts(tmp_path / "page.jsonl") == expected
-    assert "| yolov3 | its own | yolov3 | fp16 | static |" in out.read_text()
+    assert verdicts(log) == expected
+    assert "| yolov3 | its own | yolov3 | fp16 | static |" in told
 
 
 @pytest.mark.slow
@@ -68,22 +68,23 @@ def test_the_demo_is_built_in_every_precision(tmp_path):
     ],
 )
 def test_the_segments_of_this_repository_are_built(tmp_path, words, segments, refused):
-    check("--part", "shipped", *words, "--fixed", "--out", str(tmp_path / "page.md"))
-    told = verdicts(tmp_path / "page.jsonl")
+    log = tmp_path / "log.jsonl"
+    check("--part", "shipped", *words, "--fixed", "--log", str(log))
+    told = verdicts(log)
     assert told.keys() == {f"{s} {p}" for s in segments for p in ("fp32", "fp16", "bf16")}
     assert [name for name, verdict in told.items() if verdict != "built"] == list(refused)
 
 
 @pytest.mark.slow
 def test_models_that_nobody_here_wrote_are_built_or_refused_by_node(tmp_path):
-    out = tmp_path / "page.md"
-    every = ("--part", "packaged", "--part", "own", "--limit", "6", "--out", str(out))
+    log = tmp_path / "log.jsonl"
+    every = ("--part", "packaged", "--part", "own", "--limit", "6", "--log", str(log))
     told = check(*every)
-    assert "2 of 6 built, 2 refused by the builder, 2 refused by the parser\n" in told
-    assert "| parser | Split | " in out.read_text()
-    log = (tmp_path / "page.jsonl").read_text()
-    assert check(*every) == told
-    assert (tmp_path / "page.jsonl").read_text() == log, "something was asked twice"
+    assert "2 of 6 built, 2 refused by the builder, 2 refused by the parser |\n" in told
+    assert "| parser | Split | " in told
+    asked = log.read_text()
+    assert check(*every, "--resume") == told
+    assert log.read_text() == asked, "something was asked twice"
 
 
 def test_of_a_refused_graph_the_parts_without_the_refused_nodes_are_taken(tmp_path):
@@ -141,19 +142,21 @@ def test_a_log_whose_last_line_is_incomplete_goes_on(tmp_path):
     ]
 
 
-def test_the_page_has_counts_and_every_reason_once():
+def test_the_report_has_counts_and_every_reason_once():
     refusal = Refusal("UNSUPPORTED_NODE", 1, "d", "Det", "refused by checkDet")
     refused = [
         Outcome(name, "refused by the parser", "", (refusal,), nodes=3, listed=2, groups=1)
         for name in ("a", "b")
     ]
     tables = {"own": [*refused, Outcome("c", "built", layers={"UNARY": 2})]}
-    text = page([ROW, Row("n, by_stage", "n", "by_stage", verdict="no segments", why="no")], tables)
+    text = report(
+        [ROW, Row("n, by_stage", "n", "by_stage", verdict="no segments", why="no")], tables
+    )
     assert "| m | its own | head | fp32 | static | 7 | 1,234 | 1.5 |" in text
     assert "| parser | Det | refused by checkDet | 2 | `a` |" in text
     assert "| nodes of the graphs that the parser refuses | 6 |" in text
     assert "- n, by_stage: no" in text
-    assert summary([ROW], tables).endswith("1 of 3 built, 2 refused by the parser")
+    assert "1 of 3 built, 2 refused by the parser |" in text
 
 
 def test_nodes_become_a_model_with_what_they_read_and_what_leaves_them():

@@ -10,7 +10,8 @@ from tests.placementsuite.suite import Report
 
 def table(reports: Sequence[Report]) -> str:
     """The closing table."""
-    return "\n".join(f"| {what} | {value} |" for what, value in _rows(reports))
+    rows = (f"| {what} | {value} |" for what, value in _rows(reports))
+    return "\n".join(["| what | found |", "|---|---|", *rows])
 
 
 def _rows(reports: Sequence[Report]) -> Iterator[tuple[str, str]]:

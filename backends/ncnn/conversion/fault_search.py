@@ -7,17 +7,16 @@ tried, by bisection.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
-from pathlib import Path
 
 import onnx
 
 from backends.bisection import NodeSet, members, narrow_down
+from backends.files import temporary_folder
 from backends.ncnn.conversion.diagnosis import Cause, Fault, diagnose
 from backends.ncnn.conversion.fixed_graph import FixedGraph, Origin, bodies, is_used
 from backends.ncnn.conversion.pieces import Piece, signature
@@ -181,11 +180,11 @@ class _Search:
             return False
         self.tries_left -= 1
         self.tries += 1
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             run = run_pnnx(
                 piece.model,
                 [spec.typical for spec in piece.inputs],
-                Path(folder),
+                folder,
                 seconds=seconds,
             )
             fault = diagnose(run, piece.inputs, piece.outputs)

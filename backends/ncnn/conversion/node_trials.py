@@ -6,14 +6,13 @@ fit, is traced back to its node; after a crash each half is tried again.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 
 from backends.contract import EngineError
+from backends.files import temporary_folder
 from backends.ncnn import net_shape
 from backends.ncnn.checking import NO_BATCH, input_blob
 from backends.ncnn.checking.blob import Blob
@@ -122,11 +121,9 @@ class _Trials:
             return {}
         self.runs += 1
         piece = Piece.apart(self.graph, numbers)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             shapes = [net_shape(spec) for spec in piece.inputs]
-            run = run_pnnx(
-                piece.model, shapes, Path(folder), seconds=min(seconds, _MAX_RUN_SECONDS)
-            )
+            run = run_pnnx(piece.model, shapes, folder, seconds=min(seconds, _MAX_RUN_SECONDS))
             fault = diagnose(run, piece.inputs, piece.outputs)
             if fault is None:
                 if compare:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from backends.acceptance import Tolerance
 from backends.bisection import NodeSet, SearchResult, narrow_down
 from backends.contract import Artifact, ConversionError, Dynamic, Tensors
 from backends.error_metrics import ErrorMetrics, compare_all, worst
+from backends.files import temporary_folder
 from backends.onnx.model_file import read_without_weights
 from backends.onnx.specs import read_segment
 from deploy.analysis.accuracy.operators import Operators, read_operators
@@ -85,8 +85,8 @@ class _Search:
         """Whether the subgraph up to this operator is within the tolerance; None if unknown."""
         outputs = self.operators.nodes[number].tensors
         boundary = SubgraphBoundary(self.operators.segment_inputs[number], outputs)
-        with tempfile.TemporaryDirectory() as folder:
-            probe, _ = self.probe(number, boundary, Path(folder))
+        with temporary_folder() as folder:
+            probe, _ = self.probe(number, boundary, folder)
         self.probes.append(probe)
         self.on_probe(probe, candidates.bit_count())
         return None if probe.gap is None else self.tolerance.admits(probe.gap)

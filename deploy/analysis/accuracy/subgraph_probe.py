@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from onnx import TensorProto, helper
 from backends.contract import Array, Artifact, Dynamic, EngineError, Segment, Specs, Tensors
 from backends.conversion_files import write_sample
 from backends.error_metrics import ErrorMetrics, compare_all, worst
+from backends.files import temporary_folder
 from backends.process.conversion import ConversionLimits, conversion_command, convert_in_child
 from backends.registry import loader
 from deploy.analysis.accuracy.replay import select_in_dtype
@@ -154,9 +154,9 @@ class SegmentProber:
         values = {name: self.inputs[name] for name in tensors if name in self.inputs}
         if not inside:
             return values
-        with tempfile.TemporaryDirectory() as folder:
-            segment = reference_segment(self.original, inside, Path(folder))
-            engine_folder = Path(folder) / "engine"
+        with temporary_folder() as folder:
+            segment = reference_segment(self.original, inside, folder)
+            engine_folder = folder / "engine"
             engine_folder.mkdir()
             with load_segment(segment, self.engine, engine_folder) as runner:
                 outputs = runner(select_in_dtype(segment.inputs, self.inputs))
@@ -197,8 +197,8 @@ class SegmentProber:
             ConversionError: the backend cannot convert it.
         """
         step = self.step
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "artifact"
+        with temporary_folder() as folder:
+            out = folder / "artifact"
             limits = ConversionLimits(self.timeout)
             artifact = convert_in_child(
                 segment, step.backend, step.options, step.precision, None, out, limits

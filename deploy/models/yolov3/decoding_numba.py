@@ -18,6 +18,7 @@ from deploy.runtime.vision.compiling import compiled
 from deploy.runtime.vision.nms_compiled import overlaps
 
 _CHUNK = 64  # cells whose objectness is compared together
+_TOGETHER = 32  # anchors whose classes are read together
 
 
 _MAX_LOG_SIZE = np.float32(20)
@@ -33,6 +34,10 @@ Maps = Annotated[
 """(anchors, 5 + classes, cells) of each level, coarsest first."""
 
 
+Rows = Annotated[Array, ArrayOf("float32", "anchors", Least(5, "attributes"), "cells")]
+"""(anchors, 5 + classes, cells) of a level."""
+
+
 @compiled
 def _exp(x: np.float32) -> np.float32:
     """Rounded once, as NumPy's is in ``decoding.py``."""
@@ -46,10 +51,87 @@ def _sigmoid(x: np.float32) -> np.float32:
 
 
 @compiled
-def _doubled(array: Annotated[Array, ArrayOf(None, "rows", "columns")]) -> Array:
-    larger = np.empty((2 * len(array), array.shape[1]), array.dtype)
-    larger[: len(array)] = array
-    return larger
+def _appended(
+    array: Annotated[Array, ArrayOf(None, "rows", "columns")],
+    count: int,
+    more: Annotated[Array, ArrayOf(None, "more", "columns")],
+) -> Array:
+    """The array, or a longer one, in which ``more`` follows the first ``count`` rows."""
+    count = max(0, min(count, len(array)))
+    end = count + len(more)
+    if end > len(array):
+        longer = np.empty((2 * end, array.shape[1]), array.dtype)
+        longer[:count] = array[:count]
+        array = longer
+    array[count:end] = more
+    return array
+
+
+@compiled
+def _likely_anchors(rows: Rows, min_conf: np.float32) -> Array:
+    """Anchors and cells (2, n) int64 whose objectness is not below, ordered by cell."""
+    anchors, _, cells = rows.shape
+    likely, count = np.empty((256, 2), np.int64), 0
+    is_likely, found = np.empty(_CHUNK, np.bool_), np.empty((_CHUNK * anchors, 2), np.int64)
+    for first in range(0, cells, _CHUNK):
+        size = min(_CHUNK, cells - first)
+        is_likely[:] = False
+        for anchor in range(anchors):
+            for place in range(size):  # no branch: eight or more cells at once
+                is_likely[place] |= rows[anchor, 4, first + place] >= min_conf
+        if not is_likely.any():
+            continue
+        more = 0
+        for place in range(size):
+            if not is_likely[place]:
+                continue
+            for anchor in range(anchors):
+                if rows[anchor, 4, first + place] >= min_conf:
+                    found[more, 0], found[more, 1] = anchor, first + place
+                    more += 1
+        likely = _appended(likely, count, found[:more])
+        count += more
+    return likely[:count].T.copy()
+
+
+@compiled
+def _above_thresholds(
+    rows: Rows,
+    level: int,
+    anchors: Annotated[Array, ArrayOf("int64", "n", index_of="anchors")],
+    cells: Annotated[Array, ArrayOf("int64", "n", index_of="cells")],
+    min_score: np.float32,
+    thresholds: tuple[float, float],
+) -> tuple[Array, Array]:
+    """Pairs of these anchors and a class, as ``find_candidates`` returns them.
+
+    The logits are copied first: that waits for several reads at once, where a comparison after each
+    would wait for one after the other.
+    """
+    logits, pairs = np.empty((len(anchors), rows.shape[1] - 5), np.float32), 0
+    for index, anchor in enumerate(anchors):
+        cell = cells[index]
+        for label in range(logits.shape[1]):
+            logits[index, label] = rows[anchor, 5 + label, cell]
+        for label in range(logits.shape[1]):
+            pairs += logits[index, label] > min_score
+    positions, values = np.empty((pairs, 4), np.int64), np.empty((pairs, 2), np.float32)
+    count = 0
+    for index, anchor in enumerate(anchors):
+        cell = cells[index]
+        confidence = _sigmoid(rows[anchor, 4, cell])
+        if not confidence >= thresholds[0]:
+            continue
+        for label in range(logits.shape[1]):
+            if not logits[index, label] > min_score:
+                continue
+            class_score = _sigmoid(logits[index, label])
+            if class_score > thresholds[1]:
+                positions[count, 0], positions[count, 1] = level, anchor
+                positions[count, 2], positions[count, 3] = cell, label
+                values[count, 0], values[count, 1] = class_score, confidence
+                count += 1
+    return positions[:count], values[:count]
 
 
 @compiled
@@ -67,38 +149,16 @@ def find_candidates(
     """
     positions, values, count = np.empty((256, 4), np.int64), np.empty((256, 2), np.float32), 0
     min_conf, min_score = np.float32(conf_logit), np.float32(score_logit)
-    is_likely = np.empty(_CHUNK, np.bool_)
+    thresholds = float(np.float32(conf_thr)), float(np.float32(score_thr))
     for level, rows in enumerate(maps):
-        anchors, attributes, cells = rows.shape
-        for first in range(0, cells, _CHUNK):
-            size = min(_CHUNK, cells - first)
-            is_likely[:] = False
-            for anchor in range(anchors):
-                for place in range(size):  # no branch: eight or more cells at once
-                    is_likely[place] |= rows[anchor, 4, first + place] >= min_conf
-            if not is_likely.any():
-                continue
-            for place in range(size):
-                if not is_likely[place]:
-                    continue
-                cell = first + place
-                for anchor in range(anchors):
-                    if not rows[anchor, 4, cell] >= min_conf:
-                        continue
-                    confidence = _sigmoid(rows[anchor, 4, cell])
-                    if not confidence >= np.float32(conf_thr):
-                        continue
-                    for label in range(attributes - 5):
-                        if not rows[anchor, 5 + label, cell] > min_score:
-                            continue
-                        class_score = _sigmoid(rows[anchor, 5 + label, cell])
-                        if not class_score > np.float32(score_thr):
-                            continue
-                        if count == len(positions):
-                            positions, values = _doubled(positions), _doubled(values)
-                        positions[count] = level, anchor, cell, label
-                        values[count] = class_score, confidence
-                        count += 1
+        anchors, cells = _likely_anchors(rows, min_conf)
+        for first in range(0, len(anchors), _TOGETHER):
+            together = slice(first, first + _TOGETHER)
+            found, scores = _above_thresholds(
+                rows, level, anchors[together], cells[together], min_score, thresholds
+            )
+            positions, values = _appended(positions, count, found), _appended(values, count, scores)
+            count += len(found)
     return positions[:count], values[:count]
 
 

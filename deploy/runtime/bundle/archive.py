@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from backends.files import PARTIAL, atomic_write, fsync_tree, name_fault, not_regular
+from backends.files import (
+    atomic_write,
+    fsync_tree,
+    name_fault,
+    not_regular,
+    temporary_folder,
+)
 from deploy.runtime.bundle.integrity import verify_all
 from deploy.runtime.bundle.manifest import (
     MANIFEST,
@@ -207,11 +212,11 @@ def unpack(archive: Path, bundle: Path, most_gib: float = MOST_GIB) -> Manifest:
         bundle.absolute().parent.mkdir(parents=True, exist_ok=True)
         with (
             open_members(archive) as members,
-            tempfile.TemporaryDirectory(dir=bundle.absolute().parent, prefix=PARTIAL) as aside,
+            temporary_folder(bundle.absolute().parent) as aside,
         ):
-            manifest = _unpack(archive, members, Path(aside) / "bundle", int(most_gib * _GIB))
-            fsync_tree(Path(aside) / "bundle")
-            (Path(aside) / "bundle").replace(bundle)
+            manifest = _unpack(archive, members, aside / "bundle", int(most_gib * _GIB))
+            fsync_tree(aside / "bundle")
+            (aside / "bundle").replace(bundle)
     except _FAULTS as error:
         raise BundleError(f"archive '{archive}' cannot be unpacked: {error}") from error
     return manifest

@@ -18,6 +18,7 @@ import numpy as np
 
 from backends.codec import from_json, to_json
 from backends.contract import Array, DeployError, Dynamic, EngineError, Specs, Tensors, TensorSpec
+from backends.files import temporary_folder
 from backends.process.child import Limits, end_with_parent, module_command, run_limited
 from backends.terminal import program_output
 from deploy.runtime.bundle.manifest import Manifest
@@ -52,8 +53,8 @@ def try_first(root: Path, manifest: Manifest) -> None:
         return
     limits = limits_for(root, manifest.steps)
     per_size = Limits(limits.seconds * len(_SIZES), limits.memory, limits.file)
-    with tempfile.TemporaryDirectory() as folder:
-        progress = Path(folder) / "step"
+    with temporary_folder() as folder:
+        progress = folder / "step"
         progress.touch()
         with tempfile.TemporaryFile("w+", errors="replace") as output:
             request = {"root": str(root.absolute()), "manifest": to_json(manifest)}

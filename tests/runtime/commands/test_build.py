@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from deploy.runtime import engine_build
-from deploy.runtime.bundle.integrity import verify_files
+from deploy.runtime.bundle.integrity import verify_all, verify_files
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.bundle.trust import is_own
 from deploy.runtime.engine_build import build_engines
 from deploy.runtime.isolation.proxies import IsolatedChain
 from deploy.runtime.pipeline import Pipeline
 from tests.helpers.commands import error_of, files, output_of, run_here
+from tests.helpers.interruptions import interrupt_once
 from tests.helpers.two_segment_net import DEPLOY, write_net
 
 COMMAND = [*DEPLOY, "+backend=onnxruntime", "backend.build=device"]
@@ -92,6 +93,17 @@ def test_what_is_built_from_a_bundle_made_here_was_made_here(pending_bundle):
     assert is_own(read_manifest(pending_bundle))
     assert build_engines(pending_bundle, 60)
     assert is_own(read_manifest(pending_bundle))
+
+
+@pytest.mark.parametrize("step", ["write_manifest", "_remove_signature", "_remove_unlisted"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interruption_at_the_end_leaves_a_whole_bundle(pending_bundle, monkeypatch, step, when):
+    interrupt_once(monkeypatch, engine_build, step, when=when)
+    with pytest.raises(KeyboardInterrupt):
+        build_engines(pending_bundle, 60)
+    manifest = read_manifest(pending_bundle)
+    verify_all(pending_bundle, manifest)
+    assert manifest.verification.status == "passed"
 
 
 def test_it_can_be_finished_again_elsewhere(pending_bundle):

@@ -142,14 +142,14 @@ def arguments(of: CompiledFunction, seed: int = 0) -> tuple[list[Any], Sizes]:
 
 
 def uses(rule: Rule) -> list[str]:
-    """The named sizes that a rule mentions."""
+    """The named sizes of a rule's axes, which are one size in all arguments."""
     if isinstance(rule, Each):
         count = [rule.count] if isinstance(rule.count, str) else []
         return [*count, *uses(rule.item)]
     if not isinstance(rule, ArrayOf):
         return []
     names = [size.name if isinstance(size, Least) else size for size in rule.shape]
-    return [name for name in names if isinstance(name, str)] + [rule.index_of] * bool(rule.index_of)
+    return [name for name in names if isinstance(name, str)]
 
 
 def wrong(rule: Rule, value: Any, shared: set[str]) -> Iterator[Any]:

@@ -1,83 +1,26 @@
-"""The answers, added up: the closing lines, and the page for docs/benchmarks."""
+"""The answers, added up."""
 
 from __future__ import annotations
 
-import datetime
-import platform
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 
 from tests.parsersuite.outcome import Outcome
 from tests.parsersuite.shipped import Row
 
 Tables = Mapping[str, Sequence[Outcome]]
-_DISTRIBUTIONS = ("tensorrt-rtx-cu13-libs", "onnx", "onnx-ir", "torch", "transformers")
 _TITLES = {
     "packaged": "`onnx.backend.test`: models of more than one node",
     "own": "Own graphs of `tests/cutsuite`, whole",
     "own segments": "Segments of these own graphs",
 }
 _WORDS = 150  # characters of a reason
-_NOTES = """
-Why the segments of this repository are refused:
-
-- **RoiAlign** (`regions_in_engine`) is a plugin of NVIDIA's that starts CUDA. Without a driver it
-  is reported as missing. `backend.build=device` leaves the build to a machine with a GPU; nobody
-  has tried it there. The model's own partition computes RoiAlign on the host and builds.
-- **ConvTranspose in bf16** (the mask head) has no implementation in this builder, with fixed and
-  with open sizes. `backend.cast.keep_ops=[ConvTranspose]` keeps it in fp32; with it the segment
-  was built.
-- **RoiAlign in bf16** is not cast: bf16 raises the file to opset 22, in which ONNX Runtime, which
-  measures the ranges, has no RoiAlign.
-"""
-_FACTS = """
-## What else the two say
-
-- The parser narrows float64 to float32 without a word. The converter refuses it at a segment's
-  border; inside a segment the engine is built.
-- A QuantizeLinear without a zero point gives uint8 in ONNX, and int8 in NVIDIA's network: values
-  below 0 differ. Only verification on the device shows that.
-- An input of unknown rank is a scalar for the parser; the converter refuses such a segment.
-- Axes of a reduction have to be constants. The models that are refused for that take them as an
-  input, or compute them from a shape.
-- NonZero is a plugin that TensorRT for RTX does not have. NonMaxSuppression is parsed, and has no
-  implementation in the builder.
-- The builder recurses: a chain of 5,000 operators needs more stack than a process usually has, and
-  the process ended by SIGSEGV. The converter calls it with a larger one.
-- `supports_model_v2` calls none of its subgraphs supported unless it takes the whole graph. The
-  nodes that it leaves out of them are those that it refuses; most of the others parse as models of
-  their own.
-"""
-_INTRODUCTION = """\
-# NVIDIA's parser and builder as the judge
-
-TensorRT for RTX parses and builds without a GPU, so any x86-64 desk can ask it which graphs it
-takes. It is not TensorRT: the two differ in plugins and in versions. No engine of this page was
-run.
-
-Measured on {date} with
-{versions}
-and Python {python}, on 2 cores with other work beside it. The command:
-
-    .venv/bin/python scripts/check-tensorrt
-
-Each file is parsed and built as a strongly typed network, in a child process with a time limit. The
-repository's own segments are built by the project's converter (`python -m backends.tensorrt_rtx`);
-their seconds are from the start of its process to its end. The weights of mask_rcnn_coco and
-yolov3_coco are random. The recipes have segments of yolov3 that are listed here.
-"""
 
 
-def summary(rows: Sequence[Row], tables: Tables) -> str:
-    """Built of asked, for each part."""
-    return "\n".join(f"{name}: {text}" for name, text in _counts(rows, tables))
-
-
-def page(rows: Sequence[Row], tables: Tables) -> str:
-    """The whole page."""
-    return "\n".join(_lines(rows, tables)) + "\n"
+def report(rows: Sequence[Row], tables: Tables) -> str:
+    """Tables and lists of reasons, each under its heading."""
+    return "\n".join(_lines(rows, tables))
 
 
 def _counts(rows: Sequence[Row], tables: Tables) -> Iterator[tuple[str, str]]:
@@ -96,18 +39,12 @@ def _count(verdicts: Iterable[str]) -> str:
 
 
 def _lines(rows: Sequence[Row], tables: Tables) -> Iterator[str]:
-    yield _INTRODUCTION.format(
-        date=datetime.datetime.now(tz=datetime.UTC).date(),
-        versions=", ".join(f"{name} {version(name)}" for name in _DISTRIBUTIONS),
-        python=platform.python_version(),
-    )
     yield from _table(("what", "built of asked"), _counts(rows, tables))
     yield "\n## The models of this repository\n"
     yield from _shipped(rows)
     for part, outcomes in tables.items():
         yield f"\n## {_TITLES[part]}\n"
         yield from _suite(outcomes)
-    yield _FACTS.rstrip()
 
 
 def _shipped(rows: Sequence[Row]) -> Iterator[str]:
@@ -121,8 +58,7 @@ def _shipped(rows: Sequence[Row]) -> Iterator[str]:
         what = f"{row.deployment}: `{row.segment}` in {row.precision}"
         yield f"- {what}, {row.verdict}: {_reason(row.why)}"
     if not refused:
-        yield "none."
-    yield _NOTES.rstrip()
+        yield "- none"
     yield "\nThese models do not have these partitions, or no open batch:\n"
     by_reason = defaultdict(list)
     for row in rows:

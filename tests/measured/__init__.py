@@ -1,0 +1,1 @@
+"""The measured tables of the documentation: made by ``scripts/bench pages``, marked where old."""
