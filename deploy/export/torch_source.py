@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
+from backends.process.garbage import no_garbage_collection
 from deploy.export.build_model import build_model
 from deploy.export.export_failures import FAILURES, ExportError
 from deploy.export.fingerprint import installed_versions, loaded_code, versions
@@ -72,6 +73,7 @@ class TorchSource:
             },
         }
 
+    @no_garbage_collection()
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``."""
         with self._prepared(rewritten=False):
