@@ -1,6 +1,6 @@
 """What a chain costs beside hand-written calls of the same sessions and host functions.
 
-``scripts/bench chain`` measures a chain of tiny segments and those of three demos;
+``scripts/bench chain`` measures two chains of tiny segments and those of three demos;
 ``scripts/bench chain BUNDLE...`` measures these bundles, whose engines are ONNX Runtime's on the
 CPU. Each is measured in a process of its own, and the demos' engines have one thread: those of
 several sessions disturb each other by more than a chain costs.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_rounds import Quartiles, paired, quartiles, spread
-from bench_tiny import tiny
+from bench_tiny import CHAINS, tiny
 
 from backends.contract import Array, Artifact, Runner, Tensors
 from backends.onnxruntime.run import OrtRunner
@@ -33,7 +33,6 @@ from deploy.runtime.execution.schedule import Step
 from deploy.runtime.pipeline import Pipeline
 
 SHARE, PER_BORDER = 0.02, 25e-6  # of the hand-written time; seconds
-TINY = "tiny"
 DEMOS = {
     "yolov3": ["+model=yolov3", "+partition=by_stage"],
     "seq2seq": ["+model=seq2seq"],
@@ -71,7 +70,7 @@ class Figures:
 def main(bundles: Sequence[str]) -> None:
     """Measure and print a table."""
     with tempfile.TemporaryDirectory() as folder:
-        chains = bundles or [TINY, *_demos(Path(folder))]
+        chains = bundles or [*CHAINS, *_demos(Path(folder))]
         print(HEAD, flush=True)
         for chain in chains:
             command = [sys.executable, __file__, chain]
@@ -169,9 +168,9 @@ def _borders(steps: Sequence[Step]) -> int:
 
 def child(chain: str) -> None:
     """Measure one chain and print its figures as JSON."""
-    if chain == TINY:
+    if chain in CHAINS:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(*tiny(Path(folder)))
+            found = measure(*tiny(chain, Path(folder)))
     else:
         with Pipeline.open(chain) as opened:
             inputs = read_sample(Path(chain), opened.manifest).inputs

@@ -78,13 +78,16 @@ def measured(model: Model, folder: Path) -> dict[str, list[list[float]]]:
 
 
 def in_rounds(
-    ways: Mapping[K, Sequence[str]], sets: int, rounds: int
+    ways: Mapping[K, Sequence[str]], sets: int, rounds: int, script: str = __file__
 ) -> dict[K, list[list[float]]]:
-    """The rounds of each way, in sets of fresh processes: one of a kind may be a lucky one."""
+    """The rounds of each way, in sets of fresh processes: one of a kind may be a lucky one.
+
+    The script is started with the words of a way, and measures whenever it gets a line.
+    """
     rows: dict[K, list[list[float]]] = {name: [] for name in ways}
     names = list(ways)
     for _ in range(sets):
-        children = {name: Child(command) for name, command in ways.items()}
+        children = {name: Child(command, script) for name, command in ways.items()}
         for turn in range(rounds):
             first = turn * len(names) // rounds
             for name in names[first:] + names[:first]:
@@ -132,9 +135,9 @@ def _deploy(model: Model, weights: Path | None, backend: str, bundle: Path, *wor
 class Child:
     """A way in a process of its own, which works only when it is asked."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], script: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, *arguments],
+            [sys.executable, script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

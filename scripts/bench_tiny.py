@@ -1,4 +1,4 @@
-"""A chain in which there is almost nothing but the chain: five operators and a host step."""
+"""Chains in which there is almost nothing but the chain: operators, each an engine of its own."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from deploy.runtime.execution.host_steps import HostRunner
 from deploy.runtime.execution.schedule import Step
 
 WIDTH = 64
-OPERATORS = ("Relu", "Neg", "Exp", "", "Tanh", "Abs")  # the host step has no name
+HOST = ""  # stands for a host step
+CHAINS = {
+    "tiny": ("Relu", "Neg", "Exp", HOST, "Tanh", "Abs"),
+    "ten engines": ("Relu", "Neg", "Exp", "Tanh", "Abs", "Ceil", "Sign", "Sin", "Cos", "Floor"),
+}
 
 
-def tiny(folder: Path) -> tuple[Chain, dict[str, Array], list[str]]:
-    """The chain, its inputs and the names of its outputs; the segments are written to a folder."""
-    steps = [_step(at, operator, folder) for at, operator in enumerate(OPERATORS)]
-    last = len(OPERATORS)
+def tiny(name: str, folder: Path) -> tuple[Chain, dict[str, Array], list[str]]:
+    """A chain, its inputs and the names of its outputs; the segments are written to a folder."""
+    operators = CHAINS[name]
+    steps = [_step(at, operator, folder) for at, operator in enumerate(operators)]
+    last = len(operators)
     inputs = {_name(0): np.linspace(-1, 1, WIDTH, dtype=np.float32)[None]}
     return Chain(steps, _specs(0), _specs(last)), inputs, [_name(last)]
 
 
 def _step(at: int, operator: str, folder: Path) -> tuple[Step, Runner]:
     ends = _specs(at), _specs(at + 1)
-    if not operator:
+    if operator == HOST:
         step = HostStep("half", "half", *ends)
         return step, HostRunner(step, lambda values: {_name(at + 1): values[_name(at)] * 0.5})
     artifact = Artifact(operator, "onnxruntime", (f"{operator}.onnx",), *ends)

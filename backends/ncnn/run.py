@@ -21,7 +21,13 @@ from backends.ncnn.vulkan import GpuMemory, check_gpu_options, choose_gpu, layer
 from backends.options import clamp_threads, parse_options
 
 # layers that never write to their bottom, nor pass it on as their top
-_READ_ONLY_LAYERS = ("Convolution", "ConvolutionDepthWise", "Deconvolution", "InnerProduct")
+_READ_ONLY_LAYERS = (
+    "Convolution",
+    "ConvolutionDepthWise",
+    "Deconvolution",
+    "InnerProduct",
+    "Concat",
+)
 _ALIGNMENT = 16  # bytes that the engine's vector instructions load at once
 
 
@@ -76,6 +82,7 @@ class NcnnRunner:
         self._net: Any = net
         self._inputs = inputs
         self._outputs = outputs
+        self._shapes = [one_row_shape(spec) for spec in outputs]
         self._axes = batch_axes
         self._read_only_inputs = read_only_inputs
         self._by_row = runs_row_by_row(inputs, outputs)
@@ -130,9 +137,11 @@ class NcnnRunner:
                 for index, mat in mats:
                     if extractor.input(f"in{index}", mat) != 0:
                         raise EngineError(f"ncnn does not take '{self._inputs[index].name}'")
-                return {spec.name: self._extract(extractor, index) for index, spec in outputs}
+                found = [(index, self._extract(extractor, index)) for index, _ in outputs]
             finally:
                 extractor.clear()  # an error keeps this frame alive; no blob may outlive the net
+        # at the end, since the caches no longer have Python's code after a computation
+        return {self._outputs[index].name: self._array(index, mat) for index, mat in found}
 
     def _mat(self, blob: str, array: Array) -> Any:
         """The array as ncnn's tensor; it borrows the memory where that is safe and aligned."""
@@ -144,17 +153,20 @@ class NcnnRunner:
         borrows = blob in self._read_only_inputs and array.ctypes.data % _ALIGNMENT == 0
         return mat if borrows and mat.cstep * mat.elemsize % _ALIGNMENT == 0 else mat.clone()
 
-    def _extract(self, extractor: Any, index: int) -> Array:
-        name = self._outputs[index].name
+    def _extract(self, extractor: Any, index: int) -> Any:
         code, mat = extractor.extract(f"out{index}")
         if code != 0:
+            name = self._outputs[index].name
             raise EngineError(f"ncnn cannot compute '{name}' (code {code})")
+        return mat
+
+    def _array(self, index: int, mat: Any) -> Array:
+        name, shape = self._outputs[index].name, self._shapes[index]
         try:
             axis = NO_BATCH if mat.n == 1 else self._axes[f"out{index}"]
             array: Array = mat.numpy(batch_index=axis)  # without a batch the Mat's own memory
         except RuntimeError as error:
             raise EngineError(f"ncnn gives '{name}' as no array: {error}") from error
-        shape = one_row_shape(self._outputs[index])
         if array.size != prod(shape):
             raise EngineError(f"'{name}'", expected=f"shape {list(shape)}", got=str(array.shape))
         return np.asarray(array.reshape(shape), order="C")  # channels may be padded in memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -68,6 +69,10 @@ class OpenvinoRunner:
         self._weights = weights  # the compiled model may use this memory
         self._idle: deque[ov.InferRequest] = deque()
         self._wide = [index for index, spec in enumerate(inputs) if spec.dtype in _WIDE]
+        self._fixed = [
+            (index, tuple(port.get_shape()), outputs[index].dtype)
+            for index, port in _fixed_outputs(compiled)
+        ]
 
     def __call__(self, inputs: Tensors) -> dict[str, Array]:
         """Run once; see ``Runner``."""
@@ -79,17 +84,28 @@ class OpenvinoRunner:
             _check_range(self._inputs[index].name, arrays[index])
         try:
             request = self._request(compiled)
-            # inputs and outputs are copied, since the next call reuses the request's memory
-            outputs = request.infer(
-                dict(enumerate(arrays)), share_inputs=False, share_outputs=False
-            )
-            values = list(outputs.values())
+            values = self._infer(request, arrays)
         except FAILURES as error:
             raise EngineError(f"OpenVINO failed: {engine_message(error)}") from error
         self._idle.append(request)
         if self._compiled is None:  # closed by another thread
             self._idle.clear()
         return {spec.name: value for spec, value in zip(self._outputs, values, strict=True)}
+
+    def _infer(self, request: ov.InferRequest, arrays: Sequence[Array]) -> list[Array]:
+        """Run a request that reads the arrays where they lie.
+
+        It writes outputs of a fixed shape into new memory. Others are copied, since they lie in
+        memory that its next call reuses.
+        """
+        made = {index: np.empty(shape, dtype) for index, shape, dtype in self._fixed}
+        for index, array in made.items():
+            request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
+        for index, array in enumerate(arrays):
+            given = array if array.flags.carray else array.copy()  # writable and aligned
+            request.set_input_tensor(index, ov.Tensor(given, shared_memory=True))
+        outputs = request.infer(share_outputs=True).values()
+        return [made[at] if at in made else value.copy() for at, value in enumerate(outputs)]
 
     def _request(self, compiled: ov.CompiledModel) -> ov.InferRequest:
         try:
@@ -103,6 +119,18 @@ class OpenvinoRunner:
     def __exit__(self, *_: object) -> None:
         self._compiled = None
         self._idle.clear()
+
+
+def _fixed_outputs(compiled: ov.CompiledModel) -> Iterator[tuple[int, ov.ConstOutput]]:
+    """The outputs of a fixed shape, for which there can be memory before a call.
+
+    An output that is an input has the input's memory.
+    """
+    taken = {name for port in compiled.inputs for name in port.get_names()}
+    for index, port in enumerate(compiled.outputs):
+        is_fixed = port.get_partial_shape().is_static and 0 not in port.get_shape()
+        if is_fixed and not taken & port.get_names():
+            yield index, port
 
 
 def _check_range(name: str, array: Array) -> None:

@@ -167,6 +167,21 @@ def test_an_input_is_lent_to_a_layer_that_only_reads_it(tmp_path, monkeypatch, o
         np.testing.assert_array_equal(first[name], second[name])
 
 
+def test_inputs_are_lent_to_a_layer_that_joins_them(tmp_path, monkeypatch):
+    node = helper.make_node("Concat", ["x", "z"], ["y"], axis=1)
+    shapes = {name: [1, 4, 4, 4] for name in ("x", "z")}
+    segment = save(tmp_path / "m.onnx", [node], shapes, {"y": [1, 8, 4, 4]}, {})
+    (tmp_path / "out").mkdir()
+    inputs = {"x": kernel(*shapes["x"]), "z": -kernel(*shapes["z"])}
+    kept, lent = {name: value.copy() for name, value in inputs.items()}, mats_of(monkeypatch)
+    with load(convert(segment, Options(), tmp_path / "out"), tmp_path / "out") as runner:
+        joined = runner(inputs)["y"]
+    assert lent == [True, True]
+    np.testing.assert_array_equal(joined, np.concatenate([kept["x"], kept["z"]], axis=1))
+    for name, value in inputs.items():
+        np.testing.assert_array_equal(value, kept[name])
+
+
 def test_rows_that_no_instruction_can_load_at_once_are_copied(tmp_path, monkeypatch):
     node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1])
     shape = [1, 3, 3, 3]  # a channel is 36 bytes

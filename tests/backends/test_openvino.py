@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +113,74 @@ def test_an_output_may_be_an_input_or_a_constant(tmp_path):
         helper.make_node("Relu", ["x"], ["y"]),
         helper.make_node("Identity", ["x"], ["same"]),
         helper.make_node("Identity", ["w"], ["fixed"]),
+        helper.make_node("Identity", ["y"], ["again"]),
     ]
-    outputs = [(name, "float32", [2]) for name in ("fixed", "same", "y", "x")]
+    outputs = [(name, "float32", [2]) for name in ("fixed", "same", "y", "x", "again")]
     weights = {"w": np.array([5, 6], "f4")}
     segment = graph(tmp_path / "m.onnx", nodes, [("x", "float32", [2])], outputs, **weights)
     x = np.array([-1, 2], "f4")
     with opened(segment, tmp_path / "out") as runner:
+        runner({"x": x + 1})
         got = runner({"x": x})
-    assert list(got) == ["fixed", "same", "y", "x"]
-    wanted = {"fixed": [5, 6], "same": [-1, 2], "y": [0, 2], "x": [-1, 2]}
+    assert list(got) == ["fixed", "same", "y", "x", "again"]
+    wanted = {"fixed": [5, 6], "same": [-1, 2], "y": [0, 2], "x": [-1, 2], "again": [0, 2]}
     assert {name: value.tolist() for name, value in got.items()} == wanted
-    assert not np.shares_memory(got["x"], x)
+    assert x.tolist() == [-1, 2]
+    memories = [*got.values(), x]
+    assert not any(np.shares_memory(one, other) for one, other in combinations(memories, 2))
+
+
+@pytest.fixture
+def halves(tmp_path):
+    """A runner whose layers could work in place: halves of x are made positive, and joined."""
+    nodes = [
+        helper.make_node("Split", ["x"], ["a", "b"], axis=0, num_outputs=2),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Reshape", ["x", "flat"], ["d"]),
+        helper.make_node("Relu", ["d"], ["z"]),
+        helper.make_node("Concat", ["a", "c"], ["y"], axis=0),
+    ]
+    segment = save(
+        tmp_path / "m.onnx",
+        nodes,
+        {"x": [4, 8]},
+        {"y": [4, 8], "z": [32]},
+        {"flat": np.array([32])},
+    )
+    with opened(segment, tmp_path / "out", threads=1) as runner:
+        yield runner
+
+
+def test_the_engine_reads_inputs_and_writes_outputs_where_they_lie(halves):
+    x = np.linspace(-1, 1, 32, dtype="f4").reshape(4, 8)
+    y = halves({"x": x})["y"]
+    (request,) = halves._idle
+    assert np.shares_memory(request.get_input_tensor(0).data, x)
+    assert np.shares_memory(request.get_output_tensor(0).data, y)
+
+
+def test_a_call_changes_neither_its_inputs_nor_what_an_earlier_one_returned(halves):
+    x = np.linspace(-1, 1, 32, dtype="f4").reshape(4, 8)
+    kept = x.copy()
+    first = halves({"x": x})
+    wanted = {name: value.copy() for name, value in first.items()}
+    np.testing.assert_array_equal(first["y"], np.concatenate([kept[:2], np.maximum(kept[2:], 0)]))
+    halves({"x": -x})
+    np.testing.assert_array_equal(x, kept)
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, wanted[name])
+
+
+def test_inputs_may_be_read_only_or_lie_anywhere(halves):
+    x = np.linspace(-1, 1, 32, dtype="f4").reshape(4, 8)
+    unaligned = np.zeros(x.nbytes + 1, "u1")[1:].view("f4").reshape(x.shape)
+    unaligned[:] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    wanted = halves({"x": x})
+    for given in (unaligned, read_only):
+        got = halves({"x": given})
+        assert all(np.array_equal(got[name], wanted[name]) for name in wanted)
 
 
 def test_whole_numbers_beyond_the_engines_are_refused_and_the_runner_stays_usable(tmp_path):

@@ -22,11 +22,13 @@ from deploy.models.yolov3 import decoding_numba
 from deploy.models.yolov3.anchors import ANCHORS
 from deploy.models.yolov3.decoding import CompiledMapDecoder, NumpyMapDecoder, Thresholds
 from deploy.runtime import Pipeline
+from deploy.runtime.execution.chain import Chain
 from deploy.runtime.vision import nms
 from deploy.runtime.vision.image import Pre, decode
 from deploy.runtime.vision.preprocess import Preprocessor
 from tests.conftest import step
 from tests.helpers.costs import Cost, cost_of
+from tests.helpers.scaler.run import Scaler
 from tests.models.mask_rcnn.plain import rpn_maps
 from tests.models.yolov3.plain import crowded_maps
 
@@ -97,6 +99,7 @@ def test_the_runtime_is_imported_without_what_few_bundles_need():
 import sys, numpy
 before = set(sys.modules)
 from deploy.runtime import Pipeline
+from deploy.runtime.execution.chain import Chain
 print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -115,3 +118,19 @@ def test_a_chain_of_twelve_steps(make_bundle):
     with Pipeline.open(bundle, trusted=True) as pipeline:
         cost = cost_of(lambda: pipeline.chain(inputs))
     assert holds(cost, instructions=3898, kilobytes=2.8)
+
+
+def _cost_of_a_chain(engines):
+    """What a call costs of a chain of so many engines that compute almost nothing."""
+    names = [f"t{number}" for number in range(engines + 1)]
+    steps = [step(f"s{target}", source, target) for source, target in pairwise(names)]
+    runners = [(one, Scaler(one, 1.0)) for one in steps]
+    inputs = {"t0": np.ones((1, 2), np.float32)}
+    with Chain(runners, steps[0].inputs, steps[-1].outputs) as chain:
+        return cost_of(lambda: chain(inputs))
+
+
+def test_a_border_between_two_engines():
+    alone, ten = _cost_of_a_chain(1), _cost_of_a_chain(10)
+    border = Cost((ten.instructions - alone.instructions) // 9, (ten.bytes - alone.bytes) // 9)
+    assert holds(border, instructions=323, kilobytes=0.1)
