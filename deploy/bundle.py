@@ -44,6 +44,7 @@ from deploy.runtime.execution.schedule import Step
 from deploy.runtime.results.result import Result
 from deploy.runtime.vision.image import load_image
 
+_QUICK = 1  # level of compression of PNG: a third larger, four times as fast as the usual one
 _DESK_TOOLS = ("backend-chain", "torch", "onnx", "onnx-ir", "onnxscript", "numpy")
 
 
@@ -188,11 +189,11 @@ def write_picture(
         classes: the names of the labels.
     """
     pixels = load_image(picture)
-    Image.fromarray(pixels).save(out / IMAGE)
+    Image.fromarray(pixels).save(out / IMAGE, compress_level=_QUICK)
     arrays = {name: np.asarray(array, order="C") for name, array in expected.to_arrays().items()}
     np.savez(out / RESULT, allow_pickle=False, **arrays)
     if actual is not None:
-        actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE)
+        actual.above(CONFIDENT).draw(pixels, classes).save(out / PICTURE, compress_level=_QUICK)
 
 
 def seal(out: Path, manifest: Manifest) -> Manifest:

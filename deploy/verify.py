@@ -56,6 +56,7 @@ class ReferenceData:
         others: its values for further samples, which are compared too.
         rule: what counts as agreement.
         unmoved: outputs that hardly differ between two samples, and by how much.
+        known: its values for further inputs, which are not computed once more.
     """
 
     reference: ReferenceFunction
@@ -66,6 +67,7 @@ class ReferenceData:
     others: Sequence[Tensors] = ()
     rule: AcceptanceRule = DEFAULT_RULE
     unmoved: Mapping[str, float] = field(default_factory=dict)
+    known: Sequence[Tensors] = ()
 
     @property
     def notes(self) -> dict[str, float]:
@@ -80,7 +82,20 @@ class ReferenceData:
             name: array.astype(self.values[name].dtype, copy=False)
             for name, array in inputs.items()
         }
+        for values in (self.values, *self.others, *self.known):
+            if _has_inputs(values, full_precision):
+                return dict(values)
         return self.reference(full_precision)
+
+
+def _has_inputs(values: Tensors, inputs: Tensors) -> bool:
+    """Whether the values are those for these inputs, bit by bit."""
+    return all(name in values and _is_same(values[name], array) for name, array in inputs.items())
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    is_alike = one.dtype == other.dtype and one.shape == other.shape
+    return is_alike and one.tobytes() == other.tobytes()
 
 
 @dataclass(frozen=True)

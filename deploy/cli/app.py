@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backends.contract import DeployError
 from backends.files import check_utf8
+from backends.process.garbage import no_garbage_collection
 from backends.process.openmp import short_spins
 from backends.terminal import OutputEndedError
 from deploy.cli.catalog import CONFIG, usage
@@ -94,10 +95,11 @@ def _job_record(job: str, config: DictConfig, overrides: Sequence[str]) -> JobRe
     in_sweep = _sweep_folder() is not None
     started = started if in_sweep else process_start()
     progress = Progress(TerminalConsole(soft_wrap=True), started)
-    with progress.stage("start", "loading PyTorch"), short_spins():
+    with progress.stage("start", "loading PyTorch"), short_spins(), no_garbage_collection():
         # takes longer than anything above takes to be refused
         from deploy.pipeline.job import run_job
 
+    gc.freeze()  # modules stay: later searches for garbage leave them out
     command = _command(overrides)
     return run_job(job, recipe, paths.bundle, paths.work, command, progress, in_sweep)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -104,14 +105,42 @@ def loaded_code() -> dict[str, str]:
 
 
 def _user_modules() -> Iterator[tuple[str, Path]]:
-    excluded = [Path(sysconfig.get_path(name)).resolve() for name in _INSTALLED]
-    excluded += [_ROOT / package for package in _PACKAGES]
+    ours = tuple(f"{_ROOT / package}{os.sep}" for package in _PACKAGES)
+    excluded = (*ours, *_installed_folders())
+    real_folder = cache(os.path.realpath)  # thousands of modules share a few
     for name, module in sorted(sys.modules.items()):
         spec = vars(module).get("__spec__") if isinstance(module, ModuleType) else None
-        path = Path(spec.origin).resolve() if spec is not None and spec.origin else Path()
-        is_code = path.suffix == ".py" and path.is_file()
-        if is_code and not any(path.is_relative_to(folder) for folder in excluded):
-            yield name, path
+        if spec is not None and (spec.origin or "").endswith(".py"):
+            folder, file = os.path.split(spec.origin)
+            path = Path(real_folder(folder), file)
+            path = path.resolve() if path.is_symlink() else path
+            if not str(path).startswith(excluded) and path.is_file():
+                yield name, path
+
+
+def _installed_folders() -> tuple[str, ...]:
+    """Where the standard library and installed packages are, each with a separator at its end."""
+    return tuple(f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}" for name in _INSTALLED)
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of the distributions that have installed these loaded packages.
+
+    Args:
+        packages: names of top-level modules. One that is not installed has no version; its code
+            counts instead, see ``loaded_code``.
+    """
+    installed = [package for package in packages if _is_installed(package)]
+    if not installed:  # the search reads the list of files of every distribution
+        return {}
+    found = packages_distributions()
+    return versions(name for package in installed for name in found.get(package, ()))
+
+
+def _is_installed(package: str) -> bool:
+    module = sys.modules.get(package)
+    places = (getattr(module, "__file__", None) or "", *getattr(module, "__path__", ()))
+    return any(os.path.realpath(place).startswith(_installed_folders()) for place in places)
 
 
 def _version(distribution: str) -> str:

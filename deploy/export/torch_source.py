@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 
 from backends.acceptance import Tolerance
 from backends.contract import Array, Tensors
+from backends.process.garbage import no_garbage_collection
 from deploy.export.build_model import build_model
 from deploy.export.export_failures import FAILURES, ExportError
-from deploy.export.fingerprint import loaded_code, versions
+from deploy.export.fingerprint import installed_versions, loaded_code, versions
 from deploy.export.forward_check import check_forward
 from deploy.export.module_marks import mark_modules
 from deploy.export.module_state import restored_state
@@ -40,6 +40,7 @@ _NOT_EXPORTED = dict.fromkeys(
 
 # distributions whose versions affect an export
 _EXPORTERS = ("torch", "onnxscript", "onnx", "onnx-ir", "numpy")
+_KNOWN = {"torch", "deploy", "backends"}  # packages whose version or code counts in any case
 
 
 class TorchSource:
@@ -60,18 +61,19 @@ class TorchSource:
     def identity(self) -> dict[str, Any]:
         """See ``Source``: the recipe, the model's tensors and settings, and all code it may use."""
         packages = {type(module).__module__.partition(".")[0] for module in self._model.modules()}
-        distributions = packages_distributions()
-        installed = [
-            name for package in sorted(packages) for name in distributions.get(package, ())
-        ]
         return {
             "recipe": {**asdict(self._recipe), **_NOT_EXPORTED},
             "rewrites": [f"{rewrite.target} by {rewrite}" for rewrite in self._rewrites],
             "module": model_identity(self._model),
             "code": loaded_code(),
-            "versions": versions([*_EXPORTERS, *installed]),
+            "versions": {
+                "torch itself": str(torch.__version__),
+                **versions(_EXPORTERS),
+                **installed_versions(sorted(packages - _KNOWN)),
+            },
         }
 
+    @no_garbage_collection()
     def export(self, inputs: Tensors, out: Path) -> Exported:
         """See ``Source``."""
         with self._prepared(rewritten=False):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from backends.contract import Segment
+from backends.process.garbage import no_garbage_collection
 from deploy.graph.exported import Exported
 from deploy.graph.index import GraphIndex
 from deploy.graph.loading import load_graph, onnx_rule_errors
@@ -116,20 +115,8 @@ def partition(
             step.
         DeployError: the file is no ONNX model, or its weights lie where they must not.
     """
-    with _without_garbage_collection(), onnx_rule_errors(exported):
+    with no_garbage_collection(), onnx_rule_errors(exported):
         return _partition(exported, cuts, across, out, inline_bytes, complete)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Without garbage collection, which would search the many live objects of a graph again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _partition(

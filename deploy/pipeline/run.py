@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,6 @@ from deploy.pipeline.cache_store import CacheStore, check_own_cache, default_cac
 from deploy.pipeline.cached_stages import export_cached
 from deploy.pipeline.chain_plan import ChainPlan, plan_files, plan_graph, with_observed_shapes
 from deploy.pipeline.conversion import ConversionContext, ConvertedSegments, convert_all
-from deploy.pipeline.devices import measure_on_devices
 from deploy.pipeline.first_forward import check_first_forward
 from deploy.pipeline.measured_placement import Declined, fastest_chain
 from deploy.pipeline.placement import (
@@ -58,7 +58,7 @@ from deploy.report.console import TerminalConsole
 from deploy.report.progress import Progress, Stage
 from deploy.report.run_result import RunResult
 from deploy.runtime.benchmark.measurement import Measurement, measure_alone
-from deploy.runtime.benchmark.worker import Subject
+from deploy.runtime.benchmark.worker import Subject, WorkerProcess, worker_process
 from deploy.runtime.bundle.manifest import Manifest
 from deploy.runtime.bundle.sample import TENSORS
 from deploy.runtime.bundle.signing import sign
@@ -90,15 +90,34 @@ def run_pipeline(
         DeployError: the recipe is invalid or a stage failed; no bundle is written.
     """
     recipe = checked_recipe(recipe, paths)
-    with lock_work_folder(paths.work):
+    with lock_work_folder(paths.work), _waiting_benchmark(recipe, in_turns) as waiting:
         try:
-            return _run_locked(recipe, paths, progress, in_turns)
+            return _run_locked(recipe, paths, progress, in_turns, waiting)
         except KeyboardInterrupt:  # perhaps between the renames of ``publish``
             restore_previous(paths.work / WorkFile.STAGING, paths.bundle)
             raise
 
 
-def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: bool) -> RunResult:
+@contextmanager
+def _waiting_benchmark(recipe: Recipe, in_turns: bool) -> Iterator[WorkerProcess | None]:
+    """The process of the benchmark, which loads its libraries while the first stages run."""
+    if in_turns or not recipe.bench.runs:
+        yield None
+        return
+    engines = sorted({backend.name for backend in recipe.backends})
+    with ExitStack() as processes:
+        with without_compiling():
+            process = processes.enter_context(worker_process(engines, apart=True))
+        yield process
+
+
+def _run_locked(
+    recipe: Recipe,
+    paths: RunPaths,
+    progress: Progress,
+    in_turns: bool,
+    waiting: WorkerProcess | None,
+) -> RunResult:
     staging = paths.work / WorkFile.STAGING
     restore_previous(staging, paths.bundle)
     empty_folder(paths.work)
@@ -142,6 +161,7 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: b
         others,
         rule,
         unmoved_outputs(values, second, chain.partition.results),
+        second,
     )
     context = ConversionContext(cache, values, progress, rule)
     converted = convert_all(recipe, chain.partition.segments, paths.work, context)
@@ -171,10 +191,14 @@ def _run_locked(recipe: Recipe, paths: RunPaths, progress: Progress, in_turns: b
     stage.gap = result.gap
     remember_own(manifest)
     publish(staging, paths.bundle)
-    if recipe.bench.runs and not (result.pending or in_turns):
+    if waiting is not None and not result.pending:
         with progress.stage("bench", f"{recipe.bench.runs} calls in a process of their own"):
             subject = Subject(str(paths.bundle), post=word_for_command(manifest.post))
-            result = replace(result, latency=benchmark(subject, recipe.bench.runs))
+            result = replace(result, latency=benchmark(subject, recipe.bench.runs, waiting))
+    if not recipe.device:
+        return result
+    from deploy.pipeline.devices import measure_on_devices  # few runs need the rooms of devices
+
     later = in_turns and not result.pending
     manifest, outcomes = measure_on_devices(recipe, paths.bundle, manifest, progress, later)
     return replace(result, manifest=manifest, devices=outcomes)
@@ -315,21 +339,19 @@ def _verify(manifest: Manifest, data: ReferenceData, staging: Path) -> Verdict:
     return verdict
 
 
-def benchmark(subject: Subject, runs: int) -> Measurement:
+def benchmark(subject: Subject, runs: int, waiting: WorkerProcess) -> Measurement:
     """Measure a bundle's latency in a process of its own.
-
-    Host steps run in NumPy, as in the verification.
 
     Args:
         subject: the bundle.
         runs: how many calls.
+        waiting: the process. Host steps run in NumPy there, as in the verification.
 
     Raises:
         EngineError: the bundle does not run there.
     """
     try:
-        with without_compiling():
-            return measure_alone(subject, runs)
+        return measure_alone(subject, runs, waiting)
     except EngineError as error:
         raise EngineError(f"the bundle does not run on its own: {error}") from error
 

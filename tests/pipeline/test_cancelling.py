@@ -83,13 +83,13 @@ def test_the_earlier_bundle_is_there_after_ctrl_c_between_the_two_renames(tmp_pa
     paths.bundle.mkdir()
     (paths.bundle / "earlier").touch()
 
-    def interrupted(recipe, paths, progress, in_turns):
+    def interrupted(recipe, paths, *_):
         paths.bundle.rename(paths.work / WorkFile.PREVIOUS_BUNDLE)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "checked_recipe", lambda recipe, paths: recipe)
     monkeypatch.setattr(run, "_run_locked", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run.run_pipeline(None, paths, None)
+        run.run_pipeline(None, paths, None, in_turns=True)
     assert [path.name for path in paths.bundle.iterdir()] == ["earlier"]
     assert not paths.work.exists()

@@ -63,7 +63,8 @@ def score_notes(chain: Scores, reference: Scores) -> dict[str, float]:
 def noted_scores(manifest: Manifest) -> tuple[NotedScore, ...]:
     """The scores of the chain and of the reference, the most important one first."""
     notes = manifest.verification.notes
-    titles = score_titles(manifest) if notes else {}
+    has_scores = any(name.startswith(_REFERENCE) for name in notes)
+    titles = score_titles(manifest) if has_scores else {}  # it loads all kinds of data sets
     return tuple(
         NotedScore(name, title, notes[name], notes[f"{_REFERENCE}{name}"])
         for name, title in titles.items()

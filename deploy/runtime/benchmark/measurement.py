@@ -17,6 +17,7 @@ from deploy.runtime.benchmark.worker import (
     Round,
     RoundLength,
     Subject,
+    WorkerProcess,
     start_worker,
 )
 from deploy.runtime.latency import PartLatency, summarize_latency
@@ -84,22 +85,26 @@ def _joules(rounds: Sequence[Round]) -> float | None:
     return sum(metered) / sum(len(turn.calls) for turn in rounds)
 
 
-def measure_alone(subject: Subject, calls: int) -> Measurement:
+def measure_alone(
+    subject: Subject, calls: int, waiting: WorkerProcess | None = None
+) -> Measurement:
     """Measure one bundle in a process of its own, in a few rounds.
 
     Args:
         subject: the bundle.
         calls: how many at least.
+        waiting: a process that was started before; a new one by default.
 
     Raises:
         EngineError: the bundle does not run there.
     """
     rounds = min(_ROUNDS_ALONE, calls)
     in_a_round = -(-calls // rounds)
-    length = RoundLength(0.0, least=in_a_round, most=in_a_round)
+    # no other process has run between its rounds
+    length = RoundLength(0.0, least=in_a_round, most=in_a_round, pause=0.0)
 
     def start(processes: ExitStack) -> dict[str, BenchmarkWorker]:
-        return {_ALONE: processes.enter_context(start_worker(subject))}
+        return {_ALONE: processes.enter_context(start_worker(subject, waiting))}
 
     broken: dict[str, str] = {}
     turns = list(rounds_in_turns(start, rounds, length, broken, sets=1))

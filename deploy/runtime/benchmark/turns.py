@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from backends.contract import EngineError
 from deploy.runtime.benchmark.machine_state import MachineState, MachineWatch
-from deploy.runtime.benchmark.worker import BenchmarkWorker, Round, RoundLength
+from deploy.runtime.benchmark.worker import PAUSE, BenchmarkWorker, Round, RoundLength
 
 SETS = 3
 """Of processes: one may be a tenth faster than the next that does the same."""
@@ -74,4 +74,4 @@ def _measure(
 
 
 def _warm_up(length: RoundLength) -> RoundLength:
-    return replace(length, seconds=length.seconds / 3, least=min(length.least, 3))
+    return replace(length, seconds=length.seconds / 3, least=min(length.least, 3), pause=PAUSE)

@@ -1,7 +1,8 @@
 """A process that measures one bundle, round by round.
 
-``python -m deploy.runtime.benchmark.worker SUBJECT`` reads the length of a round from each line of
-its standard input, and prints the seconds of every part of each call. All lines are JSON.
+``python -m deploy.runtime.benchmark.worker`` reads what it measures from the first line of its
+standard input, and the length of a round from each further one. It prints the seconds of every part
+of each call. All lines are JSON. It may be started long before: until its first line it waits.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from backends.codec import from_json
-from backends.contract import DeployError, EngineError
+from backends.contract import DeployError, EngineError, MissingLibraryError
 from backends.process.child import module_command
+from backends.registry import loader
 from backends.terminal import program_output
 from deploy.runtime.accuracy.sample_check import sample_agrees
 from deploy.runtime.benchmark.energy import with_energy
@@ -31,9 +33,12 @@ from deploy.runtime.latency import Milliseconds, Seconds, summarize_latency, tim
 from deploy.runtime.pipeline import Pipeline
 from deploy.runtime.vision.compiled_later import compiled_first
 
-_PAUSE = 0.1  # seconds; the threads of the process before may still spin
+PAUSE = 0.1  # seconds between rounds of two processes
 _LONGEST_ANSWER = 600.0  # seconds
 _LONGEST_END = 10.0  # seconds
+
+WorkerProcess = subprocess.Popen[str]
+"""A process that waits for what it is to measure; see ``worker_process``."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,19 @@ class Subject:
 
 @dataclass(frozen=True)
 class RoundLength:
-    """How long a round lasts: ``seconds``, but at least ``least`` and at most ``most`` calls."""
+    """How long a round lasts: ``seconds``, but at least ``least`` and at most ``most`` calls.
+
+    Attributes:
+        seconds: of calls.
+        least: calls.
+        most: calls.
+        pause: seconds before it; the threads of the process before may still spin.
+    """
 
     seconds: float = 0.3
     least: int = 5
     most: int = 1000
+    pause: float = PAUSE
 
 
 @dataclass(frozen=True)
@@ -90,8 +103,9 @@ class BenchmarkWorker:
         manifest_sha256: of the bundle's manifest when the process opened it.
     """
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: WorkerProcess, subject: Subject) -> None:
         self._process = process
+        self._tell(asdict(subject))
         opened = self._answer()
         self.agrees = bool(opened["agrees"])
         self.manifest_sha256 = str(opened["manifest_sha256"])
@@ -102,11 +116,14 @@ class BenchmarkWorker:
         Raises:
             EngineError: the process has ended, or does not answer.
         """
-        time.sleep(_PAUSE)
+        time.sleep(length.pause)
+        self._tell(asdict(length))
+        return Round(**self._answer())
+
+    def _tell(self, value: Mapping[str, Any]) -> None:
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it has ended, and has no answer
-                print(json.dumps(asdict(length)), file=self._process.stdin, flush=True)
-        return Round(**self._answer())
+                print(json.dumps(value), file=self._process.stdin, flush=True)
 
     def _answer(self) -> dict[str, Any]:
         watchdog = threading.Timer(_LONGEST_ANSWER, self._process.kill)
@@ -135,25 +152,46 @@ def _objects(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def start_worker(subject: Subject) -> Iterator[BenchmarkWorker]:
-    """Start a process, and end it with the block.
+def worker_process(engines: Sequence[str] = (), apart: bool = False) -> Iterator[WorkerProcess]:
+    """Start a process that loads its libraries, and then waits; it ends with the block.
 
-    Raises:
-        EngineError: the bundle does not run in it.
+    Args:
+        engines: backends whose libraries it loads at once; else with the bundle.
+        apart: whether it gets no signals of this process' group, such as that of Ctrl-C.
     """
-    words = json.dumps(asdict(subject))
-    command = module_command("deploy.runtime.benchmark.worker", words)
+    command = module_command("deploy.runtime.benchmark.worker", *engines)
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=apart,
     ) as process:
         try:
-            yield BenchmarkWorker(process)
-            _end(process)
+            yield process
         finally:
             process.kill()
             if process.stdin is not None:
                 with suppress(BrokenPipeError):  # of what it did not read
                     process.stdin.close()
+
+
+@contextmanager
+def start_worker(
+    subject: Subject, waiting: WorkerProcess | None = None
+) -> Iterator[BenchmarkWorker]:
+    """Let a process open what it is to measure, and end it with the block.
+
+    Args:
+        subject: what it measures.
+        waiting: a process that was started before; a new one by default.
+
+    Raises:
+        EngineError: the bundle does not run in it.
+    """
+    with worker_process() if waiting is None else nullcontext(waiting) as process:
+        yield BenchmarkWorker(process, subject)
+        _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -165,9 +203,20 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 @compiled_first()
-def main(words: str) -> None:
-    """The process itself."""
-    subject = from_json(Subject, json.loads(words), "subject")
+def main(engines: Sequence[str]) -> None:
+    """The process itself.
+
+    Args:
+        engines: backends whose libraries are loaded at once.
+    """
+    for engine in engines:
+        with suppress(MissingLibraryError):  # the bundle may do without; else it says so itself
+            loader(engine)
+    if line := sys.stdin.readline():
+        _measure(from_json(Subject, json.loads(line), "subject"))
+
+
+def _measure(subject: Subject) -> None:
     bundle = Path(subject.bundle)
     if subject.post is not None:
         register_word(subject.post)
@@ -199,7 +248,7 @@ def _timed_calls(call: Callable[[], Seconds], length: RoundLength) -> Iterator[S
 if __name__ == "__main__":
     with program_output():
         try:
-            main(*sys.argv[1:])
+            main(sys.argv[1:])
         except DeployError as problem:
             print(json.dumps({"error": str(problem)}), flush=True)
             sys.exit(1)

@@ -101,7 +101,7 @@ def post_factory(id: str) -> PostFactory:
     Raises:
         PostError: nothing is registered under it.
     """
-    own, shipped = registered_here(), _shipped()
+    own, shipped = registered_here(), _shipped(id)
     if id in own and id in shipped:
         raise PostError(
             f"post-processing step '{id[:200]}' of your own",
@@ -162,5 +162,8 @@ def registered_posts() -> dict[str, PostFactory]:
     return all_registered(_shipped(), _ENTRY_POINTS)
 
 
-def _shipped() -> Mapping[str, PostFactory]:
-    return shipped_table("post", "POSTS")
+def _shipped(id: str = "") -> Mapping[str, PostFactory]:
+    """The table with an id, of which the folder's name is the first part; else the whole table."""
+    folder = id.partition(".")[0]
+    table = shipped_table("post", "POSTS", folder) if folder else {}
+    return table if id in table else shipped_table("post", "POSTS")

@@ -17,15 +17,16 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 _PLUGINS = ("models", "tasks")  # rooms of folders that nothing here imports by name
 
 
-def shipped_table(module: str, table: str) -> dict[Any, Any]:
+def shipped_table(module: str, table: str, folder: str = "") -> dict[Any, Any]:
     """The code that the folders of models and of tasks in this package register.
 
     Args:
         module: the module of such a folder that registers, such as ``post``.
         table: the name of the mapping in that module, from id to code.
+        folder: the name of the only folder to look into; by default all.
     """
     code: dict[Any, Any] = {}
-    for registering in _modules(module):
+    for registering in _modules(module, folder):
         code.update(vars(registering)[table])
     return code
 
@@ -92,8 +93,9 @@ def load_named(name: str, where: str, error: Callable[..., DeployError]) -> Call
     return found
 
 
-def _modules(name: str) -> Iterator[ModuleType]:
+def _modules(name: str, only: str) -> Iterator[ModuleType]:
     for room in _PLUGINS:
         for folder in pkgutil.iter_modules([str(_PACKAGE / room)]):
-            if (_PACKAGE / room / folder.name / f"{name}.py").is_file():
+            is_chosen = only in ("", folder.name)
+            if is_chosen and (_PACKAGE / room / folder.name / f"{name}.py").is_file():
                 yield importlib.import_module(f"deploy.{room}.{folder.name}.{name}")

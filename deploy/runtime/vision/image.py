@@ -245,6 +245,7 @@ def _decoded(
     try:
         if isinstance(source, Image.Image):
             return _to_rgb(source)
+        Image.preinit()  # else a PNG file makes Pillow load all of its plugins
         with Image.open(source, formats=_FORMATS) as image:
             _check_size(name, image)
             return _to_rgb(image) if scaled is None else _reduced(image, scaled)

@@ -48,7 +48,7 @@ class Boxes:
 @pytest.fixture
 def bundle_with(make_bundle, monkeypatch):
     """A bundle that misplaces so many of the 100 boxes; its tensors agree."""
-    monkeypatch.setattr(post_steps, "_shipped", lambda: {"test.boxes": Boxes})
+    monkeypatch.setattr(post_steps, "_shipped", lambda *_: {"test.boxes": Boxes})
 
     def make(displaced: int, **notes: float) -> Path:
         bundle = make_bundle(
@@ -186,7 +186,7 @@ def test_an_extra_detection_counts_as_a_missing_one_does(bundle_with, capsys, mo
             return [Detections(boxes, scores, labels)]
 
     bundle = bundle_with(0)
-    monkeypatch.setattr(post_steps, "_shipped", lambda: {"test.boxes": More})
+    monkeypatch.setattr(post_steps, "_shipped", lambda *_: {"test.boxes": More})
     assert not check(bundle, None)
     assert "BAD 200 of 205 detections matched" in capsys.readouterr().out
 

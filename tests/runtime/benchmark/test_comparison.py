@@ -11,7 +11,7 @@ from backends.contract import EngineError
 from deploy.runtime.benchmark import comparison, measurement
 from deploy.runtime.benchmark.comparison import CHANGED, Comparison, Contender, compare
 from deploy.runtime.benchmark.measurement import measure_alone, measurement_of
-from deploy.runtime.benchmark.worker import Round, RoundLength, Subject
+from deploy.runtime.benchmark.worker import PAUSE, Round, RoundLength, Subject
 
 Log = list[tuple[str, int]]
 
@@ -36,7 +36,7 @@ def stand_in(monkeypatch, log: Log, lasts: int = -1, **changed: str) -> None:
     """Processes in the place of real ones; a bundle's name is its milliseconds."""
 
     @contextmanager
-    def start(subject: Subject) -> Iterator[Process]:
+    def start(subject: Subject, waiting: None = None) -> Iterator[Process]:
         if subject.bundle == "0":
             raise EngineError("no engine")
         process = Process(subject.bundle, float(subject.bundle), log, lasts)
@@ -132,3 +132,19 @@ def test_the_p50_is_the_median_of_the_rounds_and_the_rest_that_of_all_calls():
     assert (latency.total.min, latency.calls) == (pytest.approx(1), 6)
     assert latency.total.mean == pytest.approx(22 / 6)
     assert latency.is_noise  # from 2 to 4, around 3
+
+
+def test_a_round_waits_for_the_threads_of_another_process_and_not_for_its_own(monkeypatch):
+    pauses: list[float] = []
+
+    def measured(process: Process, length: RoundLength) -> Round:
+        pauses.append(length.pause)
+        return Round([{"total": 0.01}])
+
+    stand_in(monkeypatch, [])
+    monkeypatch.setattr(Process, "round", measured)
+    measure_alone(Subject("10"), 20)
+    assert pauses == [PAUSE, 0, 0, 0, 0, 0]
+    pauses.clear()
+    compared("10", "11", rounds=3)
+    assert len(pauses) == 12 and set(pauses) == {PAUSE}

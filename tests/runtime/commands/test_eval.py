@@ -69,7 +69,7 @@ class Squares:
 @pytest.fixture
 def make_squares_bundle(make_bundle, monkeypatch):
     """A bundle that passes the picture on to ``Squares`` with these parameters."""
-    monkeypatch.setattr(posts, "_shipped", lambda: {"test.squares": Squares})
+    monkeypatch.setattr(posts, "_shipped", lambda *_: {"test.squares": Squares})
 
     def made(classes=("odd", "even"), **params):
         shape = (1, 3, SIDE, SIDE)
