@@ -31,7 +31,7 @@ class Seen:
 @pytest.fixture
 def seeing(make_wrong_chain, monkeypatch):
     """A bundle that finds two things in its sample picture, when it is right."""
-    monkeypatch.setattr(posts, "_shipped", lambda: {"test.seen": Seen})
+    monkeypatch.setattr(posts, "_shipped", lambda *_: {"test.seen": Seen})
 
     def made(does):
         bundle = make_wrong_chain(does, right=(0.5, 0.8, 1.0))
