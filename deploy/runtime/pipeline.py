@@ -11,7 +11,7 @@ from typing import Literal, Self, overload
 
 from backends.contract import Array, DeployError, Tensors
 from deploy.runtime.bundle.engine_choice import Choice, Choices, apply_choices, read_tuned
-from deploy.runtime.bundle.integrity import verify_files
+from deploy.runtime.bundle.integrity import verified_meanwhile, verify_files
 from deploy.runtime.bundle.manifest import Manifest, read_manifest
 from deploy.runtime.bundle.sample import read_initial_state
 from deploy.runtime.bundle.signing import read_signed
@@ -150,10 +150,12 @@ class Pipeline:
         if isolated:
             check_can_isolate()
             return cls(chosen, *open_isolated(root, chosen), read_initial_state(root, chosen))
-        verify_files(root, chosen, [name for step in chosen.steps for name in step.files])
+        files = [name for step in chosen.steps for name in step.files]
         if not trusted:
+            verify_files(root, chosen, files)
             try_first(root, chosen)
-        post = make_post(chosen.post.id, chosen.post.params) if chosen.post else None
+        with verified_meanwhile(root, chosen, files):  # no engine reads a byte before
+            post = make_post(chosen.post.id, chosen.post.params) if chosen.post else None
         return cls(chosen, load_chain(root, chosen), post, read_initial_state(root, chosen))
 
     @classmethod

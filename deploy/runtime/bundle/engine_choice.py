@@ -15,7 +15,7 @@ from backends.files import atomic_write
 from backends.options import other_device
 from backends.user_cache import cache_folder
 from deploy.runtime.bundle.manifest import BundleError, Manifest
-from deploy.runtime.bundle.trust import bundle_digest
+from deploy.runtime.bundle.trust import bundle_digest, files_digest
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def _chosen_artifact(engines: Mapping[str, Artifact], choice: Choice | None) -> 
 def read_tuned(manifest: Manifest) -> Choices:
     """The choices that ``tune`` has kept; empty where there are none, or the file is damaged."""
     with suppress(OSError, RuntimeError, ValueError, DeployError):
-        if not _tuned_folder().is_dir():  # then the versions of engines need not be looked up
-            return {}
+        if not any(_tuned_folder().glob(f"{files_digest(manifest)}-*")):
+            return {}  # the versions of engines, which takes 15 ms, need not be looked up
         choices = choices_from(_choices_file(manifest).read_text())
         cores = os.cpu_count() or 1
         if all(0 <= (choice.threads or 0) <= cores for choice in choices.values()):
@@ -154,7 +154,7 @@ def choices_from(text: str) -> Choices:
 
 
 def _choices_file(manifest: Manifest) -> Path:
-    return _tuned_folder() / f"{bundle_digest(manifest)}.json"
+    return _tuned_folder() / f"{files_digest(manifest)}-{bundle_digest(manifest)}.json"
 
 
 def _tuned_folder() -> Path:

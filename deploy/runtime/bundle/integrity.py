@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from backends.files import file_fault
@@ -59,6 +61,30 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
                 got=digest,
                 do=_COPY_AGAIN,
             )
+
+
+@contextmanager
+def verified_meanwhile(bundle: Path, manifest: Manifest, names: Sequence[str]) -> Iterator[None]:
+    """Compare files with the manifest in a thread, while the block does what needs none of them.
+
+    Raises:
+        BundleError: as of ``verify_files``, at the end of the block, before an error of the block.
+    """
+    verified = threading.Event()
+
+    def verify() -> None:
+        with suppress(BundleError, OSError):  # raised below
+            verify_files(bundle, manifest, names)
+            verified.set()
+
+    thread = threading.Thread(target=verify)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        if not verified.is_set():
+            verify_files(bundle, manifest, names)
 
 
 def verify_all(bundle: Path, manifest: Manifest) -> None:

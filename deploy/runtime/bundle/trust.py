@@ -42,17 +42,26 @@ def is_tried(manifest: Manifest) -> bool:
 def bundle_digest(manifest: Manifest) -> str:
     """SHA-256 of what decides how a bundle runs here: steps, files, libraries and machine."""
     artifacts = manifest.artifacts
-    files = {name: manifest.files[name].sha256 for step in artifacts for name in step.files}
     engines = {name for step in artifacts for name in about(step.backend).run}
     described = to_json(manifest)
     parts = {
         **{part: described[part] for part in ("inputs", "outputs", "host", "post")},
         "steps": [to_json(step) for step in artifacts],
-        "files": files,
+        "files": _engine_files(manifest),
         "engines": {name: _version(name) for name in sorted(engines)},
         "machine": [platform.machine(), platform.system(), sys.version],
     }
     return _digest(parts)
+
+
+def files_digest(manifest: Manifest) -> str:
+    """The first 16 characters of the SHA-256 of the engines' files, on any machine."""
+    return _digest(_engine_files(manifest))[:16]
+
+
+def _engine_files(manifest: Manifest) -> dict[str, str]:
+    artifacts = manifest.artifacts
+    return {name: manifest.files[name].sha256 for step in artifacts for name in step.files}
 
 
 def _manifest_digest(manifest: Manifest) -> str:

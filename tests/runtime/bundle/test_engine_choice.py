@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from backends.contract import DeployError
 from deploy.runtime import Pipeline
+from deploy.runtime.bundle import trust
 from deploy.runtime.bundle.engine_choice import Choice, engines_by_step, forget_tuned, write_tuned
+from deploy.runtime.bundle.integrity import verified_meanwhile
 from deploy.runtime.bundle.manifest import BundleError, read_manifest
 from deploy.runtime.commands.check import check
 from deploy.runtime.tuning.candidates import default_candidate, usable_engines
@@ -47,6 +50,23 @@ def test_what_was_tuned_runs_unless_it_is_asked_otherwise(two_engine_bundle):
     )
     forget_tuned(manifest)
     assert run(two_engine_bundle) == (X * 2).tolist()
+
+
+def test_versions_of_engines_are_looked_up_only_where_this_bundle_was_tuned(
+    two_engine_bundle, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(trust, "_version", lambda name: asked.append(name) or "1.0")
+    manifest = read_manifest(two_engine_bundle)
+    changed = {name: replace(file, sha256="0" * 64) for name, file in manifest.files.items()}
+    write_tuned(replace(manifest, files=changed), {"one": Choice(threads=1)})  # another bundle's
+    asked.clear()
+    run(two_engine_bundle, trusted=True)
+    assert asked == []
+    write_tuned(manifest, {"one": Choice("scaler-fp16", 1)})
+    asked.clear()
+    assert run(two_engine_bundle, trusted=True) == (X * 2.5).tolist()
+    assert asked
 
 
 def test_engines_of_one_backend_on_two_devices_are_told_apart(make_bundle, capsys):
@@ -128,6 +148,26 @@ def test_no_engine_is_loaded_from_a_file_that_was_changed(two_engine_bundle):
     (two_engine_bundle / "one" / "scaler-fp16" / "factor.txt").write_text("3.5")
     with pytest.raises(BundleError, match=r"'one/scaler-fp16/factor\.txt' was changed"):
         Pipeline.open(two_engine_bundle, trusted=True, choices={"one": Choice("scaler-fp16")})
+
+
+@pytest.mark.parametrize("also_wrong", [False, True])
+def test_a_changed_file_is_the_first_error_however_the_rest_ends(two_engine_bundle, also_wrong):
+    manifest = read_manifest(two_engine_bundle)
+    files = [name for artifact in manifest.steps for name in artifact.files]
+    (two_engine_bundle / files[0]).write_text("3.5")
+    with (
+        pytest.raises(BundleError, match=rf"'{re.escape(files[0])}' was changed"),
+        verified_meanwhile(two_engine_bundle, manifest, files),
+    ):
+        assert not also_wrong
+
+
+def test_an_error_of_the_block_is_raised_where_the_files_are_whole(two_engine_bundle):
+    with (
+        pytest.raises(ValueError, match="of the block"),
+        verified_meanwhile(two_engine_bundle, read_manifest(two_engine_bundle), []),
+    ):
+        raise ValueError("of the block")
 
 
 def test_every_engine_is_measured_against_the_model(two_engine_bundle):
