@@ -91,7 +91,7 @@ def main() -> None:
         free = shutil.disk_usage(folder).free
         left_out = [case for case in cases if 1.25 * case.bytes > free]
         runs = {case: measured(case, folder / "out") for case in cases if case not in left_out}
-    print(report(runs, [missing(case, free) for case in left_out]))
+        print(report(runs, [missing(case, free) for case in left_out]))
 
 
 def measured(case: Case, out: Path) -> dict[str, Measured]:
