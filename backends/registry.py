@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -124,10 +123,9 @@ def _packages() -> dict[str, str]:
 
 def _folders() -> dict[str, str]:
     return {
-        module.name: f"{backends.__name__}.{module.name}"
+        half.parent.name: f"{backends.__name__}.{half.parent.name}"
         for folder in map(Path, backends.__path__)
-        for module in pkgutil.iter_modules([str(folder)])
-        if (folder / module.name / "run.py").is_file()  # other folders are shared modules
+        for half in folder.glob("*/run.py")  # other folders are shared modules
     }
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from backends.file_state import are_settled, file_state
 from backends.files import atomic_write
 from backends.user_cache import cache_folder
 from deploy.runtime.bundle.integrity import hash_file
@@ -19,7 +20,7 @@ _MOST = 500_000  # files that are remembered
 def hash_files(sources: Mapping[str, Path]) -> Mapping[str, Content]:
     """The hash and size of each file.
 
-    A file of the same size, inode and times of change has the hash that the user's cache knows.
+    A file whose state is the same has the hash that the user's cache knows.
 
     Args:
         sources: the files by any names.
@@ -28,18 +29,19 @@ def hash_files(sources: Mapping[str, Path]) -> Mapping[str, Content]:
         OSError: one is not readable.
     """
     known = _remembered()
-    found, marks = {}, {}
+    found, entries = {}, {}
     for name, path in sources.items():
-        state = path.stat()
-        mark = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
+        state = file_state(path)
+        settled = are_settled([state])  # before the file is read
         entry = known.get(str(path))
-        if isinstance(entry, list) and entry[1:] == mark:
-            found[name] = Content(str(entry[0]), state.st_size)
+        if isinstance(entry, list) and entry[1:] == [*state]:
+            found[name] = Content(str(entry[0]), state.size)
         else:
             found[name] = hash_file(path)
-        marks[str(path)] = [found[name].sha256, *mark]
-    if any(known.get(path) != entry for path, entry in marks.items()):
-        _remember({**known, **marks})
+        if settled:
+            entries[str(path)] = [found[name].sha256, *state]
+    if any(known.get(path) != entry for path, entry in entries.items()):
+        _remember({**known, **entries})
     return found
 
 

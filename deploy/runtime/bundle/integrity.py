@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from backends.file_state import are_settled, file_state
 from backends.files import file_fault
+from backends.user_cache import add_digest, has_digest
 from deploy.runtime.bundle.manifest import (
     MANIFEST,
     SIGNATURE,
@@ -20,6 +23,7 @@ from deploy.runtime.bundle.manifest import (
 )
 
 _COPY_AGAIN = "Copy the bundle again."
+_VERIFIED = "verified"  # a folder in the user's cache
 
 
 def hash_file(path: Path) -> Content:
@@ -67,9 +71,35 @@ def verify_files(bundle: Path, manifest: Manifest, names: Iterable[str]) -> None
 def verified_meanwhile(bundle: Path, manifest: Manifest, names: Sequence[str]) -> Iterator[None]:
     """Compare files with the manifest in a thread, while the block does what needs none of them.
 
+    Files that this user has compared with it before on this machine, and whose state is the same
+    since, are not read again.
+
     Raises:
         BundleError: as of ``verify_files``, at the end of the block, before an error of the block.
     """
+    verdict = _verdict(bundle, manifest, names)
+    if verdict and has_digest(_VERIFIED, verdict):
+        yield
+        return
+    with _verified_in_thread(bundle, manifest, names):
+        yield
+    if verdict:
+        add_digest(_VERIFIED, verdict)
+
+
+def _verdict(bundle: Path, manifest: Manifest, names: Sequence[str]) -> str:
+    """A digest of what the files should be and of their state; empty where that says too little."""
+    if any(file_fault(bundle, name) for name in names):
+        return ""
+    states = [file_state(bundle / name) for name in names]
+    if not are_settled(states):
+        return ""
+    expected = [manifest.files[name].sha256 for name in names]
+    return hashlib.sha256(json.dumps([expected, states]).encode()).hexdigest()
+
+
+@contextmanager
+def _verified_in_thread(bundle: Path, manifest: Manifest, names: Sequence[str]) -> Iterator[None]:
     verified = threading.Event()
 
     def verify() -> None:

@@ -95,7 +95,6 @@ def load_named(name: str, where: str, error: Callable[..., DeployError]) -> Call
 
 def _modules(name: str, only: str) -> Iterator[ModuleType]:
     for room in _PLUGINS:
-        for folder in pkgutil.iter_modules([str(_PACKAGE / room)]):
-            is_chosen = only in ("", folder.name)
-            if is_chosen and (_PACKAGE / room / folder.name / f"{name}.py").is_file():
-                yield importlib.import_module(f"deploy.{room}.{folder.name}.{name}")
+        for file in sorted((_PACKAGE / room).glob(f"*/{name}.py")):
+            if only in ("", file.parent.name):
+                yield importlib.import_module(f"deploy.{room}.{file.parent.name}.{name}")
