@@ -4,8 +4,9 @@
 within the runners and between them, on one thread and on two. "By hand" calls ncnn's nets from
 Python with its own matrices, and "packed" hands these over in ncnn's own layout, in which channels
 are interleaved; the difference is what NumPy's layout costs at a border. "Shared" are OpenVINO's
-requests, of which one reads what another has written, with no array between. The second counts the
-operators that OpenVINO itself adds to change the layout of a tensor, and what they take.
+requests, of which one reads what another has written, with no array between. The second has what
+OpenVINO's requests take with nothing of Python between them: operators that change the layout of a
+tensor, the other operators, and what goes on around them in each request.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bench_engines import ROOT, SECONDS, Call, in_rounds
@@ -25,7 +27,7 @@ from bench_rounds import quartiles, spread
 from backends.contract import Array, Runner, Tensors
 
 SETS, ROUNDS = 7, 3  # of fresh processes, and in each of them
-PROFILED = 60  # calls
+PROFILED = 300  # calls of each chain
 BACKENDS = ("ncnn", "openvino")
 BY_HAND = {  # the floor of a cut, and what NumPy's layout costs
     ("ncnn", "cut"): ("cut, by hand", "cut, by hand, packed"),
@@ -47,7 +49,7 @@ def main() -> None:
         }
         ways = {way: [*command, str(way[1])] for way, command in _ways(bundles)}
         print("\n".join(table(in_rounds(ways, SETS, ROUNDS, __file__))), end="\n\n", flush=True)
-        print("\n".join(_layout_table(bundles)))
+        print("\n".join(_requests_table(bundles)))
 
 
 def _deployed(folder: Path, backend: str, part: str) -> Path:
@@ -172,50 +174,82 @@ _MADE: Mapping[str, Callable[[Path, int], Call]] = {
 }
 
 
-def _layout_table(bundles: Mapping[tuple[str, str], Path]) -> Iterator[str]:
-    yield "| OpenVINO, one thread | operators that change a layout | ms | others | ms |"
-    yield "|---|---|---|---|---|"
-    for part in PARTS:
-        command = [sys.executable, __file__, "profile", str(bundles["openvino", part])]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found: list[list[float]] = json.loads(done.stdout)
-        yield f"| {part} | " + " | ".join(f"{count:.0f} | {ms:.2f}" for count, ms in found) + " |"
+def _requests_table(bundles: Mapping[tuple[str, str], Path]) -> Iterator[str]:
+    yield (
+        "| OpenVINO, one thread | requests, ms | operators that change a layout | ms "
+        "| others | ms | around the operators, ms |"
+    )
+    yield "|---" * 7 + "|"
+    command = [sys.executable, __file__, "profile"]
+    command += [str(bundles["openvino", part]) for part in PARTS]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    for part, cells in zip(PARTS, json.loads(done.stdout), strict=True):
+        whole, layouts, layout, count, others = cells
+        yield (
+            f"| {part} | {whole:.2f} | {layouts} | {layout:.2f} | {count} | {others:.2f} "
+            f"| {whole - layout - others:.2f} |"
+        )
 
 
-def profile(bundle: Path) -> list[list[float]]:
-    """Number and milliseconds of the operators that change a layout, and of the others."""
+def profile(bundles: Sequence[Path]) -> list[list[float]]:
+    """For each bundle, what its requests take, in turns with those of the other bundles.
+
+    Returns:
+        Of each, means over the calls, as the engine's own counters are: milliseconds of all its
+        requests, the number of operators that change a layout, their milliseconds, the number of
+        the others, and theirs.
+    """
     from deploy.runtime.bundle.manifest import read_manifest
     from deploy.runtime.bundle.sample import read_sample
 
-    manifest = read_manifest(bundle)
-    values = dict(read_sample(bundle, manifest).inputs)
-    layout: list[float] = []
-    others: list[float] = []
-    for step in manifest.steps:
-        xml = next((bundle / step.name).glob("*.xml"))
-        arrays, nodes = _profiled(xml, [values[spec.name] for spec in step.inputs])
-        values.update(zip((spec.name for spec in step.outputs), arrays, strict=True))
-        layout += [ms for kind, ms in nodes if kind == "Reorder"]
-        others += [ms for kind, ms in nodes if kind != "Reorder"]
-    return [[len(layout), sum(layout)], [len(others), sum(others)]]
+    samples = [dict(read_sample(one, read_manifest(one)).inputs) for one in bundles]  # borrowed
+    chains = [
+        _profiled_requests(bundle, sample) for bundle, sample in zip(bundles, samples, strict=True)
+    ]
+    seconds = [0.0 for _ in bundles]
+    for call in range(-3, PROFILED):  # the first ones get memory
+        for number, requests in enumerate(chains):
+            start = time.perf_counter()
+            for request in requests:
+                request.infer(share_outputs=True)
+            seconds[number] += time.perf_counter() - start if call >= 0 else 0.0
+    return [
+        [taken * 1e3 / PROFILED, *_operators(requests)]
+        for taken, requests in zip(seconds, chains, strict=True)
+    ]
 
 
-def _profiled(xml: Path, inputs: Sequence[Array]) -> tuple[list[Array], list[tuple[str, float]]]:
-    """The outputs, and kind and median milliseconds of each operator that runs."""
+def _profiled_requests(bundle: Path, sample: Tensors) -> list[Any]:
+    """A request of each step, which reads where the one before it has written."""
     from backends.openvino import Options
     from backends.openvino.engine import settings
     from backends.openvino.library import ov
+    from deploy.runtime.bundle.manifest import read_manifest
 
+    tensors = {name: ov.Tensor(array, shared_memory=True) for name, array in sample.items()}
     asked = {**settings(Options(threads=1)), "PERF_COUNT": True}
-    request = ov.Core().compile_model(str(xml), "CPU", asked).create_infer_request()
-    taken: dict[tuple[str, str], list[float]] = {}
-    for _ in range(PROFILED):
-        outputs = [np.array(value) for value in request.infer(list(inputs)).values()]
-        for node in request.get_profiling_info():
-            if node.status.name == "EXECUTED":
-                ms = node.real_time.total_seconds() * 1e3
-                taken.setdefault((node.node_type, node.node_name), []).append(ms)
-    return outputs, [(kind, float(np.median(ms))) for (kind, _), ms in taken.items()]
+    requests = []
+    for step in read_manifest(bundle).steps:
+        xml = next((bundle / step.name).glob("*.xml"))
+        request = ov.Core().compile_model(str(xml), "CPU", asked).create_infer_request()
+        for at, spec in enumerate(step.inputs):
+            request.set_input_tensor(at, tensors[spec.name])
+        for at, spec in enumerate(step.outputs):
+            tensors[spec.name] = request.get_output_tensor(at)
+        requests.append(request)
+    return requests
+
+
+def _operators(requests: Sequence[Any]) -> list[float]:
+    """Number and milliseconds of the operators that change a layout, and of the others."""
+    ran = [
+        (node.node_type == "Reorder", node.real_time.total_seconds() * 1e3)
+        for request in requests
+        for node in request.get_profiling_info()
+        if node.status.name == "EXECUTED"
+    ]
+    parts = [[ms for changes, ms in ran if changes is asked] for asked in (True, False)]
+    return [cell for found in parts for cell in (len(found), sum(found))]
 
 
 def child(way: str, bundle: str, threads: str) -> None:
@@ -247,6 +281,6 @@ def _round(call: Call, runners: Sequence[Clocked]) -> list[float]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "profile":
-        print(json.dumps(profile(Path(sys.argv[2]))))
+        print(json.dumps(profile([Path(bundle) for bundle in sys.argv[2:]])))
     else:
         child(*sys.argv[1:])
