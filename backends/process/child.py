@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import backends
+from backends.process.deadline import Deadline
 
 _ENDS_WITH_PARENT = "DEPLOY_ENDS_WITH_PARENT"
 _KILLED = 5.0  # seconds; an interrupted Popen.wait may hold its lock, and no end would be seen
@@ -36,7 +37,7 @@ class Limits:
     """The resources of a child process.
 
     Attributes:
-        seconds: until it is killed.
+        seconds: until it is killed; see ``Deadline``.
         memory: bytes that it and each process it starts may allocate; 0 sets no limit.
         file: bytes of a file that they write; 0 sets no limit.
     """
@@ -85,11 +86,11 @@ def run_limited(
             with suppress(BrokenPipeError):
                 child.stdin.write(f"{stdin_line}\n".encode())
                 child.stdin.flush()
-        try:
-            code = child.wait(limits.seconds)
-        except subprocess.TimeoutExpired:
-            return f"no end within {limits.seconds:g} s"
-    return failure(code)
+        deadline = Deadline(limits.seconds, child.pid)
+        while left := deadline.left():
+            with suppress(subprocess.TimeoutExpired):
+                return failure(child.wait(left))
+    return f"no end within {limits.seconds:g} s"
 
 
 def end_with_parent() -> None:

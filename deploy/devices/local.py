@@ -12,6 +12,7 @@ from typing import TextIO
 
 from backends.files import temporary_folder
 from backends.process.child import Limits, failure, module_command, start_limited
+from backends.process.deadline import Deadline
 from deploy.devices.errors import DeviceError
 from deploy.devices.work import DeviceWork, measure_words
 from deploy.recipe.devices import DeviceRecipe
@@ -64,16 +65,16 @@ def _run(command: Sequence[str], seconds: float, file: Path, tell: Callable[[str
     Returns:
         The error that it printed last, or else how it ended.
     """
-    ends, error = time.monotonic() + seconds, ""
+    error = ""
     with (
         file.open("w") as output,
         file.open(errors="backslashreplace") as printed,
         start_limited(command, Limits(seconds), output) as child,
     ):
-        is_running = True
+        is_running, deadline = True, Deadline(seconds, child.pid)
         while is_running:
             is_running = child.poll() is None
-            if time.monotonic() > ends:
+            if not deadline.left():
                 return f"no end within {seconds:g} s"
             for line in _new_lines(printed):
                 tell(line)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from backends.contract import (
     Tensors,
 )
 from backends.process.child import Limits, failure, module_command, start_limited
+from backends.process.deadline import Deadline
 from deploy.runtime.bundle.manifest import BundleError, Manifest
 from deploy.runtime.execution.host_steps import HostStepError
 from deploy.runtime.execution.post_steps import PostError
@@ -176,10 +177,11 @@ class _Life:
         return Message({name: view.copy() for name, view in arrays.items()}, values)
 
     def _send(self, place: bytes, seconds: float) -> bytes:
+        deadline = Deadline(seconds, self._child.pid)
         self._connection.settimeout(seconds)
         try:
             self._connection.sendall(place)
-            reply = self._connection.recv(PLACE.size)
+            reply = self._receive(deadline)
         except TimeoutError as error:
             raise self._ended(f"no end within {seconds:g} s", do=_SLOW) from error
         except OSError as error:
@@ -187,6 +189,13 @@ class _Life:
         if len(reply) < PLACE.size:
             raise self._ended(self._ending())
         return reply
+
+    def _receive(self, deadline: Deadline) -> bytes:
+        while left := deadline.left():
+            self._connection.settimeout(left)
+            with suppress(TimeoutError):
+                return self._connection.recv(PLACE.size)
+        raise TimeoutError
 
     def _ended(self, reason: str, do: str = "") -> BundleProcessError:
         step = self._results.read_status() or "its start"
