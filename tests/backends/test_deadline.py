@@ -25,35 +25,24 @@ def clock(monkeypatch):
     return shown
 
 
-def test_a_process_that_never_waited_has_its_seconds(clock):
+@pytest.mark.parametrize(
+    ("passed", "waited", "left"),
+    [
+        pytest.param(0.0, 0.0, 8.0, id="it has its seconds"),
+        pytest.param(7.0, 5.0, 1.0, id="and they are not over"),
+        pytest.param(8.0, 0.0, 0.0, id="they are over where it never waited"),
+        pytest.param(8.0, 6.0, 6.0, id="what it waited comes on top"),
+        pytest.param(14.0, 6.0, 0.0, id="and is over, too"),
+        pytest.param(79.0, 79.0, 1.0, id="up to nine times the seconds"),
+        pytest.param(80.0, 80.0, 0.0, id="and no more than that"),
+        pytest.param(8.0, 1e-9, 0.05, id="next to nothing is rounded up, so that asking ends"),
+    ],
+)
+def test_a_process_has_its_seconds_and_what_it_has_waited_since_then(clock, passed, waited, left):
     ends = Deadline(8.0, process=1)
-    assert ends.left() == 8.0
-    clock["now"] = 7.0
-    assert ends.left() == 1.0
-    clock["now"] = 8.0
-    assert ends.left() == 0.0
-
-
-def test_what_it_waited_for_a_processor_since_then_does_not_count(clock):
-    ends = Deadline(8.0, process=1)
-    clock.update(now=8.0, waited=106.0)
-    assert ends.left() == 6.0
-    clock.update(now=14.0, waited=106.0)
-    assert ends.left() == 0.0
-
-
-def test_it_counts_for_up_to_nine_times_the_seconds(clock):
-    ends = Deadline(8.0, process=1)
-    clock.update(now=79.0, waited=179.0)
-    assert ends.left() == 1.0
-    clock.update(now=80.0, waited=180.0)
-    assert ends.left() == 0.0
-
-
-def test_a_rest_that_is_no_time_at_all_is_rounded_up_so_that_asking_ends(clock):
-    ends = Deadline(8.0, process=1)
-    clock.update(now=8.0, waited=100.0 + 1e-9)
-    assert ends.left() == 0.05
+    clock["now"] += passed
+    clock["waited"] += waited
+    assert ends.left() == pytest.approx(left, abs=1e-6)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells for how long")
